@@ -1,0 +1,41 @@
+# setup   install everything into .venv (Python 3.11 or 3.12 needed)
+# check   linters, types, import directions
+# test    the test suite
+# demo    the whole chain on a small phantom cohort; ends with a report to open
+# bench   measure and print today's ratios
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup check test demo bench clean
+
+help:
+	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
+
+# Torch comes first and alone: installed together, a range could pull another, larger build.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV), some minutes the first time…"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,aws]'
+	@touch $@
+
+setup: $(VENV)/.installed
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+demo: setup
+	$(BIN)/radiotrain demo
+
+bench: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/preprocessing.py
+
+clean:
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""A cohort on disk becomes a store of bias-corrected tensors. Knows images; knows neither networks nor Ray."""

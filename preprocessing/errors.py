@@ -1,0 +1,50 @@
+"""Every error a user can cause: one sentence that says what, got, expected, what to do.
+
+The command line turns any `RadiotrainError` into that sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+
+class RadiotrainError(Exception):
+    """Base of every error that is the input's fault, not the program's."""
+
+
+class InputError(RadiotrainError, ValueError):
+    """A value, file content or setting that cannot be used."""
+
+
+class MissingPathError(RadiotrainError, FileNotFoundError):
+    """A file or folder that is not there."""
+
+
+class SchemaError(RadiotrainError, ValueError):
+    """A store, split or run written by another version of the format."""
+
+
+class SealedTestSetError(RadiotrainError, PermissionError):
+    """Test patients were asked for by anything but an evaluation."""
+
+
+class StorageFullError(RadiotrainError, OSError):
+    """The disk (or quota) is full; nothing already written is lost."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error, or any of its causes, means that the storage is full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def nearest_hint(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known word nearest to `word`, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""

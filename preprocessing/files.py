@@ -1,0 +1,111 @@
+"""Small text and byte files on a folder or an object store, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from preprocessing.errors import StorageFullError, is_disk_full
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """Return the fsspec file system of `url` and the path inside it."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs, path.rstrip("/")
+
+
+def is_local(url: str) -> bool:
+    """Tell whether `url` is a folder on this machine rather than an object store."""
+    return "file" in _protocols(filesystem(url)[0])
+
+
+def absolute(url: str | Path) -> str:
+    """Return a local path made absolute; leave ``s3://…`` and other URLs as they are."""
+    text = str(url)
+    return text.rstrip("/") if "://" in text else str(Path(text).expanduser().resolve())
+
+
+def join(url: str, *parts: str) -> str:
+    """Append path parts to a folder or URL."""
+    return "/".join((url.rstrip("/"), *parts))
+
+
+def exists(url: str) -> bool:
+    """Tell whether a file or folder is there."""
+    fs, path = filesystem(url)
+    return bool(fs.exists(path))
+
+
+def list_names(url: str) -> list[str]:
+    """Return the sorted names in a folder; empty where there is no such folder."""
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    try:
+        return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False))
+    except FileNotFoundError:
+        return []
+
+
+def read_bytes(url: str) -> bytes:
+    """Return a file's content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    fs, path = filesystem(url)
+    content: bytes = fs.cat_file(path)
+    return content
+
+
+def read_text(url: str) -> str:
+    """Return a file's content as UTF-8 text."""
+    return read_bytes(url).decode("utf-8")
+
+
+def write_bytes(url: str, content: bytes) -> None:
+    """Write a file so that a reader sees the old content, the new content, or an error.
+
+    A local file is written beside its place, flushed to the disk and renamed; an object
+    store's put is whole by itself.
+
+    Raises
+    ------
+    StorageFullError
+        If the disk is full. The old content is still there.
+    """
+    fs, path = filesystem(url)
+    if "file" not in _protocols(fs):
+        fs.pipe_file(path, content)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise StorageFullError(
+                f"disk full while writing {path}: free some space and run the same command again"
+            ) from error
+        raise
+
+
+def write_text(url: str, text: str) -> None:
+    """Write UTF-8 text whole or not at all; see `write_bytes`."""
+    write_bytes(url, text.encode("utf-8"))
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    protocol = fs.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

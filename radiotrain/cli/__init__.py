@@ -1,0 +1,43 @@
+"""The command line. Each command imports what it needs when it is called, so that help is quick."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from preprocessing.errors import RadiotrainError
+from radiotrain.cli import (
+    cohort,
+    demo,
+    evaluate,
+    models,
+    phantom,
+    preprocess,
+    split,
+    train,
+    tune,
+)
+
+app = typer.Typer(
+    name="radiotrain",
+    help="What breast MRI says about ER, PR and HER2: from a DICOM download to a tested network.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for module in (phantom, cohort, preprocess, split, models, train, tune, evaluate, demo):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line: exit status 0 done, 1 the program's fault, 2 the input's."""
+    try:
+        app()
+    except RadiotrainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: nothing finished is lost; run the same command again", file=sys.stderr)
+        sys.exit(130)
