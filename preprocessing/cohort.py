@@ -1,0 +1,125 @@
+"""What a cohort is: patients with ordered phases, a tumour box or mask, labels and findings.
+
+Readers (`preprocessing.readers`) make these values; everything after them is independent of
+how a cohort lies on disk. All values are frozen and picklable, so that Dask can send them.
+
+Axis legend: (row, column, slice) of the patient's own images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+MISSING_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know about one patient.
+
+    Parameters
+    ----------
+    code
+        Stable short name, e.g. ``too-few-phases``.
+    message
+        One sentence for a person.
+    excludes
+        Whether the patient cannot be used because of it.
+    """
+
+    code: str
+    message: str
+    excludes: bool = True
+
+
+@dataclass(frozen=True)
+class Box:
+    """A tumour box, half-open and counted from 0, in the images' own (row, column, slice).
+
+    Slices count as the files do: for DICOM by InstanceNumber - 1, whatever way the
+    scanner ran; the volume reader maps them to positions.
+    """
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size in voxels along (row, column, slice)."""
+        r, c, s = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return r, c, s
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """One phase as the DICOM files of one series (or the part of a series that is this phase)."""
+
+    files: tuple[Path, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class VolumeFile:
+    """One phase (or a mask) as one NIfTI or NRRD file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+
+PhaseSource = DicomSeries | VolumeFile
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient of a cohort.
+
+    Parameters
+    ----------
+    patient_id
+        Unique in the cohort.
+    phases
+        Image sources, pre-contrast first, then post-contrast in order of time.
+    box
+        Tumour box, if one was given.
+    mask
+        Tumour segmentation, if one was given.
+    labels
+        Target name to 0, 1 or -1 (missing).
+    covariates
+        Clinical and technical values known without reading pixels (age_years, manufacturer, …).
+    findings
+        All that is worth knowing, in the order found.
+    """
+
+    patient_id: str
+    phases: tuple[PhaseSource, ...] = ()
+    box: Box | None = None
+    mask: VolumeFile | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
+    covariates: Mapping[str, str | float | None] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether no finding excludes the patient."""
+        return not any(f.excludes for f in self.findings)
+
+    def with_findings(self, *findings: Finding) -> Patient:
+        """Return the patient with findings appended."""
+        return replace(self, findings=(*self.findings, *findings))
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Patients in a fixed order (by id), and the names of their targets."""
+
+    root: Path
+    layout: str
+    targets: tuple[str, ...]
+    patients: tuple[Patient, ...]

@@ -1,0 +1,107 @@
+"""Which voxels to keep: a fixed-size region that holds the tumour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.cohort import Box, Finding
+from preprocessing.geometry import Shape
+from preprocessing.store import REGION_PADDING, REGION_TUMOUR
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A region of fixed size over a volume, in the common orientation.
+
+    Parameters
+    ----------
+    inside
+        The part of the volume that the region covers.
+    offset
+        Where that part begins in the region; not 0 where the region overhangs the volume.
+    shape
+        Of the region.
+    """
+
+    inside: Box
+    offset: Shape
+    shape: Shape
+
+    def place(self, part: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the region with `part` (the voxels of `inside`) in it and 0 elsewhere."""
+        region = np.zeros(self.shape, dtype=np.float32)
+        region[self._slices()] = part
+        return region
+
+    def box_in_crop(self, box: Box) -> Box:
+        """Return a box of the volume in the region's own indices, cut at the region's edge."""
+        start = [0, 0, 0]
+        stop = [0, 0, 0]
+        for axis in range(3):
+            shift = self.offset[axis] - self.inside.start[axis]
+            start[axis] = min(max(box.start[axis] + shift, 0), self.shape[axis])
+            stop[axis] = min(max(box.stop[axis] + shift, 0), self.shape[axis])
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+    def region_bits(self, tumour: Box | NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Return uint8 (R, C, S) with the tumour's and the padding's bits set."""
+        bits = np.full(self.shape, REGION_PADDING, dtype=np.uint8)
+        bits[self._slices()] = 0
+        if isinstance(tumour, Box):
+            box = self.box_in_crop(tumour)
+            bits[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))] |= (
+                REGION_TUMOUR
+            )
+        else:
+            bits[tumour] |= REGION_TUMOUR
+        return bits
+
+    def _slices(self) -> tuple[slice, ...]:
+        return tuple(slice(o, o + n) for o, n in zip(self.offset, self.inside.shape, strict=True))
+
+
+def choose_crop(box: Box, volume: Shape, crop_shape: Shape) -> Crop:
+    """Centre a region on the tumour box, moved as little as needed to stay inside the volume.
+
+    Where the volume is smaller than the region, it is centred in it and the rest is padding.
+    """
+    start, stop, offset = [0] * 3, [0] * 3, [0] * 3
+    for axis in range(3):
+        size, room = crop_shape[axis], volume[axis]
+        first = (box.start[axis] + box.stop[axis] - size) // 2
+        if room >= size:
+            first = min(max(first, 0), room - size)
+            start[axis], stop[axis] = first, first + size
+        else:
+            offset[axis] = (size - room) // 2
+            start[axis], stop[axis] = 0, room
+    return Crop(
+        inside=Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])),
+        offset=(offset[0], offset[1], offset[2]),
+        shape=crop_shape,
+    )
+
+
+def check_box(box: Box, volume: Shape, crop_shape: Shape) -> tuple[Box, tuple[Finding, ...]]:
+    """Return the box cut at the volume's edge, with findings where that or the crop loses any."""
+    start = [max(a, 0) for a in box.start]
+    stop = [min(b, n) for b, n in zip(box.stop, volume, strict=True)]
+    cut = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    where = f"box {box.start}-{box.stop}, volume {volume} (row, column, slice)"
+    if any(b <= a for a, b in zip(box.start, box.stop, strict=True)):
+        return cut, (Finding("box-empty", f"the tumour box ends before it begins: {where}"),)
+    if any(n <= 0 for n in cut.shape):
+        return cut, (Finding("box-outside", f"the tumour box lies outside the images: {where}"),)
+    findings = []
+    if cut != box:
+        message = f"the tumour box reaches beyond the images and was cut at their edge: {where}"
+        findings.append(Finding("box-cut", message, excludes=False))
+    if any(n > size for n, size in zip(cut.shape, crop_shape, strict=True)):
+        message = (
+            f"the tumour box {cut.shape} is larger than the crop {crop_shape}: its middle is kept"
+        )
+        findings.append(Finding("box-larger-than-crop", message, excludes=False))
+    return cut, tuple(findings)

@@ -1,0 +1,47 @@
+"""Cohort layouts, one file each. A new layout is a file here and a line in `LAYOUTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError, MissingPathError
+from preprocessing.readers import duke, manifest
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way cohorts lie on disk: how to recognise it and how to read it."""
+
+    name: str
+    expects: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], Cohort]
+
+
+LAYOUTS = (
+    Layout("duke", duke.EXPECTS, duke.recognises, duke.read),
+    Layout("manifest", manifest.EXPECTS, manifest.recognises, manifest.read),
+)
+
+
+def read_cohort(path: Path) -> Cohort:
+    """Read a cohort of any known layout; images are found but not opened.
+
+    Raises
+    ------
+    MissingPathError
+        If there is nothing at `path`.
+    InputError
+        If no layout recognises it, or its tables cannot be used.
+    """
+    path = path.expanduser().resolve()
+    if not path.exists():
+        raise MissingPathError(f"no cohort at {path}: name a folder or a manifest CSV that exists")
+    for layout in LAYOUTS:
+        if layout.recognises(path):
+            return layout.read(path)
+    expected = "; or ".join(layout.expects for layout in LAYOUTS)
+    raise InputError(f"{path} is no cohort that can be read: expected {expected}")

@@ -1,0 +1,156 @@
+"""Duke-Breast-Cancer-MRI as TCIA ships it: two workbooks and a DICOM folder a patient."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from preprocessing.cohort import Box, Cohort, DicomSeries, Finding, Patient
+from preprocessing.dicom import SliceHeader, read_header_or_finding
+from preprocessing.errors import MissingPathError
+from preprocessing.readers.duke_series import SeriesSummary, order_phases
+from preprocessing.readers.duke_tables import TARGETS, ClinicalRow, read_boxes, read_clinical
+
+EXPECTS = "a folder with Clinical_and_Other_Features.xlsx, Annotation_Boxes.xlsx and the DICOM"
+
+_CLINICAL = re.compile(r"clinical.*\.xlsx", re.IGNORECASE)
+_BOXES = re.compile(r"annotation.*box.*\.xlsx", re.IGNORECASE)
+_PATIENT = re.compile(r"Breast_MRI_\d+")
+# root / manifest-… / Duke-Breast-Cancer-MRI / Breast_MRI_001
+_DEEPEST_PATIENT_FOLDER = 3
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether `path` is a folder with the clinical workbook or patients' folders."""
+    if not path.is_dir():
+        return False
+    return _workbook(path, _CLINICAL) is not None or bool(_patient_folders(path))
+
+
+def read(path: Path) -> Cohort:
+    """Read the workbooks and find each patient's dynamic series.
+
+    Raises
+    ------
+    MissingPathError
+        If a workbook is missing.
+    InputError
+        If a workbook cannot be used.
+    """
+    clinical_path, boxes_path = _workbook(path, _CLINICAL), _workbook(path, _BOXES)
+    for found, name in (
+        (clinical_path, "Clinical_and_Other_Features.xlsx"),
+        (boxes_path, "Annotation_Boxes.xlsx"),
+    ):
+        if found is None:
+            raise MissingPathError(
+                f"no {name} in {path}: download it from the collection's page on TCIA into this folder"
+            )
+    assert clinical_path is not None
+    assert boxes_path is not None
+    clinical, boxes = read_clinical(clinical_path), read_boxes(boxes_path)
+    folders = _patient_folders(path)
+    patient_ids = sorted({*clinical, *folders})
+    patients = tuple(
+        _patient(i, clinical.get(i), boxes.get(i), folders.get(i)) for i in patient_ids
+    )
+    return Cohort(root=path, layout="duke", targets=TARGETS, patients=patients)
+
+
+def find_phases(folder: Path) -> tuple[tuple[DicomSeries, ...], tuple[Finding, ...]]:
+    """Return a patient's dynamic series in order; reads one header a series."""
+    series: dict[str, tuple[Path, ...]] = {}
+    summaries = []
+    findings: list[Finding] = []
+    for place, files in _series_folders(folder):
+        header = _first_header(files)
+        if header is None:
+            continue
+        key = str(place.relative_to(folder))
+        series[key] = files
+        summaries.append(_summary(key, header, len(files)))
+    ordered = order_phases(summaries)
+    findings.extend(ordered.findings)
+    phases = tuple(DicomSeries(series[s.key], s.description.strip()) for s in ordered.series)
+    if not phases:
+        message = (
+            f"no dynamic series among {sorted({s.description for s in summaries})}"
+            if summaries
+            else f"folder {folder.name} holds no DICOM series"
+        )
+        findings.append(Finding("no-dynamic-series" if summaries else "no-images", message))
+    return phases, tuple(findings)
+
+
+def _patient(
+    patient_id: str,
+    clinical: ClinicalRow | None,
+    box: Box | Finding | None,
+    folder: Path | None,
+) -> Patient:
+    findings: list[Finding] = []
+    patient = Patient(patient_id, labels=dict.fromkeys(TARGETS, -1))
+    if clinical is None:
+        findings.append(Finding("no-clinical-row", "the clinical workbook has no row for it"))
+    else:
+        patient = replace(patient, labels=clinical.labels, covariates=clinical.covariates)
+        findings.extend(clinical.findings)
+    if isinstance(box, Box):
+        patient = replace(patient, box=box)
+    else:
+        findings.append(box or Finding("no-box", "the annotation workbook has no box for it"))
+    if folder is None:
+        findings.append(Finding("no-images", f"no folder {patient_id} with images"))
+    else:
+        phases, found = find_phases(folder)
+        patient = replace(patient, phases=phases)
+        findings.extend(found)
+    return patient.with_findings(*findings)
+
+
+def _workbook(folder: Path, pattern: re.Pattern[str]) -> Path | None:
+    found = [p for p in sorted(folder.glob("*.xlsx")) if pattern.fullmatch(p.name)]
+    return found[0] if found else None
+
+
+def _patient_folders(root: Path) -> Mapping[str, Path]:
+    folders: dict[str, Path] = {}
+    level = [root]
+    for _ in range(_DEEPEST_PATIENT_FOLDER):
+        below = [p for folder in level for p in sorted(folder.iterdir()) if p.is_dir()]
+        for place in below:
+            if _PATIENT.fullmatch(place.name):
+                folders.setdefault(place.name, place)
+        level = [p for p in below if not _PATIENT.fullmatch(p.name)]
+    return folders
+
+
+def _series_folders(folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
+    found = []
+    for place, _, names in os.walk(folder):
+        files = tuple(Path(place) / n for n in sorted(names) if n.lower().endswith(".dcm"))
+        if files:
+            found.append((Path(place), files))
+    return sorted(found)
+
+
+def _first_header(files: tuple[Path, ...]) -> SliceHeader | None:
+    """Return the first header that can be read; a damaged file is reported when it is opened."""
+    for path in files:
+        header = read_header_or_finding(path)
+        if isinstance(header, SliceHeader):
+            return header
+    return None
+
+
+def _summary(key: str, header: SliceHeader, num_files: int) -> SeriesSummary:
+    return SeriesSummary(
+        key=key,
+        description=header.description,
+        series_number=header.series_number,
+        time_s=header.time_s,
+        num_files=num_files,
+    )

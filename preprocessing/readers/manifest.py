@@ -1,0 +1,173 @@
+"""Anyone's own cohort as one CSV.
+
+Columns: ``patient_id``; ``phase_0``, ``phase_1``, … (NIfTI or NRRD file, or a folder that holds
+one DICOM series; relative to the CSV); a tumour box ``box_row_start``, ``box_row_stop``,
+``box_col_start``, ``box_col_stop``, ``box_slice_start``, ``box_slice_stop`` (voxels from 0, stop
+exclusive; in files rows are the second axis and columns the first) or a ``mask`` file; targets
+``ER``, ``PR``, ``HER2`` or any ``target_NAME`` with 0, 1 or empty; all other columns are
+covariates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from preprocessing.cohort import (
+    Box,
+    Cohort,
+    DicomSeries,
+    Finding,
+    Patient,
+    PhaseSource,
+    VolumeFile,
+)
+from preprocessing.errors import InputError, nearest_hint
+from preprocessing.readers.values import is_missing, parse_covariate, parse_label, parse_number
+
+EXPECTS = "a manifest CSV (or a folder with manifest.csv) with columns patient_id, phase_0, …"
+
+_BOX_COLUMNS = tuple(f"box_{a}_{e}" for e in ("start", "stop") for a in ("row", "col", "slice"))
+_KNOWN_TARGETS = ("ER", "PR", "HER2")
+_TARGET_PREFIX = "target_"
+_PHASE = re.compile(r"phase_(\d+)")
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether `path` is a CSV, or a folder with ``manifest.csv``."""
+    return path.suffix.lower() == ".csv" or (path / "manifest.csv").is_file()
+
+
+def read(path: Path) -> Cohort:
+    """Read a manifest.
+
+    Raises
+    ------
+    InputError
+        If the CSV cannot be parsed or lacks a needed column.
+    """
+    csv = path if path.is_file() else path / "manifest.csv"
+    try:
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"manifest {csv} is not a readable CSV: {error}") from error
+    table.columns = [str(c).strip() for c in table.columns]
+    columns = [str(c) for c in table.columns]
+    phases = _phase_columns(csv, columns)
+    targets = _target_columns(csv, columns)
+    rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
+    patients = [_patient(row, csv.parent, phases, targets, columns) for row in rows]
+    return Cohort(
+        root=csv.parent,
+        layout="manifest",
+        targets=tuple(targets),
+        patients=_merge_repeated(patients),
+    )
+
+
+def _phase_columns(csv: Path, columns: list[str]) -> list[str]:
+    for needed in ("patient_id", "phase_0"):
+        if needed not in columns:
+            hint = nearest_hint(needed, columns)
+            raise InputError(
+                f"manifest {csv} has no column {needed!r}{hint}: expected {EXPECTS.split('with ')[-1]}"
+            )
+    if "mask" not in columns:
+        absent = [c for c in _BOX_COLUMNS if c not in columns]
+        if absent:
+            hint = nearest_hint(absent[0], columns)
+            raise InputError(
+                f"manifest {csv} has no column {absent[0]!r}{hint}:"
+                " give all of box_{row,col,slice}_{start,stop}, or a mask column"
+            )
+    numbered = {int(m.group(1)): c for c in columns if (m := _PHASE.fullmatch(c))}
+    if sorted(numbered) != list(range(len(numbered))):
+        raise InputError(
+            f"manifest {csv} has phase columns {sorted(numbered)}: number them 0, 1, 2 without gaps"
+        )
+    return [numbered[i] for i in sorted(numbered)]
+
+
+def _target_columns(csv: Path, columns: list[str]) -> dict[str, str]:
+    """Return target name to column."""
+    targets = {c: c for c in columns if c in _KNOWN_TARGETS}
+    targets |= {c[len(_TARGET_PREFIX) :]: c for c in columns if c.startswith(_TARGET_PREFIX)}
+    if not targets:
+        raise InputError(
+            f"manifest {csv} has no target column: expected ER, PR, HER2 or target_NAME, got {columns}"
+        )
+    return targets
+
+
+def _patient(
+    row: Mapping[str, str],
+    root: Path,
+    phases: list[str],
+    targets: Mapping[str, str],
+    columns: list[str],
+) -> Patient:
+    findings: list[Finding] = []
+    sources = [s for c in phases if (s := _source(row[c], root, findings)) is not None]
+    mask = _source(row.get("mask", ""), root, findings)
+    labels = {}
+    for target, column in targets.items():
+        labels[target], finding = parse_label(row[column], target)
+        findings.extend([finding] if finding else [])
+    used = {"patient_id", "mask", *phases, *_BOX_COLUMNS, *targets.values()}
+    return Patient(
+        patient_id=row["patient_id"],
+        phases=tuple(sources),
+        box=_box(row, findings),
+        mask=mask if isinstance(mask, VolumeFile) else None,
+        labels=labels,
+        covariates={c: parse_covariate(row[c]) for c in columns if c not in used},
+        findings=tuple(findings),
+    )
+
+
+def _source(cell: str, root: Path, findings: list[Finding]) -> PhaseSource | None:
+    if not cell:
+        return None
+    path = (root / cell).resolve()
+    if not path.is_relative_to(root.resolve()):
+        # A manifest is data from elsewhere: it must not make us read the rest of the disk.
+        message = f"path {cell!r} leads out of the manifest's folder"
+        findings.append(Finding("path-outside", message))
+        return None
+    if path.is_dir():
+        return DicomSeries(tuple(sorted(p for p in path.iterdir() if p.is_file())), path.name)
+    return VolumeFile(path)
+
+
+def _box(row: Mapping[str, str], findings: list[Finding]) -> Box | None:
+    cells = [row.get(c, "") for c in _BOX_COLUMNS]
+    if all(is_missing(c) for c in cells):
+        return None
+    numbers = [parse_number(c) for c in cells]
+    if any(n is None or n != int(n) for n in numbers):
+        findings.append(
+            Finding("box-unreadable", f"tumour box {cells} is not six whole numbers", excludes=True)
+        )
+        return None
+    r0, c0, s0, r1, c1, s1 = (int(n) for n in numbers if n is not None)
+    return Box((r0, c0, s0), (r1, c1, s1))
+
+
+def _merge_repeated(patients: list[Patient]) -> tuple[Patient, ...]:
+    """Sort by id; a patient in several rows is kept once and excluded: nobody knows which is right."""
+    counts = Counter(p.patient_id for p in patients)
+    kept: dict[str, Patient] = {}
+    for patient in patients:
+        kept.setdefault(patient.patient_id, patient)
+    for patient_id, count in counts.items():
+        if count > 1:
+            message = f"{count} rows of the manifest have this patient_id"
+            kept[patient_id] = kept[patient_id].with_findings(Finding("patient-repeated", message))
+        if not patient_id:
+            message = "a row of the manifest has no patient_id"
+            kept[patient_id] = kept[patient_id].with_findings(Finding("patient-unnamed", message))
+    return tuple(kept[k] for k in sorted(kept))

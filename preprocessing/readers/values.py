@@ -1,0 +1,44 @@
+"""How tables write labels, numbers and nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preprocessing.cohort import MISSING_LABEL, Finding
+
+_NOTHING = {"", "nc", "np", "na", "n/a", "nan", "none", "-1"}
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell says that a value is not known."""
+    return value is None or str(value).strip().lower() in _NOTHING
+
+
+def parse_label(value: Any, target: str) -> tuple[int, Finding | None]:
+    """Return a cell as 0, 1 or -1 (missing), with a finding where it is none of these."""
+    if is_missing(value):
+        return MISSING_LABEL, None
+    number = parse_number(value)
+    if number in (0.0, 1.0):
+        return int(number), None
+    message = f"{target} is {str(value).strip()!r}, expected 0, 1 or empty: taken as missing"
+    return MISSING_LABEL, Finding("label-unknown", message, excludes=False)
+
+
+def parse_number(value: Any) -> float | None:
+    """Return a cell as a finite number, None where it is missing or no number."""
+    if is_missing(value):
+        return None
+    try:
+        number = float(str(value).strip())
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") else None
+
+
+def parse_covariate(value: Any) -> str | float | None:
+    """Return a cell as a number, a text, or None where it is missing."""
+    if is_missing(value):
+        return None
+    number = parse_number(value)
+    return number if number is not None else str(value).strip()

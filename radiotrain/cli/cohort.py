@@ -1,0 +1,65 @@
+"""``radiotrain cohort check``: which patients can be used, and for each other one why not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_EXAMPLE = "Example: `radiotrain cohort check Duke-Breast-Cancer-MRI --json check.json`"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to the command line."""
+    group = typer.Typer(no_args_is_help=True, help="Look at a cohort before working on it.")
+    group.command("check", epilog=_EXAMPLE)(check)
+    # A group of one command would otherwise lose its name.
+    group.callback()(lambda: None)
+    app.add_typer(group, name="cohort")
+
+
+def check(
+    path: Annotated[Path, typer.Argument(help="Cohort folder, or a manifest CSV.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all findings to this file.")
+    ] = None,
+    phases: Annotated[
+        int | None, typer.Option(min=1, help="Phases a patient must have [default: the layout's].")
+    ] = None,
+) -> None:
+    """List each patient as usable or not, with named findings. Images' headers are opened."""
+    from preprocessing.check import check_cohort, common_num_phases
+    from preprocessing.config import PreprocessConfig
+    from preprocessing.files import write_text
+    from preprocessing.progress import progress
+    from preprocessing.readers import read_cohort
+
+    cohort = read_cohort(path)
+    config = PreprocessConfig(num_phases=phases or common_num_phases(cohort))
+    checked = []
+    with progress("check", len(cohort.patients)) as advance:
+        for patient in check_cohort(cohort, config):
+            checked.append(patient)
+            advance()
+    for patient in checked:
+        status = "usable  " if patient.usable else "unusable"
+        reasons = "; ".join(f"[{f.code}] {f.message}" for f in patient.findings)
+        typer.echo(f"{patient.patient.patient_id}  {status}  {reasons}".rstrip())
+    if json_file is not None:
+        entries = {"patients": [p.to_json() for p in checked]}
+        write_text(str(json_file), json.dumps(entries, indent=1) + "\n")
+    num_usable = sum(p.usable for p in checked)
+    positives = ", ".join(
+        f"{t} {sum(p.patient.labels.get(t) == 1 for p in checked)}" for t in cohort.targets
+    )
+    codes = Counter(f.code for p in checked for f in p.findings)
+    typer.echo(
+        f"{len(checked)} patients ({cohort.layout} layout), {num_usable} usable,"
+        f" {len(checked) - num_usable} not; positive: {positives};"
+        f" boxes: {sum(p.patient.box is not None for p in checked)}"
+    )
+    if codes:
+        typer.echo("findings: " + ", ".join(f"{n} {c}" for c, n in codes.most_common()))
