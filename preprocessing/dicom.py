@@ -78,7 +78,6 @@ def read_header(path: Path) -> SliceHeader:
     try:
         with path.open("rb") as file:
             data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-            file.seek(file.tell())
             tail = file.read(12)
             end_of_header = file.tell() - len(tail)
         return _parse(path, data, tail, end_of_header)

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocessing.cohort import Box
+from preprocessing.crop import check_box, choose_crop
+from preprocessing.store import REGION_PADDING, REGION_TUMOUR
+
+sizes = st.tuples(*[st.integers(1, 20)] * 3)
+
+
+@given(st.data(), sizes, sizes)
+def test_crop_holds_the_voxels_it_says_it_holds(data, volume, crop_shape):
+    start = tuple(data.draw(st.integers(0, n - 1)) for n in volume)
+    stop = tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, volume, strict=True))
+    crop = choose_crop(Box(start, stop), volume, crop_shape)
+    voxels = np.arange(1, np.prod(volume) + 1, dtype=np.float32).reshape(volume)
+    inside = tuple(slice(a, b) for a, b in zip(crop.inside.start, crop.inside.stop, strict=True))
+    region = crop.place(voxels[inside])
+    assert region.shape == crop_shape
+    # As much of the volume as fits, and no more.
+    assert crop.inside.shape == tuple(min(n, s) for n, s in zip(volume, crop_shape, strict=True))
+    bits = crop.region_bits(Box(start, stop))
+    np.testing.assert_array_equal(region == 0, bits & REGION_PADDING > 0)
+    # The tumour's bits are on the tumour's voxels.
+    tumour = np.zeros(volume, np.float32)
+    tumour[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = 1
+    np.testing.assert_array_equal(crop.place(tumour[inside]) > 0, bits & REGION_TUMOUR > 0)
+    if all(n <= s for n, s in zip(Box(start, stop).shape, crop_shape, strict=True)):
+        assert (bits & REGION_TUMOUR > 0).sum() == np.prod(Box(start, stop).shape)
+
+
+def test_crop_is_centred_where_there_is_room():
+    crop = choose_crop(Box((40, 40, 40), (50, 50, 50)), (100, 100, 100), (20, 30, 40))
+    assert crop.inside == Box((35, 30, 25), (55, 60, 65))
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "codes"),
+    [
+        ((1, 1, 1), (4, 4, 4), []),
+        ((-3, 1, 1), (4, 4, 4), ["box-cut"]),
+        ((1, 1, 1), (9, 4, 4), ["box-larger-than-crop"]),
+        ((20, 1, 1), (25, 4, 4), ["box-outside"]),
+        ((4, 1, 1), (4, 4, 4), ["box-empty"]),
+    ],
+)
+def test_boxes_that_lose_something_are_findings(start, stop, codes):
+    _, findings = check_box(Box(start, stop), (10, 10, 10), (6, 6, 6))
+    assert [f.code for f in findings] == codes
+    assert [f.excludes for f in findings] == [c in ("box-outside", "box-empty") for c in codes]
