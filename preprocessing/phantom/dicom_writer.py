@@ -1,0 +1,241 @@
+"""DICOM files with the elements that TCIA's Duke files have, one series at a time.
+
+Implicit VR little endian, de-identified, all dates 1 January 1990. The elements that a series'
+slices share are encoded once: a file is then a few dictionary entries joined in tag order, at
+a fifth of the time of a fresh data set for each slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element, write_file_meta_info
+from pydicom.uid import UID, ImplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from preprocessing.phantom.geometry import SliceStack
+from preprocessing.phantom.scanner import Protocol, Scanner, Series
+
+# pydicom's own root, meant for files that it makes.
+_UID_ROOT = "1.2.826.0.1.3680043.8.498."
+_DATE = "19900101"
+STUDY_DESCRIPTION = "MRI BREAST BILATERAL W + W/O"
+_IMPLEMENTATION = generate_uid(_UID_ROOT, entropy_srcs=["radiotrain phantom"])
+MANUFACTURERS = {"GE": "GE MEDICAL SYSTEMS", "Siemens": "SIEMENS"}
+
+
+def make_uid(*parts: object) -> UID:
+    """Return a UID that depends on `parts` alone."""
+    return generate_uid(_UID_ROOT, entropy_srcs=["/".join(map(str, parts))])
+
+
+class SeriesWriter:
+    """Encodes the slices of one series.
+
+    Parameters
+    ----------
+    patient_id
+        Also the patient's name, as in the de-identified collection.
+    uid_key
+        What all UIDs of the patient are made from.
+    """
+
+    def __init__(self, patient_id: str, uid_key: str, protocol: Protocol, series: Series) -> None:
+        self.series = series
+        self.study_uid = make_uid(uid_key, "study")
+        self.series_uid = make_uid(uid_key, "series", series.number)
+        self._uid_key = uid_key
+        self._unsigned = protocol.scanner.vendor == "Siemens"
+        shared = Dataset()
+        _add_identity(shared, patient_id)
+        _add_times(shared, protocol, series)
+        _add_equipment(shared, protocol.scanner)
+        _add_sequence(shared, protocol, series)
+        _add_image_plane(shared, series.stack)
+        shared.StudyInstanceUID = self.study_uid
+        shared.SeriesInstanceUID = self.series_uid
+        shared.FrameOfReferenceUID = make_uid(uid_key, "frame")
+        self._shared = _encode(shared)
+
+    def encode(self, index: int, pixels: NDArray[np.uint16]) -> bytes:
+        """Return the file of the slice with InstanceNumber ``index + 1``.
+
+        Parameters
+        ----------
+        index
+            Slice, from 0.
+        pixels
+            (R, C), at most 4095.
+        """
+        sop_uid = make_uid(self._uid_key, "image", self.series.number, index)
+        own = Dataset()
+        own.SOPInstanceUID = sop_uid
+        own.InstanceNumber = index + 1
+        _add_position(own, self.series.stack, index)
+        _add_pixels(own, pixels, unsigned=self._unsigned)
+        elements = {**self._shared, **_encode(own)}
+        body = b"".join(elements[tag] for tag in sorted(elements))
+        return _file_head(sop_uid) + body
+
+
+def _file_head(sop_uid: UID) -> bytes:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = MRImageStorage
+    meta.MediaStorageSOPInstanceUID = sop_uid
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    meta.ImplementationClassUID = _IMPLEMENTATION
+    meta.ImplementationVersionName = "RADIOTRAIN"
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta)
+    return bytes(128) + b"DICM" + buffer.getvalue()
+
+
+def _encode(dataset: Dataset) -> dict[int, bytes]:
+    encoded = {}
+    for element in dataset:
+        buffer = DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, True
+        write_data_element(buffer, element)
+        encoded[int(element.tag)] = buffer.getvalue()
+    return encoded
+
+
+def _add_identity(dataset: Dataset, patient_id: str) -> None:
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.SOPClassUID = MRImageStorage
+    dataset.Modality = "MR"
+    dataset.AccessionNumber = ""
+    dataset.ReferringPhysicianName = ""
+    dataset.PatientName = patient_id
+    dataset.PatientID = patient_id
+    dataset.PatientBirthDate = ""
+    dataset.PatientSex = ""
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "synthetic: no person was imaged"
+    dataset.BodyPartExamined = "BREAST"
+    dataset.StudyID = ""
+    dataset.Laterality = ""
+    dataset.PositionReferenceIndicator = ""
+
+
+def _add_times(dataset: Dataset, protocol: Protocol, series: Series) -> None:
+    for keyword in ("InstanceCreation", "Study", "Series", "Acquisition", "Content"):
+        setattr(dataset, f"{keyword}Date", _DATE)
+    with_fraction = protocol.scanner.vendor == "Siemens"
+    dataset.StudyTime = _time(protocol.study_time_s, with_fraction)
+    for keyword in ("SeriesTime", "AcquisitionTime", "ContentTime"):
+        setattr(dataset, keyword, _time(series.time_s, with_fraction))
+
+
+def _add_equipment(dataset: Dataset, scanner: Scanner) -> None:
+    dataset.Manufacturer = MANUFACTURERS[scanner.vendor]
+    dataset.ManufacturerModelName = scanner.model
+    dataset.MagneticFieldStrength = _decimal(scanner.field_strength)
+    dataset.ReceiveCoilName = "HD Breast" if scanner.vendor == "GE" else "BreastMatrix"
+    dataset.PatientPosition = "FFP" if scanner.feet_first else "HFP"
+
+
+def _add_sequence(dataset: Dataset, protocol: Protocol, series: Series) -> None:
+    scanner, stack = protocol.scanner, series.stack
+    is_dynamic = series.phase is not None
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER" if scanner.vendor == "GE" else "M"]
+    dataset.StudyDescription = STUDY_DESCRIPTION
+    dataset.PerformedProcedureStepDescription = STUDY_DESCRIPTION
+    dataset.SeriesDescription = series.name
+    dataset.SeriesNumber = series.number
+    dataset.AcquisitionNumber = 1
+    dataset.ScanningSequence = "GR" if is_dynamic else "SE"
+    dataset.SequenceVariant = ["SS", "SK"] if is_dynamic else ["SK", "OSP"]
+    dataset.ScanOptions = ["PFP", "FS"] if is_dynamic else "PFP"
+    dataset.MRAcquisitionType = "3D" if is_dynamic else "2D"
+    dataset.AngioFlag = "N"
+    dataset.RepetitionTime = _decimal(scanner.repetition_ms if is_dynamic else 716.668)
+    dataset.EchoTime = _decimal(scanner.echo_ms if is_dynamic else 10.136)
+    dataset.FlipAngle = _decimal(scanner.flip_deg if is_dynamic else 90)
+    dataset.NumberOfAverages = "1"
+    dataset.ImagedNucleus = "1H"
+    dataset.ReconstructionDiameter = _decimal(scanner.fov_mm)
+    dataset.AcquisitionMatrix = [0, stack.rows, stack.columns, 0]
+    dataset.ImagesInAcquisition = stack.slices
+    if series.phase:
+        dataset.ContrastBolusAgent = scanner.contrast_agent
+        dataset.ContrastBolusVolume = _decimal(scanner.contrast_ml)
+    if is_dynamic and scanner.tells_temporal_position:
+        dataset.TemporalPositionIdentifier = (series.phase or 0) + 1
+        dataset.NumberOfTemporalPositions = len(protocol.phases)
+    _add_slice_spacing(dataset, scanner, series)
+
+
+def _add_slice_spacing(dataset: Dataset, scanner: Scanner, series: Series) -> None:
+    if series.phase is None:
+        dataset.SliceThickness = _decimal(series.stack.spacing_mm)
+    else:
+        dataset.SliceThickness = _decimal(scanner.slice_thickness_mm)
+    # Siemens leaves it out of 3D series.
+    if scanner.vendor == "GE" or series.phase is None:
+        dataset.SpacingBetweenSlices = _decimal(series.stack.spacing_mm)
+
+
+def _add_image_plane(dataset: Dataset, stack: SliceStack) -> None:
+    dataset.ImageOrientationPatient = [_decimal(v, 9) for v in stack.orientation]
+    dataset.PixelSpacing = [_decimal(stack.pixel_mm)] * 2
+    dataset.Rows, dataset.Columns = stack.rows, stack.columns
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = 16
+
+
+def _add_position(dataset: Dataset, stack: SliceStack, index: int) -> None:
+    origin = stack.origin(index)
+    dataset.ImagePositionPatient = [_decimal(v) for v in origin]
+    dataset.SliceLocation = _decimal(float(np.dot(origin, stack.normal)))
+
+
+def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint16], *, unsigned: bool) -> None:
+    largest = int(pixels.max())
+    # GE stores signed 16-bit values, Siemens unsigned 12-bit ones.
+    dataset.BitsStored = 12 if unsigned else 16
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = 0 if unsigned else 1
+    dataset.SmallestImagePixelValue = int(pixels.min())
+    dataset.LargestImagePixelValue = largest
+    for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue"):
+        dataset[keyword].VR = "US" if unsigned else "SS"
+    dataset.WindowCenter = str(largest // 2)
+    dataset.WindowWidth = str(largest)
+    dataset.add_new(0x7FE00010, "OW", np.ascontiguousarray(pixels, "<u2").tobytes())
+
+
+def _decimal(value: float, digits: int = 4) -> str:
+    """Return a DICOM decimal string of at most 16 characters."""
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _time(seconds: float, with_fraction: bool) -> str:
+    whole = int(seconds)
+    text = f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}"
+    return f"{text}.{round((seconds - whole) * 1e6):06d}" if with_fraction else text
+
+
+def patient_folder_names(writers: Sequence[SeriesWriter], layout: str) -> list[Path]:
+    """Return each series' folder below the patient's, as the NBIA tools name them."""
+    if layout == "classic":
+        return [Path(w.study_uid) / w.series_uid for w in writers]
+    study = f"01-01-1990-NA-MRI BREAST BILATERAL WWO-{writers[0].study_uid[-5:]}"
+    return [
+        Path(study)
+        / f"{w.series.number}.000000-{w.series.name.replace('/', '')}-{w.series_uid[-5:]}"
+        for w in writers
+    ]
+
+
+def file_name(index: int, num_slices: int, *, zero_padded: bool) -> str:
+    """Return e.g. ``1-004.dcm`` for slice index 3."""
+    width = len(str(num_slices)) if zero_padded else 1
+    return f"1-{index + 1:0{width}d}.dcm"

@@ -1,0 +1,72 @@
+"""``radiotrain phantom``: a digital reference cohort, written as a TCIA download."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class FolderNames(StrEnum):
+    """How patients' folders are named."""
+
+    mixed = "mixed"
+    classic = "classic"
+    descriptive = "descriptive"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(phantom)
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(help="New or empty folder, or one to resume.")],
+    patients: Annotated[int, typer.Option(help="Patients, 1 to 9999.")] = 64,
+    seed: Annotated[int, typer.Option(help="Same seed and settings, same bytes.")] = 0,
+    matrix: Annotated[int, typer.Option(help="Rows and columns of an image; Duke's are 512.")] = 96,
+    slices: Annotated[int, typer.Option(help="Slices of a series; Duke's are about 160.")] = 32,
+    effect: Annotated[
+        str,
+        typer.Option(
+            help="How far apart positive and negative tumours look, in standard deviations:"
+            " '3' for all targets, or 'ER=4,PR=0' (0: a coin flip)."
+        ),
+    ] = "1.5",
+    noise: Annotated[
+        float, typer.Option(help="Noise, as a fraction of the glandular signal.")
+    ] = 0.02,
+    motion: Annotated[float, typer.Option(help="Motion between phases, in voxels.")] = 0.25,
+    field_sd: Annotated[float, typer.Option(help="Spread of the log coil field.")] = 0.2,
+    layout: Annotated[
+        FolderNames, typer.Option(help="TCIA's folder names; mixed: every other patient.")
+    ] = FolderNames.mixed,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes [default: one a processor core].")
+    ] = None,
+) -> None:
+    """Write a digital reference cohort with known truth, exactly as TCIA ships Duke.
+
+    The truth (labels, coil field, kinetics, best reachable AUC) goes to OUT/truth.json.
+
+    Example: `radiotrain phantom cohort --patients 64 --effect ER=3,PR=1.5,HER2=0`
+    """
+    from preprocessing.phantom.settings import PhantomSettings, parse_effects
+    from preprocessing.phantom.write import write_phantom
+
+    settings = PhantomSettings(
+        patients=patients,
+        seed=seed,
+        matrix=matrix,
+        slices=slices,
+        effects=parse_effects(effect),
+        noise=noise,
+        motion=motion,
+        field_sd=field_sd,
+        layout=layout.value,
+    )
+    write_phantom(out, settings, workers or os.cpu_count() or 1)
+    typer.echo(f"{patients} patients written: {out}")
