@@ -1,0 +1,86 @@
+"""Checkpoints: all that is needed to go on, whole or not at all, the last two kept.
+
+Each is one file ``epoch-0007-1a2b3c4d.pt``, named after its epoch and the CRC-32 of its
+content: the name tells a damaged file, and no second file can be out of step. Random
+generators are not in it, because none carries over: each is seeded anew from the run's seed,
+the epoch and the step.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+import zlib
+from typing import Any
+
+import torch
+
+from preprocessing import files
+
+_NUM_KEPT = 2
+_NAME = re.compile(r"epoch-(\d{4,})-([0-9a-f]{8})\.pt")
+
+
+def save_checkpoint(folder: str, epoch: int, state: dict[str, Any]) -> str:
+    """Write the checkpoint of an epoch, remove all but the last two, return its URL.
+
+    Parameters
+    ----------
+    state
+        Tensors and plain values only, so that it loads with ``weights_only=True``.
+    """
+    content = _to_bytes(state)
+    url = files.join(folder, f"epoch-{epoch:04d}-{zlib.crc32(content):08x}.pt")
+    files.write_bytes(url, content)
+    outdated = [name for _, name in _newest_first(folder)[_NUM_KEPT:]]
+    # A run has one writer, so what is half-written now was left by one that was killed.
+    halves = [name for name in files.list_names(folder) if name.endswith(".partial")]
+    for name in (*outdated, *halves):
+        fs, path = files.filesystem(files.join(folder, name))
+        fs.rm_file(path)
+    return url
+
+
+def load_newest_checkpoint(folder: str) -> dict[str, Any] | None:
+    """Return the newest checkpoint that is whole, on the CPU; None where there is none.
+
+    A damaged one is passed over with a warning.
+    """
+    for crc, name in _newest_first(folder):
+        content = files.read_bytes(files.join(folder, name))
+        if zlib.crc32(content) == crc:
+            return _from_bytes(content)
+        warnings.warn(
+            f"checkpoint {files.join(folder, name)} is damaged: the one before is used",
+            stacklevel=2,
+        )
+    return None
+
+
+def save_weights(url: str, state: dict[str, Any]) -> None:
+    """Write a network's weights and what is needed to build it."""
+    files.write_bytes(url, _to_bytes(state))
+
+
+def load_weights(url: str) -> dict[str, Any]:
+    """Read what `save_weights` wrote, on the CPU."""
+    return _from_bytes(files.read_bytes(url))
+
+
+def _newest_first(folder: str) -> list[tuple[int, str]]:
+    """Return (CRC-32, name) of each checkpoint."""
+    found = [(m, name) for name in files.list_names(folder) if (m := _NAME.fullmatch(name))]
+    found.sort(key=lambda item: int(item[0][1]), reverse=True)
+    return [(int(m[2], 16), name) for m, name in found]
+
+
+def _to_bytes(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _from_bytes(content: bytes) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state

@@ -1,0 +1,295 @@
+"""The configuration of one run: one YAML file, checked whole before anything is read or trained.
+
+Paths inside the file are relative to the current folder, as they are on the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from preprocessing import files
+from preprocessing.errors import InputError, MissingPathError, nearest_hint
+from radiotrain.networks import check_network_name
+
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+# Where a run is kept and what it runs on do not change what it computes.
+_NOT_IDENTITY = ("store", "split", "out", "device")
+
+
+class Section(BaseModel):
+    """A part of a configuration: frozen, and refusing keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class NetworkConfig(Section):
+    """Which network is trained."""
+
+    name: str = "ResNet18"
+    """A name from ``radiotrain models``."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_network_name(name)
+
+
+class TrainConfig(Section):
+    """How it is trained."""
+
+    epochs: int = Field(default=60, ge=1)
+    """Most epochs; early stopping may end the run sooner."""
+    batch_size: int = Field(default=16, ge=2)
+    """Patients in one step over all workers together (the global batch)."""
+    lr: float = Field(default=3e-4, gt=0)
+    """Peak learning rate of AdamW, reached after the warm-up."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """AdamW's decay of convolution and linear weights; biases and norms are not decayed."""
+    warmup_epochs: float = Field(default=2.0, ge=0)
+    """Epochs over which the learning rate rises from 0; then it falls along a cosine."""
+    final_lr_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Learning rate at the last step, as a fraction of `lr`."""
+    gradient_clip: float | None = Field(default=5.0, gt=0)
+    """Largest norm of the gradient; null for no clipping."""
+    class_weights: bool = True
+    """Weight positives by negatives / positives of the training fold, each target by itself."""
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> TrainConfig:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs:g}, expected less than epochs"
+                f" ({self.epochs}): lower it or train longer"
+            )
+        return self
+
+
+class EarlyStoppingConfig(Section):
+    """When a run ends before its last epoch."""
+
+    patience: int | None = Field(default=15, ge=1)
+    """Epochs without a better validation AUC before the run stops; null for never."""
+    min_delta: float = Field(default=0.0, ge=0, lt=1)
+    """How much better a validation AUC has to be to count."""
+
+
+class AugmentConfig(Section):
+    """Random changes of training images, made on the device; equal for all phases of a patient."""
+
+    enabled: bool = True
+    """Whether training images are changed at all."""
+    flip: float = Field(default=0.5, ge=0, le=1)
+    """Probability of a flip along each axis."""
+    rotate_degrees: float = Field(default=15.0, ge=0, le=180)
+    """Largest rotation in the plane of the slices, either way."""
+    zoom: float = Field(default=0.1, ge=0, lt=1)
+    """Largest relative change of size."""
+    shift: float = Field(default=0.05, ge=0, lt=1)
+    """Largest shift along each axis, as a fraction of the crop's side."""
+    intensity_gain: float = Field(default=0.1, ge=0, lt=1)
+    """Largest relative change of contrast."""
+    intensity_shift: float = Field(default=0.1, ge=0)
+    """Largest change of brightness, in standard deviations of the pre-contrast image."""
+    noise: float = Field(default=0.05, ge=0)
+    """Largest standard deviation of added noise, in the same unit."""
+
+
+class RunConfig(Section):
+    """One training run."""
+
+    store: str
+    """Store made by ``radiotrain preprocess``: folder or s3://…"""
+    split: str
+    """Split made by ``radiotrain split``."""
+    out: str
+    """Run folder to make, or to resume: folder or s3://…"""
+    targets: tuple[str, ...] = ("ER",)
+    """One or several of the store's targets; several share one network."""
+    fold: int = Field(default=0, ge=0)
+    """Fold that validates; the others train."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random: weights, order, augmentation, dropout."""
+    network: NetworkConfig = NetworkConfig()
+    train: TrainConfig = TrainConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    augment: AugmentConfig = AugmentConfig()
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast where the device is a GPU that has it, float32 elsewhere."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPU if there is one."""
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("targets")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError(f"targets is {list(value)}, expected one or several different names")
+        return value
+
+    @field_validator("store", "split", "out")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        return files.absolute(value)
+
+    @model_validator(mode="after")
+    def _possible(self) -> RunConfig:
+        if self.out in (self.store, self.split):
+            raise ValueError(f"out is {self.out}, the same as the store or split: name a folder")
+        if self.device == "cpu" and self.precision == "bfloat16":
+            raise ValueError(
+                "precision is bfloat16 and device is cpu, expected a GPU for bfloat16:"
+                " set precision to float32 or auto"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what the run computes, as JSON values (no paths, no device)."""
+        values = self.model_dump(mode="json")
+        return {k: v for k, v in values.items() if k not in _NOT_IDENTITY}
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's configuration.
+
+    Parameters
+    ----------
+    path
+        YAML file, on a folder or an object store.
+    overrides
+        ``section.key=value`` texts that win over the file; values are read as YAML.
+
+    Raises
+    ------
+    MissingPathError
+        If there is no such file.
+    InputError
+        If a key is unknown (the nearest valid one is named), or a value cannot be used.
+    """
+    return parse_config(RunConfig, apply_overrides(read_yaml(path), overrides), path)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Return a YAML file's mapping."""
+    try:
+        values = yaml.safe_load(files.read_text(files.absolute(path)))
+    except FileNotFoundError:
+        raise MissingPathError(f"no configuration at {path}: name an existing YAML file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, expected a YAML file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text, expected a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InputError(f"{path} cannot be read{where}: {problem}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds {type(values).__name__}, expected 'key: value' lines")
+    return {str(k): v for k, v in values.items()}
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return `values` with each ``section.key=value`` put in its place."""
+    result: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    for text in overrides:
+        dotted, equals, value = text.partition("=")
+        if not equals or not dotted:
+            raise InputError(f"--set {text}: expected section.key=value, e.g. train.lr=1e-3")
+        *sections, key = dotted.strip().split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise InputError(f"--set {text}: {section!r} is no section")
+        try:
+            place[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {text}: {value!r} is no YAML value") from None
+    return result
+
+
+def parse_config(model: type[_ModelT], values: Mapping[str, Any], source: str) -> _ModelT:
+    """Check plain values against a configuration model.
+
+    Raises
+    ------
+    InputError
+        One sentence about the first thing wrong, unknown keys before anything else.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        details = error.errors()
+        first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
+        raise InputError(f"{source}: {_sentence(model, first)}") from None
+
+
+def dump_config(config: BaseModel) -> str:
+    """Return a configuration as YAML text that `load_config` reads back to the same."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Return a short digest of JSON values, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Say which dotted key of two configurations differs first, or None when none does."""
+    for key in sorted({*found, *wanted}):
+        a, b = found.get(key), wanted.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            inner = first_difference(a, b)
+            if inner:
+                return f"{key}.{inner}"
+        elif a != b:
+            return f"{key} is {a!r} there and {b!r} now"
+    return None
+
+
+def _sentence(model: type[BaseModel], detail: Any) -> str:
+    dotted = ".".join(str(part) for part in detail["loc"])
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(dotted, list(_dotted_keys(model)))
+    if kind == "missing":
+        return f"key {dotted!r} is missing: add it, or give --set {dotted}=…"
+    if kind == "value_error":
+        text = str(detail["ctx"]["error"])
+        return f"{dotted}: {text}" if dotted else text
+    if kind == "model_type":
+        keys = [k for k in _dotted_keys(model) if k.startswith(f"{dotted}.")]
+        return f"{dotted} is {detail['input']!r}, expected a section with keys like {keys[0]}"
+    message = str(detail["msg"])
+    return f"{dotted} is {detail['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _unknown_key(dotted: str, known: list[str]) -> str:
+    """Name the nearest valid key: first in the same section, then by its own name anywhere."""
+    section, _, name = dotted.rpartition(".")
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section]
+    hint = nearest_hint(name, siblings)
+    if hint and section:
+        hint = hint.replace("'", f"'{section}.", 1)
+    if not hint:
+        same_name = [k for k in known if k.rpartition(".")[2] == name]
+        hint = f" (did you mean {same_name[0]!r}?)" if same_name else nearest_hint(dotted, known)
+    return f"unknown key {dotted!r}{hint}, expected one of {', '.join(siblings)}"
+
+
+def _dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    for name, info in model.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _dotted_keys(info.annotation, f"{prefix}{name}.")

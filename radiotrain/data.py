@@ -1,0 +1,209 @@
+"""Patients of a split in memory, and the order in which they are trained on.
+
+Axis legend: N patients, B patients of a batch, P phases, R rows, C columns, S slices, T targets.
+
+A part of the split is read once and stays as int16; voxels become float32, and are normalised,
+on the device, a batch at a time. The order depends on seed and epoch only, so that any number
+of workers takes the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from preprocessing.errors import InputError, nearest_hint
+from preprocessing.store import REGION_PADDING, Store
+from radiotrain.seal import TestAccess, check_sealed
+from radiotrain.seeds import Purpose, seed_for
+from radiotrain.split import Split
+
+Part = Literal["train", "validation", "test"]
+
+_READERS = 8
+# What is left to the network when images are kept in a GPU's memory.
+_SHARE_OF_FREE_MEMORY = 0.5
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Some patients of a store, in memory.
+
+    Parameters
+    ----------
+    images
+        int16 (N, P, R, C, S), on the host or the device.
+    gain, offset
+        float32 (N,): normalised value = voxel × gain + offset. One pair for all phases of a
+        patient, from the pre-contrast phase, so that enhancement keeps its meaning.
+    labels
+        int8 (N, T).
+    """
+
+    ids: tuple[str, ...]
+    images: Tensor
+    gain: Tensor
+    offset: Tensor
+    labels: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return some patients as normalised float32 (B, P, R, C, S) and int8 labels (B, T).
+
+        int16 crosses the bus; the rest happens on the device.
+        """
+        index = torch.from_numpy(rows).to(self.images.device)
+        voxels = self.images.index_select(0, index).to(device)
+        shape = (-1, 1, 1, 1, 1)
+        gain = self.gain.index_select(0, index).to(device).view(shape)
+        offset = self.offset.index_select(0, index).to(device).view(shape)
+        labels = torch.from_numpy(self.labels[rows]).to(device)
+        return torch.addcmul(offset, voxels.float(), gain), labels
+
+    def to(self, device: torch.device) -> Patients:
+        """Return the same patients with their images on a device, if they fit there."""
+        if device.type != "cuda":
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        if self.images.nbytes > free * _SHARE_OF_FREE_MEMORY:
+            return self
+        return Patients(
+            self.ids,
+            self.images.to(device),
+            self.gain.to(device),
+            self.offset.to(device),
+            self.labels,
+        )
+
+
+def part_ids(split: Split, fold: int, part: Part) -> tuple[str, ...]:
+    """Return the patients of a part of the split."""
+    if part == "train":
+        return split.train_ids(fold)
+    return split.validation_ids(fold) if part == "validation" else split.test_ids
+
+
+def load_patients(
+    store: Store,
+    split: Split,
+    patient_ids: Sequence[str],
+    targets: Sequence[str],
+    access: TestAccess | None = None,
+    advance: Callable[[], None] | None = None,
+) -> Patients:
+    """Read patients into memory.
+
+    Parameters
+    ----------
+    targets
+        Which of the store's targets become columns of `labels`, in this order.
+    access
+        Needed where a patient is in the test set.
+    advance
+        Called once for each patient read.
+
+    Raises
+    ------
+    SealedTestSetError
+        If a test patient is asked for without access.
+    InputError
+        If the store has no such target or patient.
+    """
+    check_sealed(split, patient_ids, access)
+    columns = target_columns(store, targets)
+    rows = [store.index_of(patient_id) for patient_id in patient_ids]
+    images = torch.empty((len(rows), *store.image_shape), dtype=torch.int16)
+    gain, offset = torch.empty(len(rows)), torch.empty(len(rows))
+
+    def read(n: int) -> None:
+        voxels, scale = store.read_images(rows[n])
+        images[n] = torch.from_numpy(voxels)
+        gain[n], offset[n] = normalisation(voxels[0], store.read_region(rows[n]), scale)
+        if advance is not None:
+            advance()
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        list(pool.map(read, range(len(rows))))
+    labels = store.labels[np.ix_(rows, columns)]
+    return Patients(tuple(patient_ids), images, gain, offset, labels)
+
+
+def target_columns(store: Store, targets: Sequence[str]) -> list[int]:
+    """Return the columns of the store's labels that hold these targets."""
+    for target in targets:
+        if target not in store.targets:
+            raise InputError(
+                f"store {store.url} has no target {target!r}"
+                f"{nearest_hint(target, store.targets)}, expected some of"
+                f" {', '.join(store.targets)}"
+            )
+    return [store.targets.index(target) for target in targets]
+
+
+def normalisation(
+    pre_contrast: NDArray[np.int16], region: NDArray[np.uint8], scale: float
+) -> tuple[float, float]:
+    """Return the gain and offset that give one patient's pre-contrast mean 0 and deviation 1.
+
+    Parameters
+    ----------
+    pre_contrast
+        int16 (R, C, S).
+    region
+        uint8 (R, C, S); padding does not count.
+    scale
+        Intensity of one step of the int16 values. It cancels out, except that an image of
+        one single value stays finite.
+
+    Returns
+    -------
+    Gain and offset in units of int16 steps: ``voxel * gain + offset``.
+    """
+    inside = pre_contrast[(region & REGION_PADDING) == 0].astype(np.float64)
+    if inside.size == 0:
+        return 1.0, 0.0
+    mean, deviation = float(inside.mean()), float(inside.std())
+    if deviation == 0:
+        return scale, -mean * scale
+    return 1.0 / deviation, -mean / deviation
+
+
+def epoch_order(seed: int, epoch: int, num_patients: int) -> NDArray[np.int64]:
+    """Return the order of the training patients in an epoch: int64 (N,), a permutation."""
+    return np.random.default_rng(seed_for(Purpose.ORDER, seed, epoch)).permutation(num_patients)
+
+
+def global_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """Cut an order into batches of `batch_size` or somewhat fewer, none of them a remnant.
+
+    Every patient is in one batch, and sizes differ by at most one: a last batch of one
+    patient would break batch norm, and would count as much as a full one.
+    """
+    num_batches = -(-len(order) // batch_size)
+    return list(np.array_split(order, num_batches))
+
+
+def rank_share(values: NDArray[np.int64], rank: int, world_size: int) -> NDArray[np.int64]:
+    """Return what one of `world_size` workers takes of a global batch: every so many'th."""
+    return values[rank::world_size]
+
+
+def check_batches(num_patients: int, batch_size: int, world_size: int) -> None:
+    """Refuse batches that leave a worker with fewer than two patients: batch norm needs two."""
+    num_batches = -(-num_patients // batch_size)
+    smallest = num_patients // num_batches // world_size
+    if smallest < 2:
+        raise InputError(
+            f"a batch of {batch_size} over {world_size} workers leaves one with {smallest} of"
+            f" {num_patients} training patients, expected 2 or more: raise train.batch_size or"
+            " use fewer workers"
+        )

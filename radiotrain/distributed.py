@@ -1,0 +1,104 @@
+"""One worker among several: its rank, its device, and what the workers say to each other.
+
+The process group is made by the caller (Ray Train, torchrun, a test); one worker needs none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from preprocessing.errors import InputError
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A place in the group of workers that train one network.
+
+    Parameters
+    ----------
+    rank
+        From 0; the worker of rank 0 is the only one that writes.
+    device
+        What it computes on.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @classmethod
+    def single(cls, device: str = "auto") -> Worker:
+        """Return the only worker, on a device named as in the configuration."""
+        return cls(0, 1, choose_device(device))
+
+    @classmethod
+    def of_group(cls, device: torch.device) -> Worker:
+        """Return this process's place in the process group that is running."""
+        return cls(distributed.get_rank(), distributed.get_world_size(), device)
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this worker writes the run folder."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """Return the network as DDP has it, or as it is where there is one worker."""
+        if self.world_size == 1:
+            return network
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+
+    def sum(self, value: Tensor) -> float:
+        """Return a scalar summed over all workers."""
+        if self.world_size > 1:
+            value = value.clone()
+            distributed.all_reduce(value)
+        return float(value)
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether any worker says so; all hear the same answer."""
+        return self.sum(torch.tensor(float(flag), device=self.device)) > 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every worker's value, in order of rank, to all of them."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give all workers rank 0's buffers (running means), so that they predict alike."""
+        if self.world_size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, 0)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` stands for on this machine.
+
+    Raises
+    ------
+    InputError
+        If a GPU is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device is cuda, but torch finds no GPU here: set device to cpu or auto")
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return the dtype of mixed precision, or None for float32 throughout."""
+    if precision == "float32" or device.type != "cuda":
+        return None
+    if torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    if precision == "bfloat16":
+        raise InputError("precision is bfloat16, but this GPU has none: set precision to float32")
+    return None

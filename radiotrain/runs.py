@@ -1,0 +1,246 @@
+"""The run folder: everything a run leaves behind, on a folder or an object store.
+
+=======================  ==============================================================
+``config.yaml``          resolved configuration
+``run.json``             status, versions, fingerprints, best epoch and its AUCs
+``metrics.jsonl``        one line an epoch
+``tensorboard/``         the same as events
+``checkpoints/``         ``epoch-*.pt`` to go on from, ``best.pt`` to predict with
+``predictions.parquet``  validation predictions of the best epoch
+=======================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import yaml
+
+from preprocessing import files
+from preprocessing.errors import InputError, MissingPathError, SchemaError
+from radiotrain.config import RunConfig, dump_config, first_difference, parse_config
+from radiotrain.training_metrics import EpochMetrics, null_for_nan
+
+SCHEMA_VERSION = 1
+
+Status = Literal["running", "finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What ``run.json`` says.
+
+    Parameters
+    ----------
+    status
+        running, finished (all epochs or early stopping), stopped (by whoever watched it),
+        failed (see `error`).
+    best_epoch
+        Counted from 0; None before the first epoch ended.
+    num_epochs
+        Epochs trained so far.
+    """
+
+    status: Status
+    store_fingerprint: str
+    split_fingerprint: str
+    seed: int
+    fold: int
+    targets: tuple[str, ...]
+    world_size: int = 1
+    device: str = "cpu"
+    best_epoch: int | None = None
+    num_epochs: int = 0
+    validation_auc: float | None = None
+    validation_auc_per_target: Mapping[str, float | None] = field(default_factory=dict)
+    error: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+class RunFolder:
+    """Reads and writes one run's folder."""
+
+    def __init__(self, url: str) -> None:
+        self.url = files.absolute(url)
+
+    @property
+    def name(self) -> str:
+        """The run's name: the last part of its URL."""
+        return self.url.rsplit("/", 1)[-1]
+
+    @property
+    def checkpoints(self) -> str:
+        """URL of the folder of checkpoints."""
+        return files.join(self.url, "checkpoints")
+
+    @property
+    def best_weights(self) -> str:
+        """URL of the best epoch's weights."""
+        return files.join(self.checkpoints, "best.pt")
+
+    def read_config(self) -> RunConfig | None:
+        """Return the run's configuration, or None where no run was begun."""
+        url = files.join(self.url, "config.yaml")
+        try:
+            values = yaml.safe_load(files.read_text(url))
+        except FileNotFoundError:
+            return None
+        return parse_config(RunConfig, values, url)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the resolved configuration."""
+        files.write_text(files.join(self.url, "config.yaml"), dump_config(config))
+
+    def read_record(self) -> RunRecord | None:
+        """Return what ``run.json`` says, or None where there is none."""
+        url = files.join(self.url, "run.json")
+        try:
+            values = json.loads(files.read_text(url))
+        except FileNotFoundError:
+            return None
+        if values.get("schema_version") != SCHEMA_VERSION:
+            raise SchemaError(
+                f"run {self.url} has schema {values.get('schema_version')}, expected"
+                f" {SCHEMA_VERSION}: train again into a new folder"
+            )
+        return RunRecord(**{**values, "targets": tuple(values["targets"])})
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write ``run.json``."""
+        text = json.dumps(null_for_nan(asdict(record)), indent=1, allow_nan=False)
+        files.write_text(files.join(self.url, "run.json"), text + "\n")
+
+    def read_metrics(self) -> tuple[EpochMetrics, ...]:
+        """Return all epochs in ``metrics.jsonl``."""
+        try:
+            text = files.read_text(files.join(self.url, "metrics.jsonl"))
+        except FileNotFoundError:
+            return ()
+        return tuple(EpochMetrics.from_json(json.loads(line)) for line in text.splitlines())
+
+    def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
+        """Write ``metrics.jsonl``, whole: an object store cannot append, and it is small."""
+        lines = [json.dumps(metrics.to_json(), allow_nan=False) for metrics in history]
+        files.write_text(files.join(self.url, "metrics.jsonl"), "".join(f"{x}\n" for x in lines))
+
+    def write_predictions(self, table: pd.DataFrame) -> None:
+        """Write the predictions table of the best epoch."""
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        files.write_bytes(files.join(self.url, "predictions.parquet"), buffer.getvalue())
+
+    def read_predictions(self) -> pd.DataFrame:
+        """Return the predictions table of the best epoch."""
+        url = files.join(self.url, "predictions.parquet")
+        try:
+            return pd.read_parquet(io.BytesIO(files.read_bytes(url)))
+        except FileNotFoundError:
+            raise MissingPathError(f"run {self.url} has no predictions yet: train it") from None
+
+    def check_same_run(self, config: RunConfig, store: str, split: str) -> None:
+        """Refuse a folder that holds a run of another configuration, store or split.
+
+        A run that died before its first checkpoint is no loss, and is no reason to refuse.
+
+        Parameters
+        ----------
+        store, split
+            Fingerprints.
+        """
+        if not files.list_names(self.checkpoints):
+            return
+        before, record = self.read_config(), self.read_record()
+        found: dict[str, Any] = before.identity() if before else {}
+        wanted = config.identity() if before else {}
+        if record:
+            found |= {"store": record.store_fingerprint, "split": record.split_fingerprint}
+            wanted |= {"store": store, "split": split}
+        difference = first_difference(found, wanted)
+        if difference:
+            raise InputError(
+                f"{self.url} holds a run of another configuration, {difference}: name a new"
+                " folder in 'out', or use the same configuration to resume"
+            )
+
+
+def open_run(url: str) -> tuple[RunFolder, RunConfig, RunRecord]:
+    """Return a run that was begun.
+
+    Raises
+    ------
+    MissingPathError
+        If there is none at `url`.
+    """
+    folder = RunFolder(url)
+    config, record = folder.read_config(), folder.read_record()
+    if config is None or record is None:
+        raise MissingPathError(f"no run at {folder.url}: make one with 'radiotrain train'")
+    return folder, config, record
+
+
+class TensorBoardLog:
+    """Writes epochs as TensorBoard events; does nothing where tensorboard is not installed.
+
+    Events for an object store are gathered in a temporary folder and put there whole after
+    each epoch, because it cannot append.
+    """
+
+    def __init__(self, run_url: str, first_epoch: int = 0) -> None:
+        self._url = files.join(run_url, "tensorboard")
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = self._url
+        if not files.is_local(run_url):
+            self._temporary = tempfile.TemporaryDirectory(prefix="radiotrain-events-")
+            self._folder = self._temporary.name
+        self._writer = self._open(first_epoch)
+
+    def _open(self, first_epoch: int) -> Any:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            warnings.warn(
+                "no TensorBoard events are written: tensorboard is not installed", stacklevel=3
+            )
+            return None
+        # Steps from purge_step on, written before an interruption, are then not shown.
+        return SummaryWriter(log_dir=self._folder, purge_step=first_epoch)
+
+    def write(self, metrics: EpochMetrics) -> None:
+        """Add one epoch."""
+        if self._writer is None:
+            return
+        for tag, value in _scalars(metrics):
+            self._writer.add_scalar(tag, value, metrics.epoch)
+        self._writer.flush()
+        self._upload()
+
+    def close(self) -> None:
+        """Flush, and forget temporary files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._upload()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _upload(self) -> None:
+        if self._temporary is not None:
+            for path in Path(self._temporary.name).iterdir():
+                files.write_bytes(files.join(self._url, path.name), path.read_bytes())
+
+
+def _scalars(metrics: EpochMetrics) -> Iterable[tuple[str, float]]:
+    yield "loss/train", metrics.train_loss
+    yield "loss/validation", metrics.validation_loss
+    yield "lr", metrics.lr
+    yield "speed/patients_per_s", metrics.samples_per_s
+    for target, value in metrics.validation_auc_per_target.items():
+        yield f"validation_auc/{target}", value

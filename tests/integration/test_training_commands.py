@@ -1,0 +1,165 @@
+"""The commands of training, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from preprocessing.store import Store
+from radiotrain.cli import main
+from radiotrain.config import dump_config
+from radiotrain.networks import NETWORKS
+from tests.unit.training.synthetic import run_config, write_store
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, its split and a configuration."""
+    folder = tmp_path_factory.mktemp("training-commands")
+    store = write_store(str(folder / "store"))
+    done = command("split", store.url, "--out", str(folder / "splits.json"), "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    assert "40 patients, the test set is sealed" in done.stdout
+    config = run_config(store, str(folder / "splits.json"), folder / "run")
+    (folder / "run.yaml").write_text(dump_config(config))
+    return folder
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "radiotrain", *words],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    process = start(*words)
+    out, err = process.communicate(timeout=200)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run a command in this process; return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["radiotrain", *words])
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+def train_words(folder: Path, *changes: str) -> list[str]:
+    words = ["train", "--config", str(folder / "run.yaml")]
+    return [*words, *(word for change in changes for word in ("--set", change))]
+
+
+def test_killed_run_resumes_to_the_undisturbed_weights(folder: Path) -> None:
+    long = ["train.epochs=12", "train.lr=1e-3"]
+    undisturbed = command(*train_words(folder, *long, f"out={folder}/undisturbed"))
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert "finished: best epoch" in undisturbed.stdout
+    words = train_words(folder, *long, f"out={folder}/killed")
+    process = start(*words)
+    metrics = folder / "killed" / "metrics.jsonl"
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 2):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(metrics.read_text().splitlines()) < 12
+    resumed = command(*words)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming after epoch" in resumed.stderr
+    runs = [folder / name for name in ("undisturbed", "killed")]
+    newest = [max((run / "checkpoints").glob("epoch-0011-*.pt")) for run in runs]
+    first, second = (torch.load(path, weights_only=True)["network"] for path in newest)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    tables = [pd.read_parquet(run / "predictions.parquet") for run in runs]
+    assert tables[0].drop(columns="run").equals(tables[1].drop(columns="run"))
+    record = json.loads((folder / "killed" / "run.json").read_text())
+    assert record["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--config", "none.yaml"], "no configuration at none.yaml"),
+        (["--set", "train.lrr=1"], "unknown key 'train.lrr' (did you mean 'train.lr'?)"),
+        (["--set", "network.name=ResNet19"], "unknown network 'ResNet19' (did you mean 'ResNet1"),
+        (["--set", "store=nowhere"], "no store at"),
+        (["--set", "split=nowhere"], "no split at"),
+        (["--set", "targets=HER3"], "did you mean 'HER2'"),
+        (["--workers", "2"], "add --on ray"),
+        (["--debug", "--on", "ray"], "leave out --on ray"),
+        (["split", "nowhere"], "no store at"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_status_2(
+    folder: Path,
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full = words if words[0] in ("train", "split") else [*train_words(folder), *words]
+    assert run_here(monkeypatch, *full) == 2
+    errors = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("read ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+    assert not (folder / "run").exists()
+
+
+def test_split_of_another_store_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_store(str(folder / "other-store"), seed=1)
+    assert run_here(monkeypatch, *train_words(folder, f"store={other.url}")) == 2
+    assert "make a new split" in capsys.readouterr().err
+
+
+def test_debug_says_whether_a_batch_was_learned(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(monkeypatch, *train_words(folder), "--debug") == 0
+    said = capsys.readouterr().err
+    assert "was learned by heart" in said
+    assert "(Linear): (8, 1)" in said
+
+
+def test_models_lists_every_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(monkeypatch, "models") == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in NETWORKS)
+
+
+def test_training_imports_no_imaging_library_and_no_ray(folder: Path) -> None:
+    program = (
+        "import sys, radiotrain.loop, radiotrain.predict, radiotrain.debug;"
+        "print([m for m in ('ray','SimpleITK','pydicom','nibabel','dask') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_saved_configuration_is_plain_yaml(folder: Path) -> None:
+    values = yaml.safe_load((folder / "run.yaml").read_text())
+    assert values["train"]["batch_size"] == 8
+    assert Store.open(values["store"]).targets == ("ER", "PR", "HER2")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from radiotrain.checkpoint import load_newest_checkpoint, save_checkpoint
+
+STATE = {"network": {"w": torch.arange(3.0)}, "history": [{"auc": 0.5, "epoch": 0}]}
+
+
+@pytest.mark.parametrize("where", ["folder", "memory://checkpoints"])
+def test_newest_two_are_kept_and_the_newest_is_read(tmp_path: Path, where: str) -> None:
+    url = str(tmp_path) if where == "folder" else where
+    assert load_newest_checkpoint(url) is None
+    for epoch in (1, 9, 10):
+        save_checkpoint(url, epoch, {**STATE, "epoch": epoch})
+    loaded = load_newest_checkpoint(url)
+    assert loaded["epoch"] == 10
+    assert torch.equal(loaded["network"]["w"], STATE["network"]["w"])
+    if where == "folder":
+        kept = sorted(p.name[:10] for p in tmp_path.iterdir())
+        assert kept == ["epoch-0009", "epoch-0010"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit"])
+def test_damaged_newest_falls_back_with_a_warning(tmp_path: Path, damage: str) -> None:
+    save_checkpoint(str(tmp_path), 0, {"epoch": 0})
+    newest = Path(save_checkpoint(str(tmp_path), 1, {"epoch": 1}))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
+    with pytest.warns(UserWarning, match="is damaged: the one before is used"):
+        assert load_newest_checkpoint(str(tmp_path)) == {"epoch": 0}
+
+
+def test_half_written_file_is_not_seen(tmp_path: Path) -> None:
+    save_checkpoint(str(tmp_path), 0, {"epoch": 0})
+    (tmp_path / ".epoch-0001-00000000.pt.abc.partial").write_bytes(b"half")
+    assert load_newest_checkpoint(str(tmp_path)) == {"epoch": 0}
+    save_checkpoint(str(tmp_path), 1, {"epoch": 1})
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    save_checkpoint(str(tmp_path), 0, {"path": Path("x")})
+    with pytest.raises(Exception, match="weights_only"):
+        load_newest_checkpoint(str(tmp_path))

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocessing.errors import InputError
+from preprocessing.store import REGION_PADDING, Store
+from radiotrain.data import (
+    check_batches,
+    epoch_order,
+    global_batches,
+    load_patients,
+    normalisation,
+    part_ids,
+    rank_share,
+)
+from radiotrain.split import Split
+
+
+@given(st.integers(2, 300), st.integers(2, 40), st.integers(0, 5), st.integers(0, 5))
+def test_every_patient_is_in_one_batch_under_any_number_of_workers(
+    num_patients: int, batch_size: int, seed: int, epoch: int
+) -> None:
+    order = epoch_order(seed, epoch, num_patients)
+    batches = global_batches(order, batch_size)
+    assert sorted(np.concatenate(batches)) == list(range(num_patients))
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    for world_size in (1, 2, 3):
+        for batch in batches:
+            shares = [rank_share(batch, rank, world_size) for rank in range(world_size)]
+            assert sorted(np.concatenate(shares)) == sorted(batch)
+
+
+def test_order_depends_on_seed_and_epoch_only() -> None:
+    assert np.array_equal(epoch_order(1, 2, 50), epoch_order(1, 2, 50))
+    assert not np.array_equal(epoch_order(1, 2, 50), epoch_order(1, 3, 50))
+    assert not np.array_equal(epoch_order(1, 2, 50), epoch_order(2, 2, 50))
+
+
+def test_batches_too_small_for_batch_norm_are_refused() -> None:
+    check_batches(24, 8, 4)
+    with pytest.raises(InputError, match="use fewer workers"):
+        check_batches(24, 8, 5)
+
+
+def test_batch_is_normalised_by_the_pre_contrast_phase(store: Store, split: Split) -> None:
+    ids = part_ids(split, 0, "train")
+    patients = load_patients(store, split, ids, ["HER2", "ER"])
+    assert patients.images.dtype == torch.int16
+    rows = np.array([3, 0])
+    images, labels = patients.batch(rows, torch.device("cpu"))
+    for image, row in zip(images.double(), rows, strict=True):
+        i = store.index_of(ids[row])
+        inside = torch.from_numpy(store.read_region(i) & REGION_PADDING) == 0
+        assert float(image[0][inside].mean()) == pytest.approx(0, abs=1e-4)
+        assert float(image[0][inside].std(correction=0)) == pytest.approx(1, abs=1e-4)
+        voxels, _ = store.read_images(i)
+        # One line for all phases: enhancement keeps its ratio to the pre-contrast spread.
+        raw = torch.from_numpy(voxels.astype(np.float64))
+        pre = raw[0][inside]
+        expected = (raw - pre.mean()) / pre.std(correction=0)
+        assert torch.allclose(image, expected, atol=1e-3)
+    expected_labels = [store.labels[store.index_of(ids[row])][[2, 0]] for row in rows]
+    assert np.array_equal(labels.numpy(), np.array(expected_labels))
+
+
+def test_flat_and_empty_images_stay_finite() -> None:
+    flat = np.full((2, 2, 2), 7, dtype=np.int16)
+    assert normalisation(flat, np.zeros((2, 2, 2), dtype=np.uint8), 0.5) == (0.5, -3.5)
+    everything_padded = np.full((2, 2, 2), REGION_PADDING, dtype=np.uint8)
+    assert normalisation(flat, everything_padded, 0.5) == (1.0, 0.0)
+
+
+def test_unknown_target_is_named(store: Store, split: Split) -> None:
+    with pytest.raises(InputError, match="did you mean 'HER2'"):
+        load_patients(store, split, part_ids(split, 0, "train"), ["HER3"])

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from preprocessing.errors import SealedTestSetError
+from preprocessing.store import Store
+from radiotrain.data import load_patients
+from radiotrain.seal import Opening, TestAccess, check_sealed, open_test_set, read_openings
+from radiotrain.split import Split, save_split
+
+
+def test_test_patients_are_refused_without_access(store: Store, split: Split) -> None:
+    with pytest.raises(SealedTestSetError, match="only 'radiotrain evaluate' opens it"):
+        load_patients(store, split, [split.test_ids[0]], ["ER"])
+
+
+def test_opening_gives_access_and_is_logged(store: Store, split: Split, tmp_path) -> None:
+    url = str(tmp_path / "splits.json")
+    save_split(split, url)
+    assert read_openings(url) == ()
+    access = open_test_set(url, "evaluation", ["a", "b"])
+    open_test_set(url, "again", ["c"])
+    patients = load_patients(store, split, split.test_ids, ["ER"], access)
+    assert patients.ids == split.test_ids
+    first, second = read_openings(url)
+    assert (first.purpose, first.runs, second.purpose) == ("evaluation", ("a", "b"), "again")
+    assert first.split_fingerprint == split.fingerprint
+
+
+def test_access_is_to_one_split_only(split: Split, tmp_path) -> None:
+    url = str(tmp_path / "splits.json")
+    save_split(split, url)
+    access = open_test_set(url, "evaluation", [])
+    with pytest.raises(SealedTestSetError, match="open the right one"):
+        check_sealed(replace(split, seed=99), split.test_ids, access)
+
+
+def test_access_cannot_be_made_by_hand(split: Split) -> None:
+    with pytest.raises(SealedTestSetError):
+        TestAccess(Opening("now", "peek", (), split.fingerprint), object())
+
+
+def test_openings_are_logged_on_an_object_store(split: Split) -> None:
+    url = "memory://seal/splits.json"
+    save_split(split, url)
+    for purpose in ("one", "two"):
+        open_test_set(url, purpose, [])
+    assert [o.purpose for o in read_openings(url)] == ["one", "two"]
