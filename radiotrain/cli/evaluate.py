@@ -1,0 +1,94 @@
+"""``radiotrain evaluate``: from runs, or any model's predictions, to the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from radiotrain.evaluation.report import ReportContext
+    from radiotrain.evaluation.results import Evaluation
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    out: Annotated[str, typer.Option(help="Folder for report.html, metrics.json and plots.")],
+    runs: Annotated[list[str] | None, typer.Argument(help="Run folders of one split.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Instead of runs: a predictions table, CSV or Parquet.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="The store, where it has moved since the runs.")
+    ] = None,
+    purpose: Annotated[
+        str, typer.Option(help="Why the test set is opened; goes into its log.")
+    ] = "evaluation",
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap.")] = 10_000,
+) -> None:
+    """Test runs on the sealed test set and write a report; each opening is logged.
+
+    Example: `radiotrain evaluate runs/ER_SEResNet50 --out report --purpose "final test"`
+
+    Example: `radiotrain evaluate --predictions table.csv --out report`
+    """
+    from preprocessing.progress import progress
+    from radiotrain.evaluation.evaluate import evaluate_table
+    from radiotrain.evaluation.report import write_report
+
+    table, context = _predictions(runs or [], predictions, store, purpose)
+    num_results = len(table[["run", "target"]].drop_duplicates())
+    with progress("evaluate", num_results) as advance:
+        evaluation = evaluate_table(table, seed=seed, num_resamples=resamples, on_result=advance)
+    report = write_report(evaluation, table, out, context=context)
+    _print_table(evaluation)
+    for warning in (*context.warnings, *evaluation.warnings):
+        typer.echo(f"note: {warning}")
+    typer.echo(f"report: {report}")
+
+
+def _predictions(
+    runs: list[str], predictions: Path | None, store: str | None, purpose: str
+) -> tuple[pd.DataFrame, ReportContext]:
+    from preprocessing.errors import InputError
+    from preprocessing.progress import progress
+    from radiotrain.evaluation.from_runs import predict_runs
+    from radiotrain.evaluation.predictions import read_predictions
+    from radiotrain.evaluation.report import ReportContext
+
+    if bool(runs) == (predictions is not None):
+        got = "both" if runs else "neither"
+        raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
+    if predictions is not None:
+        return read_predictions(predictions), ReportContext()
+    return predict_runs(runs, store, purpose, progress)
+
+
+def _print_table(evaluation: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="test set")
+    for column in ("target", "run", "patients", "AUC (95 % CI)", "sensitivity", "specificity"):
+        table.add_column(column)
+    for result in evaluation.results:
+        interval = result.auc_ci95
+        ci = f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else ""
+        table.add_row(
+            result.target,
+            result.run,
+            f"{result.num_patients} ({result.num_positive} positive)",
+            f"{result.auc:.3f}{ci}" if result.auc is not None else "undefined",
+            f"{result.sensitivity:.3f}" if result.sensitivity is not None else "undefined",
+            f"{result.specificity:.3f}" if result.specificity is not None else "undefined",
+        )
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(table)

@@ -1,0 +1,129 @@
+"""Stratified bootstrap of the AUC and of the ROC curve, many resamples at a time.
+
+A resample is told by how often it drew each score, so that one cumulative sum along the
+sorted scores gives the AUC of thousands of resamples in whole numbers.
+
+Axis legend: B resamples, K distinct scores in rising order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from radiotrain.evaluation.auc import Interval, split_by_label
+
+_CELLS_AT_A_TIME = 2_000_000
+
+
+def bootstrap_aucs(
+    labels: ArrayLike, scores: ArrayLike, *, num_resamples: int = 10_000, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the AUC of each resample, drawn with replacement within each class.
+
+    Returns
+    -------
+    (num_resamples,) float64; empty where there is only one class.
+    """
+    positive, negative = split_by_label(labels, scores)
+    if not len(positive) or not len(negative):
+        return np.empty(0)
+    pairs = len(positive) * len(negative)
+    parts = []
+    for drawn_positive, drawn_negative in _resamples(positive, negative, num_resamples, seed):
+        # Twice the Mann-Whitney count: negatives below count 2, tied ones 1.
+        below = 2 * np.cumsum(drawn_negative, axis=1) - drawn_negative
+        parts.append(np.einsum("bk,bk->b", drawn_positive, below) / (2 * pairs))
+    return np.concatenate(parts)
+
+
+def bootstrap_interval(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Return the percentile interval of the AUC; (NaN, NaN) where it has no meaning.
+
+    It has no meaning with fewer than two patients of a class, or where every resample gives
+    the same AUC (perfect separation, or all scores tied).
+
+    References
+    ----------
+    Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    """
+    positive, negative = split_by_label(labels, scores)
+    if len(positive) < 2 or len(negative) < 2:
+        return math.nan, math.nan
+    values = bootstrap_aucs(labels, scores, num_resamples=num_resamples, seed=seed)
+    if values.min() == values.max():
+        return math.nan, math.nan
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def roc_band(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    false_positive_rates: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 1_000,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the pointwise band of sensitivity at given false positive rates.
+
+    Parameters
+    ----------
+    labels, scores
+        Of both classes, at least one patient each.
+    false_positive_rates
+        (G,) in rising order.
+
+    Returns
+    -------
+    Lower and upper sensitivity, (G,) each.
+    """
+    positive, negative = split_by_label(labels, scores)
+    curves = []
+    for drawn_positive, drawn_negative in _resamples(positive, negative, num_resamples, seed):
+        hits = _called_positive(drawn_positive) / len(positive)
+        alarms = _called_positive(drawn_negative) / len(negative)
+        for x, y in zip(alarms, hits, strict=True):
+            curves.append(np.interp(false_positive_rates, x, y))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.array(curves), [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def _called_positive(drawn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many are called positive at each threshold, from none to all: (B, K + 1)."""
+    return np.pad(np.cumsum(drawn[:, ::-1], axis=1), ((0, 0), (1, 0)))
+
+
+def _resamples(
+    positive: NDArray[np.float64], negative: NDArray[np.float64], num_resamples: int, seed: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield, in batches, how often each score was drawn in each class: two (B, K) arrays."""
+    rng = np.random.default_rng(seed)
+    distinct = np.unique(np.concatenate([positive, negative]))
+    columns = [np.searchsorted(distinct, values) for values in (positive, negative)]
+    batch = max(1, _CELLS_AT_A_TIME // len(distinct))
+    for start in range(0, num_resamples, batch):
+        num = min(batch, num_resamples - start)
+        drawn = [_count(rng, c, num, len(distinct)) for c in columns]
+        yield drawn[0], drawn[1]
+
+
+def _count(
+    rng: np.random.Generator, columns: NDArray[np.int64], num: int, width: int
+) -> NDArray[np.int64]:
+    chosen = columns[rng.integers(0, len(columns), size=(num, len(columns)))]
+    cells = chosen + width * np.arange(num)[:, None]
+    return np.bincount(cells.ravel(), minlength=num * width).reshape(num, width)

@@ -1,0 +1,140 @@
+"""What a careful reader should know before believing a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pandas as pd
+
+from radiotrain.evaluation.operating_point import youden_threshold
+from radiotrain.evaluation.patients import patient_scores
+from radiotrain.evaluation.published import LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
+from radiotrain.evaluation.results import TargetResult
+
+FEW_OF_A_CLASS = 10
+"""With fewer positives or negatives, one patient moves sensitivity or specificity by over 10 %."""
+
+
+def find_cautions(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple[str, ...]:
+    """Return the sentences to print above the results, gravest first.
+
+    Parameters
+    ----------
+    table
+        A validated predictions table.
+    results
+        What was computed from it.
+    """
+    found: list[str] = []
+    for result in results:
+        found += _about_leaks(result)
+    found += _about_targets_crossing(table)
+    for result in results:
+        found += _about_test_set(result)
+        found += _about_threshold(table, result)
+        found += _about_folds(table, result)
+    found += _about_comparing_runs(table, results)
+    return tuple(found)
+
+
+def _name(result: TargetResult) -> str:
+    return f"{result.target}, run {result.run}"
+
+
+def _about_leaks(result: TargetResult) -> Iterator[str]:
+    suspect = result.target.strip().upper() in LEAK_SUSPECT_TARGETS
+    if suspect and result.auc is not None and result.auc > LEAK_SUSPECT_AUC:
+        yield (
+            f"{_name(result)}: AUC {result.auc:.3f} is above {LEAK_SUSPECT_AUC:.2f}, more than"
+            " images of this cohort have given anyone. Look for a leak before believing it:"
+            " patients on both sides of the split, or a label that shows in the image."
+        )
+    interval = result.auc_ci95
+    if interval is not None and interval[1] < 0.5:
+        yield (
+            f"{_name(result)}: the AUC is below 0.5 beyond chance. Check whether labels or"
+            " probabilities are turned round."
+        )
+    validation = result.auc_validation
+    if interval is not None and validation is not None and validation > interval[1]:
+        yield (
+            f"{_name(result)}: the validation AUC {validation:.3f} lies above the test interval."
+            " Choices were fitted to the validation patients, or the test patients are different."
+        )
+
+
+def _about_targets_crossing(table: pd.DataFrame) -> Iterator[str]:
+    """Find patients of one run who are tested for one target and trained on for another."""
+    for run, rows in table.groupby("run", sort=False):
+        tested = set(rows.loc[rows["split"] == "test", "patient_id"])
+        crossing = tested & set(rows.loc[rows["split"] != "test", "patient_id"])
+        if crossing:
+            yield (
+                f"Run {run}: {_count(len(crossing), 'patient')} tested for one target but used in"
+                f" training or validation for another (first: {min(crossing)}). If one network"
+                " reads both targets, it has seen its test patients."
+            )
+
+
+def _about_test_set(result: TargetResult) -> Iterator[str]:
+    num_negative = result.num_patients - result.num_positive
+    if result.num_patients == 0:
+        yield f"{_name(result)}: no test patient with a known label, so nothing was tested."
+    elif min(result.num_positive, num_negative) < FEW_OF_A_CLASS:
+        yield (
+            f"{_name(result)}: a small test set, {result.num_positive} positive and"
+            f" {num_negative} negative. Intervals are wide, and their 95 % is approximate with"
+            f" fewer than {FEW_OF_A_CLASS} of a class."
+        )
+
+
+def _about_threshold(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
+    if result.threshold is None:
+        yield f"{_name(result)}: no operating point, {result.reasons['threshold']}."
+        return
+    num_negative = result.num_validation - result.num_validation_positive
+    if min(result.num_validation_positive, num_negative) < FEW_OF_A_CLASS:
+        yield (
+            f"{_name(result)}: the threshold rests on few validation patients,"
+            f" {result.num_validation_positive} positive and {num_negative} negative. Another"
+            " draw of patients would move it."
+        )
+    validation = patient_scores(table, result.run, result.target, "validation")
+    if youden_threshold(validation.labels, validation.scores) == validation.scores.min():
+        yield (
+            f"{_name(result)}: no threshold does better on validation than calling everyone"
+            " positive, so sensitivity and specificity say nothing here."
+        )
+
+
+def _about_folds(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
+    test = patient_scores(table, result.run, result.target, "test")
+    if test.fewest_predictions != test.most_predictions:
+        yield (
+            f"{_name(result)}: test patients have {test.fewest_predictions} to"
+            f" {test.most_predictions} predictions each; the mean is taken over those there are."
+        )
+
+
+def _about_comparing_runs(table: pd.DataFrame, results: Sequence[TargetResult]) -> Iterator[str]:
+    for target in dict.fromkeys(r.target for r in results):
+        runs = [r.run for r in results if r.target == target and r.num_patients]
+        tested = [set(_test_ids(table, run, target)) for run in runs]
+        if any(ids != tested[0] for ids in tested[1:]):
+            yield (
+                f"{target}: the runs were tested on different patients, so their AUCs do not"
+                " compare."
+            )
+        if len(runs) > 1:
+            yield (
+                f"{target}: {len(runs)} runs were tested on the same question. The best of several"
+                " looks better than it is; choose between runs on validation."
+            )
+
+
+def _test_ids(table: pd.DataFrame, run: str, target: str) -> Iterable[str]:
+    return patient_scores(table, run, target, "test").patient_ids
+
+
+def _count(num: int, noun: str) -> str:
+    return f"{num} {noun} is" if num == 1 else f"{num} {noun}s are"

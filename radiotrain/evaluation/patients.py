@@ -1,0 +1,68 @@
+"""One probability for each patient of a split: the unit that every metric counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from preprocessing.cohort import MISSING_LABEL
+
+
+@dataclass(frozen=True)
+class PatientScores:
+    """Labels and probabilities of n patients with a known label, in the order of their ids.
+
+    Parameters
+    ----------
+    labels
+        (n,) int64 of 0 and 1.
+    scores
+        (n,) float64; the mean over folds where several folds predict a patient.
+    num_missing_label
+        Patients left out because their label is missing.
+    fewest_predictions, most_predictions
+        Predictions that were averaged for a patient; 0 where there are no patients.
+    """
+
+    patient_ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    num_missing_label: int
+    fewest_predictions: int
+    most_predictions: int
+
+    @property
+    def num_patients(self) -> int:
+        """How many patients have a known label."""
+        return len(self.labels)
+
+    @property
+    def num_positive(self) -> int:
+        """How many of them have label 1."""
+        return int(self.labels.sum())
+
+
+def patient_scores(df: pd.DataFrame, run: str, target: str, split: str) -> PatientScores:
+    """Gather one run's predictions of one target in one split, averaged over folds.
+
+    Parameters
+    ----------
+    df
+        A table from `predictions.validate_predictions`.
+    """
+    rows = df[(df["run"] == run) & (df["target"] == target) & (df["split"] == split)]
+    patients = rows.groupby("patient_id", sort=True).agg(
+        label=("label", "first"), score=("probability", "mean"), num=("probability", "size")
+    )
+    known = patients[patients["label"] != MISSING_LABEL]
+    return PatientScores(
+        patient_ids=tuple(str(p) for p in known.index),
+        labels=known["label"].to_numpy(dtype=np.int64),
+        scores=known["score"].to_numpy(dtype=np.float64),
+        num_missing_label=len(patients) - len(known),
+        fewest_predictions=int(known["num"].min()) if len(known) else 0,
+        most_predictions=int(known["num"].max()) if len(known) else 0,
+    )

@@ -1,0 +1,97 @@
+"""One plain sentence for each result: what the test set shows, and what it cannot show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from radiotrain.evaluation.published import PublishedResult, published_for
+from radiotrain.evaluation.results import TargetResult
+
+VerdictKind = Literal["better", "unclear", "worse", "undefined"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to make of a result: the kind colours the report, the sentences are for a person."""
+
+    kind: VerdictKind
+    headline: str
+    details: tuple[str, ...]
+
+
+def judge(result: TargetResult) -> Verdict:
+    """Say in plain words whether the run reads the target better than chance."""
+    kind = _kind(result)
+    target = result.target
+    headline = {
+        "better": f"{target} status can be read from these images better than chance.",
+        "unclear": f"This test set does not show that {target} status can be read.",
+        "worse": f"{target} is called the wrong way round more often than chance would.",
+        "undefined": f"Nothing can be said about {target}.",
+    }[kind]
+    details = (_numbers(result), _calls(result), _beside_published(result))
+    return Verdict(kind, headline, tuple(d for d in details if d))
+
+
+def resolvable(result: TargetResult) -> str:
+    """Say which differences of AUC this test set can show at all."""
+    half = result.auc_half_width
+    if half is None:
+        why = result.reasons.get("auc_ci95_delong", "the AUC has no interval")
+        return f"No difference can be judged: {why}."
+    return (
+        f"With {result.num_patients} test patients, {result.num_positive} of them positive, the"
+        f" 95 % interval reaches {half:.3f} to either side. An AUC that differs from a fixed value"
+        f" by less than that is within the noise; so are two AUCs from two separate test sets of"
+        f" this size that differ by less than about {half * math.sqrt(2):.3f}."
+    )
+
+
+def _kind(result: TargetResult) -> VerdictKind:
+    interval = result.auc_ci95
+    if interval is None:
+        return "undefined"
+    if interval[0] > 0.5:
+        return "better"
+    return "worse" if interval[1] < 0.5 else "unclear"
+
+
+def _numbers(result: TargetResult) -> str:
+    if result.auc is None:
+        return f"AUC is not defined: {result.reasons['auc']}."
+    if result.auc_ci95 is None:
+        why = result.reasons["auc_ci95_delong"]
+        return f"AUC {result.auc:.3f} without an interval: {why}."
+    low, high = result.auc_ci95
+    return (
+        f"AUC {result.auc:.3f} (95 % CI {low:.3f} to {high:.3f}) on {result.num_patients}"
+        " test patients."
+    )
+
+
+def _calls(result: TargetResult) -> str:
+    if result.confusion is None or result.sensitivity is None or result.specificity is None:
+        return ""
+    c = result.confusion
+    return (
+        f"At the threshold chosen on validation it finds {c.tp} of {c.tp + c.fn} positive"
+        f" tumours and clears {c.tn} of {c.tn + c.fp} negative ones."
+    )
+
+
+def _beside_published(result: TargetResult) -> str:
+    rows = published_for(result.target)
+    if not rows or result.auc_ci95 is None:
+        return ""
+    return _compare(result.auc_ci95, rows[0])
+
+
+def _compare(interval: tuple[float, float], row: PublishedResult) -> str:
+    published = f"The published {row.method} AUC of {row.auc:.3f} (other test patients)"
+    low, high = interval
+    if low <= row.auc <= high:
+        return f"{published} lies inside this interval: the two cannot be told apart here."
+    side = "below" if row.auc < low else "above"
+    return f"{published} lies {side} this interval."
