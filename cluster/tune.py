@@ -40,6 +40,12 @@ class TrialOutcome:
         """Whether it trained to an end of its own or was stopped in favour of others."""
         return self.record is not None and self.record.status in ("finished", "stopped")
 
+    @property
+    def score(self) -> float:
+        """Validation AUC of its best epoch; below every AUC where it is not defined."""
+        auc = self.record.validation_auc if self.record else None
+        return auc if auc is not None else -1.0
+
 
 def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[TrialOutcome, ...]:
     """Train all trials of a sweep that have not ended yet.
@@ -78,6 +84,16 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
 def read_outcomes(plans: Sequence[TrialPlan]) -> tuple[TrialOutcome, ...]:
     """Read from storage how each trial ended."""
     return tuple(TrialOutcome(plan, RunFolder(plan.run.out).read_record()) for plan in plans)
+
+
+def best_of_each_group(outcomes: Sequence[TrialOutcome]) -> tuple[TrialOutcome, ...]:
+    """Return the trial with the best validation AUC of each group, groups in their first order."""
+    best: dict[str, TrialOutcome] = {}
+    for outcome in outcomes:
+        group = outcome.plan.group
+        if outcome.succeeded and (group not in best or outcome.score > best[group].score):
+            best[group] = outcome
+    return tuple(best.values())
 
 
 def status_after_stop(num_epochs_done: int, num_epochs: int) -> Status:

@@ -31,11 +31,14 @@ def tune(
     Example: `radiotrain tune --config sweep.yaml --set train.epochs=40`
     """
     from cluster.sweep import load_sweep
-    from cluster.tune import run_sweep
+    from cluster.tune import best_of_each_group, run_sweep
     from preprocessing.progress import progress
 
-    outcomes = run_sweep(load_sweep(config, overrides or []), progress)
+    sweep = load_sweep(config, overrides or [])
+    outcomes = run_sweep(sweep, progress)
     print_outcomes(outcomes)
+    best = " ".join(outcome.plan.run.out for outcome in best_of_each_group(outcomes))
+    typer.echo(f"next: radiotrain evaluate {best} --store {sweep.store} --out {sweep.out}/report")
     if not all(outcome.succeeded for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -56,7 +59,7 @@ def print_outcomes(outcomes: Sequence[TrialOutcome]) -> None:
             str(plan.run.seed),
             record.status if record else "not begun",
             f"{record.num_epochs if record else 0}/{plan.run.train.epochs}",
-            f"{_auc(outcome):.3f}" if _auc(outcome) >= 0 else "undefined",
+            f"{outcome.score:.3f}" if outcome.score >= 0 else "undefined",
         )
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
@@ -66,10 +69,4 @@ def print_outcomes(outcomes: Sequence[TrialOutcome]) -> None:
 
 
 def _by_group_then_auc(outcome: TrialOutcome) -> tuple[str, float]:
-    return outcome.plan.group, -_auc(outcome)
-
-
-def _auc(outcome: TrialOutcome) -> float:
-    """Return the validation AUC, -1 where there is none."""
-    auc = outcome.record.validation_auc if outcome.record else None
-    return auc if auc is not None else -1.0
+    return outcome.plan.group, -outcome.score

@@ -1,0 +1,8 @@
+"""``ray submit ray_cluster.yaml cluster/jobs/train.py --config run.yaml --workers 8``."""
+
+import sys
+
+from radiotrain.cli import main
+
+sys.argv[1:1] = ["train", "--on", "ray"]
+main()
