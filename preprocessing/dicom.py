@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,9 @@ def open_series(source: DicomSeries) -> DicomVolume:
         if isinstance(header, SliceHeader):
             headers.append(header)
         elif header.excludes:
-            raise UnreadableImageError(header)
+            raise UnreadableImageError(
+                replace(header, message=f"series {source.name!r}: {header.message}")
+            )
         else:
             findings.append(header)
     if not headers:
@@ -323,7 +325,8 @@ def _integer(value: Any) -> int | None:
 
 
 def _damaged(path: Path, reason: str) -> UnreadableImageError:
-    message = f"DICOM file {path.parent.name}/{path.name} is damaged: {reason}"
+    # Folders are named by UIDs, which have no place in a store or report.
+    message = f"DICOM file {path.name} is damaged: {reason}"
     return UnreadableImageError(Finding("dicom-damaged", message))
 
 

@@ -126,8 +126,11 @@ def load_patients(
 
     def read(n: int) -> None:
         voxels, scale = store.read_images(rows[n])
+        padding = (store.read_region(rows[n]) & REGION_PADDING) != 0
+        gain[n], offset[n] = normalisation(voxels[0], padding, scale)
         images[n] = torch.from_numpy(voxels)
-        gain[n], offset[n] = normalisation(voxels[0], store.read_region(rows[n]), scale)
+        # Padding becomes the value that normalises to 0: no edge for the network to see.
+        images[n][:, torch.from_numpy(padding)] = round(-float(offset[n] / gain[n]))
         if advance is not None:
             advance()
 
@@ -150,7 +153,7 @@ def target_columns(store: Store, targets: Sequence[str]) -> list[int]:
 
 
 def normalisation(
-    pre_contrast: NDArray[np.int16], region: NDArray[np.uint8], scale: float
+    pre_contrast: NDArray[np.int16], padding: NDArray[np.bool_], scale: float
 ) -> tuple[float, float]:
     """Return the gain and offset that give one patient's pre-contrast mean 0 and deviation 1.
 
@@ -158,8 +161,8 @@ def normalisation(
     ----------
     pre_contrast
         int16 (R, C, S).
-    region
-        uint8 (R, C, S); padding does not count.
+    padding
+        bool (R, C, S); these voxels do not count.
     scale
         Intensity of one step of the int16 values. It cancels out, except that an image of
         one single value stays finite.
@@ -168,7 +171,7 @@ def normalisation(
     -------
     Gain and offset in units of int16 steps: ``voxel * gain + offset``.
     """
-    inside = pre_contrast[(region & REGION_PADDING) == 0].astype(np.float64)
+    inside = pre_contrast[~padding].astype(np.float64)
     if inside.size == 0:
         return 1.0, 0.0
     mean, deviation = float(inside.mean()), float(inside.std())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ def debug(
     *,
     num_patients: int = 8,
     max_steps: int = 150,
+    max_seconds: float = 60.0,
     reporter: Reporter = print_line,
 ) -> DebugResult:
     """Learn one batch of a few training patients by heart; write nothing.
@@ -65,13 +67,19 @@ def debug(
             f" mean {float(images.mean()):.3f}, labels {labels.tolist()}"
         )
         _report_shapes(training.network, images, reporter)
-        return _learn_by_heart(training, images, labels, max_steps, reporter)
+        return _learn_by_heart(training, images, labels, max_steps, max_seconds, reporter)
 
 
 def _learn_by_heart(
-    training: Training, images: Tensor, labels: Tensor, max_steps: int, reporter: Reporter
+    training: Training,
+    images: Tensor,
+    labels: Tensor,
+    max_steps: int,
+    max_seconds: float,
+    reporter: Reporter,
 ) -> DebugResult:
     losses: list[float] = []
+    start = time.monotonic()
     training.network.train()
     for step in range(max_steps):
         training.optimizer.zero_grad(set_to_none=True)
@@ -81,10 +89,10 @@ def _learn_by_heart(
         losses.append(float(loss.detach()))
         if step % _STEPS_BETWEEN_LINES == 0:
             reporter(f"step {step}: loss {losses[-1]:.4f}")
-        if losses[-1] < _NEAR_ZERO:
+        if losses[-1] < _NEAR_ZERO or time.monotonic() - start > max_seconds:
             break
     reached = losses[-1] < _NEAR_ZERO
-    verb = "was learned by heart" if reached else "could NOT be learned by heart"
+    verb = "was learned by heart" if reached else "was NOT learned by heart"
     reporter(f"one batch {verb}: loss {losses[0]:.4f} to {losses[-1]:.4f} in {len(losses)} steps")
     return DebugResult(losses[0], losses[-1], len(losses), reached)
 

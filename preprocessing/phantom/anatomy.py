@@ -138,7 +138,7 @@ class Anatomy:
         wall = self.wall_mm + np.float32(_WALL_CURVE_PER_MM) * points.x**2
         behind = points.y[..., None] - wall
         side = np.clip(0.5 + (_TORSO_HALF_WIDTH_MM - np.abs(points.x)) / edge, 0, 1)
-        torso: F32 = np.clip(0.5 + behind / edge, 0, 1) * side
+        torso = (np.clip(0.5 + behind / edge, 0, 1) * side).astype(np.float32)
         lung = np.clip(0.5 + (behind - np.float32(_MUSCLE_MM)) / edge, 0, 1)
         muscle = np.float32(_MUSCLE * (1 + _MUSCLE_ENHANCEMENT * progress))
         return torso * (muscle + (np.float32(_LUNG) - muscle) * lung), torso
