@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
 
 _ORDER = 3
 
@@ -76,7 +77,7 @@ def fit_lattice(volume: Array, mask: NDArray[np.bool_], settings: N4Settings) ->
     mask = mask & (volume > 0)
     if not mask.any() or np.ptp(volume[mask]) == 0:
         raise ValueError("no masked voxel with a positive, varying intensity")
-    log_values = np.log(volume[mask])
+    log_values = np.log(volume[mask]).astype(np.float32)
     lattice = np.zeros((1 + _ORDER,) * 3)
     for level, max_iterations in enumerate(settings.iterations):
         if level > 0:
@@ -120,7 +121,7 @@ def grid_bases(shape: tuple[int, ...], lattice_shape: tuple[int, ...]) -> list[A
 
 
 def _fit_level(
-    log_values: Array,
+    log_values: Array32,
     mask: NDArray[np.bool_],
     lattice: Array,
     max_iterations: int,
@@ -135,7 +136,8 @@ def _fit_level(
     field = _expand(lattice, bases)[mask]
     residual_volume = np.zeros(mask.shape)
     for _ in range(max_iterations):
-        uncorrected = log_values - field
+        # float32 as in ITK, whose rounding the iterations amplify; see docs/lab-log.md.
+        uncorrected = (log_values - field).astype(np.float32)
         residual_volume[mask] = uncorrected - sharpen(uncorrected, settings)
         moment = _contract(residual_volume, cubes)
         lattice = lattice + np.divide(moment, weight, out=np.zeros_like(moment), where=weight > 0)
@@ -147,35 +149,39 @@ def _fit_level(
     return lattice
 
 
-def sharpen(values: Array, settings: N4Settings) -> Array:
+def sharpen(values: Array32, settings: N4Settings) -> Array32:
     """Return each log intensity's expected value after deconvolving their histogram (N3).
 
     Parameters
     ----------
     values
-        (n,) log intensities.
+        (n,) float32 log intensities.
     settings
         See `N4Settings`.
 
     Returns
     -------
-    (n,) sharpened log intensities.
+    (n,) float32 sharpened log intensities.
     """
-    low, high = float(values.min()), float(values.max())
-    slope = (high - low) / (settings.num_bins - 1)
+    low, last = values.min(), settings.num_bins - 1
+    slope = (values.max() - low) / np.float32(last)
     if slope == 0:
         return values.copy()
     place = (values - low) / slope
-    index = np.minimum(place.astype(np.int64), settings.num_bins - 1)
-    fraction = place - index
+    index = np.minimum(place.astype(np.int64), last)
+    fraction = place - index.astype(np.float32)
+    # Each value counts for the two bins around it. As in ITK, one that rounding puts beyond the
+    # last bin's centre counts for none: that one voxel moves the field by 1e-4.
+    share = np.where(place > last, 0, 1 - fraction)
     histogram = np.zeros(settings.num_bins + 1)
-    histogram += np.bincount(index, weights=1 - fraction, minlength=len(histogram))
-    histogram[1:] += np.bincount(index, weights=fraction, minlength=settings.num_bins)[
-        : settings.num_bins
-    ]
-    expected = _deconvolve(histogram[: settings.num_bins], low, slope, settings)
-    upper = np.minimum(index + 1, settings.num_bins - 1)
-    return np.asarray(expected[index] + (expected[upper] - expected[index]) * fraction)
+    histogram += np.bincount(index, weights=share, minlength=settings.num_bins + 1)
+    between = index < last
+    histogram = histogram + np.bincount(
+        index[between] + 1, weights=fraction[between], minlength=settings.num_bins + 1
+    )
+    expected = _deconvolve(histogram[:-1], float(low), float(slope), settings).astype(np.float32)
+    rise = np.append(np.diff(expected), np.float32(0))
+    return np.asarray(expected[index] + rise[index] * fraction)
 
 
 def _deconvolve(histogram: Array, low: float, slope: float, settings: N4Settings) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -98,6 +99,8 @@ def _run(
             threads_per_worker=1,
             dashboard_address=None,
             memory_limit=0,
+            # What a worker says while it is being ended is not for the user.
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
         progress("preprocess", len(pending)) as advance,

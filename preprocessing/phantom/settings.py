@@ -80,6 +80,9 @@ class PhantomSettings:
                 f"phantom layout is {self.layout!r}{hint}, expected one of {', '.join(LAYOUTS)}:"
                 " choose one of these"
             )
+        for name in ("noise", "motion", "field_sd"):
+            # 0 and 0.0 are equal settings, so that they have to be written the same way too.
+            object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "effects", _complete_effects(self.effects))
 
     def to_json(self) -> dict[str, Any]:

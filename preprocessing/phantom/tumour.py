@@ -24,8 +24,11 @@ from preprocessing.phantom.texture import Texture
 
 _SIGNAL = 0.85
 _RADIUS_MM = (13.0, 20.0)
-# No border reaches further than this times the mean radius; blocks are cut to it.
-_REACH = 1.6
+# Least and largest distance of the border from the centre, over the mean radius, before the
+# stretch.
+_BORDER = (0.5, 1.44)
+# Half side of the cube that the border's texture fills, over the mean radius.
+_TEXTURE_REACH = 1.6
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Tumour:
         centre = _draw_centre(rng, anatomy, 1.3 * radius)
         log_stretch = rng.normal(0, 0.1, 3)
         stretch = np.exp(log_stretch - log_stretch.mean())
-        reach = _REACH * radius
+        reach = _TEXTURE_REACH * radius
         low = (centre[0] - reach, centre[1] - reach, centre[2] - reach)
         high = (centre[0] + reach, centre[1] + reach, centre[2] + reach)
         return cls(
@@ -115,8 +118,8 @@ class Tumour:
 
     @property
     def reach_mm(self) -> float:
-        """Distance from the centre beyond which there is no tumour."""
-        return _REACH * self.radius_mm
+        """Distance along any axis beyond which there is no tumour, its soft edge included."""
+        return _BORDER[1] * max(self.stretch) * (self.radius_mm + 0.5 * self.edge_mm)
 
     def radial(self, points: Points) -> F32:
         """Return (K, R, C) float32: 0 at the centre, 1 on the border, larger outside."""
@@ -128,7 +131,7 @@ class Tumour:
         )
         distance = np.sqrt((y**2 + z**2)[..., None] + x**2)
         border = 1 + self.irregularity * self.texture.sample(points)
-        radial: F32 = distance / np.clip(border, 0.5, 0.9 * _REACH)
+        radial: F32 = distance / np.clip(border, *_BORDER)
         return radial
 
     def mask(self, points: Points) -> NDArray[np.bool_]:

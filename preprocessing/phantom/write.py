@@ -22,6 +22,7 @@ from preprocessing.phantom.dicom_writer import (
     make_uid,
     patient_folder_names,
 )
+from preprocessing.phantom.geometry import F32
 from preprocessing.phantom.labels import Labels, draw_labels
 from preprocessing.phantom.patient import PhantomPatient, draw_patient, random_stream
 from preprocessing.phantom.scanner import Series
@@ -82,7 +83,7 @@ def _claim(out: Path, settings: PhantomSettings) -> None:
         raise InputError(f"{out} is a file, expected a folder: name a new folder")
     names = files.list_names(str(out))
     if _MARKER in names:
-        _check_same(out, json.loads((out / _MARKER).read_text("utf-8")), marker)
+        _check_same(out, _read_marker(out), marker)
     elif names:
         raise InputError(
             f"{out} is not empty and holds no phantom (found {names[0]!r}), expected a new or"
@@ -92,8 +93,21 @@ def _claim(out: Path, settings: PhantomSettings) -> None:
         files.write_text(str(out / _MARKER), _dump(marker))
 
 
+def _read_marker(out: Path) -> dict[str, Any]:
+    try:
+        marker = json.loads((out / _MARKER).read_text("utf-8"))
+    except ValueError:
+        marker = None
+    if not isinstance(marker, dict) or not isinstance(marker.get("settings"), dict):
+        raise InputError(
+            f"{out / _MARKER} is not what a phantom is marked with, expected its settings as JSON:"
+            " name a new or empty folder"
+        )
+    return marker
+
+
 def _check_same(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    old, new = found.get("settings", {}), wanted["settings"]
+    old, new = found["settings"], wanted["settings"]
     differing = [k for k in new if old.get(k) != new[k]]
     if found.get("format") != _FORMAT or differing:
         name = differing[0] if differing else "format"
@@ -181,7 +195,7 @@ def _files(
             yield index, writer.encode(index, pixels)
 
 
-def _signal(patient: PhantomPatient, series: Series, slab: slice) -> Any:
+def _signal(patient: PhantomPatient, series: Series, slab: slice) -> F32:
     points = series.stack.points(slab)
     if series.phase is None:
         return patient.scene.plain(points)

@@ -19,6 +19,9 @@ from radiotrain.cli import (
     tune,
 )
 
+# What Typer exits with after Ctrl-C.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="radiotrain",
     help="What breast MRI says about ER, PR and HER2: from a DICOM download to a tested network.",
@@ -38,6 +41,10 @@ def main() -> None:
     except RadiotrainError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: nothing finished is lost; run the same command again", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print(
+                "interrupted: nothing finished is lost, run the same command again to resume",
+                file=sys.stderr,
+            )
+        raise

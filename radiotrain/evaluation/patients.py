@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import mean
 
 import numpy as np
 import pandas as pd
@@ -55,14 +56,16 @@ def patient_scores(df: pd.DataFrame, run: str, target: str, split: str) -> Patie
     """
     rows = df[(df["run"] == run) & (df["target"] == target) & (df["split"] == split)]
     patients = rows.groupby("patient_id", sort=True).agg(
-        label=("label", "first"), score=("probability", "mean"), num=("probability", "size")
+        label=("label", "first"), probabilities=("probability", list)
     )
     known = patients[patients["label"] != MISSING_LABEL]
+    num_predictions = [len(p) for p in known["probabilities"]]
     return PatientScores(
         patient_ids=tuple(str(p) for p in known.index),
         labels=known["label"].to_numpy(dtype=np.int64),
-        scores=known["score"].to_numpy(dtype=np.float64),
+        # Summed exactly and rounded once: the order of the folds makes and breaks no ties.
+        scores=np.array([mean(p) for p in known["probabilities"]], dtype=np.float64),
         num_missing_label=len(patients) - len(known),
-        fewest_predictions=int(known["num"].min()) if len(known) else 0,
-        most_predictions=int(known["num"].max()) if len(known) else 0,
+        fewest_predictions=min(num_predictions, default=0),
+        most_predictions=max(num_predictions, default=0),
     )

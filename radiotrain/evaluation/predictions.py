@@ -206,7 +206,7 @@ def _is_missing(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     if isinstance(value, str) and value.strip():
-        return value
+        return value.strip()  # else 'P1' and 'P1 ' would be two patients, and a leak unseen
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     raise ValueError
@@ -296,14 +296,16 @@ def _check_no_leak(df: pd.DataFrame, name: str) -> None:
     counts as all of them.
     """
     key = ["run", "target", "patient_id"]
-    seen = df.groupby(key, sort=False)["split"].nunique()
-    for run, target, patient in seen[seen > 1].index:
-        rows = df[(df["run"] == run) & (df["target"] == target) & (df["patient_id"] == patient)]
-        by_fold = rows.groupby("fold", dropna=False)["split"].nunique()
-        if "test" in set(rows["split"]) or by_fold.max() > 1 or rows["fold"].isna().any():
-            words = " and ".join(s for s in SPLITS if s in set(rows["split"]))
-            raise InputError(
-                f"{name}: patient {patient!r} is in {words} of run {run!r}, target {target!r}:"
-                " expected every patient on one side only, so these predictions leak;"
-                " split by patient and train again"
-            )
+    crossing = df[df.groupby(key)["split"].transform("nunique") > 1]
+    in_one_fold = crossing.groupby([*key, "fold"], dropna=False)["split"].transform("nunique") > 1
+    leaking = crossing[in_one_fold | crossing["fold"].isna() | (crossing["split"] == "test")]
+    if leaking.empty:
+        return
+    run, target, patient = leaking[key].to_numpy()[0]
+    rows = df[(df["run"] == run) & (df["target"] == target) & (df["patient_id"] == patient)]
+    words = " and ".join(s for s in SPLITS if s in set(rows["split"]))
+    raise InputError(
+        f"{name}: patient {patient!r} is in {words} of run {run!r}, target {target!r}:"
+        " expected every patient on one side only, so these predictions leak;"
+        " split by patient and train again"
+    )

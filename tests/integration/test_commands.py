@@ -1,0 +1,212 @@
+"""What a person meets at the command line: mistakes, interruptions, empty folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openpyxl
+import pytest
+import yaml
+
+from preprocessing.store import Store
+from radiotrain.cli import main
+from tests.unit.training.synthetic import write_store
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small phantom cohort, a store of another kind, a split of it."""
+    folder = tmp_path_factory.mktemp("commands")
+    _call("phantom", folder / "cohort", "--patients", 8, "--matrix", 64, "--slices", 24)
+    write_store(str(folder / "store"))
+    _call("split", folder / "store", "--out", folder / "splits.json")
+    return folder
+
+
+def _call(*words):
+    """Run a command in this process; return its exit status."""
+    before, sys.argv = sys.argv, ["radiotrain", *map(str, words)]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+    finally:
+        sys.argv = before
+    return 0
+
+
+def mistake(capsys, *words):
+    """Run a command that must fail; return its one sentence."""
+    capsys.readouterr()
+    assert _call(*words) == 2
+    error = capsys.readouterr().err.strip()
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, error
+    assert "Traceback" not in error
+    return lines[0]
+
+
+def run_yaml(folder, **changes):
+    values = {
+        "store": str(folder / "store"),
+        "split": str(folder / "splits.json"),
+        "out": str(folder / "run"),
+        "targets": ["ER"],
+        "network": {"name": "ResNet10-narrow"},
+    }
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(values | changes))
+    return path
+
+
+def content(folder: Path):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cohort", "check", "nowhere"),
+        ("preprocess", "nowhere", "store"),
+        ("split", "nowhere"),
+        ("train", "--config", "nowhere.yaml"),
+        ("tune", "--config", "nowhere.yaml"),
+        ("evaluate", "nowhere", "--out", "report"),
+        ("evaluate", "--predictions", "nowhere.csv", "--out", "report"),
+    ],
+)
+def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    assert "nowhere" in mistake(capsys, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "phantom",
+        "cohort check",
+        "preprocess",
+        "split",
+        "models",
+        "train",
+        "tune",
+        "evaluate",
+        "demo",
+    ],
+)
+def test_every_help_has_an_example(capsys, command):
+    assert _call(*command.split(), "--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"Example: radiotrain {command}" in out or command == "models"
+
+
+def test_empty_folder_is_no_cohort(tmp_path, capsys):
+    assert "is no cohort that can be read" in mistake(capsys, "cohort", "check", tmp_path)
+
+
+def test_unknown_key_names_the_nearest(folder, capsys):
+    path = run_yaml(folder, train={"learning_rat": 1e-3})
+    assert "unknown key 'train.learning_rat'" in mistake(capsys, "train", "--config", path)
+    path = run_yaml(folder, train={"epoch": 3})
+    assert "did you mean 'train.epochs'?" in mistake(capsys, "train", "--config", path)
+
+
+def test_unknown_network_names_the_nearest(folder, capsys):
+    path = run_yaml(folder, network={"name": "SEResNet5"})
+    assert "did you mean 'SEResNet50'?" in mistake(capsys, "train", "--config", path)
+
+
+def test_store_of_another_schema_is_refused(folder, tmp_path, capsys):
+    shutil.copytree(folder / "store", tmp_path / "old")
+    meta = tmp_path / "old" / "zarr.json"
+    values = json.loads(meta.read_text())
+    values["attributes"]["schema_version"] = 7
+    meta.write_text(json.dumps(values))
+    path = run_yaml(folder, store=str(tmp_path / "old"))
+    assert "has schema 7, expected 1" in mistake(capsys, "train", "--config", path)
+
+
+def test_workbook_without_er_is_refused(folder, tmp_path, capsys):
+    shutil.copytree(folder / "cohort", tmp_path / "cohort", symlinks=True)
+    path = tmp_path / "cohort" / "Clinical_and_Other_Features.xlsx"
+    book = openpyxl.load_workbook(path)
+    cell = next(c for row in book["Data"].iter_rows(max_row=3) for c in row if c.value == "ER")
+    cell.value = "E.R."
+    book.save(path)
+    assert "no column 'ER'" in mistake(capsys, "cohort", "check", tmp_path / "cohort")
+    assert "no column 'ER'" in mistake(
+        capsys, "preprocess", tmp_path / "cohort", tmp_path / "store"
+    )
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--bias-engine", "best", "option --bias-engine is 'best'"),
+        ("--shrink", "0", "option --shrink is 0"),
+        ("--shrink", "9", "option --shrink is 9"),
+    ],
+)
+def test_bad_options_of_preprocess_name_the_option(folder, tmp_path, capsys, option, value, words):
+    out = tmp_path / "s"
+    assert words in mistake(capsys, "preprocess", folder / "cohort", out, option, value)
+    assert not out.exists()
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(folder, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("three years of work")
+    assert "is no store" in mistake(capsys, "preprocess", folder / "cohort", tmp_path)
+    assert "holds no phantom" in mistake(capsys, "phantom", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def _start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "radiotrain", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_preprocessing_resumes_to_the_same_store(folder, tmp_path, signal_number):
+    """Ctrl-C, and kill -9 of the whole run with its workers."""
+    settings = ("--crop-shape", "32", "32", "16", "--bias-engine", "simpleitk", "--shrink", "2")
+    process = _start("preprocess", folder / "cohort", tmp_path / "cut", *settings)
+    records = tmp_path / "cut" / "records"
+    deadline = time.monotonic() + 120
+    while not list(records.glob("0*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if signal_number == signal.SIGINT:
+        process.send_signal(signal_number)  # its workers are told by it
+    else:
+        os.killpg(process.pid, signal_number)
+    _, error = process.communicate(timeout=60)
+    num_done = len(list(records.glob("0*.json")))
+    assert 1 <= num_done < 8
+    if signal_number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "run the same command again" in error
+        assert "Traceback" not in error
+    resumed = _start("preprocess", folder / "cohort", tmp_path / "cut", *settings)
+    out, error = resumed.communicate(timeout=200)
+    assert resumed.returncode == 0, error
+    assert "8 patients stored" in out
+    whole = _start("preprocess", folder / "cohort", tmp_path / "whole", *settings)
+    whole.communicate(timeout=200)
+    # A killed writer may leave a partial file behind; it is never read.
+    cut = {k: v for k, v in content(tmp_path / "cut").items() if "partial" not in k}
+    assert cut == content(tmp_path / "whole")
+    assert len(Store.open(str(tmp_path / "cut")).patient_ids) == 8
