@@ -35,7 +35,7 @@ demo: setup
 	$(BIN)/radiotrain demo
 
 bench: setup
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/preprocessing.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.preprocessing
 
 clean:
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -8,10 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private import services
 
 # A local Ray shares the machine with the training itself.
 _LOCAL_OBJECT_STORE_BYTES = 150_000_000
-_QUIET = {
+_DRIVER = {
+    # Tune's own tables say less than the run folders; 0 chooses the older, silent output.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ctrl-C ends a sweep as it ends every other command; run folders keep what was done.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+_WORKERS = {
+    # How long a stopped trial may take to write its last lines before its actor is thrown away.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+}
+_LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Nothing on this machine is about to be taken away.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -23,7 +34,7 @@ _QUIET = {
 
 @contextmanager
 def ray_session(*, num_cpus: int | None = None, log_to_driver: bool = False) -> Iterator[None]:
-    """Use the Ray that is running here or at ``RAY_ADDRESS``; else start one and end it after.
+    """Use the Ray at ``RAY_ADDRESS`` or begun by ``ray start``; else start one and end it after.
 
     Parameters
     ----------
@@ -35,10 +46,18 @@ def ray_session(*, num_cpus: int | None = None, log_to_driver: bool = False) -> 
     if ray.is_initialized():
         yield
         return
-    try:
-        ray.init(address="auto", log_to_driver=log_to_driver, logging_level=logging.ERROR)
-    except ConnectionError:
+    for name, value in _DRIVER.items():
+        os.environ.setdefault(name, value)
+    address = _running_cluster()
+    if address is None:
         _start_local(num_cpus, log_to_driver)
+    else:
+        ray.init(
+            address=address,
+            runtime_env={"env_vars": _WORKERS},
+            log_to_driver=log_to_driver,
+            logging_level=logging.ERROR,
+        )
     try:
         yield
     finally:
@@ -50,8 +69,20 @@ def has_gpus() -> bool:
     return bool(ray.cluster_resources().get("GPU", 0))
 
 
+def _running_cluster() -> str | None:
+    """Return the address of a cluster that was begun on purpose.
+
+    ``address="auto"`` would also find the private Ray of another training on this machine, and
+    end with it.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return os.environ["RAY_ADDRESS"]
+    started: str | None = services.find_bootstrap_address(None)
+    return started if started in services.find_gcs_addresses() else None
+
+
 def _start_local(num_cpus: int | None, log_to_driver: bool) -> None:
-    for name, value in _QUIET.items():
+    for name, value in {**_LOCAL, **_WORKERS}.items():
         os.environ.setdefault(name, value)
     ray.init(
         address="local",

@@ -7,7 +7,6 @@ epochs, so that the others are compared with it as in a sweep that was never int
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,8 +106,6 @@ def _tune(
     resources: Mapping[str, float],
     advance: Callable[[], None],
 ) -> None:
-    # Tune's own tables say less than the run folders; 0 chooses the older, silent output.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     scheduler = None
     if sweep.asha.enabled:
         scheduler = AshaPerGroup(
@@ -143,21 +140,24 @@ def _tune(
 def _train_trial(config: Mapping[str, Any]) -> None:
     """Train one trial, in its actor."""
     run = RunConfig.model_validate(config["trial"]["run"])
-    folder = RunFolder(run.out)
-    for metrics in folder.read_metrics():
-        if _report(metrics):
-            return
-    train(run, on_epoch=_report)
+    told_to_stop = False
 
+    def report(metrics: EpochMetrics) -> bool:
+        """Tell Tune about an epoch; return whether the trial is to stop."""
+        nonlocal told_to_stop
+        try:
+            tune.report({"epoch": metrics.epoch + 1, "validation_auc": metrics.validation_auc})
+        except SystemExit:
+            # So Tune ends the thread of a stopped trial; the loop ends it in an orderly way.
+            told_to_stop = True
+        return told_to_stop
 
-def _report(metrics: EpochMetrics) -> bool:
-    """Tell Tune about an epoch; return whether the trial is to stop."""
-    try:
-        tune.report({"epoch": metrics.epoch + 1, "validation_auc": metrics.validation_auc})
-    except SystemExit:
-        # So Tune ends the thread of a stopped trial. The loop can end it in an orderly way.
-        return True
-    return False
+    if not any(report(metrics) for metrics in RunFolder(run.out).read_metrics()):
+        train(run, on_epoch=report)
+    if told_to_stop:
+        # A function that returned would wait for Tune to take its last result, for ever, and the
+        # next trial could not have its actor.
+        raise SystemExit(0)
 
 
 class _KeepRecords(tune.Callback):  # type: ignore[misc]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +22,7 @@ def evaluate(
     out: Annotated[str, typer.Option(help="Folder for report.html, metrics.json and plots.")],
     runs: Annotated[list[str] | None, typer.Argument(help="Run folders of one split.")] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Instead of runs: a predictions table, CSV or Parquet.")
+        str | None, typer.Option(help="Instead of runs: a predictions table, CSV or Parquet.")
     ] = None,
     store: Annotated[
         str | None, typer.Option(help="The store, where it has moved since the runs.")
@@ -56,7 +55,7 @@ def evaluate(
 
 
 def _predictions(
-    runs: list[str], predictions: Path | None, store: str | None, purpose: str
+    runs: list[str], predictions: str | None, store: str | None, purpose: str
 ) -> tuple[pd.DataFrame, ReportContext]:
     from preprocessing.errors import InputError
     from preprocessing.progress import progress

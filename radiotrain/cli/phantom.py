@@ -45,7 +45,7 @@ def phantom(
         FolderNames, typer.Option(help="TCIA's folder names; mixed: every other patient.")
     ] = FolderNames.mixed,
     workers: Annotated[
-        int | None, typer.Option(help="Processes [default: one a processor core].")
+        int | None, typer.Option(min=1, help="Processes [default: one a processor core].")
     ] = None,
 ) -> None:
     """Write a digital reference cohort with known truth, exactly as TCIA ships Duke.

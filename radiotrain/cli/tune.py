@@ -37,8 +37,10 @@ def tune(
     sweep = load_sweep(config, overrides or [])
     outcomes = run_sweep(sweep, progress)
     print_outcomes(outcomes)
-    best = " ".join(outcome.plan.run.out for outcome in best_of_each_group(outcomes))
-    typer.echo(f"next: radiotrain evaluate {best} --store {sweep.store} --out {sweep.out}/report")
+    best = best_of_each_group(outcomes)
+    if best:
+        runs = " ".join(outcome.plan.run.out for outcome in best)
+        typer.echo(f"next: radiotrain evaluate {runs} --out {sweep.out}/report")
     if not all(outcome.succeeded for outcome in outcomes):
         raise typer.Exit(1)
 

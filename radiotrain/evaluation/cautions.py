@@ -117,6 +117,7 @@ def _about_folds(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
 
 
 def _about_comparing_runs(table: pd.DataFrame, results: Sequence[TargetResult]) -> Iterator[str]:
+    compared: list[str] = []
     for target in dict.fromkeys(r.target for r in results):
         runs = [r.run for r in results if r.target == target and r.num_patients]
         tested = [set(_test_ids(table, run, target)) for run in runs]
@@ -126,10 +127,12 @@ def _about_comparing_runs(table: pd.DataFrame, results: Sequence[TargetResult]) 
                 " compare."
             )
         if len(runs) > 1:
-            yield (
-                f"{target}: {len(runs)} runs were tested on the same question. The best of several"
-                " looks better than it is; choose between runs on validation."
-            )
+            compared.append(f"{len(runs)} runs for {target}")
+    if compared:
+        yield (
+            f"Several runs were tested on the same question ({', '.join(compared)}). The best of"
+            " several looks better than it is: choose between runs on validation."
+        )
 
 
 def _test_ids(table: pd.DataFrame, run: str, target: str) -> Iterable[str]:

@@ -21,6 +21,15 @@ from radiotrain.evaluation.results import Evaluation, TargetResult
 
 _FEWEST_RESAMPLES = 100
 
+_NEED_THRESHOLD = (
+    "threshold_source",
+    "sensitivity",
+    "sensitivity_ci95",
+    "specificity",
+    "specificity_ci95",
+    "confusion",
+)
+
 
 def evaluate_table(
     df: pd.DataFrame,
@@ -128,7 +137,7 @@ def _put_operating_point(values: _Values, test: PatientScores, validation: Patie
     threshold = youden_threshold(validation.labels, validation.scores)
     values.put("threshold", threshold, why)
     if math.isnan(threshold):
-        for name in ("sensitivity", "specificity", "confusion"):
+        for name in _NEED_THRESHOLD:
             values.reasons[name] = f"no threshold: {why}"
         return
     values.defined["threshold_source"] = (

@@ -176,7 +176,7 @@ def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
         "warnings": [*context.warnings, *evaluation.warnings],
         "flow": flow,
         "openings": [asdict(opening) for opening in context.openings],
-        "provenance": _plain(context.provenance),
+        "provenance": _plain(dict(context.provenance)),
     }
 
 
@@ -202,7 +202,7 @@ def _render(evaluation: Evaluation, entries: Sequence[_Entry], context: ReportCo
         targets=_by_target(entries),
         context=context,
         warnings=[*context.warnings, *evaluation.warnings],
-        provenance=[(k, _readable(v)) for k, v in _plain(context.provenance).items()],
+        provenance=[(k, _readable(v)) for k, v in _plain(dict(context.provenance)).items()],
     )
 
 

@@ -126,6 +126,23 @@ def test_running_again_trains_only_what_is_missing(swept, tmp_path):
     ]
 
 
+def test_a_stopped_trials_actor_takes_the_next_trial(ray_here, store, split_url, tmp_path):
+    """One trial at a time: each begins in the actor of the one before, stopped or not."""
+    sweep = sweep_config(
+        store,
+        split_url,
+        tmp_path / "sweep",
+        targets=["PR"],
+        seeds=[0, 1, 2, 3],
+        resources={"cpus": 4},
+        max_failures=0,
+    )
+    outcomes = run_sweep(sweep, progress)
+    assert all(o.succeeded for o in outcomes)
+    statuses = [o.record.status for o in outcomes]
+    assert "stopped" in statuses[:-1], "no stop before the last trial: nothing was shown"
+
+
 def test_another_sweep_is_refused_in_the_same_folder(swept, store, split_url):
     sweep, outcomes = swept
     other = sweep_config(store, split_url, sweep.out, train={"epochs": 5, "batch_size": 8})

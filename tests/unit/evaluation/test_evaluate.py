@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preprocessing.errors import InputError
+from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.metrics_json import metrics_json
+from radiotrain.evaluation.operating_point import Confusion
+from radiotrain.evaluation.results import Evaluation, TargetResult
+
+Patients = Sequence[tuple[int, float]]
+
+VALIDATION: Patients = [(0, 0.1), (0, 0.4), (1, 0.35), (1, 0.6), (1, 0.8)]
+TEST: Patients = [(0, 0.2), (0, 0.7), (1, 0.3), (1, 0.6), (1, 0.9)]
+
+
+def make_rows(
+    patients: Patients,
+    split: str,
+    *,
+    run: str = "net",
+    target: str = "ER",
+    fold: int | None = None,
+) -> pd.DataFrame:
+    """One row for each (label, probability), patients named after their split."""
+    return pd.DataFrame(
+        {
+            "run": run,
+            "patient_id": [f"{split}-{i:03d}" for i in range(len(patients))],
+            "target": target,
+            "split": split,
+            "fold": pd.Series([fold] * len(patients), dtype="Int64"),
+            "label": [label for label, _ in patients],
+            "probability": [probability for _, probability in patients],
+        }
+    )
+
+
+def evaluate(*tables: pd.DataFrame, seed: int = 0) -> Evaluation:
+    return evaluate_table(pd.concat(tables, ignore_index=True), seed=seed, num_resamples=200)
+
+
+def evaluate_one(test: Patients, validation: Patients = VALIDATION) -> TargetResult:
+    tables = [make_rows(test, "test"), make_rows(validation, "validation")]
+    result = evaluate(*(t for t in tables if len(t))).results[0]
+    assert_undefined_values_have_a_reason(result)
+    return result
+
+
+def assert_undefined_values_have_a_reason(result: TargetResult) -> None:
+    undefined = {f.name for f in fields(result) if getattr(result, f.name) is None}
+    assert set(result.reasons) == undefined
+    assert all(result.reasons.values())
+
+
+def strict_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    document: dict[str, Any] = json.loads(metrics_json(evaluation, extra), parse_constant=refuse)
+    return document
+
+
+def test_numbers_of_a_small_cohort_are_those_counted_by_hand() -> None:
+    """Validation: calling 0.6 and up positive finds 2 of 3 and clears 2 of 2, J = 2/3.
+
+    0.35 and up finds 3 of 3 and clears 1 of 2, J = 1/2; no other does better than 2/3.
+    Test: 0.3 beats 0.2; 0.6 beats 0.2; 0.9 beats both: 4 of 6 pairs.
+    """
+    result = evaluate_one(TEST)
+    assert result.threshold == 0.6
+    assert result.confusion == Confusion(tp=2, fp=1, tn=1, fn=1)
+    assert result.auc == pytest.approx(4 / 6)
+    assert result.auc_validation == pytest.approx(5 / 6)
+    assert result.sensitivity == pytest.approx(2 / 3)
+    assert result.specificity == pytest.approx(1 / 2)
+    assert result.prevalence == pytest.approx(3 / 5)
+    assert result.brier == pytest.approx((0.04 + 0.49 + 0.49 + 0.16 + 0.01) / 5)
+    # From the highest score down, precision at each positive found: 1/1, 2/3, 3/4.
+    assert result.auc_pr == pytest.approx((1 / 1 + 2 / 3 + 3 / 4) / 3)
+    assert result.sensitivity_ci95 == pytest.approx((0.20765960, 0.93850764), abs=1e-6)
+    assert result.threshold_source == "validation, Youden, n=5 (3 positive)"
+    assert (result.num_patients, result.num_positive) == (5, 3)
+    assert (result.num_validation, result.num_validation_positive) == (5, 3)
+    assert result.reasons == {}
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_test_patients_of_one_class_have_no_auc_but_a_brier_score(label: int) -> None:
+    result = evaluate_one([(label, 0.2), (label, 0.7), (label, 0.9)])
+    assert result.auc is None
+    assert result.auc_ci95_delong is None
+    assert result.auc_ci95_bootstrap is None
+    assert result.auc_pr is None
+    assert result.reasons["auc"] == "only one class among 3 test patients"
+    assert result.prevalence == label
+    assert result.brier is not None
+    missing, there = (
+        ("sensitivity", "specificity") if label == 0 else ("specificity", "sensitivity")
+    )
+    kind = "positive" if label == 0 else "negative"
+    assert getattr(result, missing) is None
+    assert result.reasons[missing] == f"no {kind} among 3 test patients"
+    assert getattr(result, there) is not None
+
+
+@pytest.mark.parametrize(("label", "kind"), [(1, "positive"), (0, "negative")])
+def test_one_patient_of_a_class_has_an_auc_without_an_interval(label: int, kind: str) -> None:
+    result = evaluate_one([(label, 0.5), (1 - label, 0.2), (1 - label, 0.7)])
+    assert result.auc == 0.5
+    assert result.auc_ci95_delong is None
+    assert result.auc_ci95_bootstrap is None
+    assert result.reasons["auc_ci95_delong"].startswith(f"one {kind} patient only")
+    assert result.sensitivity is not None
+    assert result.specificity is not None
+
+
+def test_all_tied_is_an_auc_of_a_half_without_an_interval() -> None:
+    result = evaluate_one([(0, 0.5), (1, 0.5), (0, 0.5), (1, 0.5)])
+    assert result.auc == 0.5
+    assert result.auc_ci95_delong is None
+    assert "all probabilities are tied" in result.reasons["auc_ci95_bootstrap"]
+
+
+@pytest.mark.parametrize(("positive", "area"), [(0.9, 1.0), (0.1, 0.0)])
+def test_perfect_separation_has_an_auc_without_an_interval(positive: float, area: float) -> None:
+    result = evaluate_one([(0, 0.5), (0, 0.4), (1, positive), (1, positive)])
+    assert result.auc == area
+    assert result.auc_ci95_delong is None
+    assert result.auc_ci95_bootstrap is None
+    assert "the classes do not overlap" in result.reasons["auc_ci95_delong"]
+
+
+def test_without_test_rows_only_the_threshold_is_known() -> None:
+    evaluation = evaluate(make_rows(VALIDATION, "validation"))
+    result = evaluation.results[0]
+    assert_undefined_values_have_a_reason(result)
+    assert result.threshold == 0.6
+    assert result.num_patients == result.num_predictions == 0
+    assert result.confusion is None
+    assert result.reasons["auc"] == "no test patient with a known label"
+    assert any("nothing was tested" in w for w in evaluation.warnings)
+
+
+@pytest.mark.parametrize(
+    ("validation", "why"),
+    [
+        ([], "no validation patient with a known label"),
+        ([(1, 0.4), (1, 0.6)], "only one class among 2 validation patients"),
+        ([(-1, 0.4), (-1, 0.6)], "no validation patient with a known label"),
+    ],
+    ids=["no rows", "one class", "labels missing"],
+)
+def test_without_a_threshold_from_validation_nothing_is_called(
+    validation: Patients, why: str
+) -> None:
+    result = evaluate_one(TEST, validation)
+    assert result.auc == pytest.approx(4 / 6)
+    assert result.threshold is None
+    assert result.reasons["threshold"] == why
+    assert result.sensitivity is None
+    assert result.sensitivity_ci95 is None
+    assert result.confusion is None
+    assert result.reasons["specificity_ci95"] == f"no threshold: {why}"
+
+
+def test_the_test_patients_have_no_part_in_the_threshold() -> None:
+    turned = [(label, 1 - probability) for label, probability in TEST]
+    assert evaluate_one(turned).threshold == evaluate_one(TEST).threshold
+
+
+def test_missing_labels_are_left_out_and_counted() -> None:
+    with_missing = [*TEST, (-1, 0.99), (-1, 0.01)]
+    validation = [*VALIDATION, (-1, 0.95)]
+    result = evaluate_one(with_missing, validation)
+    complete = asdict(evaluate_one(TEST))
+    assert result.num_missing_label == 2
+    assert asdict(result) == complete | {"num_missing_label": 2}
+
+
+def test_a_patient_of_several_folds_counts_once_with_the_mean_probability() -> None:
+    folds = [[(0, 0.2), (1, 0.3), (1, 0.9)], [(0, 0.8), (1, 0.7), (1, 0.5)]]
+    tables = [make_rows(f, "test", fold=i) for i, f in enumerate(folds)]
+    validation = make_rows(VALIDATION, "validation", fold=0)
+    result = evaluate(*tables, validation).results[0]
+    assert (result.num_patients, result.num_positive, result.num_predictions) == (3, 2, 2)
+    # Means are 0.5 for the negative and 0.5 and 0.7 for the positives: one tie, one win.
+    assert result.auc == 0.75
+    assert result.brier == pytest.approx((0.25 + 0.25 + 0.09) / 3)
+
+
+def test_folds_that_predict_different_test_patients_are_warned_about() -> None:
+    tables = [make_rows(TEST, "test", fold=0), make_rows(TEST[:3], "test", fold=1)]
+    evaluation = evaluate(*tables, make_rows(VALIDATION, "validation", fold=0))
+    assert any("have 1 to 2 predictions each" in w for w in evaluation.warnings)
+
+
+def test_each_run_and_target_is_evaluated_on_its_own() -> None:
+    alone = evaluate(make_rows(TEST, "test"), make_rows(VALIDATION, "validation")).results[0]
+    others = [
+        make_rows(TEST[::-1], "test", run="other"),
+        make_rows([(0, 0.1), (1, 0.2)], "test", target="PR"),
+    ]
+    evaluation = evaluate(*others, make_rows(TEST, "test"), make_rows(VALIDATION, "validation"))
+    assert [(r.run, r.target) for r in evaluation.results] == [
+        ("other", "ER"),
+        ("net", "PR"),
+        ("net", "ER"),
+    ]
+    assert evaluation.results[2] == alone
+
+
+def test_same_seed_same_result_and_order_of_rows_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    test = [(int(i % 3 == 0), float(p)) for i, p in enumerate(rng.uniform(size=40))]
+    table = pd.concat([make_rows(test, "test"), make_rows(VALIDATION, "validation")])
+    first = evaluate(table, seed=4)
+    assert evaluate(table.sample(frac=1, random_state=1), seed=4) == first
+    other = evaluate(table, seed=5).results[0]
+    assert other.auc_ci95_bootstrap != first.results[0].auc_ci95_bootstrap
+    assert other.auc_ci95_delong == first.results[0].auc_ci95_delong
+
+
+def test_progress_is_told_after_each_result() -> None:
+    told: list[None] = []
+    table = pd.concat([make_rows(TEST, "test", target=t) for t in ("ER", "PR", "HER2")])
+    evaluate_table(table, num_resamples=100, on_result=lambda: told.append(None))
+    assert len(told) == 3
+
+
+def test_too_few_resamples_for_a_95_percent_interval_are_refused() -> None:
+    with pytest.raises(InputError, match="num_resamples is 99, expected 100 or more"):
+        evaluate_table(make_rows(TEST, "test"), num_resamples=99)
+
+
+_PATIENTS = st.lists(
+    st.tuples(st.sampled_from([-1, 0, 1]), st.sampled_from([0.0, 0.2, 0.5, 0.5000001, 1.0])),
+    max_size=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(_PATIENTS, _PATIENTS)
+def test_whatever_is_undefined_has_a_reason_and_is_null_in_strict_json(
+    test: Patients, validation: Patients
+) -> None:
+    tables = [make_rows(test, "test"), make_rows(validation, "validation")]
+    filled = [t for t in tables if len(t)]
+    if not filled:
+        return
+    evaluation = evaluate(*filled)
+    result = evaluation.results[0]
+    assert_undefined_values_have_a_reason(result)
+    written = strict_json(evaluation)["runs"]["net"]["ER"]
+    assert {k for k, v in written.items() if v is None} == set(result.reasons)
+    for name in ("auc", "auc_ci95_delong", "auc_ci95_bootstrap", "sensitivity", "brier"):
+        value = getattr(result, name)
+        assert value is None or np.array_equal(np.clip(value, 0, 1), value)
+
+
+def test_metrics_are_kept_by_run_and_target() -> None:
+    tables = [
+        make_rows(TEST, "test"),
+        make_rows(VALIDATION, "validation"),
+        make_rows([(0, 0.5), (0, 0.6)], "test", target="PR"),
+        make_rows(TEST, "test", run="other"),
+    ]
+    evaluation = evaluate(*tables)
+    document = strict_json(evaluation, {"flow": None})
+    assert {run: set(targets) for run, targets in document["runs"].items()} == {
+        "net": {"ER", "PR"},
+        "other": {"ER"},
+    }
+    values = document["runs"]["net"]["ER"]
+    assert set(values) == {f.name for f in fields(TargetResult)} - {"run", "target"}
+    assert set(values) >= {
+        "num_patients",
+        "num_positive",
+        "auc",
+        "auc_ci95_delong",
+        "auc_ci95_bootstrap",
+        "sensitivity",
+        "specificity",
+        "threshold",
+    }
+    result = evaluation.results[0]
+    assert values["auc"] == result.auc
+    assert result.auc_ci95_delong is not None
+    assert values["auc_ci95_delong"] == list(result.auc_ci95_delong)
+    assert values["confusion"] == {"tp": 2, "fp": 1, "tn": 1, "fn": 1}
+    assert document["runs"]["net"]["PR"]["auc"] is None
+    assert document["runs"]["net"]["PR"]["reasons"]["auc"] == "only one class among 2 test patients"
+    assert document["bootstrap"] == {"seed": 0, "num_resamples": 200}
+    assert document["warnings"] == list(evaluation.warnings)
+    assert document["flow"] is None
+    assert {row["target"] for row in document["published"]} == {"ER", "PR", "HER2"}
+
+
+def test_json_refuses_what_is_no_number_rather_than_write_it() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        metrics_json(evaluate(make_rows(TEST, "test")), {"provenance": {"loss": math.nan}})
+
+
+def _good_cohort(num: int, shift: float, seed: int) -> list[tuple[int, float]]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num) % 2
+    scores = 1 / (1 + np.exp(-(rng.normal(size=num) + shift * labels)))
+    return [(int(y), float(x)) for y, x in zip(labels, scores, strict=True)]
+
+
+def test_a_sound_and_modest_result_gets_no_warning() -> None:
+    tables = [
+        make_rows(_good_cohort(80, 0.7, 1), "test"),
+        make_rows(_good_cohort(80, 0.7, 2), "validation"),
+    ]
+    evaluation = evaluate(*tables)
+    assert evaluation.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "test", "validation", "words"),
+    [
+        ("ER", _good_cohort(80, 3.0, 1), _good_cohort(80, 3.0, 2), "Look for a leak"),
+        ("ER", _good_cohort(80, -2.0, 1), _good_cohort(80, 0.7, 2), "turned round"),
+        ("HER2", _good_cohort(80, 0.5, 1), _good_cohort(80, 4.0, 2), "above the test interval"),
+        ("HER2", _good_cohort(12, 0.7, 1), _good_cohort(80, 0.7, 2), "6 positive and 6 negative"),
+        ("HER2", _good_cohort(80, 0.7, 1), _good_cohort(12, 0.7, 2), "few validation patients"),
+        ("HER2", _good_cohort(80, 0.7, 1), [(1, 0.1), (0, 0.9)] * 10, "calling everyone positive"),
+        ("HER2", _good_cohort(80, 0.7, 1), [], "no operating point"),
+    ],
+)
+def test_what_a_careful_reader_should_know_is_warned_about(
+    target: str, test: Patients, validation: Patients, words: str
+) -> None:
+    tables = [make_rows(test, "test", target=target)]
+    if validation:
+        tables.append(make_rows(validation, "validation", target=target))
+    warnings = evaluate(*tables).warnings
+    assert any(words in w for w in warnings), warnings
+    assert all(w.startswith(f"{target}, run net: ") for w in warnings)
+
+
+def test_patients_tested_for_one_target_and_trained_on_for_another_are_warned_about() -> None:
+    er, pr = make_rows(TEST, "test"), make_rows(TEST, "train", target="PR")
+    pr["patient_id"] = er["patient_id"]
+    warnings = evaluate(er, pr).warnings
+    assert any("5 patients are tested for one target but used in training" in w for w in warnings)
+
+
+def test_runs_tested_on_different_patients_are_not_compared_silently() -> None:
+    tables = [make_rows(TEST, "test"), make_rows(TEST[1:], "test", run="other")]
+    warnings = evaluate(*tables).warnings
+    assert any("tested on different patients" in w for w in warnings)
+    assert any("2 runs" in w and "tested on the same question" in w for w in warnings)
+    same = evaluate(tables[0], make_rows(TEST, "test", run="other")).warnings
+    assert not any("tested on different patients" in w for w in same)
