@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,13 +160,3 @@ def digest():
         }
 
     return of
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """The folder of real Duke files, for those who have downloaded some."""
-    beside = Path(__file__).parents[4] / "shared" / "real"
-    folder = Path(os.environ.get("RADIOTRAIN_REAL_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip("no real Duke files here: set RADIOTRAIN_REAL_DATA to a folder of them")
-    return folder

@@ -273,9 +273,9 @@ def assert_folder_name(folder, header, layout):
     assert header.SeriesInstanceUID.endswith(tail)
 
 
-def test_files_are_what_pydicom_itself_writes(small, tmp_path):
+def test_files_are_what_pydicom_itself_writes(cohort, tmp_path):
     """Writing them anew changes nothing: all elements are there, in order."""
-    for folder in (small / "Duke-Breast-Cancer-MRI").glob("*/*/*"):
+    for folder in (cohort.folder / "Duke-Breast-Cancer-MRI").glob("*/*/*"):
         path = min(folder.iterdir())
         pydicom.dcmread(path).save_as(tmp_path / "again.dcm", enforce_file_format=True)
         assert (tmp_path / "again.dcm").read_bytes() == path.read_bytes()
