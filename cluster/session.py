@@ -27,21 +27,21 @@ _LOCAL = {
     # Nothing on this machine is about to be taken away.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # GPUs are hidden from trials that asked for none; the warning about it is for library authors.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 
 @contextmanager
-def ray_session(*, num_cpus: int | None = None, log_to_driver: bool = False) -> Iterator[None]:
+def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     """Use the Ray at ``RAY_ADDRESS`` or begun by ``ray start``; else start one and end it after.
 
     Parameters
     ----------
     num_cpus
         CPUs that a Ray started here counts; by default the machine's.
-    log_to_driver
-        Whether lines that workers print are shown.
+
+    Notes
+    -----
+    Workers' output stays in Ray's logs: what matters of it is in the run folders.
     """
     if ray.is_initialized():
         yield
@@ -50,12 +50,12 @@ def ray_session(*, num_cpus: int | None = None, log_to_driver: bool = False) -> 
         os.environ.setdefault(name, value)
     address = _running_cluster()
     if address is None:
-        _start_local(num_cpus, log_to_driver)
+        _start_local(num_cpus)
     else:
         ray.init(
             address=address,
             runtime_env={"env_vars": _WORKERS},
-            log_to_driver=log_to_driver,
+            log_to_driver=False,
             logging_level=logging.ERROR,
         )
     try:
@@ -81,7 +81,7 @@ def _running_cluster() -> str | None:
     return started if started in services.find_gcs_addresses() else None
 
 
-def _start_local(num_cpus: int | None, log_to_driver: bool) -> None:
+def _start_local(num_cpus: int | None) -> None:
     for name, value in {**_LOCAL, **_WORKERS}.items():
         os.environ.setdefault(name, value)
     ray.init(
@@ -89,6 +89,6 @@ def _start_local(num_cpus: int | None, log_to_driver: bool) -> None:
         num_cpus=num_cpus,
         object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
         include_dashboard=False,
-        log_to_driver=log_to_driver,
+        log_to_driver=False,
         logging_level=logging.ERROR,
     )
