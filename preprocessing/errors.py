@@ -44,6 +44,19 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+def storage_trouble(error: BaseException) -> str | None:
+    """Return what an object store's client said, if it is behind an error; None otherwise.
+
+    Told by module name: the clients need not be installed where nothing lies on an object store.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if type(seen).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):
+            return " ".join(str(seen).split())
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
 def nearest_hint(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known word nearest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from preprocessing.errors import RadiotrainError
+from preprocessing.errors import RadiotrainError, storage_trouble
 from radiotrain.cli import (
     cohort,
     demo,
@@ -40,6 +40,16 @@ def main() -> None:
         app()
     except RadiotrainError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        trouble = storage_trouble(error)
+        if trouble is None:
+            raise
+        print(
+            f"error: the object store did not answer as it should: {trouble}: check the address,"
+            " the credentials and the network, then run the same command again to resume",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:

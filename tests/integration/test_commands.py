@@ -108,6 +108,16 @@ def test_every_help_has_an_example(capsys, command):
     assert f"Example: radiotrain {command}" in out or command == "models"
 
 
+def test_an_object_store_that_is_not_there_is_said(monkeypatch, capsys):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    sentence = mistake(capsys, "train", "--config", "s3://bucket/run.yaml")
+    assert "the object store did not answer" in sentence
+    assert "127.0.0.1:9" in sentence
+
+
 def test_empty_folder_is_no_cohort(tmp_path, capsys):
     assert "is no cohort that can be read" in mistake(capsys, "cohort", "check", tmp_path)
 
