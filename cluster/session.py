@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import ray
 from ray._private import services
 
+from preprocessing.errors import InputError
+
 # A local Ray shares the machine with the training itself.
 _LOCAL_OBJECT_STORE_BYTES = 150_000_000
 _DRIVER = {
@@ -52,12 +54,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     if address is None:
         _start_local(num_cpus)
     else:
-        ray.init(
-            address=address,
-            runtime_env={"env_vars": _WORKERS},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _connect(address)
     try:
         yield
     finally:
@@ -72,13 +69,29 @@ def has_gpus() -> bool:
 def _running_cluster() -> str | None:
     """Return the address of a cluster that was begun on purpose.
 
-    ``address="auto"`` would also find the private Ray of another training on this machine, and
-    end with it.
+    Left alone, ``address="auto"`` also finds the private Ray of another training on this
+    machine, and ends with it.
     """
     if os.environ.get("RAY_ADDRESS"):
         return os.environ["RAY_ADDRESS"]
     started: str | None = services.find_bootstrap_address(None)
     return started if started in services.find_gcs_addresses() else None
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(
+            # Not the address itself: only "auto" takes up the token of a cluster that has one.
+            address="auto",
+            runtime_env={"env_vars": _WORKERS},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except ConnectionError as error:
+        raise InputError(
+            f"the Ray cluster at {address} does not answer: start it again, or, to use a Ray of"
+            " one's own, unset RAY_ADDRESS and run 'ray stop'"
+        ) from error
 
 
 def _start_local(num_cpus: int | None) -> None:

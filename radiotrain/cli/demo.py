@@ -19,9 +19,9 @@ _EFFECT = "ER=3,PR=1.5,HER2=0"
 _NETWORKS = ("ResNet10-narrow", "ResNet10")
 _SWEEP = """\
 # The sweep of the demonstration: small images, small networks, few epochs.
-store: {out}/store.zarr
-split: {out}/splits.json
-out: {out}/sweep
+store: "{out}/store.zarr"
+split: "{out}/splits.json"
+out: "{out}/sweep"
 networks: [{networks}]
 targets: [ER, PR, HER2]
 train: {{epochs: 20, batch_size: 8, lr: 1.0e-3, warmup_epochs: 1}}
