@@ -35,9 +35,8 @@ def fair():
     return AshaPerGroup(max_epochs=20, grace_epochs=4, reduction_factor=2)
 
 
-def test_each_targets_decisions_are_those_it_would_get_alone():
-    together = decisions(fair(), epoch=4)
-    alone = AsyncHyperBandScheduler(
+def rays_own():
+    return AsyncHyperBandScheduler(
         time_attr="epoch",
         metric="validation_auc",
         mode="max",
@@ -45,6 +44,11 @@ def test_each_targets_decisions_are_those_it_would_get_alone():
         grace_period=4,
         reduction_factor=2,
     )
+
+
+def test_each_targets_decisions_are_those_it_would_get_alone():
+    together = decisions(fair(), epoch=4)
+    alone = rays_own()
     for trial, auc in zip(trials_of("HER2"), AUCS["HER2"], strict=True):
         alone.on_trial_add(None, trial)
         expected = alone.on_trial_result(None, trial, {"epoch": 4, "validation_auc": auc})
@@ -60,15 +64,7 @@ def test_the_best_of_the_harder_target_goes_on():
 
 def test_a_single_ranking_over_targets_would_be_unfair():
     """The reason for the groups: Ray's own scheduler stops even the best HER2 trial."""
-    single = AsyncHyperBandScheduler(
-        time_attr="epoch",
-        metric="validation_auc",
-        mode="max",
-        max_t=21,
-        grace_period=4,
-        reduction_factor=2,
-    )
-    assert decisions(single, epoch=4)["HER23"] == "STOP"
+    assert decisions(rays_own(), epoch=4)["HER23"] == "STOP"
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
