@@ -247,7 +247,8 @@ def _with_epochs(record: RunRecord, training: Training, status: Status) -> RunRe
 
 def _record_failure(folder: RunFolder, record: RunRecord, error: BaseException) -> None:
     """Say in the folder why the run ended; where even that fails, the error itself matters more."""
-    reason = str(error) or type(error).__name__
+    interrupted = isinstance(error, KeyboardInterrupt)
+    reason = "interrupted by Ctrl-C" if interrupted else str(error) or type(error).__name__
     with contextlib.suppress(Exception):
         before = folder.read_record() or record
         folder.write_record(replace(before, status="failed", error=reason))
