@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -48,11 +48,9 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in _DRIVER.items():
-        os.environ.setdefault(name, value)
     address = _running_cluster()
     if address is None:
-        _start_local(num_cpus)
+        start_local(num_cpus)
     else:
         _connect(address)
     try:
@@ -79,6 +77,7 @@ def _running_cluster() -> str | None:
 
 
 def _connect(address: str) -> None:
+    _set_environment(_DRIVER)
     try:
         ray.init(
             # Not the address itself: only "auto" takes up the token of a cluster that has one.
@@ -94,9 +93,9 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def _start_local(num_cpus: int | None) -> None:
-    for name, value in {**_LOCAL, **_WORKERS}.items():
-        os.environ.setdefault(name, value)
+def start_local(num_cpus: int | None) -> None:
+    """Start a Ray of one's own, whatever else runs here; `ray.shutdown` ends it."""
+    _set_environment({**_DRIVER, **_LOCAL, **_WORKERS})
     ray.init(
         address="local",
         num_cpus=num_cpus,
@@ -105,3 +104,8 @@ def _start_local(num_cpus: int | None) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+
+
+def _set_environment(values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        os.environ.setdefault(name, value)

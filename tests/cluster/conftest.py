@@ -3,8 +3,9 @@
 import warnings
 
 import pytest
+import ray
 
-from cluster.session import ray_session
+from cluster.session import start_local
 from radiotrain.split import make_split, save_split
 from tests.unit.training.synthetic import write_store
 
@@ -14,8 +15,10 @@ def ray_here():
     # What Ray does while it starts and ends is not this project's to mend.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with ray_session(num_cpus=4):
-            yield
+        # Not a session: it would join a cluster that somebody has begun on this machine.
+        start_local(num_cpus=4)
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")
