@@ -10,8 +10,9 @@ from radiotrain.split import make_split, save_split
 from tests.unit.training.synthetic import write_store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_here():
+    """Ends with the tests of this folder: the others run faster without it."""
     # What Ray does while it starts and ends is not this project's to mend.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
