@@ -326,7 +326,9 @@ def quantise(images: NDArray[np.float32]) -> tuple[NDArray[np.int16], np.float32
     12-bit MR is below a hundredth of its noise (docs/benchmarks.md).
     """
     largest = float(np.max(np.abs(images))) if images.size else 0.0
-    scale = np.float32(largest / _LARGEST) if largest > 0 else np.float32(1.0)
+    # Not below the smallest normal number: a subnormal scale has too few digits left.
+    smallest = float(np.finfo(np.float32).tiny)
+    scale = np.float32(max(largest / _LARGEST, smallest)) if largest > 0 else np.float32(1.0)
     return np.rint(images / scale).clip(-_LARGEST, _LARGEST).astype(np.int16), scale
 
 
