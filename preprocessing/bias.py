@@ -1,7 +1,7 @@
 """The bias field of a patient: fitted once, small, on the pre-contrast; evaluated where needed.
 
 One field serves all phases: independent fits take the contrast agent for inhomogeneity and
-destroy the enhancement curve (docs/benchmarks.md).
+destroy the enhancement curve (docs/decisions/0003).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class PreprocessConfig(BaseModel):
     """Phases a patient must have, pre-contrast included; later ones are left out."""
 
     bias_engine: Literal["separable", "simpleitk", "none"] = "separable"
-    """Who fits the N4 field: our separable fit, SimpleITK (60-100 times slower), or nobody."""
+    """Who fits the N4 field: our separable fit, SimpleITK (some 50 times slower), or nobody."""
 
     shrink: int = Field(default=4, ge=1, le=8)
     """The field is fitted on the pre-contrast volume averaged over this many voxels an axis."""

@@ -4,7 +4,7 @@ The algorithm and its constants are ITK's ``N4BiasFieldCorrectionImageFilter``: 
 sharpening inside a multi-level B-spline approximation of the residual. ITK treats the voxels as
 scattered points, 64 control points each. On a regular grid the weight of a voxel on a control
 point is a product over axes, so that every sum over voxels is three small matrix products:
-the same field at a hundredth of the time (docs/benchmarks.md).
+the same field at a fiftieth of the time (docs/benchmarks.md).
 
 Axis legend: (i, j, k) voxels of the shrunk volume, (a, b, c) control points of the lattice.
 

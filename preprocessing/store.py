@@ -322,8 +322,7 @@ class Store:
 def quantise(images: NDArray[np.float32]) -> tuple[NDArray[np.int16], np.float32]:
     """Return int16 voxels and the scale that gives the values back.
 
-    The scale spreads the patient's whole range over int16, so that the rounding error of
-    12-bit MR is below a hundredth of its noise (docs/benchmarks.md).
+    The scale spreads the patient's whole range over int16: one step of 12-bit MR is eight of ours.
     """
     largest = float(np.max(np.abs(images))) if images.size else 0.0
     # Not below the smallest normal number: a subnormal scale has too few digits left.
