@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 
 from preprocessing.errors import StorageFullError, is_disk_full
+
+# How a file is called while it is being written, by us and by Zarr.
+PARTIAL = ".partial"
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -50,6 +55,33 @@ def list_names(url: str) -> list[str]:
         return []
 
 
+def to_path(text: str | Path) -> Path:
+    """Return a place on this machine as `Path`, one on an object store as what acts like it."""
+    if isinstance(text, str) and "://" in text:
+        from upath import UPath
+
+        return cast(Path, UPath(text.rstrip("/")))
+    return Path(text).expanduser().resolve() if isinstance(text, (str, Path)) else text
+
+
+def sizes_below(folder: Path) -> dict[str, int]:
+    """Return the size in bytes of all files below a folder, by path relative to it."""
+    if isinstance(folder, Path):
+        return dict(_walk_sizes(str(folder), ""))
+    fs, path = filesystem(str(folder))
+    found = fs.find(path, detail=True)
+    return {name[len(path) :].lstrip("/"): int(info["size"]) for name, info in found.items()}
+
+
+def _walk_sizes(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _walk_sizes(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name, entry.stat().st_size
+
+
 def read_bytes(url: str) -> bytes:
     """Return a file's content.
 
@@ -66,6 +98,25 @@ def read_bytes(url: str) -> bytes:
 def read_text(url: str) -> str:
     """Return a file's content as UTF-8 text."""
     return read_bytes(url).decode("utf-8")
+
+
+def read_many(urls: Sequence[str]) -> list[str]:
+    """Return some files' content as UTF-8 text; an object store is asked for all at once."""
+    if not urls:
+        return []
+    fs, _ = filesystem(urls[0])
+    paths = [filesystem(url)[1] for url in urls]
+    contents = fs.cat(paths)
+    if isinstance(contents, bytes):  # what fsspec makes of a list of one
+        return [contents.decode("utf-8")]
+    return [contents[path].decode("utf-8") for path in paths]
+
+
+def remove(url: str) -> None:
+    """Remove a file, if it is there."""
+    fs, path = filesystem(url)
+    with suppress(FileNotFoundError):
+        fs.rm_file(path)
 
 
 def write_bytes(url: str, content: bytes) -> None:
@@ -85,7 +136,7 @@ def write_bytes(url: str, content: bytes) -> None:
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -99,6 +150,14 @@ def write_bytes(url: str, content: bytes) -> None:
                 f"disk full while writing {path}: free some space and run the same command again"
             ) from error
         raise
+
+
+def remove_partial(folder: str) -> None:
+    """Remove what killed writers left behind in a local folder."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(PARTIAL):
+                (Path(place) / name).unlink(missing_ok=True)
 
 
 def write_text(url: str, text: str) -> None:

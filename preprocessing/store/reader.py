@@ -1,0 +1,148 @@
+"""A finished store, as training and evaluation see it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from preprocessing import files
+from preprocessing.errors import InputError, MissingPathError
+from preprocessing.store import layout
+from preprocessing.store.layout import PatientRecord, StoreSpec
+
+
+@dataclass(frozen=True)
+class Store:
+    """A finished store. Index i counts the usable patients only, in the store's order.
+
+    Attributes
+    ----------
+    patient_ids
+        Usable patients, M of them.
+    labels
+        int8 (M, T).
+    records
+        Of the usable patients, same order.
+    excluded
+        Records of the others, each with the findings that say why.
+    fingerprint
+        Short digest over settings, patients, labels and voxels.
+    """
+
+    url: str
+    spec: StoreSpec
+    versions: Mapping[str, str]
+    patient_ids: tuple[str, ...]
+    labels: NDArray[np.int8]
+    records: tuple[PatientRecord, ...]
+    excluded: tuple[PatientRecord, ...]
+    fingerprint: str
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Open a finished store for reading.
+
+        Raises
+        ------
+        MissingPathError
+            If there is no store at `url`.
+        SchemaError
+            If it was written in another schema.
+        InputError
+            If preprocessing has not finished.
+        """
+        url = files.absolute(url)
+        attributes = layout.read_attributes(url)
+        if attributes is None:
+            raise MissingPathError(
+                f"no store at {url}: make one with 'radiotrain preprocess COHORT {url}'"
+            )
+        layout.check_schema(url, attributes)
+        spec = StoreSpec.from_json(attributes["spec"])
+        index = layout.index_url(url)
+        if not files.exists(index):
+            num_done = len(layout.finished_indices(url))
+            raise InputError(
+                f"store {url} is not finished, {num_done} of {len(spec.patient_ids)} patients done:"
+                " run 'radiotrain preprocess' again to resume it"
+            )
+        records = [PatientRecord.from_json(r) for r in json.loads(files.read_text(index))]
+        usable = tuple(r for r in records if r.status == "stored")
+        labels = np.array([spec.labels[r.index] for r in usable], dtype=np.int8)
+        return cls(
+            url=url,
+            spec=spec,
+            versions=attributes["versions"],
+            patient_ids=tuple(r.patient_id for r in usable),
+            labels=labels.reshape(len(usable), len(spec.targets)),
+            records=usable,
+            excluded=tuple(r for r in records if r.status != "stored"),
+            fingerprint=_fingerprint(attributes["spec"], records),
+        )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the T targets."""
+        return self.spec.targets
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """(P, R, C, S)."""
+        return (self.spec.num_phases, *self.spec.crop_shape)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all usable patients' images as int16, uncompressed."""
+        return len(self.patient_ids) * int(np.prod(self.image_shape)) * 2
+
+    def index_of(self, patient_id: str) -> int:
+        """Return a usable patient's index."""
+        try:
+            return self.patient_ids.index(patient_id)
+        except ValueError:
+            hint = "it was excluded" if patient_id in self.spec.patient_ids else "it is not there"
+            raise InputError(
+                f"store {self.url} has no usable patient {patient_id!r}: {hint}"
+            ) from None
+
+    def read_images(self, i: int) -> tuple[NDArray[np.int16], float]:
+        """Return patient i's voxels as int16 (P, R, C, S) and their scale."""
+        scale = self.records[i].scale
+        assert scale is not None
+        return self.read_array("images", i), scale
+
+    def read_region(self, i: int) -> NDArray[np.uint8]:
+        """Return patient i's region bits as uint8 (R, C, S)."""
+        region: NDArray[np.uint8] = self.read_array("region", i)
+        return region
+
+    def read_bias_field(self, i: int) -> NDArray[np.float32]:
+        """Return the log field divided out, at every `BIAS_STEP`-th voxel along (R, C, S)."""
+        field: NDArray[np.float32] = self.read_array("bias_field", i)
+        return field
+
+    def read_array(self, name: str, i: int) -> NDArray[Any]:
+        """Return what an array holds of patient i.
+
+        Raises
+        ------
+        ValueError, OSError, RuntimeError
+            Of the codecs, where a chunk is damaged.
+        """
+        group = zarr.open_group(self.url, mode="r")
+        return np.asarray(layout.array(group, name)[self.records[i].index])
+
+
+def _fingerprint(spec: Mapping[str, Any], records: list[PatientRecord]) -> str:
+    parts = [
+        json.dumps({k: spec[k] for k in ("targets", "labels", "settings")}, sort_keys=True),
+        json.dumps([(r.patient_id, r.status, r.checksums.get("images")) for r in records]),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

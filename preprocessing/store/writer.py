@@ -1,0 +1,198 @@
+"""Fills a store: created or resumed, one patient at a time, finished."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from preprocessing import files
+from preprocessing.errors import InputError, StorageFullError, is_disk_full
+from preprocessing.store import layout
+from preprocessing.store.layout import PatientRecord, PatientTensor, StoreSpec
+from preprocessing.store.reader import Store
+
+_LARGEST = 32767
+
+
+class StoreWriter:
+    """Fills a store, one patient at a time, from any number of processes.
+
+    Patients are chunks of their own, so writers never touch each other's files. Whoever creates
+    or finishes a store holds its lock (`preprocessing.store.lock`).
+    """
+
+    def __init__(self, url: str, spec: StoreSpec) -> None:
+        self.url = url
+        self.spec = spec
+
+    @classmethod
+    def create_or_resume(
+        cls, url: str, spec: StoreSpec, versions: Mapping[str, str]
+    ) -> StoreWriter:
+        """Open the store at `url` for writing, making it if it is not there.
+
+        Patients that the store does not have yet are appended. Patients that it has and `spec`
+        has not are kept if they are done.
+
+        Raises
+        ------
+        InputError
+            If `url` holds something else, or a store made with other settings, targets or
+            labels, or unfinished patients that `spec` does not have.
+        SchemaError
+            If the store there has another schema version.
+        """
+        url = files.absolute(url)
+        attributes = layout.read_attributes(url)
+        if attributes is None:
+            names = set(files.list_names(url)) - {layout.LOCK_NAME}
+            if names and "zarr.json" not in names and not names <= set(layout.ARRAYS):
+                raise InputError(
+                    f"{url} is not empty and is no store: name a folder that is new or empty"
+                )
+            guard_full(url, lambda: layout.create(url, spec, versions))
+            return cls(url, spec)
+        layout.check_schema(url, attributes)
+        found = StoreSpec.from_json(attributes["spec"])
+        merged = _merge(url, found, spec)
+        if merged != found:
+            # Not finished any more, and said so before anything else changes.
+            files.remove(layout.index_url(url))
+            guard_full(url, lambda: layout.extend(url, merged))
+        return cls(url, merged)
+
+    def finished(self) -> set[int]:
+        """Return the indices of the patients that need no more work."""
+        return layout.finished_indices(self.url)
+
+    def read_records(self, indices: set[int]) -> dict[int, PatientRecord]:
+        """Return the records of some finished patients."""
+        return layout.read_records(self.url, indices)
+
+    def reopen(self, indices: set[int]) -> None:
+        """Take back that these patients, and so the store, are done."""
+        if indices:
+            files.remove(layout.index_url(self.url))
+        for index in indices:
+            files.remove(layout.record_url(self.url, index))
+
+    def write(self, record: PatientRecord, tensor: PatientTensor | None) -> None:
+        """Store one patient: voxels first, its record last.
+
+        Raises
+        ------
+        StorageFullError
+            If the disk is full; the patient then counts as not done.
+        """
+        guard_full(self.url, lambda: self._write(record, tensor))
+
+    def _write(self, record: PatientRecord, tensor: PatientTensor | None) -> None:
+        if tensor is not None:
+            values, scale = quantise(tensor.images)
+            field = tensor.bias_field
+            if field is None:
+                field = np.zeros(layout.bias_shape(self.spec.crop_shape), dtype=np.float32)
+            group = zarr.open_group(self.url, mode="r+")
+            layout.array(group, "scale")[record.index] = scale
+            checksums = {}
+            for name, content in (("images", values), ("region", tensor.region), ("bias_field", field)):  # fmt: skip
+                layout.array(group, name)[record.index] = content
+                checksums[name] = zlib.crc32(np.ascontiguousarray(content).tobytes())
+            record = replace(record, scale=float(scale), checksums=checksums)
+        files.write_text(layout.record_url(self.url, record.index), layout.dump(record.to_json()))
+
+    def finish(self) -> Store:
+        """Gather all records into ``patients.json`` and open the store for reading."""
+        everyone = set(range(len(self.spec.patient_ids)))
+        records = [r.to_json() for _, r in sorted(self.read_records(everyone).items())]
+        text = layout.dump(json.loads(json.dumps(records)))
+        guard_full(self.url, lambda: files.write_text(layout.index_url(self.url), text))
+        return Store.open(self.url)
+
+
+def quantise(images: NDArray[np.float32]) -> tuple[NDArray[np.int16], np.float32]:
+    """Return int16 voxels and the scale that gives the values back.
+
+    The scale spreads the patient's whole range over int16: one step of 12-bit MR is eight of ours.
+    """
+    largest = float(max(images.max(), -images.min())) if images.size else 0.0
+    # Not below the smallest normal number: a subnormal scale has too few digits left.
+    smallest = float(np.finfo(np.float32).tiny)
+    scale = np.float32(max(largest / _LARGEST, smallest)) if largest > 0 else np.float32(1.0)
+    steps = images / scale
+    np.rint(steps, out=steps)
+    return steps.clip(-_LARGEST, _LARGEST, out=steps).astype(np.int16), scale
+
+
+def guard_full(url: str, action: Callable[[], None]) -> None:
+    """Do something that writes to a store; say so in one sentence if its disk is full.
+
+    Raises
+    ------
+    StorageFullError
+        If it is.
+    """
+    try:
+        action()
+    except StorageFullError:
+        raise
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFullError(
+                f"disk full while writing store {url}: nothing finished is lost, free some space"
+                " and run the same command again to resume"
+            ) from error
+        raise
+
+
+def _merge(url: str, found: StoreSpec, wanted: StoreSpec) -> StoreSpec:
+    """Return the spec of a store whose patients are those there and, after them, the new ones."""
+    there = dict(zip(found.patient_ids, found.labels, strict=True))
+    given = dict(zip(wanted.patient_ids, wanted.labels, strict=True))
+    same = replace(wanted, patient_ids=found.patient_ids, labels=found.labels)
+    _check_same(url, found.to_json(), same.to_json())
+    for patient_id, labels in given.items():
+        if there.get(patient_id, labels) != labels:
+            before = dict(zip(found.targets, there[patient_id], strict=True))
+            now = dict(zip(found.targets, labels, strict=True))
+            raise _refused(url, f"labels of {patient_id} are {before} there and {now} now")
+    absent = [i for i, p in enumerate(found.patient_ids) if p not in given]
+    unfinished = sorted(set(absent) - layout.finished_indices(url)) if absent else []
+    if unfinished:
+        example = found.patient_ids[unfinished[0]]
+        raise _refused(
+            url, f"{len(unfinished)} of its patients, such as {example}, are not done and not given"
+        )
+    new = {p: labels for p, labels in given.items() if p not in there}
+    return replace(
+        found,
+        patient_ids=(*found.patient_ids, *new),
+        labels=(*found.labels, *new.values()),
+    )
+
+
+def _check_same(url: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for key in wanted:
+        if found.get(key) != wanted[key]:
+            raise _refused(url, _first_difference(key, found.get(key), wanted[key]))
+
+
+def _refused(url: str, difference: str) -> InputError:
+    return InputError(
+        f"store {url} was made with other input, {difference}: use the same or name a new store"
+    )
+
+
+def _first_difference(key: str, found: Any, wanted: Any) -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in sorted({*found, *wanted}):
+            if found.get(name) != wanted.get(name):
+                return _first_difference(f"{key}.{name}", found.get(name), wanted.get(name))
+    return f"{key} is {found!r} there and {wanted!r} now"
