@@ -18,6 +18,8 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.geometry import Shape
 from preprocessing.volumes import Volume
 
+Positions = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
 # An axis is never shrunk below this many voxels: the finest lattice has 8 spans an axis.
 _FEWEST_VOXELS = 16
 
@@ -36,20 +38,28 @@ class BiasField:
         Voxels of the full volume per shrunk voxel, along each axis.
     centre
         Full-volume position of the first shrunk voxel's centre, along each axis.
+    tissue_median
+        Median of the corrected tissue that the field was fitted on, in the scanner's units.
     """
 
     lattice: NDArray[np.float64]
     shape: Shape
     shrink: Shape
     centre: tuple[float, float, float]
+    tissue_median: float
 
     def log_field(self, part: Box) -> NDArray[np.float64]:
         """Return the log field at the voxels of `part` of the full volume."""
         x, y, z = (
-            (np.arange(a, b) - centre) / shrink
-            for a, b, centre, shrink in zip(
-                part.start, part.stop, self.centre, self.shrink, strict=True
-            )
+            np.arange(a, b, dtype=np.float64) for a, b in zip(part.start, part.stop, strict=True)
+        )
+        return self.at((x, y, z))
+
+    def at(self, positions: Positions) -> NDArray[np.float64]:
+        """Return the log field on the grid spanned by positions in the full volume."""
+        x, y, z = (
+            (p - centre) / shrink
+            for p, centre, shrink in zip(positions, self.centre, self.shrink, strict=True)
         )
         return n4.evaluate(self.lattice, (x, y, z), self.shape)
 
@@ -67,13 +77,23 @@ def fit_bias_field(volume: Volume, config: PreprocessConfig) -> BiasField:
     shrink = choose_shrink(volume.grid.shape, config.shrink)
     small, centre = read_shrunk(volume, shrink)
     mask = tissue_mask(small)
-    engine = n4_simpleitk if config.bias_engine == "simpleitk" else n4
-    lattice = engine.fit_lattice(small, mask, config.n4)
     shape = (small.shape[0], small.shape[1], small.shape[2])
-    own = tuple(np.arange(n, dtype=np.float64) for n in shape)
+    lattice = _fit(small, mask, config)
+    x, y, z = (np.arange(n, dtype=np.float64) for n in shape)
+    log_field = n4.evaluate(lattice, (x, y, z), shape)[mask]
     # B-spline weights sum to 1, so a constant added to the lattice is added to the field.
-    mean = float(n4.evaluate(lattice, (own[0], own[1], own[2]), shape)[mask].mean())
-    return BiasField(lattice - mean, shape, shrink, centre)
+    mean = float(log_field.mean())
+    tissue = small[mask] * np.exp(mean - log_field)
+    return BiasField(lattice - mean, shape, shrink, centre, float(np.median(tissue)))
+
+
+def _fit(
+    small: NDArray[np.float64], mask: NDArray[np.bool_], config: PreprocessConfig
+) -> NDArray[np.float64]:
+    if config.bias_engine == "none":
+        return np.zeros((4, 4, 4))
+    engine = n4_simpleitk if config.bias_engine == "simpleitk" else n4
+    return np.asarray(engine.fit_lattice(small, mask, config.n4))
 
 
 def choose_shrink(shape: Shape, wanted: int) -> Shape:
@@ -90,9 +110,11 @@ def read_shrunk(
     r, c, s = shrink
     first_slice = (s - 1) // 2
     part = Box((0, 0, first_slice), (rows - rows % r, columns - columns % c, slices))
-    voxels = volume.read(part, step=s)
-    num = voxels.shape[2]
-    binned = voxels.reshape(rows // r, r, columns // c, c, num).mean(axis=(1, 3), dtype=np.float64)
+    # Slice by slice as the files are; sums of some 12-bit values are exact in float32.
+    planes = np.moveaxis(volume.read(part, step=s), 2, 0)
+    by_rows = planes.reshape(len(planes), rows // r, r, -1).sum(axis=2)
+    sums = by_rows.reshape(len(planes), rows // r, columns // c, c).sum(axis=3)
+    binned = np.ascontiguousarray(np.moveaxis(sums, 0, 2), dtype=np.float64) / (r * c)
     return binned, ((r - 1) / 2, (c - 1) / 2, float(first_slice))
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from preprocessing.cohort import Box, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
-from preprocessing.patient import OpenedPatient, open_patient
+from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.staging import staging
 
+_PAPERS_PHASES = {"duke": 4}
 _NUM_THREADS = 4  # headers are waited for, not computed
 
 
@@ -52,14 +54,15 @@ def common_num_phases(cohort: Cohort) -> int:
     Duke-Breast-Cancer-MRI: the paper's one pre- and three post-contrast series. Elsewhere: the
     number most patients have, the larger one where two are equally common.
     """
-    if cohort.layout == "duke":
-        return 4
+    if cohort.layout in _PAPERS_PHASES:
+        return _PAPERS_PHASES[cohort.layout]
     counts: Mapping[int, int] = _count(len(p.phases) for p in cohort.patients if p.phases)
     return max(counts, key=lambda n: (counts[n], n)) if counts else 1
 
 
 def _check(patient: Patient, config: PreprocessConfig) -> CheckedPatient:
-    opened = open_patient(patient, config)
+    with staging() as stage:
+        opened = open_patient(patient, config, stage)
     findings = opened.findings if isinstance(opened, OpenedPatient) else opened
     return CheckedPatient(patient, findings)
 

@@ -61,6 +61,21 @@ class DicomSeries:
 
 
 @dataclass(frozen=True)
+class DicomExamination:
+    """A patient's folder of DICOM files, whose headers tell the phases.
+
+    Parameters
+    ----------
+    known_phases
+        What a table says: folder, or folder/file, relative to `folder`, to 0 (pre-contrast),
+        1, … (post-contrast) or -1 (no phase). Empty where there is no table.
+    """
+
+    folder: Path
+    known_phases: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class VolumeFile:
     """One phase (or a mask) as one NIfTI or NRRD file."""
 
@@ -85,6 +100,8 @@ class Patient:
         Unique in the cohort.
     phases
         Image sources, pre-contrast first, then post-contrast in order of time.
+    examination
+        Instead of `phases`: DICOM files whose headers have yet to be read.
     box
         Tumour box, if one was given.
     mask
@@ -99,6 +116,7 @@ class Patient:
 
     patient_id: str
     phases: tuple[PhaseSource, ...] = ()
+    examination: DicomExamination | None = None
     box: Box | None = None
     mask: VolumeFile | None = None
     labels: Mapping[str, int] = field(default_factory=dict)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from preprocessing.n4 import N4Settings
+
+Millimetres = Annotated[float, Field(gt=0.05, le=20)]
 
 
 class PreprocessConfig(BaseModel):
@@ -18,19 +20,45 @@ class PreprocessConfig(BaseModel):
     """Rows, columns, slices kept around the tumour, in the common orientation."""
 
     num_phases: int = Field(default=4, ge=1)
-    """Phases a patient must have, pre-contrast included; later ones are left out."""
+    """Phases a patient must have, pre-contrast included."""
+
+    phase_choice: Literal["first", "even", "last"] = "first"
+    """Which posts of a patient with more than needed: the first ones (the paper's), some evenly
+    spread from the first to the last, or the last ones. The pre-contrast is always the first."""
+
+    resample_mm: tuple[Millimetres, Millimetres, Millimetres] | None = None
+    """Voxel size (row, column, slice) in mm that all patients are brought to by linear
+    interpolation; None keeps each patient's own voxels (the paper's)."""
+
+    region: Literal["mask", "box"] = "mask"
+    """What the tumour region is where a segmentation is given: its voxels, or the box around
+    them. Where only a box is given, it is the box."""
+
+    motion: Literal["none", "rigid"] = "none"
+    """Whether each post-contrast phase is moved onto the pre-contrast: rotation and shift that
+    maximise mutual information around the tumour."""
+
+    intensity: Literal["scanner", "tissue"] = "scanner"
+    """Units of the stored values: the scanner's own, or 1000 for the median of the corrected
+    pre-contrast tissue. One gain a patient, so that the enhancement curve is what it was."""
 
     bias_engine: Literal["separable", "simpleitk", "none"] = "separable"
-    """Who fits the N4 field: our separable fit, SimpleITK (some 50 times slower), or nobody."""
+    """Who fits the N4 field: our separable fit, SimpleITK (many times slower), or nobody."""
 
     shrink: int = Field(default=4, ge=1, le=8)
     """The field is fitted on the pre-contrast volume averaged over this many voxels an axis."""
 
-    n4_iterations: tuple[int, ...] = (50, 50, 50, 50)
+    n4_iterations: tuple[PositiveInt, ...] = Field(default=(50, 50, 50, 50), min_length=1)
     """Largest number of iterations at each B-spline level."""
 
     n4_convergence: float = Field(default=0.001, gt=0)
     """A level ends when the field changes by less than this (coefficient of variation)."""
+
+    @model_validator(mode="after")
+    def _has_posts_to_choose(self) -> PreprocessConfig:
+        if self.num_phases == 1 and self.motion != "none":
+            raise ValueError("motion is 'rigid', but num_phases is 1: there is no phase to move")
+        return self
 
     @property
     def n4(self) -> N4Settings:

@@ -47,14 +47,18 @@ class Crop:
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
     def region_bits(self, tumour: Box | NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Return uint8 (R, C, S) with the tumour's and the padding's bits set."""
+        """Return uint8 (R, C, S) with the tumour's and the padding's bits set.
+
+        Parameters
+        ----------
+        tumour
+            Box in the region's own indices, or bool (R, C, S).
+        """
         bits = np.full(self.shape, REGION_PADDING, dtype=np.uint8)
         bits[self._slices()] = 0
         if isinstance(tumour, Box):
-            box = self.box_in_crop(tumour)
-            bits[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))] |= (
-                REGION_TUMOUR
-            )
+            spans = zip(tumour.start, tumour.stop, strict=True)
+            bits[tuple(slice(a, b) for a, b in spans)] |= REGION_TUMOUR
         else:
             bits[tumour] |= REGION_TUMOUR
         return bits

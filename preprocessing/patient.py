@@ -4,51 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.bias import fit_bias_field
+from preprocessing.bias import BiasField, fit_bias_field
 from preprocessing.cohort import Box, Finding, Patient
 from preprocessing.config import PreprocessConfig
-from preprocessing.crop import check_box, choose_crop
 from preprocessing.geometry import Orientation
-from preprocessing.store import PatientRecord, PatientTensor
-from preprocessing.volumes import UnreadableImageError, Volume, open_file, open_volume
+from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
+from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.sampling import CropGrid
+from preprocessing.staging import staging
+from preprocessing.store import BIAS_STEP, PatientRecord, PatientTensor
+from preprocessing.volumes import UnreadableImageError, Volume
 
-_MAX_APART_VOXELS = 0.5
+# What the median of the pre-contrast tissue becomes where intensities are normalised.
+_TISSUE_UNITS = 1000.0
 
 
 @dataclass(frozen=True)
-class OpenedPatient:
-    """A patient whose images have been opened and found usable, voxels not read yet.
+class _View:
+    """How one patient's volumes become crops: orientation, place, bias field, gain."""
 
-    Parameters
-    ----------
-    box
-        Tumour box by position, in the volumes' own axes.
-    """
+    orientation: Orientation
+    grid: CropGrid
+    field: BiasField | None
+    gain: float
+    own_shape: tuple[int, int, int]
 
-    volumes: tuple[Volume, ...]
-    box: Box
-    mask: NDArray[np.bool_] | None
-    findings: tuple[Finding, ...]
-
-
-def open_patient(patient: Patient, config: PreprocessConfig) -> OpenedPatient | tuple[Finding, ...]:
-    """Open a patient's images and check that a tensor can be made of them.
-
-    Returns
-    -------
-    The opened patient, or all findings where one of them excludes the patient.
-    """
-    findings = list(patient.findings)
-    if patient.usable:
-        try:
-            return _open(patient, config)
-        except UnreadableImageError as error:
-            findings.append(error.finding)
-    return tuple(findings)
+    def read(self, volume: Volume, part: Box) -> NDArray[np.float32]:
+        """Return the corrected voxels of part of a volume (both in the common orientation)."""
+        own = self.orientation.box_to_own(part, self.own_shape)
+        voxels = volume.read(own)
+        if self.field is not None:
+            voxels = voxels * np.exp(-self.field.log_field(own)).astype(np.float32)
+        if self.gain != 1.0:
+            voxels = voxels * np.float32(self.gain)
+        return self.orientation.apply(voxels)
 
 
 def process_patient(
@@ -58,120 +52,144 @@ def process_patient(
 
     Any failure becomes a finding, so that one bad patient never ends a run.
     """
-    opened = open_patient(patient, config)
-    if isinstance(opened, tuple):
-        return _excluded(patient, index, opened), None
-    try:
-        return _process(patient, index, opened, config)
-    except UnreadableImageError as error:
-        return _excluded(patient, index, (*opened.findings, error.finding)), None
-    except (ValueError, ArithmeticError) as error:
-        message = f"processing failed: {' '.join(str(error).split())[:200]}"
-        finding = Finding("processing-failed", message)
-        return _excluded(patient, index, (*opened.findings, finding)), None
-
-
-def _open(patient: Patient, config: PreprocessConfig) -> OpenedPatient:
-    if len(patient.phases) < config.num_phases:
-        message = f"{len(patient.phases)} phases found, {config.num_phases} needed"
-        raise UnreadableImageError(Finding("too-few-phases", message))
-    volumes = tuple(open_volume(p) for p in patient.phases[: config.num_phases])
-    findings = [*patient.findings]
-    for volume in volumes:
-        findings.extend(volume.findings)
-    findings.extend(_compare_grids(volumes))
-    pre = volumes[0]
-    if patient.mask is not None:
-        mask, box = _read_mask(patient, pre)
-    elif patient.box is not None:
-        mask, box = None, pre.box_to_positions(patient.box)
-    else:
-        raise UnreadableImageError(
-            Finding("no-box", "neither a tumour box nor a mask is given for this patient")
-        )
-    orientation = Orientation.of(pre.grid)
-    crop = orientation.box_to_own(Box((0, 0, 0), config.crop_shape), config.crop_shape).shape
-    box, box_findings = check_box(box, pre.grid.shape, crop)
-    for finding in box_findings:
-        if finding.excludes:
-            raise UnreadableImageError(finding)
-    return OpenedPatient(volumes, box, mask, (*findings, *box_findings))
-
-
-def _compare_grids(volumes: tuple[Volume, ...]) -> list[Finding]:
-    """Refuse phases of other shapes; note those whose headers place them elsewhere."""
-    pre = volumes[0]
-    findings = []
-    for volume in volumes[1:]:
-        if volume.grid.shape != pre.grid.shape:
-            message = (
-                f"phase {volume.name!r} has shape {volume.grid.shape},"
-                f" the pre-contrast {pre.grid.shape} (row, column, slice)"
-            )
-            raise UnreadableImageError(Finding("phases-differ", message))
-        apart = pre.grid.largest_distance_voxels(volume.grid)
-        if apart > _MAX_APART_VOXELS:
-            message = f"phase {volume.name!r} lies {apart:.1f} voxels from the pre-contrast"
-            findings.append(Finding("phases-apart", message, excludes=False))
-    return findings
-
-
-def _read_mask(patient: Patient, pre: Volume) -> tuple[NDArray[np.bool_], Box]:
-    assert patient.mask is not None
-    opened = open_file(patient.mask)
-    if opened.grid.shape != pre.grid.shape:
-        message = (
-            f"mask {opened.name} has shape {opened.grid.shape}, the images {pre.grid.shape}"
-            " (row, column, slice)"
-        )
-        raise UnreadableImageError(Finding("mask-differs", message))
-    mask = opened.read(Box((0, 0, 0), opened.grid.shape)) > 0
-    if not mask.any():
-        raise UnreadableImageError(Finding("mask-empty", f"mask {opened.name} marks no voxel"))
-    spans = []
-    for axis in range(3):
-        marked = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
-        spans.append((int(marked[0]), int(marked[-1]) + 1))
-    (r0, r1), (c0, c1), (s0, s1) = spans
-    return mask, Box((r0, c0, s0), (r1, c1, s1))
+    with staging() as stage:
+        opened = open_patient(patient, config, stage)
+        if isinstance(opened, tuple):
+            return _excluded(patient, index, opened), None
+        try:
+            return _process(patient, index, opened, config)
+        except UnreadableImageError as error:
+            return _excluded(patient, index, (*opened.findings, error.finding)), None
+        except (ValueError, ArithmeticError) as error:
+            message = f"processing failed: {' '.join(str(error).split())[:200]}"
+            finding = Finding("processing-failed", message)
+            return _excluded(patient, index, (*opened.findings, finding)), None
 
 
 def _process(
     patient: Patient, index: int, opened: OpenedPatient, config: PreprocessConfig
 ) -> tuple[PatientRecord, PatientTensor]:
     pre = opened.volumes[0]
-    own = pre.grid.shape
-    orientation = Orientation.of(pre.grid)
-    box = orientation.box(opened.box, own)
-    crop = choose_crop(box, orientation.shape(own), config.crop_shape)
-    part = orientation.box_to_own(crop.inside, own)
-    gain = np.ones((1, 1, 1), dtype=np.float32)
-    if config.bias_engine != "none":
-        gain = np.exp(-fit_bias_field(pre, config).log_field(part)).astype(np.float32)
-    images = np.stack([crop.place(orientation.apply(v.read(part) * gain)) for v in opened.volumes])
+    view = _make_view(opened, config)
+    if view.grid.is_native and config.motion == "none":
+        part = view.grid.crop.inside
+        images = np.stack([view.grid.crop.place(view.read(v, part)) for v in opened.volumes])
+        motions: tuple[Motion | None, ...] = ()
+    else:
+        images, motions = _sample(opened, view, config)
     if not np.isfinite(images).all():
         raise ValueError("the images hold values that are not finite")
     if not images.any():
         raise ValueError("the images are all zero inside the crop")
-    tumour: Box | NDArray[np.bool_] = box
-    if opened.mask is not None:
-        (r0, c0, s0), (r1, c1, s1) = part.start, part.stop
-        cut = opened.mask[r0:r1, c0:c1, s0:s1].astype(np.float32)
-        tumour = crop.place(orientation.apply(cut)) > 0
-    in_crop = crop.box_in_crop(box)
+    box = view.orientation.box(opened.box, view.own_shape)
+    in_crop = view.grid.box_in_crop(box)
     record = PatientRecord(
         index=index,
         patient_id=patient.patient_id,
         status="stored",
-        findings=opened.findings,
+        findings=(*opened.findings, *_implausible(opened.volumes, motions)),
         # What the images say stands beside what the tables say, which wins.
         covariates={**pre.covariates, **_known(patient.covariates)},
-        spacing_mm=orientation.spacing(pre.grid.spacing_mm),
+        spacing_mm=view.grid.voxel_mm,
         box_in_crop=(in_crop.start, in_crop.stop),
         phase_names=tuple(v.name for v in opened.volumes),
         phase_times_s=_relative_times(opened.volumes),
+        details=_details(view, motions),
     )
-    return record, PatientTensor(images, crop.region_bits(tumour))
+    tumour = _tumour(opened, view)
+    region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
+    return record, PatientTensor(images, region, _sampled_field(view))
+
+
+def _make_view(opened: OpenedPatient, config: PreprocessConfig) -> _View:
+    pre = opened.volumes[0]
+    own = pre.grid.shape
+    orientation = Orientation.of(pre.grid)
+    own_mm = orientation.spacing(pre.grid.spacing_mm)
+    grid = CropGrid.around(
+        orientation.box(opened.box, own),
+        orientation.shape(own),
+        own_mm,
+        config.crop_shape,
+        config.resample_mm or own_mm,
+    )
+    field, gain = None, 1.0
+    if config.bias_engine != "none" or config.intensity == "tissue":
+        field = fit_bias_field(pre, config)
+        if config.intensity == "tissue":
+            gain = _TISSUE_UNITS / field.tissue_median
+    return _View(orientation, grid, field, gain, own)
+
+
+def _sample(
+    opened: OpenedPatient, view: _View, config: PreprocessConfig
+) -> tuple[NDArray[np.float32], tuple[Motion | None, ...]]:
+    """Return the interpolated crops (P, R, C, S) and each phase's motion (None: left in place)."""
+    rigid = config.motion == "rigid"
+    part = view.grid.needed_part(LARGEST_SHIFT_MM if rigid else 0.0)
+    pre = view.read(opened.volumes[0], part)
+    images = [view.grid.sample(part, pre)]
+    motions: list[Motion | None] = [None]
+    for volume in opened.volumes[1:]:
+        post = view.read(volume, part)
+        found = find_motion(part, pre, post, view.grid.volume_mm) if rigid else None
+        motions.append(found)
+        usable = found is not None and found.is_plausible
+        images.append(view.grid.sample(part, post, found.transform if found and usable else None))
+    return np.stack(images), tuple(motions) if rigid else ()
+
+
+def _implausible(
+    volumes: tuple[Volume, ...], motions: tuple[Motion | None, ...]
+) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(
+            "motion-implausible",
+            f"phase {volume.name!r} seems to have moved by {motion.shift_mm} mm and turned by"
+            f" {motion.rotation_deg} degrees: left where it was",
+            excludes=False,
+        )
+        for volume, motion in zip(volumes, motions, strict=False)
+        if motion is not None and not motion.is_plausible
+    )
+
+
+def _tumour(opened: OpenedPatient, view: _View) -> NDArray[np.bool_] | None:
+    """Return the segmentation in the crop, or None where there is only a box."""
+    if opened.mask is None:
+        return None
+    part = view.grid.needed_part()
+    own = view.orientation.box_to_own(part, view.own_shape)
+    (r0, c0, s0), (r1, c1, s1) = own.start, own.stop
+    cut = view.orientation.apply(opened.mask[r0:r1, c0:c1, s0:s1].astype(np.float32))
+    if view.grid.is_native:
+        return view.grid.crop.place(cut) > 0
+    return view.grid.sample(part, cut, nearest=True) > 0
+
+
+def _sampled_field(view: _View) -> NDArray[np.float32] | None:
+    """Return the log field at every `BIAS_STEP`-th voxel of the crop, (R, C, S)."""
+    if view.field is None:
+        return None
+    own: list[NDArray[np.float64]] = [np.empty(0)] * 3
+    for common, (axis, flip) in enumerate(
+        zip(view.orientation.axes, view.orientation.flips, strict=True)
+    ):
+        positions = view.grid.positions(common, BIAS_STEP)
+        own[axis] = view.own_shape[axis] - 1 - positions if flip else positions
+    turned = np.transpose(view.field.at((own[0], own[1], own[2])), view.orientation.axes)
+    return np.ascontiguousarray(turned, dtype=np.float32)
+
+
+def _details(view: _View, motions: tuple[Motion | None, ...]) -> dict[str, Any]:
+    details: dict[str, Any] = {}
+    if view.gain != 1.0:
+        details["intensity_gain"] = view.gain
+    if motions:
+        details["motion"] = [
+            {"shift_mm": m.shift_mm, "rotation_deg": m.rotation_deg} if m else None for m in motions
+        ]
+    return details
 
 
 def _known(covariates: Mapping[str, str | float | None]) -> dict[str, str | float | None]:

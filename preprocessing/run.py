@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-import dask
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed import Client, KilledWorker, as_completed
 
+from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
+from preprocessing.dask_home import DaskHome
 from preprocessing.errors import InputError, StorageFullError
+from preprocessing.input_digest import input_digest
 from preprocessing.patient import process_patient
 from preprocessing.store import PatientRecord, Store, StoreSpec, StoreWriter
+from preprocessing.store.lock import exclusive
 
 _VERSIONED = ("numpy", "zarr", "numcodecs", "pydicom", "nibabel", "SimpleITK", "radiotrain")
+# An object store may fail to answer now and then; a patient costs seconds, a run hours.
+_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -34,33 +38,50 @@ def preprocess(
     cohort: Cohort,
     url: str,
     config: PreprocessConfig,
-    num_workers: int,
+    home: DaskHome,
     progress: Callable[[str, int], Any],
+    say: Callable[[str], Any] = lambda line: None,
 ) -> PreprocessResult:
     """Fill the store at `url`; patients that are already in it are left alone.
 
+    Patients that the store does not know are appended. One that was excluded is tried again when
+    its files, its box or what the tables say of it have changed.
+
     Parameters
     ----------
-    num_workers
-        Processes, one thread each.
+    home
+        Where Dask's workers live; see `preprocessing.dask_home`.
     progress
         Called with a description and the number of patients; see `preprocessing.progress`.
+    say
+        Called with lines for the user.
 
     Raises
     ------
     InputError
-        If the cohort is empty, or `url` holds something else.
+        If the cohort is empty, `url` holds something else, or another run writes to it.
     StorageFullError
         If the disk is full; run again to resume.
     """
     if not cohort.patients:
         raise InputError(f"cohort {cohort.root} has no patients: nothing to preprocess")
-    writer = StoreWriter.create_or_resume(url, make_spec(cohort, config), _versions())
-    finished = writer.finished()
-    pending = [i for i in range(len(cohort.patients)) if i not in finished]
-    if pending:
-        _run(cohort, writer, config, pending, num_workers, progress)
-    return PreprocessResult(writer.finish(), len(pending), len(finished))
+    url = files.absolute(url)
+    with exclusive(url):
+        writer = StoreWriter.create_or_resume(url, make_spec(cohort, config), _versions())
+        if files.is_local(url):
+            files.remove_partial(url)
+        patients = {p.patient_id: p for p in cohort.patients}
+        writer.reopen(_changed(writer, patients))
+        finished = writer.finished()
+        ids = writer.spec.patient_ids
+        pending = {i: patients[p] for i, p in enumerate(ids) if i not in finished}
+        if pending:
+            with home(len(pending)) as client:
+                if client.dashboard_link:
+                    say(f"Dask dashboard: {client.dashboard_link}")
+                _check_workers(client, cohort, url)
+                _run(client, writer, config, pending, progress)
+        return PreprocessResult(writer.finish(), len(pending), len(finished))
 
 
 def make_spec(cohort: Cohort, config: PreprocessConfig) -> StoreSpec:
@@ -78,36 +99,31 @@ def make_spec(cohort: Cohort, config: PreprocessConfig) -> StoreSpec:
     )
 
 
+def _changed(writer: StoreWriter, patients: dict[str, Patient]) -> set[int]:
+    """Return the excluded patients whose input is not what it was."""
+    records = writer.read_records(writer.finished())
+    return {
+        i
+        for i, record in records.items()
+        if record.status == "excluded"
+        and record.patient_id in patients
+        and record.input_digest != input_digest(patients[record.patient_id])
+    }
+
+
 def _run(
-    cohort: Cohort,
+    client: Client,
     writer: StoreWriter,
     config: PreprocessConfig,
-    pending: list[int],
-    num_workers: int,
+    pending: dict[int, Patient],
     progress: Callable[[str, int], Any],
 ) -> None:
-    # Spawned, since forked workers deadlock in Zarr on S3; a lost patient is tried once more.
-    settings = {
-        "distributed.worker.multiprocessing-method": "spawn",
-        "distributed.scheduler.allowed-failures": 1,
-        "distributed.worker.memory.terminate": False,
-    }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=min(num_workers, len(pending)),
-            threads_per_worker=1,
-            dashboard_address=None,
-            memory_limit=0,
-            # What a worker says while it is being ended is not for the user.
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-        progress("preprocess", len(pending)) as advance,
-    ):
+    with progress("preprocess", len(pending)) as advance:
         futures = {
-            client.submit(_process_and_write, cohort.patients[i], i, writer, config, pure=False): i
-            for i in pending
+            client.submit(
+                _process_and_write, patient, i, writer, config, pure=False, retries=_RETRIES
+            ): i
+            for i, patient in pending.items()
         }
         for future in as_completed(list(futures)):
             index = futures.pop(future)
@@ -115,7 +131,7 @@ def _run(
                 future.result()
             except KilledWorker:
                 # Its processes died, twice: most likely it needs more memory than there is.
-                writer.write(_died(cohort.patients[index], index), None)
+                writer.write(_died(pending[index], index), None)
             except StorageFullError:
                 client.cancel(list(futures))
                 raise
@@ -128,17 +144,53 @@ def _process_and_write(
 ) -> None:
     """Do one patient in a worker; what crosses processes is small."""
     _one_thread()
+    digest = input_digest(patient)
     record, tensor = process_patient(patient, index, config)
-    writer.write(record, tensor)
+    writer.write(replace(record, input_digest=digest), tensor)
 
 
 def _one_thread() -> None:
     """Keep libraries from starting threads of their own in each of many workers."""
     import numcodecs.blosc
+    import SimpleITK as sitk
     import zarr
 
     numcodecs.blosc.set_nthreads(1)
     zarr.config.set({"threading.max_workers": 1})
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _check_workers(client: Client, cohort: Cohort, url: str) -> None:
+    """Refuse workers that cannot do the work: another version, or folders they do not see.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    places = [str(p) for p in (cohort.root, url) if files.is_local(str(p))]
+    try:
+        answers = client.run(_what_a_worker_sees, places)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the Dask workers lack the module {error.name!r}: install radiotrain"
+            f" {version('radiotrain')} where they run"
+        ) from error
+    for address, (found, absent) in answers.items():
+        if found != version("radiotrain"):
+            raise InputError(
+                f"Dask worker {address} has radiotrain {found}, expected {version('radiotrain')}:"
+                " install the same version everywhere"
+            )
+        if absent:
+            raise InputError(
+                f"Dask worker {address} does not see {absent[0]}: use a folder that all machines"
+                " share, or s3://…"
+            )
+
+
+def _what_a_worker_sees(places: list[str]) -> tuple[str, list[str]]:
+    return version("radiotrain"), [place for place in places if not files.exists(place)]
 
 
 def _died(patient: Patient, index: int) -> PatientRecord:
@@ -149,6 +201,7 @@ def _died(patient: Patient, index: int) -> PatientRecord:
         status="excluded",
         findings=(*patient.findings, finding),
         covariates=dict(patient.covariates),
+        # No digest: it is tried again by the next run.
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from preprocessing.cohort import Box, DicomSeries, Finding, PhaseSource, VolumeFile
 from preprocessing.geometry import Grid
+from preprocessing.staging import Stage
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -46,8 +47,13 @@ class Volume(Protocol):
         ...
 
 
-def open_volume(source: PhaseSource) -> Volume:
+def open_volume(source: PhaseSource, stage: Stage) -> Volume:
     """Open one phase.
+
+    Parameters
+    ----------
+    stage
+        Where files of an object store are brought to.
 
     Raises
     ------
@@ -56,7 +62,9 @@ def open_volume(source: PhaseSource) -> Volume:
     """
     from preprocessing.dicom import open_series
 
-    return open_series(source) if isinstance(source, DicomSeries) else open_file(source)
+    if isinstance(source, DicomSeries):
+        return open_series(DicomSeries(tuple(stage.local(source.files)), source.name))
+    return open_file(source, stage)
 
 
 class FileVolume:
@@ -80,7 +88,7 @@ class FileVolume:
         return self._voxels[r0:r1, c0:c1, s0:s1:step]
 
 
-def open_file(source: VolumeFile) -> FileVolume:
+def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     """Open a NIfTI, NRRD or other image file that SimpleITK reads.
 
     Raises
@@ -93,7 +101,7 @@ def open_file(source: VolumeFile) -> FileVolume:
         raise UnreadableImageError(Finding("image-missing", f"image file {path.name} is not there"))
     read = _read_nifti if _is_nifti(path) else _read_itk
     try:
-        voxels, affine = read(path)
+        voxels, affine = read(stage.local([path])[0])
     # The readers raise anything from EOFError to their own types on damaged files.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError, MissingPathError
+from preprocessing.files import to_path
 from preprocessing.readers import duke, manifest
 
 
@@ -27,17 +28,22 @@ LAYOUTS = (
 )
 
 
-def read_cohort(path: Path) -> Cohort:
+def read_cohort(place: str | Path) -> Cohort:
     """Read a cohort of any known layout; images are found but not opened.
+
+    Parameters
+    ----------
+    place
+        Folder or file on this machine, or a URL such as ``s3://bucket/prefix``.
 
     Raises
     ------
     MissingPathError
-        If there is nothing at `path`.
+        If there is nothing at `place`.
     InputError
         If no layout recognises it, or its tables cannot be used.
     """
-    path = path.expanduser().resolve()
+    path = to_path(place)
     if not path.exists():
         raise MissingPathError(f"no cohort at {path}: name a folder or a manifest CSV that exists")
     for layout in LAYOUTS:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from preprocessing.cohort import Box, Cohort, DicomSeries, Finding, Patient
-from preprocessing.dicom import SliceHeader, read_header_or_finding
+from preprocessing.cohort import Box, Cohort, DicomExamination, Finding, Patient
 from preprocessing.errors import MissingPathError
-from preprocessing.readers.duke_series import SeriesSummary, order_phases
+from preprocessing.readers.duke_mapping import read_mapping
 from preprocessing.readers.duke_tables import TARGETS, ClinicalRow, read_boxes, read_clinical
 
 EXPECTS = "a folder with Clinical_and_Other_Features.xlsx, Annotation_Boxes.xlsx and the DICOM"
 
 _CLINICAL = re.compile(r"clinical.*\.xlsx", re.IGNORECASE)
 _BOXES = re.compile(r"annotation.*box.*\.xlsx", re.IGNORECASE)
+_MAPPING = re.compile(r".*filepath.*mapping.*\.(xlsx|csv)", re.IGNORECASE)
 _PATIENT = re.compile(r"Breast_MRI_\d+")
 # root / manifest-… / Duke-Breast-Cancer-MRI / Breast_MRI_001
 _DEEPEST_PATIENT_FOLDER = 3
@@ -31,7 +30,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Cohort:
-    """Read the workbooks and find each patient's dynamic series.
+    """Read the workbooks and find each patient's folder.
 
     Raises
     ------
@@ -53,36 +52,14 @@ def read(path: Path) -> Cohort:
     assert boxes_path is not None
     clinical, boxes = read_clinical(clinical_path), read_boxes(boxes_path)
     folders = _patient_folders(path)
+    mapping_path = _workbook(path, _MAPPING)
+    known_phases = read_mapping(mapping_path) if mapping_path else {}
     patient_ids = sorted({*clinical, *folders})
     patients = tuple(
-        _patient(i, clinical.get(i), boxes.get(i), folders.get(i)) for i in patient_ids
+        _patient(i, clinical.get(i), boxes.get(i), folders.get(i), known_phases.get(i, {}))
+        for i in patient_ids
     )
     return Cohort(root=path, layout="duke", targets=TARGETS, patients=patients)
-
-
-def find_phases(folder: Path) -> tuple[tuple[DicomSeries, ...], tuple[Finding, ...]]:
-    """Return a patient's dynamic series in order; reads one header a series."""
-    series: dict[str, tuple[Path, ...]] = {}
-    summaries = []
-    findings: list[Finding] = []
-    for place, files in _series_folders(folder):
-        header = _first_header(files)
-        if header is None:
-            continue
-        key = str(place.relative_to(folder))
-        series[key] = files
-        summaries.append(_summary(key, header, len(files)))
-    ordered = order_phases(summaries)
-    findings.extend(ordered.findings)
-    phases = tuple(DicomSeries(series[s.key], s.description.strip()) for s in ordered.series)
-    if not phases:
-        message = (
-            f"no dynamic series among {sorted({s.description for s in summaries})}"
-            if summaries
-            else f"folder {folder.name} holds no DICOM series"
-        )
-        findings.append(Finding("no-dynamic-series" if summaries else "no-images", message))
-    return phases, tuple(findings)
 
 
 def _patient(
@@ -90,6 +67,7 @@ def _patient(
     clinical: ClinicalRow | None,
     box: Box | Finding | None,
     folder: Path | None,
+    known_phases: Mapping[str, int],
 ) -> Patient:
     findings: list[Finding] = []
     patient = Patient(patient_id, labels=dict.fromkeys(TARGETS, -1))
@@ -105,14 +83,12 @@ def _patient(
     if folder is None:
         findings.append(Finding("no-images", f"no folder {patient_id} with images"))
     else:
-        phases, found = find_phases(folder)
-        patient = replace(patient, phases=phases)
-        findings.extend(found)
+        patient = replace(patient, examination=DicomExamination(folder, known_phases))
     return patient.with_findings(*findings)
 
 
 def _workbook(folder: Path, pattern: re.Pattern[str]) -> Path | None:
-    found = [p for p in sorted(folder.glob("*.xlsx")) if pattern.fullmatch(p.name)]
+    found = [p for p in sorted(folder.iterdir()) if pattern.fullmatch(p.name)]
     return found[0] if found else None
 
 
@@ -126,31 +102,3 @@ def _patient_folders(root: Path) -> Mapping[str, Path]:
                 folders.setdefault(place.name, place)
         level = [p for p in below if not _PATIENT.fullmatch(p.name)]
     return folders
-
-
-def _series_folders(folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
-    found = []
-    for place, _, names in os.walk(folder):
-        files = tuple(Path(place) / n for n in sorted(names) if n.lower().endswith(".dcm"))
-        if files:
-            found.append((Path(place), files))
-    return sorted(found)
-
-
-def _first_header(files: tuple[Path, ...]) -> SliceHeader | None:
-    """Return the first header that can be read; a damaged file is reported when it is opened."""
-    for path in files:
-        header = read_header_or_finding(path)
-        if isinstance(header, SliceHeader):
-            return header
-    return None
-
-
-def _summary(key: str, header: SliceHeader, num_files: int) -> SeriesSummary:
-    return SeriesSummary(
-        key=key,
-        description=header.description,
-        series_number=header.series_number,
-        time_s=header.time_s,
-        num_files=num_files,
-    )

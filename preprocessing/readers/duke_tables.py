@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def _decode(value: Any, codes: Mapping[str, str]) -> str | float | None:
 
 def _read_table(path: Path, sheet: str | None) -> _Table:
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        book = openpyxl.load_workbook(BytesIO(path.read_bytes()), read_only=True, data_only=True)
     except Exception as error:  # openpyxl raises whatever zipfile and its XML parser do
         raise InputError(f"workbook {path} cannot be read: {error}") from error
     try:

@@ -52,7 +52,8 @@ def read(path: Path) -> Cohort:
     """
     csv = path if path.is_file() else path / "manifest.csv"
     try:
-        table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+        with csv.open("rb") as file:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"manifest {csv} is not a readable CSV: {error}") from error
     table.columns = [str(c).strip() for c in table.columns]
@@ -132,14 +133,18 @@ def _patient(
 def _source(cell: str, root: Path, findings: list[Finding]) -> PhaseSource | None:
     if not cell:
         return None
-    path = (root / cell).resolve()
-    if not path.is_relative_to(root.resolve()):
+    path = root / cell
+    if isinstance(path, Path):
+        path = path.resolve()
+    if ".." in path.parts or not path.is_relative_to(root):
         # A manifest is data from elsewhere: it must not make us read the rest of the disk.
         message = f"path {cell!r} leads out of the manifest's folder"
         findings.append(Finding("path-outside", message))
         return None
     if path.is_dir():
-        return DicomSeries(tuple(sorted(p for p in path.iterdir() if p.is_file())), path.name)
+        return DicomSeries(
+            tuple(sorted((p for p in path.iterdir() if p.is_file()), key=str)), path.name
+        )
     return VolumeFile(path)
 
 

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    path: Annotated[Path, typer.Argument(help="Cohort folder, or a manifest CSV.")],
+    path: Annotated[
+        str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
+    ],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all findings to this file.")
     ] = None,

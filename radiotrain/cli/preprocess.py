@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from preprocessing.dask_home import DaskHome
+
 _EXAMPLE = (
     "Example: `radiotrain preprocess Duke-Breast-Cancer-MRI duke.zarr --workers 8`."
-    " Run the same command again to resume an interrupted run."
+    " Run the same command again to resume an interrupted run, or after patients were added."
 )
+
+
+class Where(StrEnum):
+    """What the work runs on."""
+
+    local = "local"
+    ray = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -20,48 +30,86 @@ def register(app: typer.Typer) -> None:
 
 
 def preprocess(
-    cohort: Annotated[Path, typer.Argument(help="Cohort folder, or a manifest CSV.")],
+    cohort: Annotated[
+        str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
+    ],
     store: Annotated[
         str, typer.Argument(help="Store to make: a new folder or s3://bucket/prefix.")
     ],
+    config: Annotated[
+        str | None,
+        typer.Option(help="YAML file of settings; preprocessing/config.py documents each."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value, wins over the file; may be repeated."),
+    ] = None,
     crop_shape: Annotated[
-        tuple[int, int, int],
+        tuple[int, int, int] | None,
         typer.Option(metavar="R C S", help="Rows, columns, slices kept around the tumour."),
-    ] = (128, 128, 68),
+    ] = None,
     phases: Annotated[
         int | None, typer.Option(min=1, help="Phases a patient must have [default: the layout's].")
     ] = None,
     bias_engine: Annotated[
-        str, typer.Option(help="Who fits the N4 field: separable, simpleitk or none.")
-    ] = "separable",
-    shrink: Annotated[int, typer.Option(help="Voxels an axis averaged for fitting the field.")] = 4,
+        str | None, typer.Option(help="Who fits the N4 field: separable, simpleitk or none.")
+    ] = None,
+    shrink: Annotated[
+        int | None, typer.Option(help="Voxels an axis averaged for fitting the field.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes [default: one a processor core].")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask cluster to work on, e.g. tcp://10.0.0.1:8786.")
+    ] = None,
+    on: Annotated[Where, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
+        Where.local
+    ),
 ) -> None:
     """Turn a cohort into a store of N4-corrected crops: DICOM or NIfTI in, chunked Zarr out."""
-    from pydantic import ValidationError
-
     from preprocessing.check import common_num_phases
     from preprocessing.config import PreprocessConfig
-    from preprocessing.errors import InputError
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
     from preprocessing.run import describe
     from preprocessing.run import preprocess as run
+    from radiotrain.config import apply_overrides, parse_config, read_yaml
 
-    found = read_cohort(cohort)
-    values = {
+    home = _home(workers, scheduler, on)
+    options = {
         "crop_shape": crop_shape,
-        "num_phases": phases or common_num_phases(found),
+        "num_phases": phases,
         "bias_engine": bias_engine,
         "shrink": shrink,
     }
-    try:
-        config = PreprocessConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"option {option} is {first['input']!r}: {first['msg']}") from error
-    result = run(found, store, config, workers or os.cpu_count() or 1, progress)
+    values: dict[str, Any] = read_yaml(config) if config else {}
+    values |= {k: v for k, v in options.items() if v is not None}
+    values = apply_overrides(values, overrides or [])
+    # Checked before the cohort is read, which takes its time on a large one.
+    resolved = parse_config(PreprocessConfig, values, "settings")
+    found = read_cohort(cohort)
+    if "num_phases" not in values:
+        values["num_phases"] = common_num_phases(found)
+        resolved = parse_config(PreprocessConfig, values, "settings")
+    result = run(found, store, resolved, home, progress, lambda line: typer.echo(line, err=True))
     typer.echo(describe(result))
+
+
+def _home(workers: int | None, scheduler: str | None, on: Where) -> DaskHome:
+    from preprocessing.dask_home import local_home, scheduler_home
+    from preprocessing.errors import InputError
+
+    if scheduler is not None:
+        if on is Where.ray or workers is not None:
+            other = "--on ray" if on is Where.ray else f"--workers {workers}"
+            raise InputError(
+                f"got --scheduler {scheduler} and {other}, expected one of them: a Dask cluster"
+                " brings its own workers"
+            )
+        return scheduler_home(scheduler)
+    if on is Where.ray:
+        from cluster.dask_on_ray import ray_home
+
+        return ray_home(workers)
+    return local_home(workers or os.cpu_count() or 1)

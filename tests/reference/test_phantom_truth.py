@@ -13,13 +13,14 @@ from preprocessing import n4, n4_simpleitk
 from preprocessing.bias import choose_shrink, fit_bias_field, read_shrunk, tissue_mask
 from preprocessing.cohort import Box, VolumeFile
 from preprocessing.config import PreprocessConfig
+from preprocessing.examination import find_phases
 from preprocessing.patient import process_patient
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.truth import log_field, read_mask
 from preprocessing.phantom.write import write_phantom
 from preprocessing.readers import read_cohort
+from preprocessing.staging import Stage
 from preprocessing.store import REGION_TUMOUR, quantise
-from preprocessing.volumes import open_volume
 
 CONFIG = PreprocessConfig(crop_shape=(40, 40, 24))
 
@@ -42,7 +43,7 @@ def test_separable_n4_gives_simpleitks_field(phantom):
     _, cohort, _ = phantom
     squares = []
     for patient in cohort.patients[:4]:
-        pre = open_volume(patient.phases[0])
+        pre = pre_contrast(patient)
         volume, _ = read_shrunk(pre, choose_shrink(pre.grid.shape, CONFIG.shrink))
         mask = tissue_mask(volume)
         volume = volume.astype(np.float32).astype(np.float64)
@@ -82,7 +83,7 @@ def test_correction_takes_away_more_field_than_it_adds(phantom):
     """N4 with its default settings finds a part of the field, in every patient."""
     _, cohort, truth = phantom
     for patient in cohort.patients:
-        pre = open_volume(patient.phases[0])
+        pre = pre_contrast(patient)
         whole = Box((0, 0, 0), pre.grid.shape)
         found = fit_bias_field(pre, CONFIG).log_field(whole)
         rows, columns, slices = np.meshgrid(*map(np.arange, pre.grid.shape), indexing="ij")
@@ -94,9 +95,13 @@ def test_correction_takes_away_more_field_than_it_adds(phantom):
         assert np.std((true - found)[tissue]) < 0.95 * np.std(true[tissue])
 
 
+def pre_contrast(patient):
+    return find_phases(patient.examination, 4, Stage()).phases[0].open()
+
+
 def true_mask(folder, patient, tmp_path):
     """The true tumour as a mask file on the pre-contrast volume's own grid."""
-    pre = open_volume(patient.phases[0])
+    pre = pre_contrast(patient)
     rows, columns, slices = pre.grid.shape
     with np.load(folder / "truth" / f"{patient.patient_id}.npz") as arrays:
         by_instance = read_mask(arrays, (slices, rows, columns))  # files in order of number

@@ -3,7 +3,8 @@ import pytest
 import SimpleITK as sitk
 
 from preprocessing.cohort import Box, DicomSeries
-from preprocessing.dicom import open_series, seconds_of_day
+from preprocessing.dicom import open_series
+from preprocessing.dicom_header import seconds_of_day
 from preprocessing.volumes import UnreadableImageError
 
 WHOLE = Box((0, 0, 0), (6, 5, 4))

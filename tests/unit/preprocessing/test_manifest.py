@@ -9,6 +9,7 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.patient import process_patient
 from preprocessing.readers import read_cohort
+from preprocessing.staging import Stage
 from preprocessing.volumes import open_file
 
 BOX = "box_row_start,box_row_stop,box_col_start,box_col_stop,box_slice_start,box_slice_stop"
@@ -75,8 +76,8 @@ def test_mask_instead_of_box(images):
 
 def test_nrrd_and_nifti_of_one_image_are_the_same_volume(images):
     sitk.WriteImage(sitk.ReadImage(str(images / "post.nii.gz")), str(images / "post.nrrd"))
-    nifti = open_file(VolumeFile(images / "post.nii.gz"))
-    nrrd = open_file(VolumeFile(images / "post.nrrd"))
+    nifti = open_file(VolumeFile(images / "post.nii.gz"), Stage())
+    nrrd = open_file(VolumeFile(images / "post.nrrd"), Stage())
     assert nifti.grid.shape == nrrd.grid.shape == (18, 20, 9)
     np.testing.assert_allclose(nifti.grid.matrix, nrrd.grid.matrix, atol=1e-5)
     whole = Box((0, 0, 0), nifti.grid.shape)

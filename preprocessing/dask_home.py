@@ -1,0 +1,81 @@
+"""Where Dask's workers live: processes of this machine, or a cluster that is there already."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+
+from preprocessing.errors import InputError
+
+# Given the number of tasks, a client of the cluster that is to do them.
+DaskHome = Callable[[int], AbstractContextManager[Client]]
+
+_DASHBOARD_PORT = 8787
+_CONNECT_TIMEOUT_S = 10
+# What a task is worth: it is tried on a second worker when the first one dies.
+SCHEDULER_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 1,
+    # Forked workers deadlock in Zarr on S3.
+    "distributed.worker.multiprocessing-method": "spawn",
+    "distributed.worker.memory.terminate": False,
+}
+
+
+def local_home(num_workers: int) -> DaskHome:
+    """Return a home of `num_workers` processes of this machine, one thread each."""
+
+    @contextmanager
+    def home(num_tasks: int) -> Iterator[Client]:
+        with (
+            dask.config.set(SCHEDULER_SETTINGS),
+            LocalCluster(
+                n_workers=min(num_workers, num_tasks),
+                threads_per_worker=1,
+                dashboard_address=f"127.0.0.1:{free_dashboard_port('127.0.0.1')}",
+                memory_limit=0,
+                # What a worker says while it is being ended is not for the user.
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+    return home
+
+
+def scheduler_home(address: str) -> DaskHome:
+    """Return the Dask cluster whose scheduler listens at `address`, e.g. ``tcp://10.0.0.1:8786``."""
+
+    @contextmanager
+    def home(num_tasks: int) -> Iterator[Client]:
+        try:
+            client = Client(address, timeout=_CONNECT_TIMEOUT_S)
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"no Dask scheduler answers at {address!r}: start one with 'dask scheduler' and"
+                " workers with 'dask worker', and give its address, such as tcp://host:8786"
+            ) from error
+        with client:
+            if not client.scheduler_info(n_workers=-1)["workers"]:
+                raise InputError(
+                    f"the Dask scheduler at {address} has no workers: start some with"
+                    f" 'dask worker {address} --nthreads 1'"
+                )
+            yield client
+
+    return home
+
+
+def free_dashboard_port(host: str) -> int:
+    """Return Dask's usual dashboard port, or 0 (any) where something else listens there."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, _DASHBOARD_PORT))
+        except OSError:
+            return 0
+    return _DASHBOARD_PORT

@@ -1,0 +1,56 @@
+"""Files of an object store, brought to this machine for as long as a patient is worked on."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from preprocessing import files
+
+
+class Stage:
+    """Gives local paths of files, wherever they lie."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._fetched: dict[str, Path] = {}
+
+    def local(self, paths: Sequence[Path]) -> list[Path]:
+        """Return local paths of some files, fetching those that lie elsewhere, all at once."""
+        if all(isinstance(p, Path) for p in paths):
+            return list(paths)
+        missing = [str(p) for p in paths if str(p) not in self._fetched]
+        if missing:
+            self._fetch(missing)
+        return [self._fetched[str(p)] for p in paths]
+
+    def _fetch(self, urls: Sequence[str]) -> None:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="radiotrain-"))
+        # Folders are numbered, since names of files need not differ between them.
+        places: list[Path] = []
+        for url in urls:
+            place = self._folder / str(len(self._fetched) + len(places)) / url.rsplit("/", 1)[-1]
+            place.parent.mkdir(parents=True)
+            places.append(place)
+        fs, _ = files.filesystem(urls[0])
+        fs.get([files.filesystem(u)[1] for u in urls], [str(p) for p in places])
+        self._fetched.update(zip(urls, places, strict=True))
+
+    def close(self) -> None:
+        """Remove what was fetched."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def staging() -> Iterator[Stage]:
+    """Fetch files for the length of a block."""
+    stage = Stage()
+    try:
+        yield stage
+    finally:
+        stage.close()
