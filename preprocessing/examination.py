@@ -128,14 +128,20 @@ def _phases_in(
     folders: Mapping[str, list[Path]], examination: DicomExamination, num_wanted: int, stage: Stage
 ) -> FoundPhases:
     groups: dict[str, _Group] = {}
+    unusable: list[Finding] = []
     for place, paths in folders.items():
-        for group in _groups_in(place, paths, examination.known_phases, stage):
+        found, findings = _groups_in(place, paths, examination.known_phases, stage)
+        unusable.extend(f for f in findings if f.excludes and not found)
+        for group in found:
             for part in _split(group):
                 groups[str(len(groups))] = part
     summaries = [_summary(key, group) for key, group in groups.items()]
     dynamic = choose_dynamic(summaries)
     study = choose_study(dynamic.series)
     ordered = order_phases(study.series, num_wanted)
+    if unusable and len(ordered.series) < num_wanted:
+        # The files of a missing phase are there, and this is why they cannot be used.
+        return FoundPhases((), tuple(unusable[:1]))
     if not ordered.series:
         names = sorted({s.description for s in summaries})
         message = (
@@ -150,8 +156,13 @@ def _phases_in(
 
 def _groups_in(
     place: str, paths: Sequence[Path], known_phases: Mapping[str, int], stage: Stage
-) -> list[_Group]:
-    """Group one folder's images by series, and by phase where a table tells it file by file."""
+) -> tuple[list[_Group], list[Finding]]:
+    """Group one folder's images by series, and by phase where a table tells it file by file.
+
+    Returns
+    -------
+    The groups, and what was odd about files of the folder.
+    """
     headers: dict[tuple[str, int | None], list[SliceHeader]] = defaultdict(list)
     findings: list[Finding] = []
     for path, local in zip(paths, stage.local(paths), strict=True):
@@ -161,7 +172,8 @@ def _groups_in(
             headers[header.series, known].append(header)
         elif path.suffix.lower() == ".dcm" or _has_magic(local):
             findings.append(header)
-    return [_Group(tuple(group), tuple(findings), known) for (_, known), group in headers.items()]
+    groups = [_Group(tuple(g), tuple(findings), known) for (_, known), g in headers.items()]
+    return groups, findings
 
 
 def _split(group: _Group) -> list[_Group]:

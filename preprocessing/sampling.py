@@ -18,6 +18,9 @@ from preprocessing.cohort import Box
 from preprocessing.crop import Crop, choose_crop
 from preprocessing.geometry import Shape
 
+# How far the smoothing of coarser axes looks.
+_REACH_SD = 3.0
+
 Spacing = tuple[float, float, float]
 
 
@@ -75,7 +78,7 @@ class CropGrid:
             ratio = self.voxel_mm[axis] / self.volume_mm[axis]
             first = (self.crop.inside.start[axis] + 0.5) * ratio - 0.5
             last = (self.crop.inside.stop[axis] - 0.5) * ratio - 0.5
-            margin = margin_mm / self.volume_mm[axis] + 3 * _smoothing(ratio)
+            margin = margin_mm / self.volume_mm[axis] + _REACH_SD * _smoothing(ratio)
             start[axis] = max(math.floor(first - margin), 0)
             stop[axis] = min(math.ceil(last + margin) + 1, self.volume_shape[axis])
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
@@ -108,7 +111,9 @@ class CropGrid:
             for axis in range(3):
                 sigma = _smoothing(self.voxel_mm[axis] / self.volume_mm[axis])
                 if sigma > 0:
-                    voxels = gaussian_filter1d(voxels, sigma, axis=axis, mode="nearest")
+                    voxels = gaussian_filter1d(
+                        voxels, sigma, axis=axis, mode="nearest", truncate=_REACH_SD
+                    )
         inside = self.crop.inside
         resample = sitk.ResampleImageFilter()
         resample.SetSize([int(n) for n in reversed(inside.shape)])
