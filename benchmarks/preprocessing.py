@@ -1,32 +1,45 @@
 """Time preprocessing against its floor and against what one would use instead.
 
-    python -m benchmarks.preprocessing [--matrix 512 --slices 160]
+    python -m benchmarks.preprocessing [--matrix 512 --slices 160 --patients 12]
 
-One phantom patient, written as DICOM, is read and processed in this process. Ratios of one run
-are what counts; seconds are this machine's. See docs/benchmarks.md.
+One phantom patient, written as DICOM, is read and processed in this process, then in a worker of
+its own (memory), then many times over by one and by two workers. Ratios of one run are what
+counts; seconds are this machine's. See docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import pydicom
+import SimpleITK as sitk
 
 from preprocessing import n4, n4_simpleitk
 from preprocessing.bias import choose_shrink, read_shrunk, tissue_mask
-from preprocessing.cohort import DicomSeries
+from preprocessing.cohort import Patient
 from preprocessing.config import PreprocessConfig
+from preprocessing.dask_home import local_home
+from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.patient import process_patient
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from preprocessing.readers import read_cohort
+from preprocessing.run import preprocess
+from preprocessing.staging import Stage
 from preprocessing.store import PatientRecord, PatientTensor, StoreSpec, StoreWriter
-from preprocessing.volumes import open_volume
+
+CONFIG = PreprocessConfig()
 
 
-def cpu_seconds(action: Callable[[], object], repeats: int = 3) -> float:
+def cpu_seconds(action: Callable[[], object], repeats: int = 5) -> float:
     """Return the least CPU time of some runs, after one that warms the caches."""
     action()
     times = []
@@ -38,57 +51,133 @@ def cpu_seconds(action: Callable[[], object], repeats: int = 3) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--matrix", type=int, default=512)
     parser.add_argument("--slices", type=int, default=160)
+    parser.add_argument("--patients", type=int, default=12, help="for the comparison of workers")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = PhantomSettings(patients=1, matrix=arguments.matrix, slices=arguments.slices)
         write_phantom(folder / "cohort", settings)
         patient = read_cohort(folder / "cohort").patients[0]
-        config = PreprocessConfig()
-        files = [
-            path
-            for phase in patient.phases[:4]
-            if isinstance(phase, DicomSeries)
-            for path in phase.files
-        ]
-        reading = cpu_seconds(lambda: [path.read_bytes() for path in files])
-        headers = cpu_seconds(lambda: [open_volume(phase) for phase in patient.phases[:4]])
-        pre = open_volume(patient.phases[0])
-        small, _ = read_shrunk(pre, choose_shrink(pre.grid.shape, config.shrink))
-        mask = tissue_mask(small)
-        ours = cpu_seconds(lambda: n4.fit_lattice(small, mask, config.n4))
-        theirs = cpu_seconds(lambda: n4_simpleitk.fit_log_field(small, mask, config.n4), 1)
-        _, tensor = process_patient(patient, 0, config)
-        assert tensor is not None
-        whole = cpu_seconds(lambda: process_patient(patient, 0, config))
-        writing = cpu_seconds(lambda: _write(folder / "store", tensor))
-    print(f"phantom patient: 4 phases of {arguments.matrix}×{arguments.matrix}×{arguments.slices},")
-    print(f"{len(files)} files, N4 at shrink 4 on {small.shape}, 50×4 iterations; CPU seconds\n")
-    rows = [
-        ("read all bytes of four series (floor)", reading),
-        ("headers of four series", headers),
-        ("N4, separable fit", ours),
-        ("N4, SimpleITK, same volume and mask", theirs),
-        ("write one patient to the store", writing),
-        ("whole patient, DICOM to tensor", whole),
-    ]
-    for label, seconds in rows:
-        print(f"{label:42s} {seconds:8.3f}")
-    print(f"\nwhole patient / reading the bytes: {(whole + writing) / reading:.1f}")
-    print(f"SimpleITK N4 / separable N4: {theirs / ours:.0f}")
-    print(f"SimpleITK N4 on each phase / whole patient: {4 * theirs / (whole + writing):.0f}")
+        print(
+            f"phantom patient: 4 phases of {arguments.matrix}×{arguments.matrix}×{arguments.slices}\n"
+        )
+        print_costs(patient, folder)
+        print_memory(patient)
+        print_workers(folder, arguments.patients)
 
 
-def _write(path: Path, tensor: PatientTensor) -> None:
-    _, *crop = tensor.images.shape
-    rows, columns, slices = crop
+def print_costs(patient: Patient, folder: Path) -> None:
+    """Print the CPU time of each step, of the floors, and of what one would use instead."""
+    opened = open_patient(patient, CONFIG, Stage())
+    assert isinstance(opened, OpenedPatient)
+    pre = opened.volumes[0]
+    files = [h.path for v in opened.volumes for h in v.headers]  # type: ignore[attr-defined]
+    small, _ = read_shrunk(pre, choose_shrink(pre.grid.shape, CONFIG.shrink))
+    mask = tissue_mask(small)
+    _, tensor = process_patient(patient, 0, CONFIG)
+    assert tensor is not None
+    # SimpleITK alone spends a minute on it: once is enough.
+    theirs = cpu_seconds(lambda: n4_simpleitk.fit_log_field(small, mask, CONFIG.n4), 1)
+    rows = {
+        "bytes": ("read all bytes of the four series (floor)", lambda: [p.read_bytes() for p in files]),
+        "sitk": ("read the four series with SimpleITK", lambda: read_with_simpleitk(opened)),
+        "pydicom": ("read the four series with pydicom", lambda: [pydicom.dcmread(p).pixel_array for p in files]),
+        "headers": ("headers and order of all phases", lambda: open_patient(patient, CONFIG, Stage())),
+        "shrunk": ("read and shrink the pre-contrast", lambda: read_shrunk(pre, (4, 4, 4))),
+        "n4": ("N4, separable fit", lambda: n4.fit_lattice(small, mask, CONFIG.n4)),
+        "whole": ("whole patient, DICOM to tensor", lambda: process_patient(patient, 0, CONFIG)),
+        "write": ("write one patient to the store", lambda: write(folder / "store", tensor)),
+    }  # fmt: skip
+    cost = {key: cpu_seconds(action) for key, (_, action) in rows.items()}
+    print(f"{len(files)} files; N4 at shrink 4 on {small.shape}, 50×4 iterations; CPU seconds")
+    for key, (label, _) in rows.items():
+        print(f"  {label:44s} {cost[key]:8.3f}")
+    print(f"  {'N4, SimpleITK, same volume and mask':44s} {theirs:8.3f}\n")
+    whole = cost["whole"] + cost["write"]
+    ratios = {
+        "whole patient and writing / bytes": whole / cost["bytes"],
+        "whole patient and writing / SimpleITK reading": whole / cost["sitk"],
+        "whole patient and writing / pydicom reading": whole / cost["pydicom"],
+        "SimpleITK N4 / separable N4": theirs / cost["n4"],
+        "SimpleITK N4 on each phase / whole patient": 4 * theirs / whole,
+    }
+    for label, ratio in ratios.items():
+        print(f"  {label:48s} {ratio:8.2f}")
+
+
+def read_with_simpleitk(opened: OpenedPatient) -> None:
+    """Read every phase as a volume, files already in order."""
+    for volume in opened.volumes:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames([str(h.path) for h in volume.headers])  # type: ignore[attr-defined]
+        sitk.GetArrayFromImage(reader.Execute())
+
+
+def write(path: Path, tensor: PatientTensor) -> None:
+    """Write one patient to a store of its own."""
+    _, rows, columns, slices = tensor.images.shape
     spec = StoreSpec(("p",), ("ER",), ((1,),), len(tensor.images), (rows, columns, slices))
     writer = StoreWriter.create_or_resume(str(path), spec, {})
     writer.write(PatientRecord(0, "p", "stored"), tensor)
+
+
+def print_memory(patient: Patient) -> None:
+    """Print the largest memory of a fresh process that does one patient, as a worker does."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        before, after = pool.apply(peak_megabytes, (patient,))
+    print(f"\npeak memory of a worker: {after:.0f} MB, of which {before:.0f} MB are libraries")
+
+
+def peak_megabytes(patient: Patient) -> tuple[float, float]:
+    """Return the peak resident memory before and after three patients."""
+    import distributed  # noqa: F401 - part of what a worker has loaded
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    before = peak()
+    for _ in range(3):
+        process_patient(patient, 0, CONFIG)
+    return before, peak()
+
+
+def print_workers(folder: Path, num_patients: int) -> None:
+    """Print how long one and two workers take for the same patients, once they are up."""
+    cohort = read_cohort(folder / "cohort")
+    many = replace(
+        cohort,
+        patients=tuple(
+            replace(cohort.patients[0], patient_id=f"copy {i:03d}") for i in range(num_patients)
+        ),
+    )
+    seconds = {}
+    for count in (1, 2, 1, 2):
+        with tempfile.TemporaryDirectory() as store:
+            clock = _Clock()
+            preprocess(many, f"{store}/s", CONFIG, local_home(count), clock.progress)
+            seconds[count] = min(clock.seconds, seconds.get(count, clock.seconds))
+    print(
+        f"{num_patients} patients: one worker {seconds[1]:.1f} s, two {seconds[2]:.1f} s,", end=""
+    )
+    print(f" {seconds[1] / seconds[2]:.2f} times as fast")
+
+
+class _Clock:
+    """Times what happens between the first patient and the last, workers being up."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[], None]]:
+        """Stand in for `preprocessing.progress.progress`."""
+        start = time.monotonic()
+        yield lambda: None
+        self.seconds = time.monotonic() - start
 
 
 if __name__ == "__main__":
