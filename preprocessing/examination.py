@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocessing import files
@@ -109,7 +109,8 @@ def _likely_dynamic(
             chosen = any(phase is not None and phase >= 0 for phase in told)
         else:
             header = _first_header([firsts[place], *paths[1:]], stage)
-            chosen = header is not None and is_dynamic(header.description)
+            # One that nothing can be read of may be a phase: it must not go unnoticed.
+            chosen = header is None or is_dynamic(header.description)
         if chosen:
             likely[place] = paths
     return likely or dict(folders)
@@ -139,9 +140,11 @@ def _phases_in(
     dynamic = choose_dynamic(summaries)
     study = choose_study(dynamic.series)
     ordered = order_phases(study.series, num_wanted)
-    if unusable and len(ordered.series) < num_wanted:
-        # The files of a missing phase are there, and this is why they cannot be used.
+    if unusable and (len(ordered.series) < num_wanted or not ordered.is_told):
+        # It may be a phase; without it a later one would take its place.
         return FoundPhases((), tuple(unusable[:1]))
+    if any(f.excludes for f in ordered.findings):
+        return FoundPhases((), ordered.findings)
     if not ordered.series:
         names = sorted({s.description for s in summaries})
         message = (
@@ -151,7 +154,8 @@ def _phases_in(
     phases = tuple(
         Phase(s.description, groups[s.key].headers, groups[s.key].findings) for s in ordered.series
     )
-    return FoundPhases(phases, (*dynamic.findings, *study.findings, *ordered.findings))
+    unread = tuple(replace(f, excludes=False) for f in unusable)
+    return FoundPhases(phases, (*dynamic.findings, *study.findings, *ordered.findings, *unread))
 
 
 def _groups_in(

@@ -46,10 +46,18 @@ class SeriesSummary:
 
 @dataclass(frozen=True)
 class PhaseOrder:
-    """Dynamic series in order, pre-contrast first, and what was odd about them."""
+    """Dynamic series in order, pre-contrast first, and what was odd about them.
+
+    Parameters
+    ----------
+    is_told
+        Whether names or a table say of each series which phase it is, so that a series that is
+        not there would be missed.
+    """
 
     series: tuple[SeriesSummary, ...]
     findings: tuple[Finding, ...]
+    is_told: bool = False
 
 
 # Localisers, T2, diffusion, subtractions, reformats; T1 without fat suppression is no phase.
@@ -140,16 +148,18 @@ def order_phases(dynamic: Sequence[SeriesSummary], num_wanted: int = 2) -> Phase
     """
     numbers = _numbers_by_name(dynamic)
     known = [n for n in numbers if n is not None]
-    complete = len(known) == len(dynamic) and sorted(set(known)) == list(range(len(set(known))))
     in_time = sorted(dynamic, key=_time_order)
-    if complete and (len(dynamic) == 1 or len(set(known)) > 1):
-        pairs = sorted(
-            zip(known, dynamic, strict=True),
-            key=lambda p: (p[0], -p[1].num_files, *_time_order(p[1])),
-        )
-        by_name = _without_repeats(pairs)
-        if len(by_name.series) >= num_wanted or not _distinct_times(in_time):
-            return by_name
+    if known and len(known) == len(dynamic) and (len(set(known)) > 1 or len(dynamic) == 1):
+        missing = sorted(set(range(max(known) + 1)) - set(known))
+        if missing and missing[0] < num_wanted and len(set(known)) == len(known):
+            return PhaseOrder((), (_missing(missing[0], dynamic),))
+        if not missing or missing[0] >= num_wanted:
+            pairs = zip(known, dynamic, strict=True)
+            by_name = _without_repeats(
+                sorted(pairs, key=lambda p: (p[0], -p[1].num_files, *_time_order(p[1])))
+            )
+            if len(by_name.series) >= num_wanted or not _distinct_times(in_time):
+                return by_name
     found = _without_copies(in_time)
     if not known:
         return found
@@ -179,7 +189,7 @@ def _without_repeats(ordered: Sequence[tuple[int, SeriesSummary]]) -> PhaseOrder
             findings.append(_repeated(series, f"phase {number}"))
         else:
             kept[number] = series
-    return PhaseOrder(tuple(kept[n] for n in sorted(kept)), tuple(findings))
+    return PhaseOrder(tuple(kept[n] for n in sorted(kept)), tuple(findings), is_told=True)
 
 
 def _without_copies(in_time: Sequence[SeriesSummary]) -> PhaseOrder:
@@ -198,6 +208,12 @@ def _without_copies(in_time: Sequence[SeriesSummary]) -> PhaseOrder:
         else:
             kept.append(series)
     return PhaseOrder(tuple(kept), tuple(findings))
+
+
+def _missing(number: int, dynamic: Sequence[SeriesSummary]) -> Finding:
+    what = "pre-contrast" if number == 0 else f"post-contrast phase {number}"
+    names = ", ".join(sorted({s.description for s in dynamic}))
+    return Finding("phase-missing", f"the {what} is not among its dynamic series ({names})")
 
 
 def _repeated(series: SeriesSummary, what: str) -> Finding:

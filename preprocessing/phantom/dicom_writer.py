@@ -7,7 +7,6 @@ a fifth of the time of a fresh data set for each slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element, write_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from preprocessing.phantom.file_names import series_folder
 from preprocessing.phantom.geometry import SliceStack
 from preprocessing.phantom.scanner import Protocol, Scanner, Series
 
@@ -47,7 +47,7 @@ class SeriesWriter:
     def __init__(self, patient_id: str, uid_key: str, protocol: Protocol, series: Series) -> None:
         self.series = series
         self.study_uid = make_uid(uid_key, "study")
-        self.series_uid = make_uid(uid_key, "series", series.number)
+        self.series_uid = make_uid(uid_key, "series", series.key)
         self._uid_key = uid_key
         self._unsigned = protocol.scanner.vendor == "Siemens"
         shared = Dataset()
@@ -55,31 +55,47 @@ class SeriesWriter:
         _add_times(shared, protocol, series)
         _add_equipment(shared, protocol.scanner)
         _add_sequence(shared, protocol, series)
-        _add_image_plane(shared, series.stack)
+        _add_image_plane(shared, series.stored)
         shared.StudyInstanceUID = self.study_uid
         shared.SeriesInstanceUID = self.series_uid
         shared.FrameOfReferenceUID = make_uid(uid_key, "frame")
         self._shared = _encode(shared)
 
     def encode(self, index: int, pixels: NDArray[np.uint16]) -> bytes:
-        """Return the file of the slice with InstanceNumber ``index + 1``.
+        """Return one slice's file.
 
         Parameters
         ----------
         index
-            Slice, from 0.
+            Slice as acquired, from 0.
         pixels
-            (R, C), at most 4095.
+            (R, C) as acquired, at most 4095.
         """
-        sop_uid = make_uid(self._uid_key, "image", self.series.number, index)
+        sop_uid = self.sop_uid(index)
+        stored = self.stored_index(index)
+        _, flip_rows, flip_columns = self.series.flips
+        pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
         own = Dataset()
         own.SOPInstanceUID = sop_uid
-        own.InstanceNumber = index + 1
-        _add_position(own, self.series.stack, index)
+        own.InstanceNumber = stored + 1
+        _add_position(own, self.series.stored, stored)
         _add_pixels(own, pixels, unsigned=self._unsigned)
         elements = {**self._shared, **_encode(own)}
         body = b"".join(elements[tag] for tag in sorted(elements))
         return _file_head(sop_uid) + body
+
+    def sop_uid(self, index: int) -> UID:
+        """Return SOPInstanceUID of a slice as acquired."""
+        return make_uid(self._uid_key, "image", self.series.key, index)
+
+    def folder(self, layout: str) -> Path:
+        """Return the series' folder below the patient's."""
+        number, name = self.series.number, self.series.name
+        return series_folder(layout, self.study_uid, self.series_uid, number, name, _DATE)
+
+    def stored_index(self, index: int) -> int:
+        """Return InstanceNumber − 1 of a slice as acquired."""
+        return self.series.stack.slices - 1 - index if self.series.flips[0] else index
 
 
 def _file_head(sop_uid: UID) -> bytes:
@@ -176,8 +192,7 @@ def _add_slice_spacing(dataset: Dataset, scanner: Scanner, series: Series) -> No
         dataset.SliceThickness = _decimal(series.stack.spacing_mm)
     else:
         dataset.SliceThickness = _decimal(scanner.slice_thickness_mm)
-    # Siemens leaves it out of 3D series.
-    if scanner.vendor == "GE" or series.phase is None:
+    if scanner.tells_slice_spacing or series.phase is None:
         dataset.SpacingBetweenSlices = _decimal(series.stack.spacing_mm)
 
 
@@ -221,21 +236,3 @@ def _time(seconds: float, with_fraction: bool) -> str:
     whole = int(seconds)
     text = f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}"
     return f"{text}.{round((seconds - whole) * 1e6):06d}" if with_fraction else text
-
-
-def patient_folder_names(writers: Sequence[SeriesWriter], layout: str) -> list[Path]:
-    """Return each series' folder below the patient's, as the NBIA tools name them."""
-    if layout == "classic":
-        return [Path(w.study_uid) / w.series_uid for w in writers]
-    study = f"01-01-1990-NA-MRI BREAST BILATERAL WWO-{writers[0].study_uid[-5:]}"
-    return [
-        Path(study)
-        / f"{w.series.number}.000000-{w.series.name.replace('/', '')}-{w.series_uid[-5:]}"
-        for w in writers
-    ]
-
-
-def file_name(index: int, num_slices: int, *, zero_padded: bool) -> str:
-    """Return e.g. ``1-004.dcm`` for slice index 3."""
-    width = len(str(num_slices)) if zero_padded else 1
-    return f"1-{index + 1:0{width}d}.dcm"

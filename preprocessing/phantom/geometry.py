@@ -114,6 +114,8 @@ class SliceStack:
         Obliqueness: rotation of the stack about the x axis.
     instance_sign
         1 if InstanceNumber counts towards superior, −1 towards inferior.
+    mirrored
+        Whether only one of the in-plane axes runs backwards.
     """
 
     rows: int
@@ -125,18 +127,20 @@ class SliceStack:
     row_sign: int
     tilt_rad: float
     instance_sign: int
+    mirrored: bool = False
 
     @property
     def orientation(self) -> tuple[float, ...]:
         """ImageOrientationPatient."""
         cos, sin = math.cos(self.tilt_rad), math.sin(self.tilt_rad)
-        s = self.row_sign
+        along_row = self.row_sign
+        down = -along_row if self.mirrored else along_row
         # Adding 0.0 turns −0.0 into 0.0.
-        return (float(s), 0.0, 0.0, 0.0, s * cos + 0.0, s * sin + 0.0)
+        return (float(along_row), 0.0, 0.0, 0.0, down * cos + 0.0, down * sin + 0.0)
 
     @property
     def normal(self) -> tuple[float, float, float]:
-        """Cross product of the two in-plane directions."""
+        """Unit vector across the slices, towards superior."""
         return 0.0, -math.sin(self.tilt_rad) + 0.0, math.cos(self.tilt_rad)
 
     def origin(self, index: int) -> tuple[float, float, float]:
@@ -161,6 +165,15 @@ class SliceStack:
         y = origins[:, 1, None] + down * o[4]
         z = origins[:, 2, None] + down * o[5]
         return Points(x.astype(np.float32), y.astype(np.float32), z.astype(np.float32))
+
+    def flipped(self, slices: bool, rows: bool, columns: bool) -> SliceStack:
+        """Return the same voxels counted from the other end of the axes told."""
+        return replace(
+            self,
+            row_sign=-self.row_sign if columns else self.row_sign,
+            instance_sign=-self.instance_sign if slices else self.instance_sign,
+            mirrored=self.mirrored != (rows != columns),
+        )
 
     def thicker(self, factor: int) -> SliceStack:
         """Return the stack over the same volume with `factor` times fewer, thicker slices."""

@@ -20,7 +20,7 @@ Vendor = Literal["GE", "Siemens"]
 _GE_SHARE = 0.68
 _FOURTH_POST_SHARE = 0.47
 _ORDINALS = ("1st", "2nd", "3rd", "4th")
-_SIEMENS_NAME = "t1_fl3d_tra_dynVIEWS_spair_ISO"
+SIEMENS_NAME = "t1_fl3d_tra_dynVIEWS_spair_ISO"
 _VIBRANT_NAME = "Ax Vibrant MultiPhase"
 
 
@@ -39,7 +39,11 @@ class Series:
     time_s
         Start, seconds after midnight.
     stack
-        Geometry.
+        Geometry, as acquired.
+    key
+        What the series' noise and UIDs are drawn with: the number drawn, whatever is told.
+    flips
+        Axes (k, r, c) of `stack` that the files count from the other end.
     """
 
     phase: int | None
@@ -47,6 +51,13 @@ class Series:
     number: int
     time_s: float
     stack: SliceStack
+    key: int
+    flips: tuple[bool, bool, bool] = (False, False, False)
+
+    @property
+    def stored(self) -> SliceStack:
+        """Geometry as the files count it."""
+        return self.stack.flipped(*self.flips)
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class Scanner:
     contrast_agent: str
     contrast_ml: int
     tells_temporal_position: bool
+    tells_slice_spacing: bool
 
 
 @dataclass(frozen=True)
@@ -120,19 +132,38 @@ def _draw_stack(
 
 
 def _draw_names(rng: np.random.Generator, vendor: Vendor, num_posts: int) -> tuple[str, ...]:
-    ordinals = _ORDINALS[:num_posts]
-    passes = ("ax dyn pre", *(f"ax dyn {o} pass" for o in ordinals))
+    passes = pass_names(num_posts)
     draw = rng.random()
     typo = rng.random() < 0.15
     if vendor == "Siemens" and draw < 0.7:
-        return (_SIEMENS_NAME,) * (num_posts + 1)
+        return (SIEMENS_NAME,) * (num_posts + 1)
     if vendor == "GE" and draw < 0.3:
-        return (_VIBRANT_NAME, *(f"Ph{i + 1}/{_VIBRANT_NAME}" for i in range(num_posts)))
+        return vibrant_names(num_posts)
     if vendor == "GE" and draw < 0.4:
-        return ("ax dyn", *(f"{o} ax dyn" for o in ordinals))
+        return ordinal_names(num_posts)
     if typo:
-        return tuple(name.replace("1st pass", "1st pas") for name in passes)
+        return misspelt(passes)
     return passes
+
+
+def pass_names(num_posts: int) -> tuple[str, ...]:
+    """Return ``ax dyn pre``, ``ax dyn 1st pass`` and so on."""
+    return ("ax dyn pre", *(f"ax dyn {o} pass" for o in _ORDINALS[:num_posts]))
+
+
+def misspelt(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `pass_names` with the collection's typing error in the first pass."""
+    return tuple(name.replace("1st pass", "1st pas") for name in names)
+
+
+def vibrant_names(num_posts: int) -> tuple[str, ...]:
+    """Return GE's names of a multi-phase series; the pre-contrast has the bare one."""
+    return (_VIBRANT_NAME, *(f"Ph{i + 1}/{_VIBRANT_NAME}" for i in range(num_posts)))
+
+
+def ordinal_names(num_posts: int) -> tuple[str, ...]:
+    """Return ``ax dyn``, ``1st ax dyn`` and so on."""
+    return ("ax dyn", *(f"{o} ax dyn" for o in _ORDINALS[:num_posts]))
 
 
 def _draw_scanner(
@@ -159,6 +190,8 @@ def _draw_scanner(
         contrast_agent=str(rng.choice(["MAGNEVIST", "MULTIHANCE"])),
         contrast_ml=int(rng.integers(10, 19)),
         tells_temporal_position=vendor == "Siemens" or names[0] == _VIBRANT_NAME,
+        # Siemens leaves it out of 3D series.
+        tells_slice_spacing=vendor == "GE",
     )
 
 
@@ -167,11 +200,16 @@ def _draw_series(
 ) -> tuple[Series, ...]:
     first_number = int(rng.integers(3, 6))
     plain_name = str(rng.choice(["ax t1", "Ax 3D T1 NON FS"]))
-    plain = Series(None, plain_name, first_number, study_time_s + 180.0, stack.thicker(2))
+    plain_time = study_time_s + 180.0
+    plain = Series(None, plain_name, first_number, plain_time, stack.thicker(2), first_number)
     start, step = study_time_s + 600.0, float(rng.integers(85, 125))
     # The injection takes its time, hence the longer gap after the pre-contrast series.
     times = [start] + [start + 45.0 + step * i for i in range(1, len(names))]
+    numbers = [first_number + 2 + i for i in range(len(names))]
     return (
         plain,
-        *(Series(i, name, first_number + 2 + i, times[i], stack) for i, name in enumerate(names)),
+        *(
+            Series(i, name, numbers[i], times[i], stack, key=numbers[i])
+            for i, name in enumerate(names)
+        ),
     )

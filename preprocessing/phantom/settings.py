@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from preprocessing.errors import InputError, nearest_hint
+from preprocessing.phantom.quirks import check_quirks
 
 TARGETS = ("ER", "PR", "HER2")
 LAYOUTS = ("mixed", "classic", "descriptive")
@@ -49,11 +50,14 @@ class PhantomSettings:
     layout
         Folder names: as the NBIA tools write them in classic or descriptive mode, or mixed
         (odd patient numbers classic, even ones descriptive).
+    quirks
+        Names out of `preprocessing.phantom.quirks.QUIRKS`: patient k has the k-th, those who
+        follow have none. Nothing else in the files depends on it.
 
     Raises
     ------
     InputError
-        If a value is out of range or a target is unknown.
+        If a value is out of range, a target or quirk unknown, or a quirk has no patient.
     """
 
     patients: int = 64
@@ -65,6 +69,7 @@ class PhantomSettings:
     motion: float = 0.25
     field_sd: float = 0.2
     layout: Layout = "mixed"
+    quirks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_range("patients", self.patients, 1, 9999)
@@ -84,10 +89,17 @@ class PhantomSettings:
             # 0 and 0.0 are equal settings, so that they have to be written the same way too.
             object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "effects", _complete_effects(self.effects))
+        object.__setattr__(self, "quirks", tuple(self.quirks))
+        check_quirks(self.quirks, self.patients)
+
+    def quirk_of(self, number: int) -> str | None:
+        """Return the quirk of patient `number` (from 1)."""
+        return self.quirks[number - 1] if number <= len(self.quirks) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values; without quirks there is no word of them."""
+        values = {**asdict(self), "quirks": list(self.quirks)}
+        return values if self.quirks else {k: v for k, v in values.items() if k != "quirks"}
 
 
 def parse_effects(text: str) -> dict[str, float]:

@@ -69,9 +69,13 @@ def tumour_truth(patient: PhantomPatient) -> TumourTruth:
     mask = scene.tumour.mask(block)
     low = [int(axis.min()) for axis in np.nonzero(mask)]
     high = [int(axis.max()) + 1 for axis in np.nonzero(mask)]
-    k, r, c = (p.start + a for p, a in zip(part, low, strict=True))
+    start = [p.start + a for p, a in zip(part, low, strict=True)]
     signals = [scene.dynamic(block, i)[mask].astype(np.float64) for i in range(len(phases))]
     cut = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    for axis, size in enumerate(points.shape):
+        if phases[0].flips[axis]:
+            start[axis], cut = size - start[axis] - cut.shape[axis], np.flip(cut, axis)
+    k, r, c = start
     return TumourTruth(
         start=(k, r, c),
         stop=(k + cut.shape[0], r + cut.shape[1], c + cut.shape[2]),
@@ -84,7 +88,7 @@ def tumour_truth(patient: PhantomPatient) -> TumourTruth:
 def patient_truth(patient: PhantomPatient, tumour: TumourTruth) -> dict[str, Any]:
     """Return one patient's entry in ``truth.json``."""
     form, protocol = patient.scene.tumour, patient.protocol
-    stack = protocol.phases[0].stack
+    stack = protocol.phases[0].stored
     return {
         "labels": dict(patient.labels),
         "latents": dict(patient.latents),

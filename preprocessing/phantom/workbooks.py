@@ -42,19 +42,24 @@ _EPOCH = datetime(1990, 1, 1)
 _ZIP_EPOCH = (1990, 1, 1, 0, 0, 0)
 
 
-def clinical_workbook(patients: Sequence[PhantomPatient], settings: PhantomSettings) -> bytes:
-    """Return ``Clinical_and_Other_Features.xlsx``."""
+def clinical_workbook(
+    patients: Sequence[PhantomPatient], settings: PhantomSettings, *, flat: bool = False
+) -> bytes:
+    """Return ``Clinical_and_Other_Features.xlsx``, or a copy flattened to one header row."""
     book = Workbook()
     data = book.worksheets[0]
     data.title = "Data"
-    _write_header(data)
+    if flat:
+        data.append(header_rows()[1])
+    else:
+        _write_header(data)
     for patient in patients:
         data.append(clinical_row(patient, settings))
     legend = book.create_sheet("Legend")
     for row in _legend():
         legend.append(row)
     _write_header(book.create_sheet("Column Explanations"))
-    return _encode(book)
+    return encode(book)
 
 
 def boxes_workbook(boxes: Mapping[str, Mapping[str, int]]) -> bytes:
@@ -65,7 +70,7 @@ def boxes_workbook(boxes: Mapping[str, Mapping[str, int]]) -> bytes:
     sheet.append(["Patient ID", *_BOX_COLUMNS])
     for patient_id, box in boxes.items():
         sheet.append([patient_id, *(box[name] for name in _BOX_COLUMNS)])
-    return _encode(book)
+    return encode(book)
 
 
 def header_rows() -> list[list[str | None]]:
@@ -91,7 +96,7 @@ def clinical_row(patient: PhantomPatient, settings: PhantomSettings) -> list[Cel
 
 
 def _technical_cells(patient: PhantomPatient) -> dict[int, Cell]:
-    scanner, stack = patient.protocol.scanner, patient.protocol.phases[0].stack
+    scanner, stack = patient.protocol.scanner, patient.protocol.phases[0].stored
     position = " X ".join(f"{v:.4f}" for v in stack.origin(0))
     return {
         2: _code(2, MANUFACTURERS[scanner.vendor]),
@@ -191,7 +196,7 @@ def _legend() -> list[list[str]]:
     ]
 
 
-def _encode(book: Workbook) -> bytes:
+def encode(book: Workbook) -> bytes:
     """Return the file's bytes with all dates fixed, so that equal content gives equal bytes."""
     buffer = io.BytesIO()
     book.save(buffer)

@@ -33,6 +33,9 @@ _COVARIATES = {
     "side": "Tumor Location",
     "bilateral": "Bilateral Information",
 }
+# Numbers in these mean what the code book says, and nothing where the copy has none.
+_CODED = {"manufacturer", "model", "field_strength_t", "slice_thickness_mm", "menopause", "race",
+          "bilateral"}  # fmt: skip
 _HEADER_ROWS_AT_MOST = 6
 
 
@@ -98,7 +101,9 @@ def _clinical_row(row: Sequence[Any], table: _Table) -> ClinicalRow:
     for name, column_name in _COVARIATES.items():
         column = table.columns.get(column_name)
         if column is not None and column < len(row):
-            covariates[name] = _decode(row[column], table.codes.get(column, {}))
+            value = _decode(row[column], table.codes.get(column, {}))
+            is_bare_code = column not in table.codes and name in _CODED and _is_whole(value)
+            covariates[name] = None if is_bare_code else value
     born = table.columns.get("Date of Birth (Days)")
     days = parse_number(row[born]) if born is not None else None
     covariates["age_years"] = round(-days / _DAYS_PER_YEAR, 2) if days is not None else None
@@ -126,6 +131,10 @@ def _decode(value: Any, codes: Mapping[str, str]) -> str | float | None:
         decoded = parse_number(text)
         return decoded if decoded is not None else text
     return number if number is not None else key
+
+
+def _is_whole(value: str | float | None) -> bool:
+    return isinstance(value, float) and value == int(value)
 
 
 def _read_table(path: Path, sheet: str | None) -> _Table:

@@ -10,6 +10,17 @@ from typing import Annotated
 import typer
 
 
+def _print_quirks(wanted: bool) -> None:
+    if not wanted:
+        return
+    from preprocessing.phantom.quirks import QUIRKS
+
+    for quirk in QUIRKS:
+        becomes = f"{quirk.outcome}, noted as {quirk.finding}" if quirk.finding else quirk.outcome
+        typer.echo(f"{quirk.name} ({becomes})\n    {quirk.description}")
+    raise typer.Exit
+
+
 class FolderNames(StrEnum):
     """How patients' folders are named."""
 
@@ -44,6 +55,18 @@ def phantom(
     layout: Annotated[
         FolderNames, typer.Option(help="TCIA's folder names; mixed: every other patient.")
     ] = FolderNames.mixed,
+    quirk: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Something that goes wrong in real downloads, or 'all': the k-th is patient k's."
+        ),
+    ] = None,
+    list_quirks: Annotated[
+        bool,
+        typer.Option(
+            "--list-quirks", is_eager=True, callback=_print_quirks, help="Print quirks and exit."
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes [default: one a processor core].")
     ] = None,
@@ -53,7 +76,10 @@ def phantom(
     The truth (labels, coil field, kinetics, best reachable AUC) goes to OUT/truth.json.
 
     Example: `radiotrain phantom cohort --patients 64 --effect ER=3,PR=1.5,HER2=0`
+
+    Example: `radiotrain phantom cohort --quirk two-studies --quirk truncated-file`
     """
+    from preprocessing.phantom.quirks import parse_quirks
     from preprocessing.phantom.settings import PhantomSettings, parse_effects
     from preprocessing.phantom.write import write_phantom
 
@@ -67,6 +93,7 @@ def phantom(
         motion=motion,
         field_sd=field_sd,
         layout=layout.value,
+        quirks=parse_quirks(quirk or ()),
     )
     write_phantom(out, settings, workers or os.cpu_count() or 1)
     typer.echo(f"{patients} patients written: {out}")

@@ -128,3 +128,24 @@ def test_the_fuller_then_the_earlier_examination_is_used():
     assert [f.code for f in chosen.findings] == ["several-studies"]
     assert [s.key for s in choose_study([*later, *first[:3]]).series] == [s.key for s in later]
     assert choose_study(first).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["ax dyn pre", "ax dyn 2nd pass", "ax dyn 3rd pass", "ax dyn 4th pass"], "phase 1"),
+        (["Ph1/dyn", "Ph2/dyn", "Ph3/dyn", "Ph4/dyn"], "pre-contrast"),
+    ],
+)
+def test_no_later_phase_takes_the_place_of_a_missing_one(names, missing):
+    series = [SeriesSummary(str(i), n, i, 100.0 * i, 60) for i, n in enumerate(names)]
+    ordered = order_phases(series, 4)
+    assert ordered.series == ()
+    assert [(f.code, f.excludes) for f in ordered.findings] == [("phase-missing", True)]
+    assert missing in ordered.findings[0].message
+
+
+def test_a_missing_phase_that_is_not_needed_is_no_matter():
+    names = ["ax dyn pre", "ax dyn 1st pass", "ax dyn 2nd pass", "ax dyn 4th pass"]
+    series = [SeriesSummary(str(i), n, i, 100.0 * i, 60) for i, n in enumerate(names)]
+    assert [s.description for s in order_phases(series, 3).series][:3] == names[:3]
