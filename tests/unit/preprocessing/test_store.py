@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,8 +19,11 @@ from preprocessing.store import (
     Store,
     StoreSpec,
     StoreWriter,
+    layout,
     quantise,
 )
+from preprocessing.store.lock import exclusive
+from preprocessing.store.verify import take_back, verify
 
 SPEC = StoreSpec(
     patient_ids=("a", "b", "c"),
@@ -82,15 +86,92 @@ def test_unfinished_store_is_not_opened(tmp_path):
         Store.open(str(tmp_path / "s"))
 
 
-def test_other_settings_or_patients_are_refused(tmp_path):
+def test_other_settings_or_labels_are_refused(tmp_path):
     fill(tmp_path / "s")
     for spec, message in [
         (replace(SPEC, settings={"shrink": 2}), "settings.shrink is 4 there and 2 now"),
-        (replace(SPEC, patient_ids=("a", "b", "d")), "patient_ids"),
-        (replace(SPEC, labels=((0, 0), (0, -1), (1, 1))), "labels"),
+        (replace(SPEC, num_phases=3), "num_phases is 2 there and 3 now"),
+        (replace(SPEC, targets=("ER", "HER2")), "targets is"),
+        (replace(SPEC, cohort={"layout": "duke"}), "cohort.layout is None there and 'duke' now"),
+        (
+            replace(SPEC, labels=((0, 0), (0, -1), (1, 1))),
+            "labels of a are {'ER': 1, 'PR': 0} there and {'ER': 0, 'PR': 0} now",
+        ),
     ]:
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=re.escape(message)):
             StoreWriter.create_or_resume(str(tmp_path / "s"), spec, {})
+
+
+def test_new_patients_are_appended_and_the_others_not_touched(tmp_path):
+    before = fill(tmp_path / "s").finish()
+    kept = {k: v for k, v in content(tmp_path / "s").items() if k.startswith("images/c/")}
+    grown = replace(SPEC, patient_ids=("A", "a", "c"), labels=((0, 1), (1, 0), (1, 1)))
+    writer = StoreWriter.create_or_resume(str(tmp_path / "s"), grown, {})
+    assert writer.spec.patient_ids == ("a", "b", "c", "A")  # b is done and stays
+    assert writer.finished() == {0, 1, 2}
+    with pytest.raises(InputError, match="is not finished, 3 of 4 patients done"):
+        Store.open(str(tmp_path / "s"))
+    writer.write(PatientRecord(3, "A", "stored"), tensor(7))
+    after = writer.finish()
+    assert after.patient_ids == ("a", "c", "A")
+    np.testing.assert_array_equal(after.labels, [[1, 0], [1, 1], [0, 1]])
+    assert kept.items() <= content(tmp_path / "s").items()
+    values, scale = after.read_images(2)
+    np.testing.assert_allclose(values * scale, tensor(7).images, atol=scale / 2 * 1.001)
+    assert after.fingerprint != before.fingerprint
+    assert [v.problems for v in verify(after)] == [()] * 3
+
+
+def test_extension_cut_short_is_made_up_for(tmp_path, monkeypatch):
+    fill(tmp_path / "s").finish()
+    grown = replace(SPEC, patient_ids=(*SPEC.patient_ids, "d"), labels=(*SPEC.labels, (0, 1)))
+    with monkeypatch.context() as patch:
+        patch.setattr(layout, "write_labels", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            StoreWriter.create_or_resume(str(tmp_path / "s"), grown, {})
+    writer = StoreWriter.create_or_resume(str(tmp_path / "s"), grown, {})
+    writer.write(PatientRecord(3, "d", "stored"), tensor(3))
+    assert writer.finish().labels.tolist() == [[1, 0], [1, 1], [0, 1]]
+
+
+def test_unfinished_patients_that_are_not_given_are_refused(tmp_path):
+    fill(tmp_path / "s", order=(0, 2))
+    other = replace(SPEC, patient_ids=("a", "c"), labels=((1, 0), (1, 1)))
+    with pytest.raises(InputError, match="1 of its patients, such as b, are not done"):
+        StoreWriter.create_or_resume(str(tmp_path / "s"), other, {})
+
+
+def test_only_one_run_holds_a_store(tmp_path):
+    with exclusive(str(tmp_path / "s")):
+        with (
+            pytest.raises(InputError, match=rf"process {os.getpid()} on .* wait until"),
+            exclusive(str(tmp_path / "s")),
+        ):
+            pass
+        assert [p.name for p in (tmp_path / "s").iterdir()] == [".writing.json"]
+        fill(tmp_path / "s")
+    with exclusive(str(tmp_path / "s")):
+        pass
+    assert ".writing.json" not in [p.name for p in (tmp_path / "s").iterdir()]
+
+
+def test_a_lock_leaves_no_folder_behind_where_nothing_was_made(tmp_path):
+    with exclusive(str(tmp_path / "s")):
+        pass
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_patient_taken_back_is_to_be_done_again(tmp_path):
+    store = fill(tmp_path / "s").finish()
+    whole = content(tmp_path / "s")
+    chunk = tmp_path / "s" / "images" / "c" / "2" / "0" / "0" / "0" / "0"
+    chunk.unlink()
+    assert [bool(v.problems) for v in verify(store)] == [False, True]
+    take_back(store, {2})
+    writer = StoreWriter.create_or_resume(str(tmp_path / "s"), SPEC, {"zarr": "3"})
+    assert writer.finished() == {0, 1}
+    fill(tmp_path / "s", order=(2,)).finish()
+    assert content(tmp_path / "s") == whole
 
 
 def test_fingerprint_tells_voxels_labels_and_settings_apart(tmp_path):
@@ -107,7 +188,7 @@ def test_other_schema_is_refused(tmp_path):
     values = json.loads(meta.read_text())
     values["attributes"]["schema_version"] = 0
     meta.write_text(json.dumps(values))
-    with pytest.raises(SchemaError, match="has schema 0, expected 1: run 'radiotrain preprocess'"):
+    with pytest.raises(SchemaError, match="has schema 0, expected 2: run 'radiotrain preprocess'"):
         Store.open(str(tmp_path / "s"))
 
 
