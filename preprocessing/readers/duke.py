@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from preprocessing import files
 from preprocessing.cohort import Box, Cohort, DicomExamination, Finding, Patient
 from preprocessing.errors import MissingPathError
 from preprocessing.readers.duke_mapping import read_mapping
@@ -56,7 +57,7 @@ def read(path: Path) -> Cohort:
     known_phases = read_mapping(mapping_path) if mapping_path else {}
     patient_ids = sorted({*clinical, *folders})
     patients = tuple(
-        _patient(i, clinical.get(i), boxes.get(i), folders.get(i), known_phases.get(i, {}))
+        _patient(i, clinical.get(i), boxes.get(i), folders.get(i, []), known_phases.get(i, {}))
         for i in patient_ids
     )
     return Cohort(root=path, layout="duke", targets=TARGETS, patients=patients)
@@ -66,7 +67,7 @@ def _patient(
     patient_id: str,
     clinical: ClinicalRow | None,
     box: Box | Finding | None,
-    folder: Path | None,
+    folders: list[Path],
     known_phases: Mapping[str, int],
 ) -> Patient:
     findings: list[Finding] = []
@@ -80,9 +81,14 @@ def _patient(
         patient = replace(patient, box=box)
     else:
         findings.append(box or Finding("no-box", "the annotation workbook has no box for it"))
-    if folder is None:
+    if not folders:
         findings.append(Finding("no-images", f"no folder {patient_id} with images"))
     else:
+        folder = folders[0]
+        if len(folders) > 1:
+            folder = max(folders, key=lambda f: (len(files.sizes_below(f)), str(f)))
+            message = f"{len(folders)} folders of this patient: the one with most files is used"
+            findings.append(Finding("several-folders", message, excludes=False))
         patient = replace(patient, examination=DicomExamination(folder, known_phases))
     return patient.with_findings(*findings)
 
@@ -92,13 +98,13 @@ def _workbook(folder: Path, pattern: re.Pattern[str]) -> Path | None:
     return found[0] if found else None
 
 
-def _patient_folders(root: Path) -> Mapping[str, Path]:
-    folders: dict[str, Path] = {}
+def _patient_folders(root: Path) -> Mapping[str, list[Path]]:
+    folders: dict[str, list[Path]] = {}
     level = [root]
     for _ in range(_DEEPEST_PATIENT_FOLDER):
         below = [p for folder in level for p in sorted(folder.iterdir()) if p.is_dir()]
         for place in below:
             if _PATIENT.fullmatch(place.name):
-                folders.setdefault(place.name, place)
+                folders.setdefault(place.name, []).append(place)
         level = [p for p in below if not _PATIENT.fullmatch(p.name)]
     return folders
