@@ -9,6 +9,9 @@ import difflib
 import errno
 from collections.abc import Iterable
 
+# What talks to an object store, from the top to the bottom.
+_CLIENTS = ("fsspec", "aiobotocore", "botocore", "aiohttp")
+
 
 class RadiotrainError(Exception):
     """Base of every error that is the input's fault, not the program's."""
@@ -51,7 +54,7 @@ def storage_trouble(error: BaseException) -> str | None:
     """
     seen: BaseException | None = error
     while seen is not None:
-        if type(seen).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):
+        if type(seen).__module__.partition(".")[0] in _CLIENTS:
             return " ".join(str(seen).split())
         seen = seen.__cause__ or seen.__context__
     return None

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import fsspec
 
-from preprocessing.errors import StorageFullError, is_disk_full
+from preprocessing.errors import MissingPathError, StorageFullError, is_disk_full
+from preprocessing.s3_options import storage_options
 
 # How a file is called while it is being written, by us and by Zarr.
 PARTIAL = ".partial"
@@ -19,7 +20,7 @@ PARTIAL = ".partial"
 
 def filesystem(url: str) -> tuple[Any, str]:
     """Return the fsspec file system of `url` and the path inside it."""
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = fsspec.core.url_to_fs(url, **storage_options(url))
     return fs, path.rstrip("/")
 
 
@@ -42,7 +43,14 @@ def join(url: str, *parts: str) -> str:
 def exists(url: str) -> bool:
     """Tell whether a file or folder is there."""
     fs, path = filesystem(url)
-    return bool(fs.exists(path))
+    if is_local(url):
+        return bool(fs.exists(path))
+    try:
+        # Not `exists`, which takes a bucket that it may not or cannot look at for a missing one.
+        fs.info(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def list_names(url: str) -> list[str]:
@@ -60,7 +68,11 @@ def to_path(text: str | Path) -> Path:
     if isinstance(text, str) and "://" in text:
         from upath import UPath
 
-        return cast(Path, UPath(text.rstrip("/")))
+        # A cohort does not change while it is read, and is looked at folder by folder.
+        options = storage_options(text) | {"use_listings_cache": True}
+        path = UPath(text.rstrip("/"), **options)
+        path.fs.invalidate_cache()
+        return cast(Path, path)
     return Path(text).expanduser().resolve() if isinstance(text, (str, Path)) else text
 
 
@@ -129,10 +141,12 @@ def write_bytes(url: str, content: bytes) -> None:
     ------
     StorageFullError
         If the disk is full. The old content is still there.
+    MissingPathError
+        If there is no such bucket.
     """
     fs, path = filesystem(url)
     if "file" not in _protocols(fs):
-        fs.pipe_file(path, content)
+        _put(fs, path, content)
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +164,39 @@ def write_bytes(url: str, content: bytes) -> None:
                 f"disk full while writing {path}: free some space and run the same command again"
             ) from error
         raise
+
+
+def write_new_object(url: str, text: str) -> None:
+    """Write an object of an object store, unless there is one.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one (or one is being written). It may be ours: an answer that was lost on its
+        way makes the client ask again.
+    """
+    fs, path = filesystem(url)
+    try:
+        _put(fs, path, text.encode("utf-8"), mode="create")
+    except OSError as error:
+        response = getattr(error.__cause__, "response", {})
+        code = response.get("Error", {}).get("Code")
+        if code == "NotImplemented":
+            _put(fs, path, text.encode("utf-8"))
+        elif code in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise FileExistsError(url) from error
+        else:
+            raise
+
+
+def _put(fs: Any, path: str, content: bytes, **options: Any) -> None:
+    try:
+        fs.pipe_file(path, content, **options)
+    except FileNotFoundError as error:
+        bucket = path.partition("/")[0]
+        raise MissingPathError(
+            f"there is no bucket {bucket!r} to write to: make it first, or correct its name"
+        ) from error
 
 
 def remove_partial(folder: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError, MissingPathError
-from preprocessing.files import to_path
-from preprocessing.readers import duke, manifest
+from preprocessing.files import exists, to_path
+from preprocessing.readers import duke, mama_mia, manifest
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Layout:
 
 
 LAYOUTS = (
+    # Before Duke, whose name for the clinical workbook is a loose one.
+    Layout("mama-mia", mama_mia.EXPECTS, mama_mia.recognises, mama_mia.read),
     Layout("duke", duke.EXPECTS, duke.recognises, duke.read),
     Layout("manifest", manifest.EXPECTS, manifest.recognises, manifest.read),
 )
@@ -44,7 +46,7 @@ def read_cohort(place: str | Path) -> Cohort:
         If no layout recognises it, or its tables cannot be used.
     """
     path = to_path(place)
-    if not path.exists():
+    if not exists(str(path)):
         raise MissingPathError(f"no cohort at {path}: name a folder or a manifest CSV that exists")
     for layout in LAYOUTS:
         if layout.recognises(path):

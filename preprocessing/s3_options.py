@@ -1,0 +1,73 @@
+"""How s3fs is told to behave: who is asked, how often again, and what it may keep in mind."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from preprocessing.errors import InputError
+
+# How patient we are with an object store. s3fs asks up to 5 times what botocore has asked up to
+# `_ATTEMPTS` times, with growing pauses. So a server that refuses is given up after some 10 s a
+# request, one that takes connections and never answers after 5 * 3 * 10 s. botocore's own 5
+# attempts of 15 s would make a user wait for an hour until every layer above has given up too.
+_ATTEMPTS = 3
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 10
+_S3 = ("s3://", "s3a://")
+
+
+def storage_options(url: str) -> dict[str, Any]:
+    """Return what fsspec and Zarr must be told to open `url`; nothing for a folder.
+
+    Address and credentials come from the usual environment, e.g. ``AWS_ENDPOINT_URL``.
+
+    Raises
+    ------
+    InputError
+        If the address there is none.
+    """
+    if not url.startswith(_S3):
+        return {}
+    _check_endpoint()
+    _ask_again_when_it_may_help()
+    config: dict[str, Any] = {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "read_timeout": _READ_TIMEOUT_S,
+    }
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        config["retries"] = {"total_max_attempts": _ATTEMPTS, "mode": "standard"}
+    # Listings are not kept: what another process has written since would not be there.
+    return {"config_kwargs": config, "use_listings_cache": False}
+
+
+def _check_endpoint() -> None:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        address = os.environ.get(name)
+        if address:
+            found = urlsplit(address)
+            if found.scheme not in ("http", "https") or not found.netloc:
+                raise InputError(
+                    f"environment variable {name} is {address!r}, expected the address of an"
+                    " object store, such as http://host:9000"
+                )
+
+
+@cache
+def _ask_again_when_it_may_help() -> None:
+    """Let s3fs ask again after what only botocore would: refused connections, server errors."""
+    from s3fs.core import set_custom_error_handler
+
+    set_custom_error_handler(_may_pass)
+
+
+def _may_pass(error: Exception) -> bool:
+    from botocore.exceptions import ClientError, EndpointConnectionError
+
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        # 501 Not Implemented stays so.
+        return bool(status >= 500 and status != 501)
+    return isinstance(error, EndpointConnectionError)
