@@ -141,7 +141,7 @@ def test_store_of_another_schema_is_refused(folder, tmp_path, capsys):
     values["attributes"]["schema_version"] = 7
     meta.write_text(json.dumps(values))
     path = run_yaml(folder, store=str(tmp_path / "old"))
-    assert "has schema 7, expected 1" in mistake(capsys, "train", "--config", path)
+    assert "has schema 7, expected 2" in mistake(capsys, "train", "--config", path)
 
 
 def test_workbook_without_er_is_refused(folder, tmp_path, capsys):

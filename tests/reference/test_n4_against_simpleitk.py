@@ -35,6 +35,21 @@ def test_separable_fit_gives_simpleitks_field(shape, iterations):
     assert np.sqrt(np.mean((ours - theirs) ** 2)) < 1e-4
 
 
+@pytest.mark.parametrize(
+    "part", [np.s_[12:15], np.s_[:, 25:], np.s_[3:20, 12:25, 2:9]], ids=["slab", "edge", "corner"]
+)
+def test_lattice_spans_the_volume_whatever_the_mask(part):
+    shape = (32, 30, 12)
+    volume, _, _ = inhomogeneous_volume(shape, seed=5)
+    mask = np.zeros(shape, bool)
+    mask[part] = True
+    settings = n4.N4Settings(iterations=(10, 10, 10, 10), convergence=0.0)
+    ours = n4.evaluate(n4.fit_lattice(volume, mask, settings), own_positions(shape), shape)
+    theirs = n4_simpleitk.fit_log_field(volume, mask, settings)
+    assert theirs.std() > 0.02
+    assert np.sqrt(np.mean((ours - theirs) ** 2)) < 1e-4
+
+
 @pytest.mark.parametrize(("fwhm", "num_bins"), [(0.3, 200), (0.15, 100)])
 def test_sharpening_settings_mean_what_simpleitks_do(fwhm, num_bins):
     shape = (32, 30, 12)
