@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from preprocessing.readers import read_cohort
 from preprocessing.run import preprocess
 from preprocessing.staging import Stage
 from preprocessing.store import PatientRecord, PatientTensor, StoreSpec, StoreWriter
+from preprocessing.worker_process import prepare_worker_process
 
 CONFIG = PreprocessConfig()
 
@@ -138,8 +138,11 @@ def peak_megabytes(patient: Patient) -> tuple[float, float]:
     import distributed  # noqa: F401 - part of what a worker has loaded
 
     def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Not getrusage, whose figure begins with what the parent had.
+        status = Path("/proc/self/status").read_text()
+        return int(next(li for li in status.splitlines() if "VmHWM" in li).split()[1]) / 1024
 
+    prepare_worker_process()
     before = peak()
     for _ in range(3):
         process_patient(patient, 0, CONFIG)

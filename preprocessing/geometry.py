@@ -53,6 +53,28 @@ class Grid:
         r, c, s = np.linalg.norm(self.matrix[:, :3], axis=0)
         return float(r), float(c), float(s)
 
+    def turned(self, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Grid:
+        """Return the grid of an array whose axes were permuted, then flipped."""
+        own = self.matrix
+        columns, origin = [], own[:, 3].copy()
+        for axis, flip in zip(axes, flips, strict=True):
+            columns.append(-own[:, axis] if flip else own[:, axis])
+            if flip:
+                origin += own[:, axis] * (self.shape[axis] - 1)
+        a, b, c = axes
+        shape = (self.shape[a], self.shape[b], self.shape[c])
+        return Grid.from_array(shape, np.column_stack([*columns, origin]))
+
+    def turn_towards(self, other: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+        """Return the axes and flips (see `turned`) after which the axes run most like another's."""
+        own = self.matrix[:, :3] / np.array(self.spacing_mm)
+        theirs = other.matrix[:, :3] / np.array(other.spacing_mm)
+        alike = theirs.T @ own  # (their axis, own axis)
+        a, b, c = max(
+            permutations(range(3)), key=lambda p: sum(abs(alike[i, p[i]]) for i in range(3))
+        )
+        return (a, b, c), (bool(alike[0, a] < 0), bool(alike[1, b] < 0), bool(alike[2, c] < 0))
+
     def largest_distance_voxels(self, other: Grid) -> float:
         """Return how far corresponding corners of two grids of one shape lie apart, in voxels."""
         corners = np.array(

@@ -12,7 +12,7 @@ from preprocessing.cohort import Box, Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
 from preprocessing.examination import find_phases
-from preprocessing.geometry import Orientation
+from preprocessing.geometry import Grid, Orientation
 from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError, Volume, open_file, open_volume
 
@@ -87,7 +87,7 @@ def _open(
     volumes = tuple(openers[i]() for i in choose_phases(len(openers), config))
     pre = volumes[0]
     if patient.mask is not None:
-        mask, box = _read_mask(patient, pre, stage)
+        mask, box = _read_mask(patient, pre, stage, findings)
     elif patient.box is not None:
         mask, box = None, pre.box_to_positions(patient.box)
     else:
@@ -145,23 +145,42 @@ def _compare_grids(volumes: tuple[Volume, ...]) -> list[Finding]:
                 f" the pre-contrast {pre.grid.shape} (row, column, slice)"
             )
             raise UnreadableImageError(Finding("phases-differ", message))
-        apart = pre.grid.largest_distance_voxels(volume.grid)
+        apart = _apart(pre.grid, volume.grid)
         if apart > _MAX_APART_VOXELS:
             message = f"phase {volume.name!r} lies {apart:.1f} voxels from the pre-contrast"
             findings.append(Finding("phases-apart", message, excludes=False))
     return findings
 
 
-def _read_mask(patient: Patient, pre: Volume, stage: Stage) -> tuple[NDArray[np.bool_], Box]:
+def _apart(one: Grid, other: Grid) -> float:
+    return one.largest_distance_voxels(other)
+
+
+def _read_mask(
+    patient: Patient, pre: Volume, stage: Stage, findings: list[Finding]
+) -> tuple[NDArray[np.bool_], Box]:
+    """Return the segmentation in the volumes' own axes, and the smallest box around it."""
     assert patient.mask is not None
     opened = open_file(patient.mask, stage)
-    if opened.grid.shape != pre.grid.shape:
+    voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
+    axes, flips = opened.grid.turn_towards(pre.grid)
+    turned = opened.grid.turned(axes, flips)
+    if turned.shape == pre.grid.shape and _apart(pre.grid, turned) <= _MAX_APART_VOXELS:
+        voxels = np.flip(voxels.transpose(axes), tuple(i for i in range(3) if flips[i]))
+    elif opened.grid.shape == pre.grid.shape:
+        apart = _apart(pre.grid, opened.grid)
+        message = (
+            f"mask {opened.name} lies {apart:.1f} voxels from the images by its header: taken voxel"
+            " by voxel"
+        )
+        findings.append(Finding("mask-apart", message, excludes=False))
+    else:
         message = (
             f"mask {opened.name} has shape {opened.grid.shape}, the images {pre.grid.shape}"
             " (row, column, slice)"
         )
         raise UnreadableImageError(Finding("mask-differs", message))
-    mask = opened.read(Box((0, 0, 0), opened.grid.shape)) > 0
+    mask = voxels > 0
     if not mask.any():
         raise UnreadableImageError(Finding("mask-empty", f"mask {opened.name} marks no voxel"))
     spans = []

@@ -65,3 +65,17 @@ def test_spacing_and_distance():
     assert grid.spacing_mm == (1.0, 2.0, 3.0)
     moved = grid.matrix + np.array([[0, 0, 0, 0.5]] * 3)
     assert grid.largest_distance_voxels(Grid.from_array(SHAPE, moved)) == pytest.approx(0.75**0.5)
+
+
+@given(st.sampled_from(ALL), st.sampled_from(ALL))
+def test_a_grid_turned_towards_another_runs_as_it_does(own, other):
+    """And every voxel stays where it is in the patient."""
+    grid, wanted = grid_of(*own), grid_of(*other)
+    axes, flips = grid.turn_towards(wanted)
+    turned = grid.turned(axes, flips)
+    alike = turned.matrix[:, :3] / turned.spacing_mm * (wanted.matrix[:, :3] / wanted.spacing_mm)
+    np.testing.assert_allclose(alike.sum(axis=0), 1)
+    positions = np.flip(
+        patient_position(grid).transpose(*axes, 3), [i for i in range(3) if flips[i]]
+    )
+    np.testing.assert_allclose(positions, patient_position(turned))

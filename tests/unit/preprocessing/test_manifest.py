@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -150,3 +152,28 @@ def test_what_is_no_cohort_is_refused(tmp_path):
         InputError, match=r"is no cohort that can be read: expected .* a folder with"
     ):
         read_cohort(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["turned", "elsewhere"])
+def test_a_mask_of_other_axes_marks_the_same_tumour(images, how):
+    """By its header; where that fits nowhere, voxel by voxel and said."""
+    path = manifest(images, f"p,{ROW}")
+    plain = read_cohort(path).patients[0]
+    volume = nibabel.load(plain.phases[0].path)
+    marked = np.zeros(volume.shape, dtype=np.uint8)
+    marked[2:4, 3:5, 1:3] = 1
+    mask = nibabel.Nifti1Image(marked, volume.affine)
+    nibabel.save(mask, images / "mask.nii.gz")
+    other = mask.as_reoriented([[2, -1], [0, 1], [1, -1]])
+    if how == "elsewhere":
+        other = nibabel.Nifti1Image(marked, np.diag([9.0, 9.0, 9.0, 1.0]))
+    nibabel.save(other, images / "other.nii.gz")
+    records = []
+    for name in ("mask", "other"):
+        patient = replace(plain, box=None, mask=VolumeFile(images / f"{name}.nii.gz"))
+        record, tensor = process_patient(patient, 0, CONFIG)
+        assert tensor is not None, record.findings
+        records.append((record, tensor))
+    np.testing.assert_array_equal(records[1][1].region, records[0][1].region)
+    codes = [f.code for f in records[1][0].findings if f not in records[0][0].findings]
+    assert codes == (["mask-apart"] if how == "elsewhere" else [])
