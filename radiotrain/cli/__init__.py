@@ -14,7 +14,9 @@ from radiotrain.cli import (
     models,
     phantom,
     preprocess,
+    qc,
     split,
+    store,
     train,
     tune,
 )
@@ -30,7 +32,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (phantom, cohort, preprocess, split, models, train, tune, evaluate, demo):
+for module in (
+    phantom,
+    cohort,
+    preprocess,
+    store,
+    qc,
+    split,
+    models,
+    train,
+    tune,
+    evaluate,
+    demo,
+):
     module.register(app)
 
 

@@ -22,7 +22,7 @@ def verify(
     store: Annotated[str, typer.Argument(help="Store: a folder or s3://bucket/prefix.")],
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Take damaged patients back: 'preprocess' makes them again."),
+        typer.Option("--repair", help="Mend it; 'preprocess' then makes lost voxels again."),
     ] = False,
 ) -> None:
     """Read every voxel and compare with the checksums: finds bit rot, lost and replaced files.
@@ -35,20 +35,24 @@ def verify(
     from preprocessing.store.verify import verify as verify_store
 
     opened = Store.open(store)
-    problems, damaged = [], set()
+    problems, damaged, lost = [], set(), set()
     with progress("verify", len(opened.patient_ids)) as advance:
         for record, checked in zip(opened.records, verify_store(opened), strict=True):
             problems += [f"{checked.patient_id}  {p}" for p in checked.problems]
             damaged |= {record.index} if checked.problems else set()
+            lost |= {record.index} if checked.lost_voxels else set()
             advance()
     for line in problems:
         typer.echo(line)
     if damaged and repair:
-        take_back(opened, damaged)
-        typer.echo(
-            f"{len(damaged)} patients taken back: run the 'radiotrain preprocess' that made"
-            f" {opened.url} again to make them anew"
-        )
+        take_back(opened, lost)
+        if lost:
+            typer.echo(
+                f"{len(lost)} patients taken back: run the 'radiotrain preprocess' that made"
+                f" {opened.url} again to make them anew"
+            )
+        if damaged - lost:
+            typer.echo(f"{len(damaged - lost)} patients mended: labels and scales written anew")
         return
     if damaged:
         typer.echo(f"{len(damaged)} patients of {opened.url} are damaged: add --repair")
