@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -197,12 +198,18 @@ def _known(covariates: Mapping[str, str | float | None]) -> dict[str, str | floa
 
 
 def _relative_times(volumes: tuple[Volume, ...]) -> tuple[float | None, ...]:
-    """Seconds after the pre-contrast: times of day stay out of the store."""
-    start = volumes[0].time_s
-    return tuple(
-        round(v.time_s - start, 3) if v.time_s is not None and start is not None else None
-        for v in volumes
-    )
+    """Seconds after the pre-contrast: times of day stay out of the store.
+
+    None where files do not say, or say of a phase that it was not after the one before.
+    """
+    times = [v.time_s for v in volumes]
+    start = times[0]
+    if start is None:
+        return (None,) * len(times)
+    known = [t for t in times if t is not None]
+    if any(later <= earlier for earlier, later in pairwise(known)):
+        return (None,) * len(times)
+    return tuple(round(t - start, 3) if t is not None else None for t in times)
 
 
 def _excluded(patient: Patient, index: int, findings: tuple[Finding, ...]) -> PatientRecord:

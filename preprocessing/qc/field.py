@@ -5,14 +5,16 @@ Axis legend: R rows, C columns, S slices of the crop; the stored field has every
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.qc.planes import Plane, Shape
 from preprocessing.store import BIAS_STEP
 
-# Less than this is shown as next to nothing, in percent.
-_LEAST_SPAN = 5.0
+# A log field of less is shown as next to nothing.
+_LEAST_SPAN = 0.05
 
 # From darker than it should be, over nothing, to brighter.
 _STOPS = ((106, 176, 243), (38, 84, 148), (24, 28, 33), (153, 80, 28), (250, 170, 92))
@@ -71,8 +73,16 @@ def range_percent(
 
 
 def colour_span(percent: tuple[float, float]) -> float:
-    """Return the percentage that the ends of the colour map stand for."""
-    return max(abs(percent[0]), abs(percent[1]), _LEAST_SPAN)
+    """Return the log field that the bright end of the colour map stands for, the dark end its −.
+
+    Logarithms, since a field multiplies: half as bright is as far from even as twice as bright.
+    """
+    return max(*(abs(math.log1p(p / 100)) for p in percent), _LEAST_SPAN)
+
+
+def span_percent(span: float) -> tuple[float, float]:
+    """Return the ends of a colour map of `colour_span` in percent."""
+    return 100 * math.expm1(-span), 100 * math.expm1(span)
 
 
 def palette() -> NDArray[np.uint8]:

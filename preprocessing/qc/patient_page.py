@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from preprocessing.qc import curve_plot
 from preprocessing.qc.entries import Entry
-from preprocessing.qc.field import colour_span, css_gradient
+from preprocessing.qc.field import colour_span, css_gradient, span_percent
 from preprocessing.qc.measures import measures_of
 from preprocessing.qc.outliers import Yardstick
 from preprocessing.qc.panels import describe_phase, make_figures
@@ -46,5 +46,5 @@ def render_patient(
         ],
         usual={y.measure.key: y.measure.text(y.usual) for y in yardsticks},
         gradient=css_gradient(),
-        span=None if percent is None else colour_span(percent),
+        ends=None if percent is None else span_percent(colour_span(percent)),
     )

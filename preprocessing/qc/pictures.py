@@ -155,7 +155,7 @@ def _before_and_after(after: Planes, logs: list[NDArray[np.float64]]) -> list[li
 
 
 def _draw_field(logs: list[NDArray[np.float64]], span: float) -> tuple[Sheet, bytes]:
-    """Return the field's sheet, in colours from −span to +span percent."""
+    """Return the field's sheet, in colours from −span to +span."""
     window = Window(-span, span)
-    pixels, sheet = pack([[window.apply(100 * np.expm1(log)) for log in logs]])
+    pixels, sheet = pack([[window.apply(log) for log in logs]])
     return sheet, to_png(pixels, bias.palette())

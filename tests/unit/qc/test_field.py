@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
-from preprocessing.qc.field import colour_span, log_field_in_plane, range_percent
+from preprocessing.qc.field import colour_span, log_field_in_plane, range_percent, span_percent
 from preprocessing.qc.planes import PLANES, Plane
 from preprocessing.store import BIAS_STEP
 
@@ -48,5 +48,9 @@ def test_range_without_tissue_is_of_the_crop() -> None:
 
 
 def test_next_to_no_field_is_not_blown_up() -> None:
-    assert colour_span((-0.5, 0.25)) == 5
-    assert colour_span((-40, 12)) == 40
+    assert colour_span((-0.5, 0.25)) == 0.05
+
+
+def test_colours_take_half_as_bright_for_as_much_as_twice() -> None:
+    assert colour_span((-50, 20)) == colour_span((-10, 100)) == pytest.approx(np.log(2))
+    assert span_percent(np.log(2)) == pytest.approx((-50, 100))
