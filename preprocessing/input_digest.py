@@ -9,6 +9,7 @@ from pathlib import Path
 
 from preprocessing import files
 from preprocessing.cohort import DicomSeries, Patient, PhaseSource
+from preprocessing.errors import storage_trouble
 
 
 def input_digest(patient: Patient) -> str:
@@ -37,5 +38,7 @@ def _sizes(source: PhaseSource) -> list[tuple[str, int]]:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:
+    except OSError as error:
+        if storage_trouble(error) is not None and not isinstance(error, FileNotFoundError):
+            raise  # what cannot be asked is not known to be gone
         return -1

@@ -11,8 +11,8 @@ from preprocessing.errors import InputError
 
 # How patient we are with an object store. s3fs asks up to 5 times what botocore has asked up to
 # `_ATTEMPTS` times, with growing pauses. So a server that refuses is given up after some 10 s a
-# request, one that takes connections and never answers after 5 * 3 * 10 s. botocore's own 5
-# attempts of 15 s would make a user wait for an hour until every layer above has given up too.
+# request, and one that takes connections and never answers after 5 * 3 * 10 s. Left alone it would
+# be 5 * 5 * 15 s a request and some minutes more until each layer above has given up as well.
 _ATTEMPTS = 3
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 10

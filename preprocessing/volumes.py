@@ -100,8 +100,10 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     if not path.exists():
         raise UnreadableImageError(Finding("image-missing", f"image file {path.name} is not there"))
     read = _read_nifti if _is_nifti(path) else _read_itk
+    # Outside of the block below: a network that fails says nothing about the image.
+    local = stage.local([path])[0]
     try:
-        voxels, affine = read(stage.local([path])[0])
+        voxels, affine = read(local)
     # The readers raise anything from EOFError to their own types on damaged files.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +18,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from preprocessing import files
 from preprocessing.cohort import Finding
 from preprocessing.errors import InputError, SchemaError
+from preprocessing.s3_options import storage_options
 
 SCHEMA_VERSION = 2
 REGION_TUMOUR = 1
@@ -27,6 +31,11 @@ LOCK_NAME = ".writing.json"
 # One chunk a patient, whose checksum its record has.
 CHECKED_ARRAYS = ("images", "region", "bias_field")
 ARRAYS = (*CHECKED_ARRAYS, "scale", "labels")
+
+# All that a store's attributes say until the store is made.
+_BEING_MADE = {"radiotrain_store": "being made"}
+# What Zarr calls the first file of a store while it writes it.
+_FIRST_PARTIAL = re.compile(r"zarr\.[0-9a-f]{32}" + re.escape(files.PARTIAL))
 
 
 @dataclass(frozen=True)
@@ -140,12 +149,12 @@ class PatientRecord:
 
 
 def create(url: str, spec: StoreSpec, versions: Mapping[str, str]) -> None:
-    """Make the arrays, then the attributes: a store without attributes is not there yet."""
+    """Make the arrays, then the attributes: a store that lacks them is not there yet."""
     num = len(spec.patient_ids)
     image_shape = (spec.num_phases, *spec.crop_shape)
-    fs, path = files.filesystem(url)
-    fs.makedirs(path, exist_ok=True)
-    group = zarr.open_group(url, mode="a")
+    if files.is_local(url):
+        Path(url).mkdir(parents=True, exist_ok=True)
+    group = _begin(url)
     compressed = [BloscCodec(cname="lz4", shuffle="bitshuffle", clevel=5), Crc32cCodec()]
     for name, shape, dtype in (
         ("images", image_shape, "int16"),
@@ -177,9 +186,18 @@ def create(url: str, spec: StoreSpec, versions: Mapping[str, str]) -> None:
         overwrite=True,
     )
     write_labels(group, spec)
-    group.attrs.update(
+    group.attrs.put(
         {"schema_version": SCHEMA_VERSION, "spec": spec.to_json(), "versions": dict(versions)}
     )
+
+
+def _begin(url: str) -> zarr.Group:
+    """Return the group of a store to be made, perhaps begun before."""
+    try:
+        return open_group(url, "r+")
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+        options = storage_options(url) or None
+        return zarr.create_group(url, attributes=dict(_BEING_MADE), storage_options=options)
 
 
 def extend(url: str, spec: StoreSpec) -> None:
@@ -187,7 +205,7 @@ def extend(url: str, spec: StoreSpec) -> None:
 
     The attributes change last: cut short, the store is what it was, and is extended again.
     """
-    group = zarr.open_group(url, mode="r+")
+    group = open_group(url, "r+")
     num = len(spec.patient_ids)
     for name in ARRAYS:
         found = array(group, name)
@@ -208,6 +226,13 @@ def bias_shape(crop_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return r, c, s
 
 
+def open_group(url: str, mode: Literal["r", "r+"]) -> zarr.Group:
+    """Open the Zarr group of a store."""
+    options = storage_options(url) or None
+    # Told the format, Zarr does not look for files of older ones: six requests of an object store.
+    return zarr.open_group(url, mode=mode, storage_options=options, zarr_format=3)
+
+
 def array(group: zarr.Group, name: str) -> Any:
     """Return an array of the group; Zarr's own type could as well be a group."""
     return group[name]
@@ -219,18 +244,33 @@ def read_attributes(url: str) -> dict[str, Any] | None:
     Raises
     ------
     InputError
-        If there is a Zarr group of somebody else's.
+        If there is a Zarr group or array of somebody else's.
     """
     try:
-        group = zarr.open_group(url, mode="r")
+        attributes = dict(open_group(url, "r").attrs)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
         return None
-    attributes = dict(group.attrs)
-    if "schema_version" not in attributes:
-        if not set(files.list_names(url)) <= {"zarr.json", LOCK_NAME, *ARRAYS}:
-            raise InputError(f"{url} is a Zarr group but no radiotrain store: name another folder")
+    except zarr.errors.ContainsArrayError as error:
+        raise InputError(f"{url} is a Zarr array, expected a store: name its folder") from error
+    if attributes == _BEING_MADE:
         return None
+    if "schema_version" not in attributes or "spec" not in attributes:
+        raise InputError(f"{url} is a Zarr group but no radiotrain store: name another folder")
     return attributes
+
+
+def check_free(url: str) -> None:
+    """Refuse to make a store among other things. One that was begun may be begun again.
+
+    Raises
+    ------
+    InputError
+        If there is anything else at `url`.
+    """
+    names = set(files.list_names(url))
+    ours = {LOCK_NAME, "zarr.json", *ARRAYS} if "zarr.json" in names else {LOCK_NAME}
+    if any(name not in ours and not _FIRST_PARTIAL.fullmatch(name) for name in names):
+        raise InputError(f"{url} is not empty and is no store: name a folder that is new or empty")
 
 
 def check_schema(url: str, attributes: Mapping[str, Any]) -> None:
@@ -247,6 +287,11 @@ def check_schema(url: str, attributes: Mapping[str, Any]) -> None:
             f"store {url} has schema {found}, expected {SCHEMA_VERSION}:"
             " run 'radiotrain preprocess' again into a new folder"
         )
+
+
+def checksum(values: NDArray[Any]) -> int:
+    """Return the CRC-32 of an array's values."""
+    return zlib.crc32(np.ascontiguousarray(values).tobytes())
 
 
 def record_url(url: str, index: int) -> str:

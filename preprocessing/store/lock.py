@@ -23,10 +23,12 @@ from typing import Any
 from preprocessing import files
 from preprocessing.errors import InputError
 from preprocessing.store.layout import LOCK_NAME
+from preprocessing.store.writer import guard_full
 
 _RENEW_S = 15.0
 # Three renewals missed: a network may hiccup, a clock may be off by some seconds.
 _DEAD_AFTER_S = 60.0
+_LET_GO_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,8 @@ def _folder_lock(url: str) -> Iterator[None]:
     existed = folder.exists()
     if existed and not folder.is_dir():
         raise InputError(f"{url} is a file, expected a folder: name a new folder for the store")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME
-    descriptor = _lock_file(url, path)
+    descriptor = guard_full(url, lambda: _lock_file(url, path))
     try:
         _note_holder(descriptor)
         yield
@@ -87,6 +88,7 @@ def _folder_lock(url: str) -> Iterator[None]:
 
 
 def _lock_file(url: str, path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -112,24 +114,43 @@ def _note_holder(descriptor: int) -> None:
 @contextmanager
 def _object_lock(url: str) -> Iterator[None]:
     place = files.join(url, LOCK_NAME)
-    found = _read_holder(place)
-    if found is not None and not found.is_gone and time.time() - found.renewed < _DEAD_AFTER_S:
-        raise _refused(url, found)
     mine = Holder.here()
-    _renew(place, mine)
-    # Of two that began at once, the one whose note is there has the lock.
-    winner = _read_holder(place)
-    if winner is not None and winner.token != mine.token:
-        raise _refused(url, winner)
+    _take(url, place, mine)
     ended = threading.Event()
-    thread = threading.Thread(target=_keep_renewing, args=(place, mine, ended), daemon=True)
-    thread.start()
+    renewing = threading.Thread(target=_keep_renewing, args=(place, mine, ended), daemon=True)
+    renewing.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        _let_go(place, renewing)
+
+
+def _take(url: str, place: str, mine: Holder) -> None:
+    found = _read_holder(place)
+    if found is not None and not found.is_gone and time.time() - found.renewed < _DEAD_AFTER_S:
+        raise _refused(url, found)
+    if found is not None:
         files.remove(place)
+    with suppress(FileExistsError):
+        files.write_new_object(place, json.dumps(asdict(mine)))
+    # Of two that began at once, the one whose note is there has the lock.
+    winner = _read_holder(place)
+    if winner is None or winner.token != mine.token:
+        raise _refused(url, winner)
+
+
+def _let_go(place: str, renewing: threading.Thread) -> None:
+    """Remove the note, if that can be done soon: where nothing answers, it dies by itself."""
+
+    def remove() -> None:
+        renewing.join()
+        with suppress(Exception):
+            files.remove(place)
+
+    thread = threading.Thread(target=remove, daemon=True)
+    thread.start()
+    thread.join(_LET_GO_S)
 
 
 def _keep_renewing(place: str, mine: Holder, ended: threading.Event) -> None:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.errors import InputError, MissingPathError, storage_trouble
 from preprocessing.store import layout
 from preprocessing.store.layout import PatientRecord, StoreSpec
 
@@ -116,27 +115,53 @@ class Store:
         """Return patient i's voxels as int16 (P, R, C, S) and their scale."""
         scale = self.records[i].scale
         assert scale is not None
-        return self.read_array("images", i), scale
+        return self._read("images", i), scale
 
     def read_region(self, i: int) -> NDArray[np.uint8]:
         """Return patient i's region bits as uint8 (R, C, S)."""
-        region: NDArray[np.uint8] = self.read_array("region", i)
+        region: NDArray[np.uint8] = self._read("region", i)
         return region
 
     def read_bias_field(self, i: int) -> NDArray[np.float32]:
         """Return the log field divided out, at every `BIAS_STEP`-th voxel along (R, C, S)."""
-        field: NDArray[np.float32] = self.read_array("bias_field", i)
+        field: NDArray[np.float32] = self._read("bias_field", i)
         return field
 
+    def _read(self, name: str, i: int) -> NDArray[Any]:
+        """Return what an array holds of patient i, never anything else.
+
+        Raises
+        ------
+        InputError
+            If the chunk is damaged, or not there any more.
+        """
+        record = self.records[i]
+        try:
+            values = self.read_array(name, i)
+        except (ValueError, RuntimeError) as error:
+            if storage_trouble(error) is not None:
+                raise
+            raise self._damaged(name, record, str(error)) from error
+        # Every byte that is there has been checked by its codec. What is not reads as zeros.
+        if not values.any() and layout.checksum(values) != record.checksums.get(name):
+            raise self._damaged(name, record, "its chunk is not there")
+        return values
+
+    def _damaged(self, name: str, record: PatientRecord, words: str) -> InputError:
+        return InputError(
+            f"{name} of {record.patient_id} cannot be read from store {self.url}:"
+            f" {' '.join(words.split())[:200]}: run 'radiotrain store verify {self.url} --repair'"
+        )
+
     def read_array(self, name: str, i: int) -> NDArray[Any]:
-        """Return what an array holds of patient i.
+        """Return what an array holds of patient i, as it is; see `preprocessing.store.verify`.
 
         Raises
         ------
         ValueError, OSError, RuntimeError
             Of the codecs, where a chunk is damaged.
         """
-        group = zarr.open_group(self.url, mode="r")
+        group = layout.open_group(self.url, "r")
         return np.asarray(layout.array(group, name)[self.records[i].index])
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from preprocessing import files
@@ -19,6 +17,7 @@ from preprocessing.store.layout import PatientRecord, PatientTensor, StoreSpec
 from preprocessing.store.reader import Store
 
 _LARGEST = 32767
+_Result = TypeVar("_Result")
 
 
 class StoreWriter:
@@ -52,12 +51,9 @@ class StoreWriter:
         url = files.absolute(url)
         attributes = layout.read_attributes(url)
         if attributes is None:
-            names = set(files.list_names(url)) - {layout.LOCK_NAME}
-            if names and "zarr.json" not in names and not names <= set(layout.ARRAYS):
-                raise InputError(
-                    f"{url} is not empty and is no store: name a folder that is new or empty"
-                )
+            layout.check_free(url)
             guard_full(url, lambda: layout.create(url, spec, versions))
+            _sweep(url)
             return cls(url, spec)
         layout.check_schema(url, attributes)
         found = StoreSpec.from_json(attributes["spec"])
@@ -66,6 +62,7 @@ class StoreWriter:
             # Not finished any more, and said so before anything else changes.
             files.remove(layout.index_url(url))
             guard_full(url, lambda: layout.extend(url, merged))
+        _sweep(url)
         return cls(url, merged)
 
     def finished(self) -> set[int]:
@@ -99,12 +96,12 @@ class StoreWriter:
             field = tensor.bias_field
             if field is None:
                 field = np.zeros(layout.bias_shape(self.spec.crop_shape), dtype=np.float32)
-            group = zarr.open_group(self.url, mode="r+")
+            group = layout.open_group(self.url, "r+")
             layout.array(group, "scale")[record.index] = scale
             checksums = {}
             for name, content in (("images", values), ("region", tensor.region), ("bias_field", field)):  # fmt: skip
                 layout.array(group, name)[record.index] = content
-                checksums[name] = zlib.crc32(np.ascontiguousarray(content).tobytes())
+                checksums[name] = layout.checksum(content)
             record = replace(record, scale=float(scale), checksums=checksums)
         files.write_text(layout.record_url(self.url, record.index), layout.dump(record.to_json()))
 
@@ -113,6 +110,7 @@ class StoreWriter:
         everyone = set(range(len(self.spec.patient_ids)))
         records = [r.to_json() for _, r in sorted(self.read_records(everyone).items())]
         text = layout.dump(json.loads(json.dumps(records)))
+        _sweep(self.url)
         guard_full(self.url, lambda: files.write_text(layout.index_url(self.url), text))
         return Store.open(self.url)
 
@@ -131,7 +129,13 @@ def quantise(images: NDArray[np.float32]) -> tuple[NDArray[np.int16], np.float32
     return steps.clip(-_LARGEST, _LARGEST, out=steps).astype(np.int16), scale
 
 
-def guard_full(url: str, action: Callable[[], None]) -> None:
+def _sweep(url: str) -> None:
+    """Remove what killed writers left behind; an object store shows nothing half-written."""
+    if files.is_local(url):
+        files.remove_partial(url)
+
+
+def guard_full(url: str, action: Callable[[], _Result]) -> _Result:
     """Do something that writes to a store; say so in one sentence if its disk is full.
 
     Raises
@@ -140,9 +144,7 @@ def guard_full(url: str, action: Callable[[], None]) -> None:
         If it is.
     """
     try:
-        action()
-    except StorageFullError:
-        raise
+        return action()
     except OSError as error:
         if is_disk_full(error):
             raise StorageFullError(

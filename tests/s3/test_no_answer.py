@@ -1,0 +1,48 @@
+"""What a server did not answer is neither damaged nor missing: nobody may be excluded for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from preprocessing import files
+from preprocessing.cohort import Patient, VolumeFile
+from preprocessing.errors import storage_trouble
+from preprocessing.input_digest import input_digest
+from preprocessing.staging import staging
+from preprocessing.store import Store
+from preprocessing.store.verify import verify
+from preprocessing.volumes import open_file
+from tests.s3.proxy import DEAD, Weather
+
+_BUSY = Weather(slow_down=1.0)
+
+
+@pytest.fixture(autouse=True)
+def quick_to_give_up(monkeypatch, fresh_clients):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
+def test_a_store_that_cannot_be_read_is_not_damaged(local_store, bucket, url, proxy):
+    bucket.put(f"{local_store}/", f"{url.removeprefix('s3://')}/", recursive=True)
+    store = Store.open(url)
+    proxy.set(_BUSY)
+    with pytest.raises(OSError, match="Service Unavailable"):
+        next(verify(store))
+
+
+def test_an_image_that_cannot_be_fetched_is_not_unreadable(bucket, url, proxy):
+    bucket.pipe_file(f"{url.removeprefix('s3://')}/phase.nii.gz", b"1")
+    image = VolumeFile(files.to_path(url) / "phase.nii.gz")
+    # It is looked for, and then gone for.
+    proxy.set_after(1, DEAD)
+    with pytest.raises(Exception, match="Could not connect") as caught, staging() as stage:
+        open_file(image, stage)
+    assert storage_trouble(caught.value) is not None
+
+
+def test_files_that_cannot_be_asked_for_have_no_digest(bucket, url, proxy):
+    bucket.pipe_file(f"{url.removeprefix('s3://')}/phase.nii.gz", b"1")
+    patient = Patient("P1", phases=(VolumeFile(files.to_path(url) / "phase.nii.gz"),))
+    proxy.set(_BUSY)
+    with pytest.raises(OSError, match="Service Unavailable"):
+        input_digest(patient)

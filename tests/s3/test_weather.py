@@ -1,0 +1,42 @@
+"""Networks that delay, lose and die, and a server that asks for patience."""
+
+from __future__ import annotations
+
+from tests.s3.commands import CROP, call, content, ended, objects, start
+from tests.s3.proxy import DEAD, FAIR, Weather
+
+
+def test_delayed_and_lost_requests_change_nothing(
+    cohort_url, local_store, bucket, url, proxy, scheduler
+):
+    proxy.set(Weather(lost=0.05))
+    # Delayed from when the store has been made: one request after another, that takes long enough.
+    proxy.set_after(80, Weather(delay_s=(0.05, 0.2), lost=0.05))
+    result = call("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
+    assert result.status == 0, result.error
+    assert proxy.num_lost > 10
+    assert objects(bucket, url) == content(local_store)
+
+
+def test_a_server_that_asks_to_slow_down_is_obeyed(
+    cohort, local_store, bucket, url, proxy, scheduler
+):
+    proxy.set(Weather(slow_down=0.1))
+    result = call("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
+    assert result.status == 0, result.error
+    assert objects(bucket, url) == content(local_store)
+
+
+def test_a_network_that_dies_is_one_sentence_and_the_run_resumes(
+    cohort_url, local_store, bucket, url, proxy, scheduler, tmp_path
+):
+    proxy.set_after(450, DEAD)
+    process = start("preprocess", cohort_url, url, *CROP, "--workers", 2, temporary=tmp_path)
+    dead = ended(process, timeout=120)
+    assert "the object store did not answer" in dead.sentence
+    assert proxy.endpoint in dead.sentence
+    proxy.set(FAIR)
+    result = call("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
+    assert result.status == 0, result.error
+    assert "done before" in result.out
+    assert objects(bucket, url) == content(local_store)
