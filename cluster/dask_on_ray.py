@@ -17,7 +17,12 @@ import ray
 from distributed import Client, LocalCluster, Nanny
 
 from cluster.session import ray_session
-from preprocessing.dask_home import SCHEDULER_SETTINGS, DaskHome, free_dashboard_port
+from preprocessing.dask_home import (
+    SCHEDULER_SETTINGS,
+    DaskHome,
+    any_dashboard_port,
+    free_dashboard_port,
+)
 from preprocessing.errors import InputError
 
 _START_TIMEOUT_S = 120
@@ -37,6 +42,8 @@ def ray_home(num_workers: int | None = None) -> DaskHome:
         with ray_session():
             num_cpus = int(ray.cluster_resources().get("CPU", 0))
             wanted = num_workers or num_cpus
+            if num_cpus == 0:
+                raise InputError("the Ray cluster has no CPUs to work on: add nodes to it")
             if wanted > num_cpus:
                 raise InputError(
                     f"{wanted} workers asked for, the Ray cluster has {num_cpus} CPUs: ask for"
@@ -52,17 +59,16 @@ def ray_home(num_workers: int | None = None) -> DaskHome:
 def _scheduler() -> Iterator[tuple[Client, str]]:
     """Start a scheduler in this process, on the address by which Ray's nodes know this one."""
     host = ray.util.get_node_ip_address()
-    with (
-        dask.config.set(SCHEDULER_SETTINGS),
-        LocalCluster(
-            n_workers=0,
-            host=host,
-            dashboard_address=f"{host}:{free_dashboard_port(host)}",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client, cluster.scheduler_address
+    with dask.config.set(SCHEDULER_SETTINGS):
+        with any_dashboard_port():
+            cluster = LocalCluster(
+                n_workers=0,
+                host=host,
+                dashboard_address=f"{host}:{free_dashboard_port(host)}",
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield client, cluster.scheduler_address
 
 
 def _with_workers(client: Client, address: str, count: int) -> Iterator[Client]:
@@ -73,12 +79,23 @@ def _with_workers(client: Client, address: str, count: int) -> Iterator[Client]:
     # Awaited by nobody: `run` lasts as long as its worker, and Ray calls it again on a new node.
     running = [host.run.remote(address) for host in hosts]
     try:
-        client.wait_for_workers(1, timeout=_START_TIMEOUT_S)
+        _wait_for_one(client, count)
         yield client
     finally:
         del running
         for host in hosts:
             ray.kill(host)
+
+
+def _wait_for_one(client: Client, count: int) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_START_TIMEOUT_S)
+    except TimeoutError as error:
+        free = int(ray.available_resources().get("CPU", 0))
+        raise InputError(
+            f"none of {count} Dask workers has begun on the Ray cluster in {_START_TIMEOUT_S} s:"
+            f" {free} of its CPUs are free now; wait for what runs there, or add nodes"
+        ) from error
 
 
 class _WorkerHost:

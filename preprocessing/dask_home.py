@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing import resource_tracker
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.utils import silence_logging_cmgr
 
 from preprocessing.errors import InputError
 
@@ -31,21 +36,35 @@ def local_home(num_workers: int) -> DaskHome:
 
     @contextmanager
     def home(num_tasks: int) -> Iterator[Client]:
-        with (
-            dask.config.set(SCHEDULER_SETTINGS),
-            LocalCluster(
-                n_workers=min(num_workers, num_tasks),
-                threads_per_worker=1,
-                dashboard_address=f"127.0.0.1:{free_dashboard_port('127.0.0.1')}",
-                memory_limit=0,
-                # What a worker says while it is being ended is not for the user.
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
+        with dask.config.set(SCHEDULER_SETTINGS):
+            with _interrupts_held_back(), any_dashboard_port():
+                cluster = LocalCluster(
+                    n_workers=min(num_workers, num_tasks),
+                    threads_per_worker=1,
+                    dashboard_address=f"127.0.0.1:{free_dashboard_port('127.0.0.1')}",
+                    memory_limit=0,
+                    # What a worker says while it is being ended is not for the user.
+                    silence_logs=logging.CRITICAL,
+                )
+            with cluster, Client(cluster) as client:
+                yield client
 
     return home
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Make threads and processes begun in the block deaf to Ctrl-C; ours hears it afterwards.
+
+    A terminal tells every process of a run. Ours ends the workers; each of them would print a
+    traceback too.
+    """
+    _begin_tracker()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def scheduler_home(address: str) -> DaskHome:
@@ -60,7 +79,8 @@ def scheduler_home(address: str) -> DaskHome:
                 f"no Dask scheduler answers at {address!r}: start one with 'dask scheduler' and"
                 " workers with 'dask worker', and give its address, such as tcp://host:8786"
             ) from error
-        with client:
+        # What there is to say of a scheduler that goes away, `preprocessing.run` says.
+        with silence_logging_cmgr(logging.CRITICAL), client:
             if not client.scheduler_info(n_workers=-1)["workers"]:
                 raise InputError(
                     f"the Dask scheduler at {address} has no workers: start some with"
@@ -69,6 +89,29 @@ def scheduler_home(address: str) -> DaskHome:
             yield client
 
     return home
+
+
+def _begin_tracker() -> None:
+    """Begin the process that looks after what processes share.
+
+    Otherwise it begins with the first of them, and unblocks the signal. It would also warn the
+    user of what a worker leaves behind when it is ended at its work.
+    """
+    sys.warnoptions.append("ignore:resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
+
+
+@contextmanager
+def any_dashboard_port() -> Iterator[None]:
+    """Begin a cluster without a word where its dashboard's port was taken since it was free."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r"Port \d+ is already in use", module="distributed"
+        )
+        yield
 
 
 def free_dashboard_port(host: str) -> int:

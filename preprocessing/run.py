@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from distributed import Client, KilledWorker, as_completed
+from distributed import Client, KilledWorker, as_completed, get_worker
 
 from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.dask_home import DaskHome
-from preprocessing.errors import InputError, StorageFullError
+from preprocessing.errors import InputError, RadiotrainError
 from preprocessing.input_digest import input_digest
 from preprocessing.patient import process_patient
 from preprocessing.store import PatientRecord, Store, StoreSpec, StoreWriter
+from preprocessing.store.layout import LOCK_NAME
 from preprocessing.store.lock import exclusive
+from preprocessing.worker_process import prepare_worker_process
 
 _VERSIONED = ("numpy", "zarr", "numcodecs", "pydicom", "nibabel", "SimpleITK", "radiotrain")
-# An object store may fail to answer now and then; a patient costs seconds, a run hours.
-_RETRIES = 2
+# A patient costs seconds, a run hours. Once: the client of an object store has asked 15 times by
+# then (`preprocessing.s3_options`), and who is at the keyboard wants to know.
+_RETRIES = 1
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,6 @@ def preprocess(
     url = files.absolute(url)
     with exclusive(url):
         writer = StoreWriter.create_or_resume(url, make_spec(cohort, config), _versions())
-        if files.is_local(url):
-            files.remove_partial(url)
         patients = {p.patient_id: p for p in cohort.patients}
         writer.reopen(_changed(writer, patients))
         finished = writer.finished()
@@ -79,8 +83,9 @@ def preprocess(
             with home(len(pending)) as client:
                 if client.dashboard_link:
                     say(f"Dask dashboard: {client.dashboard_link}")
-                _check_workers(client, cohort, url)
-                _run(client, writer, config, pending, progress)
+                needs = _Needs.of(cohort, url)
+                _check_workers(client, needs)
+                _run(client, writer, config, needs, pending, progress)
         return PreprocessResult(writer.finish(), len(pending), len(finished))
 
 
@@ -111,90 +116,137 @@ def _changed(writer: StoreWriter, patients: dict[str, Patient]) -> set[int]:
     }
 
 
-def _run(
-    client: Client,
-    writer: StoreWriter,
-    config: PreprocessConfig,
-    pending: dict[int, Patient],
-    progress: Callable[[str, int], Any],
-) -> None:
-    with progress("preprocess", len(pending)) as advance:
-        futures = {
-            client.submit(
-                _process_and_write, patient, i, writer, config, pure=False, retries=_RETRIES
-            ): i
-            for i, patient in pending.items()
-        }
-        for future in as_completed(list(futures)):
-            index = futures.pop(future)
-            try:
-                future.result()
-            except KilledWorker:
-                # Its processes died, twice: most likely it needs more memory than there is.
-                writer.write(_died(pending[index], index), None)
-            except StorageFullError:
-                client.cancel(list(futures))
-                raise
-            future.release()
-            advance()
+@dataclass(frozen=True)
+class _Needs:
+    """What a worker must have, wherever it runs and whenever it joins.
+
+    Parameters
+    ----------
+    version
+        Of this package.
+    places
+        Local folders, and for each a path that only exists where it is the same folder.
+    """
+
+    version: str
+    places: tuple[tuple[str, str], ...]
+
+    @staticmethod
+    def of(cohort: Cohort, url: str) -> _Needs:
+        """Return what work on a cohort and a store needs. The store's lock is held."""
+        root = str(cohort.root)
+        # Not the folders themselves: a machine may have others by these names, or mount points.
+        within = {root: files.list_names(root)[:1], url: [LOCK_NAME]}
+        places = tuple(
+            (place, files.join(place, *names))
+            for place, names in within.items()
+            if files.is_local(place)
+        )
+        return _Needs(version("radiotrain"), places)
+
+    def lacking(self) -> str | None:
+        """Return what this process lacks, in words; None where it has all."""
+        if version("radiotrain") != self.version:
+            return (
+                f"has radiotrain {version('radiotrain')}, expected {self.version}: install the"
+                " same version everywhere"
+            )
+        for place, probe in self.places:
+            if not files.exists(probe):
+                return f"does not see {place}: use a folder that all machines share, or s3://…"
+        return None
 
 
-def _process_and_write(
-    patient: Patient, index: int, writer: StoreWriter, config: PreprocessConfig
-) -> None:
-    """Do one patient in a worker; what crosses processes is small."""
-    _one_thread()
-    digest = input_digest(patient)
-    record, tensor = process_patient(patient, index, config)
-    writer.write(replace(record, input_digest=digest), tensor)
-
-
-def _one_thread() -> None:
-    """Keep libraries from starting threads of their own in each of many workers."""
-    import numcodecs.blosc
-    import SimpleITK as sitk
-    import zarr
-
-    numcodecs.blosc.set_nthreads(1)
-    zarr.config.set({"threading.max_workers": 1})
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-def _check_workers(client: Client, cohort: Cohort, url: str) -> None:
-    """Refuse workers that cannot do the work: another version, or folders they do not see.
+def _check_workers(client: Client, needs: _Needs) -> None:
+    """Refuse workers that cannot do the work.
 
     Raises
     ------
     InputError
         If there is one.
     """
-    places = [str(p) for p in (cohort.root, url) if files.is_local(str(p))]
     try:
-        answers = client.run(_what_a_worker_sees, places)
+        answers = client.run(needs.lacking)
     except ModuleNotFoundError as error:
         raise InputError(
             f"the Dask workers lack the module {error.name!r}: install radiotrain"
-            f" {version('radiotrain')} where they run"
+            f" {needs.version} where they run"
         ) from error
-    for address, (found, absent) in answers.items():
-        if found != version("radiotrain"):
-            raise InputError(
-                f"Dask worker {address} has radiotrain {found}, expected {version('radiotrain')}:"
-                " install the same version everywhere"
-            )
-        if absent:
-            raise InputError(
-                f"Dask worker {address} does not see {absent[0]}: use a folder that all machines"
-                " share, or s3://…"
-            )
+    for address, lacking in answers.items():
+        if lacking is not None:
+            raise InputError(f"Dask worker {address} {lacking}")
 
 
-def _what_a_worker_sees(places: list[str]) -> tuple[str, list[str]]:
-    return version("radiotrain"), [place for place in places if not files.exists(place)]
+def _run(
+    client: Client,
+    writer: StoreWriter,
+    config: PreprocessConfig,
+    needs: _Needs,
+    pending: dict[int, Patient],
+    progress: Callable[[str, int], Any],
+) -> None:
+    work = partial(_process_and_write, writer=writer, config=config, needs=needs)
+    with progress("preprocess", len(pending)) as advance:
+        # A process that dies takes all with it that Dask had given it. Which patient it dies of
+        # shows when each is done alone.
+        for index in _do(client, work, pending, advance):
+            if _do(client, work, {index: pending[index]}, advance):
+                writer.write(_died(pending[index], index), None)
+                advance()
+
+
+def _do(
+    client: Client,
+    work: Callable[[Patient, int], None],
+    patients: Mapping[int, Patient],
+    advance: Callable[[], Any],
+) -> list[int]:
+    """Do some patients; return those whose processes died again and again."""
+    futures = {
+        client.submit(work, patient, index, pure=False, retries=_RETRIES): index
+        for index, patient in patients.items()
+    }
+    died = []
+    for future in as_completed(list(futures)):
+        index = futures.pop(future)
+        try:
+            # What is done lies in the store. Its value lies in a worker, which may not answer.
+            if future.status != "finished":
+                future.result()
+            future.release()
+            advance()
+        except KilledWorker:
+            died.append(index)
+        except CancelledError as error:
+            raise InputError(
+                f"the Dask scheduler went away with {len(futures) + 1} patients to do: start it"
+                " again and run the same command to resume"
+            ) from error
+        except RadiotrainError:
+            client.cancel(list(futures))
+            raise
+    return died
+
+
+def _process_and_write(
+    patient: Patient, index: int, writer: StoreWriter, config: PreprocessConfig, needs: _Needs
+) -> None:
+    """Do one patient in a worker; what crosses processes is small."""
+    worker = get_worker()
+    lacking = needs.lacking()
+    if lacking is not None:
+        raise InputError(f"Dask worker {worker.address} {lacking}")
+    prepare_worker_process()
+    # What a worker leaves behind when it is killed lies where Dask tidies up.
+    tempfile.tempdir = worker.local_directory
+    digest = input_digest(patient)
+    record, tensor = process_patient(patient, index, config)
+    writer.write(replace(record, input_digest=digest), tensor)
 
 
 def _died(patient: Patient, index: int) -> PatientRecord:
-    finding = Finding("worker-died", "the process working on it died twice, perhaps out of memory")
+    message = "the process working on it died each time, perhaps out of memory"
+    finding = Finding("worker-died", message)
     return PatientRecord(
         index=index,
         patient_id=patient.patient_id,

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import openpyxl
 import pytest
 import yaml
 
-from preprocessing.store import Store
 from radiotrain.cli import main
 from tests.unit.training.synthetic import write_store
 
@@ -64,10 +58,6 @@ def run_yaml(folder, **changes):
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values | changes))
     return path
-
-
-def content(folder: Path):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -161,9 +151,9 @@ def test_workbook_without_er_is_refused(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--bias-engine", "best", "option --bias-engine is 'best'"),
-        ("--shrink", "0", "option --shrink is 0"),
-        ("--shrink", "9", "option --shrink is 9"),
+        ("--bias-engine", "best", "settings: bias_engine is 'best'"),
+        ("--shrink", "0", "settings: shrink is 0"),
+        ("--shrink", "9", "settings: shrink is 9"),
     ],
 )
 def test_bad_options_of_preprocess_name_the_option(folder, tmp_path, capsys, option, value, words):
@@ -177,46 +167,3 @@ def test_a_folder_with_other_things_in_it_is_left_alone(folder, tmp_path, capsys
     assert "is no store" in mistake(capsys, "preprocess", folder / "cohort", tmp_path)
     assert "holds no phantom" in mistake(capsys, "phantom", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-def _start(*words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "radiotrain", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_preprocessing_resumes_to_the_same_store(folder, tmp_path, signal_number):
-    """Ctrl-C, and kill -9 of the whole run with its workers."""
-    settings = ("--crop-shape", "32", "32", "16", "--bias-engine", "simpleitk", "--shrink", "2")
-    process = _start("preprocess", folder / "cohort", tmp_path / "cut", *settings)
-    records = tmp_path / "cut" / "records"
-    deadline = time.monotonic() + 120
-    while not list(records.glob("0*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if signal_number == signal.SIGINT:
-        process.send_signal(signal_number)  # its workers are told by it
-    else:
-        os.killpg(process.pid, signal_number)
-    _, error = process.communicate(timeout=60)
-    num_done = len(list(records.glob("0*.json")))
-    assert 1 <= num_done < 8
-    if signal_number == signal.SIGINT:
-        assert process.returncode == 130
-        assert "run the same command again" in error
-        assert "Traceback" not in error
-    resumed = _start("preprocess", folder / "cohort", tmp_path / "cut", *settings)
-    out, error = resumed.communicate(timeout=200)
-    assert resumed.returncode == 0, error
-    assert "8 patients stored" in out
-    whole = _start("preprocess", folder / "cohort", tmp_path / "whole", *settings)
-    whole.communicate(timeout=200)
-    # A killed writer may leave a partial file behind; it is never read.
-    cut = {k: v for k, v in content(tmp_path / "cut").items() if "partial" not in k}
-    assert cut == content(tmp_path / "whole")
-    assert len(Store.open(str(tmp_path / "cut")).patient_ids) == 8
