@@ -15,7 +15,7 @@ from pathlib import Path
 
 import openpyxl
 
-from preprocessing.errors import InputError
+from preprocessing.errors import InputError, storage_trouble
 
 _ORIGINAL = "original_path_and_filename"
 _PLACES = ("classic_path", "descriptive_path")
@@ -99,6 +99,8 @@ def _xlsx_rows(path: Path) -> Iterable[Sequence[object]]:
     try:
         book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()), read_only=True)
     except Exception as error:  # openpyxl raises whatever zipfile and its XML parser do
+        if storage_trouble(error) is not None:
+            raise
         raise InputError(f"workbook {path} cannot be read: {error}") from error
     try:
         yield from book.worksheets[0].iter_rows(values_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 import openpyxl
 
 from preprocessing.cohort import Box, Finding
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.errors import InputError, nearest_hint, storage_trouble
 from preprocessing.readers.values import is_missing, parse_label, parse_number
 
 TARGETS = ("ER", "PR", "HER2")
@@ -141,6 +141,8 @@ def _read_table(path: Path, sheet: str | None) -> _Table:
     try:
         book = openpyxl.load_workbook(BytesIO(path.read_bytes()), read_only=True, data_only=True)
     except Exception as error:  # openpyxl raises whatever zipfile and its XML parser do
+        if storage_trouble(error) is not None:
+            raise
         raise InputError(f"workbook {path} cannot be read: {error}") from error
     try:
         chosen = book[sheet] if sheet in book.sheetnames else book[book.sheetnames[0]]

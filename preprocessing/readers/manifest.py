@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from preprocessing import files
 from preprocessing.cohort import (
     Box,
     Cohort,
@@ -39,7 +40,7 @@ _PHASE = re.compile(r"phase_(\d+)")
 
 def recognises(path: Path) -> bool:
     """Tell whether `path` is a CSV, or a folder with ``manifest.csv``."""
-    return path.suffix.lower() == ".csv" or (path / "manifest.csv").is_file()
+    return _is_csv(path) or files.exists(str(path / "manifest.csv"))
 
 
 def read(path: Path) -> Cohort:
@@ -50,7 +51,7 @@ def read(path: Path) -> Cohort:
     InputError
         If the CSV cannot be parsed or lacks a needed column.
     """
-    csv = path if path.is_file() else path / "manifest.csv"
+    csv = path if _is_csv(path) else path / "manifest.csv"
     try:
         with csv.open("rb") as file:
             table = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -68,6 +69,11 @@ def read(path: Path) -> Cohort:
         targets=tuple(targets),
         patients=_merge_repeated(patients),
     )
+
+
+def _is_csv(path: Path) -> bool:
+    # Asked of its name: an object store that does not answer says of any file that it is none.
+    return path.suffix.lower() == ".csv"
 
 
 def _phase_columns(csv: Path, columns: list[str]) -> list[str]:

@@ -63,9 +63,9 @@ def test_a_killed_run_is_resumed_at_once(
 
 
 def test_a_second_run_is_refused_and_ctrl_c_ends_the_first(
-    begun, cohort_url, url, bucket, local_store, scheduler, proxy, tmp_path
+    begun, cohort, cohort_url, url, bucket, local_store, scheduler, proxy
 ):
-    second = call("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
+    second = call("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
     assert f"another run (process {begun.pid} on " in second.sentence
     # As a terminal does: its workers hear it too.
     os.killpg(begun.pid, signal.SIGINT)

@@ -21,7 +21,7 @@ _NUM_RUNS = 6
 
 def _race(url):
     """Return how many of some runs that begin at once get the lock."""
-    at_once, all_tried = threading.Barrier(_NUM_RUNS), threading.Barrier(_NUM_RUNS)
+    at_once, all_tried = (threading.Barrier(_NUM_RUNS, timeout=60) for _ in range(2))
 
     def run(number):
         at_once.wait()

@@ -12,6 +12,7 @@ from preprocessing.staging import staging
 from preprocessing.store import Store
 from preprocessing.store.verify import verify
 from preprocessing.volumes import open_file
+from tests.s3.commands import call
 from tests.s3.proxy import DEAD, Weather
 
 _BUSY = Weather(slow_down=1.0)
@@ -46,3 +47,11 @@ def test_files_that_cannot_be_asked_for_have_no_digest(bucket, url, proxy):
     proxy.set(_BUSY)
     with pytest.raises(OSError, match="Service Unavailable"):
         input_digest(patient)
+
+
+@pytest.mark.parametrize("weather", [DEAD, _BUSY], ids=["dead", "busy"])
+@pytest.mark.parametrize("num_before", [0, 3])
+def test_a_cohort_that_cannot_be_read_is_not_odd(cohort_url, proxy, weather, num_before):
+    """Wherever reading it is cut short: nothing is called missing, empty or unreadable."""
+    proxy.set_after(num_before, weather)
+    assert "the object store did not answer" in call("cohort", "check", cohort_url).sentence

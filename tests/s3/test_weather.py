@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from preprocessing import files
 from tests.s3.commands import CROP, call, content, ended, objects, start
 from tests.s3.proxy import DEAD, FAIR, Weather
 
@@ -25,6 +28,15 @@ def test_a_server_that_asks_to_slow_down_is_obeyed(
     result = call("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert objects(bucket, url) == content(local_store)
+
+
+@pytest.mark.parametrize("weather", [DEAD, Weather(slow_down=1.0)], ids=["dead", "busy"])
+def test_a_short_outage_is_waited_out(bucket, url, proxy, weather):
+    bucket.pipe_file(f"{url.removeprefix('s3://')}/x", b"1")
+    proxy.set(weather)
+    # More often than botocore asks.
+    proxy.set_after(4, FAIR)
+    assert files.read_text(files.join(url, "x")) == "1"
 
 
 def test_a_network_that_dies_is_one_sentence_and_the_run_resumes(
