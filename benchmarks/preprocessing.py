@@ -150,7 +150,10 @@ def peak_megabytes(patient: Patient) -> tuple[float, float]:
 
 
 def print_workers(folder: Path, num_patients: int) -> None:
-    """Print how long one and two workers take for the same patients, once they are up."""
+    """Print how long one and two workers take for the same patients, once they are up.
+
+    Beside them two processes without Dask and without a store: what this machine can give.
+    """
     cohort = read_cohort(folder / "cohort")
     many = replace(
         cohort,
@@ -158,16 +161,33 @@ def print_workers(folder: Path, num_patients: int) -> None:
             replace(cohort.patients[0], patient_id=f"copy {i:03d}") for i in range(num_patients)
         ),
     )
-    seconds = {}
+    seconds: dict[int, float] = {}
+    bare: dict[int, float] = {}
     for count in (1, 2, 1, 2):
         with tempfile.TemporaryDirectory() as store:
             clock = _Clock()
             preprocess(many, f"{store}/s", CONFIG, local_home(count), clock.progress)
-            seconds[count] = min(clock.seconds, seconds.get(count, clock.seconds))
-    print(
-        f"{num_patients} patients: one worker {seconds[1]:.1f} s, two {seconds[2]:.1f} s,", end=""
-    )
-    print(f" {seconds[1] / seconds[2]:.2f} times as fast")
+        seconds[count] = min(clock.seconds, seconds.get(count, clock.seconds))
+        taken = bare_seconds(cohort.patients[0], num_patients, count)
+        bare[count] = min(taken, bare.get(count, taken))
+    for what, taken_by in (("Dask workers", seconds), ("bare processes", bare)):
+        one, two = taken_by[1], taken_by[2]
+        print(f"{num_patients} patients, {what}: one {one:.1f} s, two {two:.1f} s: {one / two:.2f}")
+
+
+def bare_seconds(patient: Patient, num_patients: int, count: int) -> float:
+    """Return the time that `count` processes take for some patients."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(count, prepare_worker_process) as pool:
+        work = [(patient, i, CONFIG) for i in range(num_patients)]
+        pool.starmap(_process, work[:count], chunksize=1)
+        start = time.monotonic()
+        pool.starmap(_process, work, chunksize=1)
+        return time.monotonic() - start
+
+
+def _process(patient: Patient, index: int, config: PreprocessConfig) -> None:
+    process_patient(patient, index, config)
 
 
 class _Clock:
