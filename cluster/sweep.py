@@ -22,7 +22,7 @@ from radiotrain.config import (
     parse_config,
     read_yaml,
 )
-from radiotrain.networks import check_network_name
+from radiotrain.networks.registry import check_network_name
 
 _ValueT = TypeVar("_ValueT")
 

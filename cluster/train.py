@@ -17,14 +17,15 @@ from preprocessing import files
 from preprocessing.errors import RadiotrainError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.data import check_batches, part_ids, target_columns
+from radiotrain.data.order import check_batches
+from radiotrain.data.patients import part_ids, target_columns
 from radiotrain.distributed import Worker
-from radiotrain.loop import RunResult, print_line, recorded_result
-from radiotrain.loop import train as train_loop
-from radiotrain.networks import build_network
+from radiotrain.networks.registry import build_network
 from radiotrain.runs import RunFolder
 from radiotrain.split import load_split
-from radiotrain.training_metrics import EpochMetrics
+from radiotrain.training.loop import RunResult, print_line, recorded_result
+from radiotrain.training.loop import train as train_loop
+from radiotrain.training.metrics import EpochMetrics
 
 # A lost node or worker: the run folder's checkpoint is where the next attempt goes on.
 _MAX_FAILURES = 3

@@ -22,9 +22,9 @@ from cluster.train import check_fits
 from preprocessing import files
 from preprocessing.errors import InputError
 from radiotrain.config import RunConfig, dump_config
-from radiotrain.loop import train
 from radiotrain.runs import RunFolder, RunRecord, Status
-from radiotrain.training_metrics import EpochMetrics
+from radiotrain.training.loop import train
+from radiotrain.training.metrics import EpochMetrics
 
 
 @dataclass(frozen=True)

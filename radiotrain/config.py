@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
-from radiotrain.networks import check_network_name
+from radiotrain.networks.registry import check_network_name
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 

@@ -18,14 +18,14 @@ from torch import nn
 
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import Store
-from radiotrain.checkpoint import load_weights
 from radiotrain.config import RunConfig
-from radiotrain.data import Patients, load_patients, part_ids
+from radiotrain.data.patients import Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
-from radiotrain.networks import build_network
+from radiotrain.networks.registry import build_network
 from radiotrain.runs import open_run
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split, check_split
+from radiotrain.training.checkpoint import load_weights
 
 _COLUMNS = ["run", "patient_id", "target", "split", "fold", "label", "probability"]
 

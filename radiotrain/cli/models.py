@@ -18,7 +18,7 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from radiotrain.networks import describe_networks
+    from radiotrain.networks.registry import describe_networks
 
     table = Table("name", "million parameters", "smallest crop", "what it is")
     for network in describe_networks():

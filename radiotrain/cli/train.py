@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from radiotrain.config import RunConfig
-    from radiotrain.loop import RunResult
+    from radiotrain.training.loop import RunResult
 
 
 class Where(StrEnum):
@@ -51,7 +51,7 @@ def train(
     if debug and on is Where.ray:
         raise InputError("--debug runs in one process: leave out --on ray")
     if debug:
-        from radiotrain.debug import debug as run_debug
+        from radiotrain.training.debug import debug as run_debug
 
         run_debug(resolved)
         return
@@ -63,7 +63,7 @@ def _train(config: RunConfig, on: Where, workers: int) -> RunResult:
         from cluster.train import train_on_ray
 
         return train_on_ray(config, workers)
-    from radiotrain.loop import train as run_train
+    from radiotrain.training.loop import train as run_train
 
     return run_train(config)
 

@@ -13,8 +13,8 @@ from cluster.tune import best_of_each_group, read_outcomes, run_sweep, status_af
 from preprocessing.errors import InputError
 from preprocessing.progress import progress
 from radiotrain.config import parse_config
-from radiotrain.loop import train
 from radiotrain.runs import RunFolder
+from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config
 
 pytestmark = [

@@ -30,7 +30,7 @@ from preprocessing.readers import read_cohort
 from preprocessing.run import preprocess
 from preprocessing.store import Store
 from preprocessing.store.lock import exclusive
-from radiotrain.data import load_patients
+from radiotrain.data.patients import load_patients
 from radiotrain.split import make_split
 from tests.integration.deadly_patient import DeadlyPatient
 from tests.integration.store_runs import (

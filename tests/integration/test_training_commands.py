@@ -18,7 +18,7 @@ import yaml
 from preprocessing.store import Store
 from radiotrain.cli import main
 from radiotrain.config import dump_config
-from radiotrain.networks import NETWORKS
+from radiotrain.networks.registry import NETWORKS
 from tests.unit.training.synthetic import run_config, write_store
 
 
@@ -150,7 +150,7 @@ def test_models_lists_every_network(
 
 def test_training_imports_no_imaging_library_and_no_ray(folder: Path) -> None:
     program = (
-        "import sys, radiotrain.loop, radiotrain.predict, radiotrain.debug;"
+        "import sys, radiotrain.training.loop, radiotrain.predict, radiotrain.training.debug;"
         "print([m for m in ('ray','SimpleITK','pydicom','nibabel','dask') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from radiotrain.augment import Draw, apply, draw
+from radiotrain.augment.transforms import Draw, apply, draw
 from radiotrain.config import AugmentConfig
 
 NOTHING = AugmentConfig(

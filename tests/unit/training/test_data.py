@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 
 from preprocessing.errors import InputError
 from preprocessing.store import REGION_PADDING, Store
-from radiotrain.data import (
-    check_batches,
-    epoch_order,
-    global_batches,
-    load_patients,
-    normalisation,
-    part_ids,
-    rank_share,
-)
+from radiotrain.data.order import check_batches, epoch_order, global_batches, rank_share
+from radiotrain.data.patients import load_patients, normalisation, part_ids
 from radiotrain.split import Split
 
 

@@ -11,12 +11,12 @@ from torch import distributed, multiprocessing
 
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.data import epoch_order, global_batches
+from radiotrain.data.order import epoch_order, global_batches
 from radiotrain.distributed import Worker
-from radiotrain.loop import train
 from radiotrain.runs import RunFolder
 from radiotrain.split import load_split
-from radiotrain.training import Training
+from radiotrain.training.loop import train
+from radiotrain.training.training import Training
 from tests.unit.training.synthetic import run_config
 
 TRAIN = {"epochs": 3, "batch_size": 9, "warmup_epochs": 1, "gradient_clip": None}

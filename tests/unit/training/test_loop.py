@@ -13,15 +13,15 @@ import torch
 from preprocessing.errors import InputError, MissingPathError, SealedTestSetError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.debug import debug
 from radiotrain.distributed import Worker, choose_device
-from radiotrain.loop import RunResult, train
 from radiotrain.predict import predict_run
 from radiotrain.runs import RunFolder, open_run
 from radiotrain.seal import open_test_set
 from radiotrain.split import Split, make_split
-from radiotrain.training import Training
-from radiotrain.training_metrics import EpochMetrics, auc
+from radiotrain.training.debug import debug
+from radiotrain.training.loop import RunResult, train
+from radiotrain.training.metrics import EpochMetrics, auc
+from radiotrain.training.training import Training
 from tests.unit.training.synthetic import run_config
 
 MakeConfig = Callable[..., RunConfig]

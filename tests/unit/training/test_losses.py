@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from radiotrain.losses import masked_bce, positive_weights
+from radiotrain.training.losses import masked_bce, positive_weights
 
 
 def naive(logits, labels, weight) -> float:

@@ -5,7 +5,7 @@ import torch
 from monai.networks import nets
 
 from preprocessing.errors import InputError
-from radiotrain.networks import NETWORKS, build_network, describe_networks
+from radiotrain.networks.registry import NETWORKS, build_network, describe_networks
 
 # MONAI's own modules, and their parameters at 4 phases and 1 target, counted once by hand.
 EXPECTED = {

@@ -6,7 +6,7 @@ import pytest
 
 from preprocessing.errors import SealedTestSetError
 from preprocessing.store import Store
-from radiotrain.data import load_patients
+from radiotrain.data.patients import load_patients
 from radiotrain.seal import Opening, TestAccess, check_sealed, open_test_set, read_openings
 from radiotrain.split import Split, save_split
 

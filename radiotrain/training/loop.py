@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.early_stopping import Action, Verdict
-from radiotrain.runs import RunFolder, RunRecord, Status, TensorBoardLog
+from radiotrain.logs.tensorboard import TensorBoardLog
+from radiotrain.runs import RunFolder, RunRecord, Status
 from radiotrain.split import Split, load_split
-from radiotrain.training import OnStep, Training
-from radiotrain.training_metrics import EpochMetrics, nan_for_null
+from radiotrain.training.early_stopping import Action, Verdict
+from radiotrain.training.metrics import EpochMetrics, nan_for_null
+from radiotrain.training.training import OnStep, Training
 from radiotrain.versions import software_versions
 
 OnEpoch = Callable[[EpochMetrics], bool]

@@ -23,29 +23,21 @@ from torch import nn
 from preprocessing.errors import InputError
 from preprocessing.progress import progress
 from preprocessing.store import Store
-from radiotrain import augment
-from radiotrain.checkpoint import load_newest_checkpoint, save_checkpoint, save_weights
+from radiotrain.augment import transforms as augment
 from radiotrain.config import RunConfig
-from radiotrain.data import (
-    Part,
-    Patients,
-    check_batches,
-    epoch_order,
-    global_batches,
-    load_patients,
-    part_ids,
-    rank_share,
-)
+from radiotrain.data.order import check_batches, epoch_order, global_batches, rank_share
+from radiotrain.data.patients import Part, Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
-from radiotrain.early_stopping import Verdict, decide
-from radiotrain.losses import masked_bce, positive_weights
-from radiotrain.networks import build_network
+from radiotrain.networks.registry import build_network
 from radiotrain.predict import predict_logits, predictions_table
 from radiotrain.runs import RunFolder
-from radiotrain.schedule import learning_rate_factor
 from radiotrain.seeds import Purpose, seed_for
 from radiotrain.split import Split
-from radiotrain.training_metrics import EpochMetrics, auc_per_target, mean_defined
+from radiotrain.training.checkpoint import load_newest_checkpoint, save_checkpoint, save_weights
+from radiotrain.training.early_stopping import Verdict, decide
+from radiotrain.training.losses import masked_bce, positive_weights
+from radiotrain.training.metrics import EpochMetrics, auc_per_target, mean_defined
+from radiotrain.training.schedule import learning_rate_factor
 
 # Told how many of how many steps of the epoch are done.
 OnStep = Callable[[int, int], None]

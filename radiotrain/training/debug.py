@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.loop import Reporter, print_line
-from radiotrain.losses import masked_bce
 from radiotrain.split import Split, load_split
-from radiotrain.training import Training
+from radiotrain.training.loop import Reporter, print_line
+from radiotrain.training.losses import masked_bce
+from radiotrain.training.training import Training
 
 _NEAR_ZERO = 0.05
 _STEPS_BETWEEN_LINES = 10

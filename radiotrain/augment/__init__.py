@@ -1,0 +1,1 @@
+"""Random changes of a batch, made on its device."""

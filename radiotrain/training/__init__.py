@@ -1,0 +1,1 @@
+"""Store to trained network: the loop, its losses, its checkpoints, its debugger."""
