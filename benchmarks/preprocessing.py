@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pydicom
 import SimpleITK as sitk
 
 from preprocessing import n4, n4_simpleitk
 from preprocessing.bias import choose_shrink, read_shrunk, tissue_mask
-from preprocessing.cohort import Patient
+from preprocessing.cohort import Cohort, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.dask_home import local_home
 from preprocessing.opening import OpenedPatient, open_patient
@@ -55,7 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--matrix", type=int, default=512)
     parser.add_argument("--slices", type=int, default=160)
-    parser.add_argument("--patients", type=int, default=12, help="for the comparison of workers")
+    parser.add_argument("--patients", type=int, default=24, help="for the comparison of workers")
+    parser.add_argument("--pairs", type=int, default=5, help="how often one and two take turns")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -67,7 +69,7 @@ def main() -> None:
         )
         print_costs(patient, folder)
         print_memory(patient)
-        print_workers(folder, arguments.patients)
+        print_workers(folder, arguments.patients, arguments.pairs)
 
 
 def print_costs(patient: Patient, folder: Path) -> None:
@@ -149,10 +151,11 @@ def peak_megabytes(patient: Patient) -> tuple[float, float]:
     return before, peak()
 
 
-def print_workers(folder: Path, num_patients: int) -> None:
+def print_workers(folder: Path, num_patients: int, num_pairs: int) -> None:
     """Print how long one and two workers take for the same patients, once they are up.
 
-    Beside them two processes without Dask and without a store: what this machine can give.
+    They take turns: a machine's speed goes up and down by a third within minutes. Beside them two
+    processes without Dask and without a store: what this machine can give.
     """
     cohort = read_cohort(folder / "cohort")
     many = replace(
@@ -161,18 +164,31 @@ def print_workers(folder: Path, num_patients: int) -> None:
             replace(cohort.patients[0], patient_id=f"copy {i:03d}") for i in range(num_patients)
         ),
     )
-    seconds: dict[int, float] = {}
-    bare: dict[int, float] = {}
-    for count in (1, 2, 1, 2):
-        with tempfile.TemporaryDirectory() as store:
-            clock = _Clock()
-            preprocess(many, f"{store}/s", CONFIG, local_home(count), clock.progress)
-        seconds[count] = min(clock.seconds, seconds.get(count, clock.seconds))
-        taken = bare_seconds(cohort.patients[0], num_patients, count)
-        bare[count] = min(taken, bare.get(count, taken))
-    for what, taken_by in (("Dask workers", seconds), ("bare processes", bare)):
-        one, two = taken_by[1], taken_by[2]
-        print(f"{num_patients} patients, {what}: one {one:.1f} s, two {two:.1f} s: {one / two:.2f}")
+    dask: list[tuple[float, float]] = []
+    bare: list[tuple[float, float]] = []
+    for _ in range(num_pairs):
+        dask.append((dask_seconds(many, 1), dask_seconds(many, 2)))
+        bare.append(
+            (
+                bare_seconds(cohort.patients[0], num_patients, 1),
+                bare_seconds(cohort.patients[0], num_patients, 2),
+            )
+        )
+    for what, pairs in (("Dask workers", dask), ("bare processes", bare)):
+        one, two = (median(pair[i] for pair in pairs) for i in (0, 1))
+        ratios = sorted(pair[0] / pair[1] for pair in pairs)
+        print(
+            f"{num_patients} patients, {what}: one {one:.1f} s, two {two:.1f} s:"
+            f" {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f} in {num_pairs} pairs)"
+        )
+
+
+def dask_seconds(cohort: Cohort, count: int) -> float:
+    """Return the time that `count` Dask workers take to fill a store."""
+    with tempfile.TemporaryDirectory() as store:
+        clock = _Clock()
+        preprocess(cohort, f"{store}/s", CONFIG, local_home(count), clock.progress)
+    return clock.seconds
 
 
 def bare_seconds(patient: Patient, num_patients: int, count: int) -> float:

@@ -166,7 +166,7 @@ def _check_workers(client: Client, needs: _Needs) -> None:
         If there is one.
     """
     try:
-        answers = client.run(needs.lacking)
+        answers = client.run(_lacking_or_ready, needs)
     except ModuleNotFoundError as error:
         raise InputError(
             f"the Dask workers lack the module {error.name!r}: install radiotrain"
@@ -175,6 +175,14 @@ def _check_workers(client: Client, needs: _Needs) -> None:
     for address, lacking in answers.items():
         if lacking is not None:
             raise InputError(f"Dask worker {address} {lacking}")
+
+
+def _lacking_or_ready(needs: _Needs) -> str | None:
+    """Load what the work takes while nobody waits for a patient; return what is lacking."""
+    lacking = needs.lacking()
+    if lacking is None:
+        prepare_worker_process()
+    return lacking
 
 
 def _run(
@@ -203,7 +211,8 @@ def _do(
 ) -> list[int]:
     """Do some patients; return those whose processes died again and again."""
     futures = {
-        client.submit(work, patient, index, pure=False, retries=_RETRIES): index
+        # Otherwise Dask takes them in any order, another one each time.
+        client.submit(work, patient, index, pure=False, retries=_RETRIES, priority=-index): index
         for index, patient in patients.items()
     }
     died = []

@@ -53,7 +53,6 @@ class StoreWriter:
         if attributes is None:
             layout.check_free(url)
             guard_full(url, lambda: layout.create(url, spec, versions))
-            _sweep(url)
             return cls(url, spec)
         layout.check_schema(url, attributes)
         found = StoreSpec.from_json(attributes["spec"])
@@ -62,7 +61,6 @@ class StoreWriter:
             # Not finished any more, and said so before anything else changes.
             files.remove(layout.index_url(url))
             guard_full(url, lambda: layout.extend(url, merged))
-        _sweep(url)
         return cls(url, merged)
 
     def finished(self) -> set[int]:

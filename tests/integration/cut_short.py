@@ -3,6 +3,7 @@
 ``python -m tests.integration.cut_short FOLDER HOW`` where HOW is
 
 - ``killed``: kill -9 before the n-th operation on a file, for every n;
+- ``worker``: the same of a process that writes one patient, while the run itself goes on;
 - ``refused``: every operation from the n-th on is refused for want of space, for every n;
 - ``full``: on a file system with n free pages, for every n (to be run in a mount namespace).
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import os
 import shutil
 import signal
@@ -44,18 +46,17 @@ PAGE = 4096
 SHAPE = (2, 24, 24, 8)
 SPEC = StoreSpec(("a", "b"), ("ER",), ((1,), (0,)), 2, (24, 24, 8))
 LARGER = replace(SPEC, patient_ids=("a", "b", "c"), labels=((1,), (0,), (-1,)))
+VERSIONS = {"zarr": "3"}
 FULL = 3
 # What is counted as a step.
-STEPS = {
-    "killed": ("open", "os.rename", "os.remove", "os.rmdir", "os.truncate"),
-    "refused": ("open", "os.rename"),
-}
+CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.truncate")
+STEPS = {"killed": CHANGES, "worker": CHANGES, "refused": ("open", "os.rename")}
 
 
 def fill(url: str, spec: StoreSpec) -> None:
     """Do what `preprocessing.run.preprocess` does, without Dask."""
     with exclusive(url):
-        writer = StoreWriter.create_or_resume(url, spec, {"zarr": "3"})
+        writer = StoreWriter.create_or_resume(url, spec, VERSIONS)
         for i in sorted(set(range(len(spec.patient_ids))) - writer.finished()):
             write(writer, i)
         writer.finish()
@@ -127,7 +128,7 @@ def stop_at(step: int, below: str, how: str) -> Callable[[], None]:
         seen += event != "os.mkdir"
         if seen <= step:
             return
-        if how == "killed":
+        if how != "refused":
             os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0]))
 
@@ -156,6 +157,17 @@ def must_be(store: Path, expected: dict[str, bytes], what: str) -> None:
         sys.exit(f"{what}: not the undisturbed store: {names}")
 
 
+def must_not_lie(store: Path, what: str) -> None:
+    """A store that says it is finished has all that its attributes speak of."""
+    if not (store / "patients.json").exists():
+        return
+    told = [record["patient_id"] for record in json.loads((store / "patients.json").read_text())]
+    attributes = json.loads((store / "zarr.json").read_text())["attributes"]
+    done = len(list((store / "records").glob("0*.json")))
+    if told != attributes["spec"]["patient_ids"] or done != len(told):
+        sys.exit(f"{what}: finished, it says, with {told} and {done} records")
+
+
 def cut(folder: Path, work: Work, expected: dict[str, bytes], how: str) -> int:
     """Cut `work` short at every step; return how many there were."""
     for step in range(-1, 10_000):
@@ -170,8 +182,34 @@ def cut(folder: Path, work: Work, expected: dict[str, bytes], how: str) -> int:
         if must(forked(disturbed), (stopped, 0), what) == 0:
             must_be(store, expected, what)
             return step + 1
+        must_not_lie(store, what)
         must(forked(partial(work.does, str(store))), (0,), f"{what}, resumed")
         must_be(store, expected, f"{what}, resumed")
+    raise AssertionError("it never ends")
+
+
+def kill_a_worker(folder: Path, expected: dict[str, bytes]) -> int:
+    """Kill the process that writes a patient at every step of it; return how many there were."""
+    for step in range(10_000):
+        store = prepare(folder, WORKS[0])
+        what = f"worker killed at step {step}"
+        must(forked(partial(StoreWriter.create_or_resume, str(store), SPEC, VERSIONS)), (0,), what)
+
+        def work(step: int = step, store: Path = store) -> None:
+            stop_at(step, str(store), "worker")()
+            write(StoreWriter(str(store), SPEC), 0)
+
+        def others(store: Path = store) -> None:
+            writer = StoreWriter(str(store), SPEC)
+            for i in range(len(SPEC.patient_ids)):
+                write(writer, i)
+            writer.finish()
+
+        ended = must(forked(work), (-signal.SIGKILL, 0), what)
+        must(forked(others), (0,), what)
+        must_be(store, expected, what)
+        if ended == 0:
+            return step
     raise AssertionError("it never ends")
 
 
@@ -212,6 +250,11 @@ def resize(disk: Path, pages: int) -> None:
 
 def main(folder: Path, how: str) -> None:
     gc.freeze()  # forks are quicker
+    if how == "worker":
+        store = prepare(folder, WORKS[0])
+        must(forked(partial(fill, str(store), SPEC)), (0,), "undisturbed")
+        print("write", kill_a_worker(folder, content(store)), flush=True)
+        return
     for work in WORKS:
         before, reference = folder / "before", folder / "reference"
         for place in (before, reference):

@@ -18,8 +18,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from preprocessing.phantom.settings import PhantomSettings
-from preprocessing.phantom.write import write_phantom
 from tests.integration.store_runs import (
     CROP,
     SLOW,
@@ -28,7 +26,6 @@ from tests.integration.store_runs import (
     end,
     end_all,
     records,
-    run,
     start,
     the_sentence,
     wait_for,
@@ -49,10 +46,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cohort(folder):
-    settings = PhantomSettings(patients=NUM_PATIENTS, matrix=64, slices=24)
-    write_phantom(folder / "cohort", settings, workers=2)
-    return folder / "cohort"
+def cohort(five_patients):
+    return five_patients
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +181,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(cohort, tmp_path, address
         address = address.format(port=probe.getsockname()[1])
     begun = time.monotonic()
     words = ("preprocess", cohort, tmp_path / "store", *CROP, "--scheduler", address)
-    _, error = run(*words, status=2)
+    _, error = call(*words, status=2)
     assert time.monotonic() - begun < 40  # 10 s of them asking, on a machine with time to spare
     assert f"no Dask scheduler answers at '{address}': start one with" in the_sentence(error)
     assert [line for line in error.splitlines() if line] == [the_sentence(error)]

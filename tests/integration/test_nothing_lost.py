@@ -45,7 +45,6 @@ from tests.integration.store_runs import (
     is_alive,
     kill_session,
     records,
-    run,
     start,
     the_sentence,
     wait_for,
@@ -54,11 +53,6 @@ from tests.integration.store_runs import (
 
 NUM_PATIENTS = 8
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
-
-
-def phantom(folder, patients):
-    write_phantom(folder, PhantomSettings(patients=patients, matrix=64, slices=24), workers=2)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -74,13 +68,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cohort(folder):
-    return phantom(folder / "cohort", NUM_PATIENTS)
+    """The patients of `five_patients` and three more."""
+    settings = PhantomSettings(patients=NUM_PATIENTS, matrix=64, slices=24)
+    write_phantom(folder / "cohort", settings, workers=2)
+    return folder / "cohort"
 
 
 @pytest.fixture(scope="module")
 def slow(folder, cohort):
     """The store that a slow run makes when nobody disturbs it."""
-    run("preprocess", cohort, folder / "slow", *SLOW, "--workers", 2)
+    call("preprocess", cohort, folder / "slow", *SLOW, "--workers", 2)
     return folder / "slow"
 
 
@@ -125,6 +122,11 @@ def test_cut_short_at_any_step_a_store_is_finished_later(how):
     assert steps["make"] >= 30
     assert steps["add"] >= 20
     assert steps["repair"] >= 10
+
+
+def test_a_worker_killed_at_any_step_leaves_nothing_behind():
+    """The run goes on, and gives its patient to another."""
+    assert cut_short("worker")["write"] >= 8
 
 
 @needs_root
@@ -206,7 +208,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_store(cohort, slow, tmp_p
         assert done.items() <= now.items()  # what was finished has not been done again
         done = now
     assert 5 <= len(done) < NUM_PATIENTS
-    out, _ = run(*words)
+    out, _ = call(*words)
     assert f"{len(done)} were done before, {NUM_PATIENTS - len(done)} now" in out
     assert done.items() <= {p.name: p.stat().st_mtime_ns for p in records(store)}.items()
     assert_same_store(store, slow)
@@ -227,7 +229,7 @@ def test_an_interrupted_run_says_so_in_a_line_and_goes_on_later(cohort, slow, tm
         ]
         assert num_before < len(records(store)) < NUM_PATIENTS
     num_done = len(records(store))
-    out, _ = run(*words)
+    out, _ = call(*words)
     assert f"{num_done} were done before, {NUM_PATIENTS - num_done} now" in out
     assert_same_store(store, slow)
 
@@ -251,7 +253,7 @@ def test_of_two_runs_on_a_store_the_second_refuses(cohort, slow, tmp_path):
     with exclusive(str(store)):
         pass
     num_done = len(records(store))
-    out, _ = run(*words)
+    out, _ = call(*words)
     assert f"{NUM_PATIENTS} patients stored, 0 excluded" in out
     assert re.search(rf"; {num_done} were done before|; {num_done + 1} were", out)
     assert_same_store(store, slow)
@@ -378,10 +380,10 @@ def test_training_is_never_given_other_voxels(quick, tmp_path, array, damage):
     store = Store.open(str(tmp_path / "store"))
     split = make_split(store, seed=0, test_fraction=0.25, num_folds=2)
     someone = split.train_ids(0)[0]
-    load_patients(store, split, [someone], ["ER"])
+    load_patients(store, split, [someone], ["ER"], placement="device")
     damage(chunk(tmp_path / "store", array, store.index_of(someone)))
     with pytest.raises(InputError, match=f"{array} of {someone} cannot be read .* --repair"):
-        load_patients(store, split, [someone], ["ER"])
+        load_patients(store, split, [someone], ["ER"], placement="device")
 
 
 def test_a_repaired_store_is_what_it_was(cohort, quick, tmp_path):
@@ -411,10 +413,10 @@ def test_damaged_labels_and_scales_are_mended_at_once(quick, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def grown(folder, cohort):
+def grown(folder, five_patients, cohort):
     """A store made of the first five patients and then given all eight; what it was before."""
     store = folder / "grown"
-    call("preprocess", phantom(folder / "five", 5), store, *CROP, "--workers", 1)
+    call("preprocess", five_patients, store, *CROP, "--workers", 1)
     before = {
         p: (p.stat().st_mtime_ns, p.read_bytes()) for p in store.glob("*/c/**/*") if p.is_file()
     }

@@ -24,7 +24,8 @@ def test_delayed_and_lost_requests_change_nothing(
 def test_a_server_that_asks_to_slow_down_is_obeyed(
     cohort, local_store, bucket, url, proxy, scheduler
 ):
-    proxy.set(Weather(slow_down=0.1))
+    # From when the store has been made on.
+    proxy.set_after(60, Weather(slow_down=0.2))
     result = call("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert objects(bucket, url) == content(local_store)
@@ -42,8 +43,8 @@ def test_a_short_outage_is_waited_out(bucket, url, proxy, weather):
 def test_a_network_that_dies_is_one_sentence_and_the_run_resumes(
     cohort_url, local_store, bucket, url, proxy, scheduler, tmp_path
 ):
-    proxy.set_after(450, DEAD)
-    process = start("preprocess", cohort_url, url, *CROP, "--workers", 2, temporary=tmp_path)
+    proxy.set_after(290, DEAD)
+    process = start("preprocess", cohort_url, url, *CROP, "--workers", 1, temporary=tmp_path)
     dead = ended(process, timeout=120)
     assert "the object store did not answer" in dead.sentence
     assert proxy.endpoint in dead.sentence
