@@ -3,69 +3,151 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from preprocessing import files
-from radiotrain.training.metrics import EpochMetrics
+from radiotrain.logs.tracker import plain
+
+# One table for all runs: TensorBoard takes its columns from any of them.
+_RUN_TAGS = ("run/best_validation_auc", "run/best_validation_loss", "run/best_epoch")
+# What runs usually differ in, shown first; a run by itself cannot know.
+_FIRST_COLUMNS = ("targets", "network.name", "fold", "seed", "train.lr")
 
 
 class TensorBoardLog:
-    """Writes epochs as TensorBoard events; does nothing where tensorboard is not installed.
+    """Writes TensorBoard events into the folder ``tensorboard`` of a run.
 
     Events for an object store are gathered in a temporary folder and put there whole after
     each epoch, because it cannot append.
+
+    Parameters
+    ----------
+    run_url
+        The run folder.
+    first_epoch
+        Where the run begins or goes on: steps from there on, written before an interruption,
+        are not shown.
+    parameters
+        The configuration, flattened; a row of the HPARAMS table.
     """
 
-    def __init__(self, run_url: str, first_epoch: int = 0) -> None:
+    name = "TensorBoard"
+    takes_patients = True
+
+    def __init__(
+        self, run_url: str, first_epoch: int = 0, parameters: Mapping[str, object] | None = None
+    ) -> None:
         self._url = files.join(run_url, "tensorboard")
+        self._first_epoch, self._parameters = first_epoch, dict(parameters or {})
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._folder = self._url
         if not files.is_local(run_url):
             self._temporary = tempfile.TemporaryDirectory(prefix="radiotrain-events-")
             self._folder = self._temporary.name
-        self._writer = self._open(first_epoch)
+        self._uploaded: dict[str, int] = {}
+        self._purge_step: int | None = first_epoch
+        self._writer: Any = None
 
-    def _open(self, first_epoch: int) -> Any:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            warnings.warn(
-                "no TensorBoard events are written: tensorboard is not installed", stacklevel=3
-            )
-            return None
-        # Steps from purge_step on, written before an interruption, are then not shown.
-        return SummaryWriter(log_dir=self._folder, purge_step=first_epoch)
+    def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Add numbers, by tag."""
+        with self._opened() as writer:
+            for tag, value in values.items():
+                writer.add_scalar(tag, value, epoch)
 
-    def write(self, metrics: EpochMetrics) -> None:
-        """Add one epoch."""
-        if self._writer is None:
-            return
-        for tag, value in _scalars(metrics):
-            self._writer.add_scalar(tag, value, metrics.epoch)
-        self._writer.flush()
+    def picture(self, tag: str, epoch: int, pixels: NDArray[np.uint8]) -> None:
+        """Add a picture, uint8 (height, width, 3)."""
+        with self._opened() as writer:
+            writer.add_image(tag, pixels, epoch, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Write what was added to the disk, and to the object store."""
+        with self._opened() as writer:
+            writer.flush()
         self._upload()
+
+    def finish(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Add the metrics of the HPARAMS table, and say that the run ended well."""
+        self.scalars(epoch, values)
+        with self._opened() as writer:
+            if self._parameters:
+                writer._get_file_writer().add_summary(_hparams({})[2], epoch)
+        self.flush()
 
     def close(self) -> None:
         """Flush, and forget temporary files."""
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if self._writer is not None:
+                self._writer.close()
             self._upload()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        finally:
+            if self._temporary is not None:
+                self._temporary.cleanup()
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """Give the writer; one that failed is dropped, for it would fail for ever."""
+        try:
+            if self._writer is None:
+                self._writer = self._open()
+            yield self._writer
+        except Exception:
+            broken, self._writer = self._writer, None
+            with suppress(Exception):
+                broken.close()
+            raise
+
+    def _open(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Steps from purge_step on, written before an interruption, are then not shown.
+        writer = SummaryWriter(log_dir=self._folder, purge_step=self._purge_step)
+        self._purge_step = None
+        if self._parameters:
+            self._begin_session(writer._get_file_writer())  # type: ignore[no-untyped-call]
+        return writer
+
+    def _begin_session(self, file_writer: Any) -> None:
+        """Write the row of the HPARAMS table.
+
+        Not by `add_hparams`, which makes a run of its own out of it, in a folder below.
+        """
+        values = {name: plain(value) for name, value in self._parameters.items()}
+        columns, _, _ = _hparams({k: "" if v is None else v for k, v in values.items()})
+        _put_first(columns)
+        _, start, _ = _hparams({k: v for k, v in values.items() if v is not None})
+        for summary in (columns, start):
+            file_writer.add_summary(summary, self._first_epoch)
 
     def _upload(self) -> None:
-        if self._temporary is not None:
-            for path in Path(self._temporary.name).iterdir():
-                files.write_bytes(files.join(self._url, path.name), path.read_bytes())
+        if self._temporary is None:
+            return
+        for path in Path(self._temporary.name).iterdir():
+            content = path.read_bytes()
+            if self._uploaded.get(path.name) != len(content):
+                files.write_bytes(files.join(self._url, path.name), content)
+                self._uploaded[path.name] = len(content)
 
 
-def _scalars(metrics: EpochMetrics) -> Iterable[tuple[str, float]]:
-    yield "loss/train", metrics.train_loss
-    yield "loss/validation", metrics.validation_loss
-    yield "lr", metrics.lr
-    yield "speed/patients_per_s", metrics.samples_per_s
-    for target, value in metrics.validation_auc_per_target.items():
-        yield f"validation_auc/{target}", value
+def _put_first(columns: Any) -> None:
+    """Mark the columns that TensorBoard is to show without being asked."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    plugin = columns.value[0].metadata.plugin_data
+    data = HParamsPluginData.FromString(plugin.content)
+    for column in data.experiment.hparam_infos:
+        column.differs = column.name in _FIRST_COLUMNS
+    plugin.content = data.SerializeToString()
+
+
+def _hparams(values: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the summaries of the table's columns, of a session's start and of its end."""
+    from torch.utils.tensorboard.summary import hparams
+
+    summaries: tuple[Any, Any, Any] = hparams(values, dict.fromkeys(_RUN_TAGS, 0.0))  # type: ignore[no-untyped-call]
+    return summaries

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from preprocessing.cohort import MISSING_LABEL
 
@@ -36,6 +35,11 @@ class EpochMetrics:
         Training patients a second, over all workers.
     seconds
         Of the whole epoch, validation included.
+    peak_memory_bytes
+        Most memory of the device in use during the epoch, on the worker that writes; None
+        where it is not measured.
+    energy_joules
+        Used in the epoch by that worker's device; None where the device does not report it.
     """
 
     epoch: int
@@ -48,6 +52,8 @@ class EpochMetrics:
     is_best: bool
     samples_per_s: float
     seconds: float
+    peak_memory_bytes: int | None = None
+    energy_joules: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, null for NaN."""
@@ -57,7 +63,7 @@ class EpochMetrics:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> EpochMetrics:
-        """Rebuild from `to_json`."""
+        """Rebuild from `to_json`; lines written before a field was known lack it."""
         per_target = values["validation_auc_per_target"]
         names = ("train_loss", "validation_loss", "validation_auc")
         return EpochMetrics(
@@ -70,14 +76,27 @@ class EpochMetrics:
 
     def describe(self) -> str:
         """Return one line for a person."""
-        remaining = (self.num_epochs - self.epoch - 1) * self.seconds
+        remaining = self.num_epochs - self.epoch - 1
         aucs = ", ".join(f"{t} {v:.3f}" for t, v in self.validation_auc_per_target.items())
+        memory = self.peak_memory_bytes
         return (
             f"epoch {self.epoch + 1}/{self.num_epochs}: loss {self.train_loss:.4f},"
             f" validation loss {self.validation_loss:.4f}, validation AUC {aucs}"
             f"{' (best)' if self.is_best else ''}, lr {self.lr:.2e},"
-            f" {self.samples_per_s:.1f} patients/s, {remaining:.0f} s to go at most"
+            f" {self.samples_per_s:.1f} patients/s"
+            f"{'' if memory is None else f', {memory / 1e9:.1f} GB'}"
+            f"{f', {human_time(remaining * self.seconds)} to go at most' if remaining else ''}"
         )
+
+
+def human_time(seconds: float) -> str:
+    """Return a duration as people say it: ``40 s``, ``5 min``, ``3 h 20 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
@@ -90,6 +109,9 @@ def auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
     scores
         float (N,), higher means positive.
     """
+    # A machine that only measures speed need not have it.
+    from sklearn.metrics import roc_auc_score
+
     known = labels != MISSING_LABEL
     if len(np.unique(labels[known])) < 2 or not np.all(np.isfinite(scores[known])):
         return math.nan

@@ -1,0 +1,215 @@
+"""Pictures of a run for its trackers, as pixels.
+
+Axis legend: N patients with a label or without, B patients shown, P phases, R rows, C columns,
+S slices.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from preprocessing.cohort import MISSING_LABEL
+from radiotrain.training.metrics import auc
+
+_DOTS_PER_INCH = 100
+_CURVE, _CHANCE = "#1f5f99", "#8a929b"
+# Values outside are drawn black or white: a few bright vessels would leave the rest grey.
+_DARKEST, _BRIGHTEST = 0.5, 99.5
+
+
+def roc_picture(
+    target: str, epoch: int, labels: NDArray[np.int8], scores: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Draw a target's ROC curve; where it is undefined, say why in its place.
+
+    Parameters
+    ----------
+    epoch
+        Counted from 0.
+    labels
+        int8 (N,) of 0, 1 or -1 (missing).
+    scores
+        float32 (N,).
+
+    Returns
+    -------
+    uint8 (height, width, 3).
+    """
+    known = labels != MISSING_LABEL
+    positives, negatives = int(np.sum(labels == 1)), int(np.sum(labels == 0))
+    area = auc(labels, scores)
+    figure = Figure(figsize=(4.2, 4.4), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set_xlabel("1 − specificity")
+    axes.set_ylabel("sensitivity")
+    axes.grid(color="#e8ebee", linewidth=0.8)
+    axes.plot([0, 1], [0, 1], color=_CHANCE, linewidth=1, linestyle=(0, (4, 4)))
+    said = "AUC undefined" if math.isnan(area) else f"AUC {area:.3f}"
+    axes.set_title(
+        f"{target}, epoch {epoch + 1}: {said}\n{positives} positive, {negatives} negative",
+        fontsize=10,
+    )
+    if math.isnan(area):
+        why = "one class only" if not positives or not negatives else "outputs are not finite"
+        axes.text(0.5, 0.5, why, ha="center", va="center", backgroundcolor="white")
+    else:
+        alarms, hits, _ = roc_curve(labels[known], scores[known], drop_intermediate=False)
+        axes.plot(alarms, hits, color=_CURVE, linewidth=2)
+    return pixels_of(figure)
+
+
+def saliency_picture(
+    patient_ids: Sequence[str], images: NDArray[np.float32], saliency: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Draw a row a patient: each phase, then saliency over what the contrast agent added first.
+
+    The slice is the one in the middle of the saliency.
+
+    Parameters
+    ----------
+    images
+        float32 (B, P, R, C, S).
+    saliency
+        float32 (B, R, C, S), not negative.
+
+    Returns
+    -------
+    uint8 (height, width, 3).
+    """
+    num_phases = images.shape[1]
+    figure, axes = panels(
+        len(patient_ids), num_phases + 1, images.shape[2] / images.shape[3], titled=len(images)
+    )
+    for row, (patient_id, image, map_) in enumerate(
+        zip(patient_ids, images, saliency, strict=True)
+    ):
+        place = middle_slice(map_)
+        shown = image[..., place]
+        low, high = window(shown)
+        for phase in range(num_phases):
+            draw_grey(axes[row, phase], shown[phase], low, high)
+        _draw_overlay(axes[row, num_phases], shown, map_[..., place])
+        axes[row, 0].set_ylabel(f"{patient_id}\nslice {place + 1}/{image.shape[-1]}", fontsize=8)
+    for phase in range(num_phases):
+        axes[0, phase].set_title(phase_name(phase), fontsize=8)
+    axes[0, num_phases].set_title(f"saliency{' on post 1 − pre' * (num_phases > 1)}", fontsize=8)
+    return pixels_of(figure)
+
+
+def batch_picture(
+    titles: Sequence[str], before: NDArray[np.float32], after: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Draw a column a patient: the middle slice of each phase, before and after augmentation.
+
+    Both are drawn with the same black and white, so that a change of brightness shows.
+
+    Parameters
+    ----------
+    titles
+        What is written above each patient.
+    before, after
+        float32 (B, P, R, C, S).
+
+    Returns
+    -------
+    uint8 (height, width, 3).
+    """
+    num_phases, place = before.shape[1], before.shape[-1] // 2
+    figure, axes = panels(2 * num_phases, len(titles), before.shape[2] / before.shape[3], titled=1)
+    for column, title in enumerate(titles):
+        axes[0, column].set_title(title, fontsize=8)
+        low, high = window(before[column, ..., place])
+        shown = (*before[column, ..., place], *after[column, ..., place])
+        for row, image in enumerate(shown):
+            draw_grey(axes[row, column], image, low, high)
+    for row, where in enumerate(axes[:, 0]):
+        said = "augmented" if row >= num_phases else f"slice {place + 1}/{before.shape[-1]}"
+        where.set_ylabel(f"{phase_name(row % num_phases)}\n{said}", fontsize=8)
+    return pixels_of(figure)
+
+
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a picture, uint8 (height, width, 3), as a PNG file."""
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png")
+    return buffer.getvalue()
+
+
+def middle_slice(saliency: NDArray[np.float32]) -> int:
+    """Return the slice nearest to the centre of mass of a map (R, C, S); the middle of an empty one."""
+    weights = np.nan_to_num(saliency.sum(axis=(0, 1), dtype=np.float64))
+    if weights.sum() <= 0:
+        return len(weights) // 2
+    centre = np.average(np.arange(len(weights)), weights=weights)
+    return round(float(centre))
+
+
+def phase_name(phase: int) -> str:
+    """Return what people call a phase."""
+    return "pre-contrast" if phase == 0 else f"post {phase}"
+
+
+def panels(num_rows: int, num_columns: int, aspect: float, *, titled: int) -> tuple[Figure, Any]:
+    """Return a figure and its axes (rows, columns), each a frame for an image.
+
+    Parameters
+    ----------
+    aspect
+        Height of an image over its width.
+    titled
+        Rows that get a title.
+    """
+    width = 1.5
+    figure = Figure(
+        figsize=(num_columns * width + 0.6, num_rows * width * aspect + titled * 0.35),
+        dpi=_DOTS_PER_INCH,
+        layout="constrained",
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[union-attr, call-arg]
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    for one in axes.flat:
+        one.set(xticks=[], yticks=[])
+        one.spines[:].set_visible(False)
+    return figure, axes
+
+
+def window(image: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the values drawn black and white."""
+    finite = image[np.isfinite(image)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, (_DARKEST, _BRIGHTEST))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def draw_grey(axes: Axes, image: NDArray[np.float32], low: float, high: float) -> None:
+    """Draw one slice (R, C)."""
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+
+
+def pixels_of(figure: Figure) -> NDArray[np.uint8]:
+    """Return a figure's pixels, uint8 (height, width, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    colours = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(colours[..., :3])
+
+
+def _draw_overlay(axes: Axes, shown: NDArray[np.float32], map_: NDArray[np.float32]) -> None:
+    """Draw saliency (R, C) over the first subtraction of (P, R, C), or over a single phase."""
+    under = shown[1] - shown[0] if len(shown) > 1 else shown[0]
+    draw_grey(axes, under, *window(under))
+    strength = np.clip(map_ / max(float(np.percentile(map_, _BRIGHTEST)), 1e-12), 0, 1)
+    axes.imshow(strength, cmap="inferno", alpha=0.65 * strength, vmin=0, vmax=1)
