@@ -20,7 +20,7 @@ from radiotrain.networks.registry import check_network_name
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 # Where a run is kept and what it runs on do not change what it computes.
-_NOT_IDENTITY = ("store", "split", "out", "device")
+_NOT_IDENTITY = ("store", "split", "out", "device", "speed", "show")
 
 
 class Section(BaseModel):
@@ -34,6 +34,10 @@ class NetworkConfig(Section):
 
     name: str = "ResNet18"
     """A name from ``radiotrain models``."""
+    weights: str | None = None
+    """File of published weights to begin with (a state dict, such as MedicalNet's): path or s3://…"""
+    covariates: tuple[str, ...] = ()
+    """Clinical columns of the store that have a say beside the images (late fusion), e.g. age."""
 
     @field_validator("name")
     @classmethod
@@ -48,6 +52,9 @@ class TrainConfig(Section):
     """Most epochs; early stopping may end the run sooner."""
     batch_size: int = Field(default=16, ge=2)
     """Patients in one step over all workers together (the global batch)."""
+    micro_batch_size: int | None = Field(default=None, ge=2)
+    """Most patients that a worker computes at a time, the gradients of a step being added up; null:
+    its whole share. Batch norm normalises by what is computed together."""
     lr: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW, reached after the warm-up."""
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -60,6 +67,17 @@ class TrainConfig(Section):
     """Largest norm of the gradient; null for no clipping."""
     class_weights: bool = True
     """Weight positives by negatives / positives of the training fold, each target by itself."""
+    loss: Literal["bce", "focal"] = "bce"
+    """Binary cross-entropy, or the focal loss that counts easy patients less."""
+    focal_gamma: float = Field(default=2.0, ge=0)
+    """How much less the focal loss counts easy patients; 0 is cross-entropy."""
+    sampling: Literal["once", "balanced"] = "once"
+    """once: every patient once an epoch. balanced: as many draws, positives and negatives of the first
+    target equally often."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Validate and keep the moving average of the weights with this decay a step, e.g. 0.99."""
+    sync_batch_norm: bool = False
+    """Normalise by the whole global batch, not by each worker's share."""
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> TrainConfig:
@@ -89,16 +107,54 @@ class AugmentConfig(Section):
     """Probability of a flip along each axis."""
     rotate_degrees: float = Field(default=15.0, ge=0, le=180)
     """Largest rotation in the plane of the slices, either way."""
+    tilt_degrees: float = Field(default=0.0, ge=0, le=45)
+    """Largest rotation out of that plane, about each of its axes."""
     zoom: float = Field(default=0.1, ge=0, lt=1)
     """Largest relative change of size."""
-    shift: float = Field(default=0.05, ge=0, lt=1)
-    """Largest shift along each axis, as a fraction of the crop's side."""
+    shift_mm: float = Field(default=5.0, ge=0)
+    """Largest shift along each axis."""
     intensity_gain: float = Field(default=0.1, ge=0, lt=1)
     """Largest relative change of contrast."""
     intensity_shift: float = Field(default=0.1, ge=0)
     """Largest change of brightness, in standard deviations of the pre-contrast image."""
+    gamma: float = Field(default=0.1, ge=0, lt=1)
+    """Largest relative change of the exponent that bends a patient's range of intensities."""
+    enhancement: float = Field(default=0.1, ge=0, lt=1)
+    """Largest relative change of what the contrast agent adds to the pre-contrast, growing or fading
+    evenly over the phases, so that curves keep their order."""
     noise: float = Field(default=0.05, ge=0)
-    """Largest standard deviation of added noise, in the same unit."""
+    """Largest standard deviation of added noise, in that of the pre-contrast image."""
+
+
+class SpeedConfig(Section):
+    """How a run uses its machine; it computes the same, up to rounding."""
+
+    placement: Literal["auto", "device", "shared", "stream"] = "auto"
+    """Where the patients are kept. device: the memory of what computes. shared: one copy in the host's
+    shared memory, for all runs on it. stream: read anew each epoch. auto: the first that they fit."""
+    prefetch_batches: int = Field(default=2, ge=1, le=64)
+    """Batches that are made ready ahead when patients are not in the device's memory."""
+    compile: bool = False
+    """torch.compile: minutes at the start for faster steps."""
+    channels_last: bool | None = None
+    """Keep voxels' channels together in memory; null: where it was measured to be faster."""
+    activation_checkpointing: bool = False
+    """Compute activations anew in the backward pass: less memory, about a third more time."""
+    auto_batch: bool = False
+    """Where memory does not suffice, halve the micro-batch until it does (``--auto-batch``)."""
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
+    """Longest time between checkpoints; there is one after each epoch."""
+
+
+class ShowConfig(Section):
+    """What is shown of a run while it goes on."""
+
+    tensorboard: bool = True
+    """Write TensorBoard events into the run folder."""
+    image_epochs: int = Field(default=10, ge=0)
+    """Show some inputs with their saliency every so many epochs; 0 for never."""
+    mlflow: str | None = None
+    """Also track the run with MLflow at this address or folder; needs the package mlflow."""
 
 
 class RunConfig(Section):
@@ -120,6 +176,8 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     augment: AugmentConfig = AugmentConfig()
+    speed: SpeedConfig = SpeedConfig()
+    show: ShowConfig = ShowConfig()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast where the device is a GPU that has it, float32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -238,6 +296,17 @@ def parse_config(model: type[_ModelT], values: Mapping[str, Any], source: str) -
 def dump_config(config: BaseModel) -> str:
     """Return a configuration as YAML text that `load_config` reads back to the same."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return plain values by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def digest(values: Mapping[str, Any]) -> str:

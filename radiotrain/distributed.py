@@ -5,6 +5,7 @@ The process group is made by the caller (Ray Train, torchrun, a test); one worke
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,14 +51,27 @@ class Worker:
         if self.world_size == 1:
             return network
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+        return nn.parallel.DistributedDataParallel(
+            network, device_ids=ids, gradient_as_bucket_view=True
+        )
 
-    def sum(self, value: Tensor) -> float:
-        """Return a scalar summed over all workers."""
+    def no_sync(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """Let this worker's gradients add up by themselves in the block."""
+        if isinstance(wrapped, nn.parallel.DistributedDataParallel):
+            context: AbstractContextManager[None] = wrapped.no_sync()
+            return context
+        return nullcontext()
+
+    def sum_tensor(self, value: Tensor) -> Tensor:
+        """Return a tensor summed over all workers, without waiting for a device."""
         if self.world_size > 1:
             value = value.clone()
             distributed.all_reduce(value)
-        return float(value)
+        return value
+
+    def sum(self, value: Tensor) -> float:
+        """Return a scalar summed over all workers."""
+        return float(self.sum_tensor(value))
 
     def any(self, flag: bool) -> bool:
         """Tell whether any worker says so; all hear the same answer."""

@@ -8,17 +8,18 @@ The predictions table has the columns run, patient_id, target, split (``validati
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
+from radiotrain.data.batches import batches
 from radiotrain.data.patients import Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.networks.registry import build_network
@@ -26,6 +27,11 @@ from radiotrain.runs import open_run
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split, check_split
 from radiotrain.training.checkpoint import load_weights
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from radiotrain.data.covariates import CovariateEncoder
 
 _COLUMNS = ["run", "patient_id", "target", "split", "fold", "label", "probability"]
 
@@ -69,19 +75,35 @@ def predict_run(
             f" {record.split_fingerprint}, got {store.fingerprint} and {split.fingerprint}:"
             " name the ones in its config.yaml"
         )
-    patients = load_patients(
-        store, split, part_ids(split, config.fold, which), config.targets, access
-    )
+    ids = part_ids(split, config.fold, which)
+    patients = load_patients(store, split, ids, config.targets, access=access)
     worker = Worker.single(device)
-    network = load_network(folder.best_weights).to(worker.device)
+    trained = load_network(folder.best_weights)
+    network = trained.network.to(worker.device)
+    if trained.encoder is not None:
+        patients = replace(patients, covariates=trained.encoder.transform(patients.records))
     dtype = autocast_dtype(config.precision, worker.device)
     rows = np.arange(len(patients))
     logits = predict_logits(network, patients, rows, config.train.batch_size, worker.device, dtype)
     return predictions_table(folder.name, config, which, patients, logits)
 
 
-def load_network(weights_url: str) -> nn.Module:
-    """Return the network of a ``best.pt``, on the CPU and ready to predict."""
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with its weights, on the CPU and ready to predict.
+
+    Parameters
+    ----------
+    encoder
+        Of the clinical covariates that it reads beside images; None where it reads none.
+    """
+
+    network: nn.Module
+    encoder: CovariateEncoder | None
+
+
+def load_network(weights_url: str) -> TrainedNetwork:
+    """Return the network of a ``best.pt``."""
     try:
         saved = load_weights(weights_url)
     except FileNotFoundError:
@@ -89,11 +111,25 @@ def load_network(weights_url: str) -> nn.Module:
             f"no weights at {weights_url}: the run has not finished an epoch, train it"
         ) from None
     rows, columns, slices = saved["crop_shape"]
+    num_targets = len(saved["targets"])
     network = build_network(
-        saved["network"], saved["num_phases"], len(saved["targets"]), (rows, columns, slices)
+        saved["network"], saved["num_phases"], num_targets, (rows, columns, slices)
     )
+    encoder = None
+    if saved.get("covariates") is not None:
+        from radiotrain.data.covariates import CovariateEncoder
+        from radiotrain.networks.fusion import LateFusion
+
+        encoder = CovariateEncoder.from_json(saved["covariates"])
+        network = LateFusion(network, encoder.num_columns, num_targets)
     network.load_state_dict(saved["weights"])
-    return network.eval()
+    return TrainedNetwork(network.eval(), encoder)
+
+
+def call_network(network: nn.Module, images: Tensor, covariates: Tensor) -> Tensor:
+    """Return logits (B, T) of images (B, P, R, C, S) and covariates (B, K), K being 0 for none."""
+    logits: Tensor = network(images, covariates) if covariates.shape[1] else network(images)
+    return logits
 
 
 def predict_logits(
@@ -112,14 +148,14 @@ def predict_logits(
         Of autocast; None for float32 throughout.
     """
     network.eval()
+    groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     parts = []
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-        for start in range(0, len(rows), batch_size):
-            images, _ = patients.batch(rows[start : start + batch_size], device)
-            parts.append(network(images).float().cpu().numpy())
+        for batch in batches(patients, groups, device):
+            parts.append(call_network(network, batch.images, batch.covariates).float())
     if not parts:
         return np.empty((0, patients.labels.shape[1]), dtype=np.float32)
-    return np.concatenate(parts)
+    return np.asarray(torch.cat(parts).cpu().numpy(), dtype=np.float32)
 
 
 def predictions_table(
@@ -130,6 +166,8 @@ def predictions_table(
     logits: NDArray[np.float32],
 ) -> pd.DataFrame:
     """Put logits (N, T) into a predictions table."""
+    import pandas as pd
+
     probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
     rows: list[dict[str, Any]] = [
         {

@@ -16,15 +16,18 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 import yaml
 
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, SchemaError
 from radiotrain.config import RunConfig, dump_config, first_difference, parse_config
+from radiotrain.logs.metrics_file import append_metrics, read_metrics
 from radiotrain.training.metrics import EpochMetrics, null_for_nan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 
@@ -44,6 +47,8 @@ class RunRecord:
         Counted from 0; None before the first epoch ended.
     num_epochs
         Epochs trained so far.
+    micro_batch_size
+        Patients that a worker computes at a time; None for its whole share.
     """
 
     status: Status
@@ -58,6 +63,7 @@ class RunRecord:
     num_epochs: int = 0
     validation_auc: float | None = None
     validation_auc_per_target: Mapping[str, float | None] = field(default_factory=dict)
+    micro_batch_size: int | None = None
     error: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
@@ -118,16 +124,11 @@ class RunFolder:
 
     def read_metrics(self) -> tuple[EpochMetrics, ...]:
         """Return all epochs in ``metrics.jsonl``."""
-        try:
-            text = files.read_text(files.join(self.url, "metrics.jsonl"))
-        except FileNotFoundError:
-            return ()
-        return tuple(EpochMetrics.from_json(json.loads(line)) for line in text.splitlines())
+        return read_metrics(files.join(self.url, "metrics.jsonl"))
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
-        """Write ``metrics.jsonl``, whole: an object store cannot append, and it is small."""
-        lines = [json.dumps(metrics.to_json(), allow_nan=False) for metrics in history]
-        files.write_text(files.join(self.url, "metrics.jsonl"), "".join(f"{x}\n" for x in lines))
+        """Make ``metrics.jsonl`` hold these epochs."""
+        append_metrics(files.join(self.url, "metrics.jsonl"), history)
 
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Write the predictions table of the best epoch."""
@@ -137,6 +138,8 @@ class RunFolder:
 
     def read_predictions(self) -> pd.DataFrame:
         """Return the predictions table of the best epoch."""
+        import pandas as pd
+
         url = files.join(self.url, "predictions.parquet")
         try:
             return pd.read_parquet(io.BytesIO(files.read_bytes(url)))

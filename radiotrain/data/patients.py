@@ -1,85 +1,123 @@
-"""Patients of a split in memory.
+"""Patients of a split: who they are, what is known of them, and where their voxels are kept.
 
-Axis legend: N patients, B patients of a batch, P phases, R rows, C columns, S slices, T targets.
-
-A part of the split is read once and stays as int16; voxels become float32, and are normalised,
-on the device, a batch at a time.
+Axis legend: N patients, B patients of a batch, P phases, R rows, C columns, S slices, T targets,
+K encoded covariates.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from preprocessing.cohort import MISSING_LABEL
 from preprocessing.errors import InputError, nearest_hint
-from preprocessing.store import REGION_PADDING, Store
+from preprocessing.store import PatientRecord, Store
+from radiotrain.data.placement import (
+    SHARED_MEMORY,
+    Placement,
+    PlacementChoice,
+    choose_placement,
+    measure_room,
+)
+from radiotrain.data.shared import READERS, SharedCopy, missing_bytes
+from radiotrain.data.voxels import read_voxels
 from radiotrain.seal import TestAccess, check_sealed
 from radiotrain.split import Split
 
 Part = Literal["train", "validation", "test"]
+Advance = Callable[[], None]
 
-_READERS = 8
-# What is left to the network when images are kept in a GPU's memory.
-_SHARE_OF_FREE_MEMORY = 0.5
+
+class VoxelSource(Protocol):
+    """Some patients' voxels, wherever they are."""
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return int16 (B, P, R, C, S), and gain and offset, float32 (B,), on one device."""
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether taking voxels is the device's own work, with nothing to prepare ahead."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some patients as a network is given them, on its device.
+
+    Parameters
+    ----------
+    rows
+        int64 (B,), which of the patients; on the host.
+    images
+        float32 (B, P, R, C, S), normalised.
+    labels
+        int8 (B, T) of 0, 1 or -1 (missing).
+    covariates
+        float32 (B, K).
+    """
+
+    rows: NDArray[np.int64]
+    images: Tensor
+    labels: Tensor
+    covariates: Tensor
 
 
 @dataclass(frozen=True)
 class Patients:
-    """Some patients of a store, in memory.
+    """Some patients of a store.
 
     Parameters
     ----------
-    images
-        int16 (N, P, R, C, S), on the host or the device.
-    gain, offset
-        float32 (N,): normalised value = voxel × gain + offset. One pair for all phases of a
-        patient, from the pre-contrast phase, so that enhancement keeps its meaning.
     labels
-        int8 (N, T).
+        int8 (N, T), on the host.
+    spacing_mm
+        float32 (N, 3), along rows, columns and slices; 1 where it is not known.
+    covariates
+        float32 (N, K).
+    placement, where
+        Where the voxels are, and the same in words.
     """
 
     ids: tuple[str, ...]
-    images: Tensor
-    gain: Tensor
-    offset: Tensor
+    records: tuple[PatientRecord, ...]
     labels: NDArray[np.int8]
+    spacing_mm: Tensor
+    covariates: NDArray[np.float32]
+    source: VoxelSource
+    placement: Placement
+    where: str
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def batch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return some patients as normalised float32 (B, P, R, C, S) and int8 labels (B, T).
+    @property
+    def num_known(self) -> int:
+        """Labels that are there, over all targets."""
+        return int(np.sum(self.labels != MISSING_LABEL))
 
-        int16 crosses the bus; the rest happens on the device.
-        """
-        index = torch.from_numpy(rows).to(self.images.device)
-        voxels = self.images.index_select(0, index).to(device)
+    def batch(self, rows: NDArray[np.int64], device: torch.device) -> Batch:
+        """Return some patients, normalised on the device: what crosses the bus is int16."""
+        return self.to_batch(rows, self.source.take(rows), device)
+
+    def to_batch(
+        self, rows: NDArray[np.int64], taken: tuple[Tensor, Tensor, Tensor], device: torch.device
+    ) -> Batch:
+        """Return a batch of what the source gave for `rows`."""
+        voxels, gain, offset = (value.to(device, non_blocking=True) for value in taken)
         shape = (-1, 1, 1, 1, 1)
-        gain = self.gain.index_select(0, index).to(device).view(shape)
-        offset = self.offset.index_select(0, index).to(device).view(shape)
-        labels = torch.from_numpy(self.labels[rows]).to(device)
-        return torch.addcmul(offset, voxels.float(), gain), labels
-
-    def to(self, device: torch.device) -> Patients:
-        """Return the same patients with their images on a device, if they fit there."""
-        if device.type != "cuda":
-            return self
-        free, _ = torch.cuda.mem_get_info(device)
-        if self.images.nbytes > free * _SHARE_OF_FREE_MEMORY:
-            return self
-        return Patients(
-            self.ids,
-            self.images.to(device),
-            self.gain.to(device),
-            self.offset.to(device),
-            self.labels,
+        images = torch.addcmul(offset.view(shape), voxels.float(), gain.view(shape))
+        return Batch(
+            rows,
+            images,
+            torch.from_numpy(self.labels[rows]).to(device, non_blocking=True),
+            torch.from_numpy(self.covariates[rows]).to(device, non_blocking=True),
         )
 
 
@@ -95,47 +133,48 @@ def load_patients(
     split: Split,
     patient_ids: Sequence[str],
     targets: Sequence[str],
+    *,
+    placement: str = "stream",
+    device: torch.device = torch.device("cpu"),  # noqa: B008 - a value, never changed
     access: TestAccess | None = None,
-    advance: Callable[[], None] | None = None,
+    advance: Advance = lambda: None,
 ) -> Patients:
-    """Read patients into memory.
+    """Find patients in the store, and put their voxels where they are to be kept.
 
     Parameters
     ----------
     targets
         Which of the store's targets become columns of `labels`, in this order.
+    placement
+        A `Placement`, or ``auto``.
     access
         Needed where a patient is in the test set.
     advance
-        Called once for each patient read.
+        Called once for each patient read now; never where they are streamed.
 
     Raises
     ------
     SealedTestSetError
         If a test patient is asked for without access.
     InputError
-        If the store has no such target or patient.
+        If the store has no such target or patient, or `placement` has no room.
     """
     check_sealed(split, patient_ids, access)
     columns = target_columns(store, targets)
-    rows = [store.index_of(patient_id) for patient_id in patient_ids]
-    images = torch.empty((len(rows), *store.image_shape), dtype=torch.int16)
-    gain, offset = torch.empty(len(rows)), torch.empty(len(rows))
-
-    def read(n: int) -> None:
-        voxels, scale = store.read_images(rows[n])
-        padding = (store.read_region(rows[n]) & REGION_PADDING) != 0
-        gain[n], offset[n] = normalisation(voxels[0], padding, scale)
-        images[n] = torch.from_numpy(voxels)
-        # Padding becomes the value that normalises to 0: no edge for the network to see.
-        images[n][:, torch.from_numpy(padding)] = round(-float(offset[n] / gain[n]))
-        if advance is not None:
-            advance()
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        list(pool.map(read, range(len(rows))))
-    labels = store.labels[np.ix_(rows, columns)]
-    return Patients(tuple(patient_ids), images, gain, offset, labels)
+    indices = [store.index_of(patient_id) for patient_id in patient_ids]
+    source, chosen, where = _place(store, indices, placement, device, advance)
+    records = tuple(store.records[i] for i in indices)
+    spacing = [record.spacing_mm or (1.0, 1.0, 1.0) for record in records]
+    return Patients(
+        ids=tuple(patient_ids),
+        records=records,
+        labels=store.labels[np.ix_(indices, columns)],
+        spacing_mm=torch.tensor(spacing, dtype=torch.float32).view(-1, 3),
+        covariates=np.empty((len(indices), 0), dtype=np.float32),
+        source=source,
+        placement=chosen,
+        where=where,
+    )
 
 
 def target_columns(store: Store, targets: Sequence[str]) -> list[int]:
@@ -150,29 +189,107 @@ def target_columns(store: Store, targets: Sequence[str]) -> list[int]:
     return [store.targets.index(target) for target in targets]
 
 
-def normalisation(
-    pre_contrast: NDArray[np.int16], padding: NDArray[np.bool_], scale: float
-) -> tuple[float, float]:
-    """Return the gain and offset that give one patient's pre-contrast mean 0 and deviation 1.
+class _Resident:
+    """Voxels in memory of this process's own."""
 
-    Parameters
-    ----------
-    pre_contrast
-        int16 (R, C, S).
-    padding
-        bool (R, C, S); these voxels do not count.
-    scale
-        Intensity of one step of the int16 values. It cancels out, except that an image of
-        one single value stays finite.
+    def __init__(self, voxels: Tensor, gain: Tensor, offset: Tensor) -> None:
+        self._kept = (voxels, gain, offset)
+        self.is_on_device = voxels.device.type == "cuda"
 
-    Returns
-    -------
-    Gain and offset in units of int16 steps: ``voxel * gain + offset``.
-    """
-    inside = pre_contrast[~padding].astype(np.float64)
-    if inside.size == 0:
-        return 1.0, 0.0
-    mean, deviation = float(inside.mean()), float(inside.std())
-    if deviation == 0:
-        return scale, -mean * scale
-    return 1.0 / deviation, -mean / deviation
+    @classmethod
+    def read(
+        cls, store: Store, indices: Sequence[int], device: torch.device, advance: Advance
+    ) -> _Resident:
+        """Read patients from the store."""
+        voxels = torch.empty((len(indices), *store.image_shape), dtype=torch.int16, device=device)
+        gain, offset = torch.empty(len(indices)), torch.empty(len(indices))
+
+        def read(n: int) -> None:
+            patient = read_voxels(store, indices[n])
+            gain[n], offset[n] = float(patient.gain), float(patient.offset)
+            voxels[n] = torch.from_numpy(patient.voxels)
+            advance()
+
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(read, range(len(indices))))
+        return cls(voxels, gain.to(device), offset.to(device))
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        index = torch.from_numpy(rows).to(self._kept[0].device)
+        voxels, gain, offset = (kept.index_select(0, index) for kept in self._kept)
+        return voxels, gain, offset
+
+
+class _Shared:
+    """Voxels in the host's shared memory."""
+
+    is_on_device = False
+
+    @classmethod
+    def fill(cls, store: Store, indices: Sequence[int], advance: Advance) -> _Shared:
+        """Put patients there that are not there yet."""
+        copy = SharedCopy(store, SHARED_MEMORY)
+        try:
+            copy.fill(indices, advance)
+        except BaseException:
+            copy.close()
+            raise
+        return cls(copy, indices)
+
+    def __init__(self, copy: SharedCopy, indices: Sequence[int]) -> None:
+        self._copy = copy
+        self._indices = torch.tensor(list(indices), dtype=torch.int64)
+        self._voxels = torch.from_numpy(copy.voxels)
+        self._normalisation = torch.from_numpy(copy.normalisation)
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        index = self._indices[torch.from_numpy(rows)]
+        pairs = self._normalisation.index_select(0, index)
+        return self._voxels.index_select(0, index), pairs[:, 0], pairs[:, 1]
+
+
+class _Streamed:
+    """Voxels in the store."""
+
+    is_on_device = False
+
+    def __init__(self, store: Store, indices: Sequence[int]) -> None:
+        self._store, self._indices = store, list(indices)
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="store")
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        found = list(self._pool.map(lambda row: read_voxels(self._store, self._indices[row]), rows))
+        return (
+            torch.from_numpy(np.stack([patient.voxels for patient in found])),
+            torch.tensor([float(patient.gain) for patient in found]),
+            torch.tensor([float(patient.offset) for patient in found]),
+        )
+
+
+def _place(
+    store: Store,
+    indices: Sequence[int],
+    setting: str,
+    device: torch.device,
+    advance: Advance,
+) -> tuple[VoxelSource, Placement, str]:
+    """Return where voxels are, after putting them there, and where that is in words."""
+    num_bytes = len(indices) * int(np.prod(store.image_shape)) * 2
+    size = f"{num_bytes / 1e6:.0f} MB as int16"
+    missing = missing_bytes(store, indices, SHARED_MEMORY)
+    choice = choose_placement(setting, num_bytes, missing, measure_room(device))
+    if choice.placement is Placement.device:
+        where = f"{size} in {device.type} memory ({choice.reason})"
+        return _Resident.read(store, indices, device, advance), choice.placement, where
+    if choice.placement is Placement.shared:
+        try:
+            shared = _Shared.fill(store, indices, advance)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            choice = PlacementChoice(Placement.stream, f"{SHARED_MEMORY} is full")
+        else:
+            where = f"{size} in shared memory, one copy for this host ({choice.reason})"
+            return shared, choice.placement, where
+    where = f"{size} streamed from the store ({choice.reason})"
+    return _Streamed(store, indices), choice.placement, where

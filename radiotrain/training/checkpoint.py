@@ -1,9 +1,9 @@
 """Checkpoints: all that is needed to go on, whole or not at all, the last two kept.
 
-Each is one file ``epoch-0007-1a2b3c4d.pt``, named after its epoch and the CRC-32 of its
-content: the name tells a damaged file, and no second file can be out of step. Random
+Each is one file ``epoch-0007-step-00012-1a2b3c4d.pt``, named after where training goes on and the
+CRC-32 of its content: the name tells a damaged file, and no second file can be out of step. Random
 generators are not in it, because none carries over: each is seeded anew from the run's seed,
-the epoch and the step.
+the epoch and the step. Nor is a gradient scaler: bfloat16 needs none.
 """
 
 from __future__ import annotations
@@ -12,18 +12,25 @@ import io
 import re
 import warnings
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from preprocessing import files
 
 _NUM_KEPT = 2
-_NAME = re.compile(r"epoch-(\d{4,})-([0-9a-f]{8})\.pt")
+_NAME = re.compile(r"epoch-(\d{4,})-step-(\d{5,})-([0-9a-f]{8})\.pt")
 
 
-def save_checkpoint(folder: str, epoch: int, state: dict[str, Any]) -> str:
-    """Write the checkpoint of an epoch, remove all but the last two, return its URL.
+class Position(NamedTuple):
+    """Where training goes on: epochs done, and steps done of the next."""
+
+    epoch: int
+    step: int = 0
+
+
+def save_checkpoint(folder: str, position: Position, state: dict[str, Any]) -> str:
+    """Write a checkpoint, remove all but the last two, return its URL.
 
     Parameters
     ----------
@@ -31,7 +38,8 @@ def save_checkpoint(folder: str, epoch: int, state: dict[str, Any]) -> str:
         Tensors and plain values only, so that it loads with ``weights_only=True``.
     """
     content = _to_bytes(state)
-    url = files.join(folder, f"epoch-{epoch:04d}-{zlib.crc32(content):08x}.pt")
+    name = f"epoch-{position.epoch:04d}-step-{position.step:05d}-{zlib.crc32(content):08x}.pt"
+    url = files.join(folder, name)
     files.write_bytes(url, content)
     outdated = [name for _, name in _newest_first(folder)[_NUM_KEPT:]]
     # A run has one writer, so what is half-written now was left by one that was killed.
@@ -71,8 +79,8 @@ def load_weights(url: str) -> dict[str, Any]:
 def _newest_first(folder: str) -> list[tuple[int, str]]:
     """Return (CRC-32, name) of each checkpoint."""
     found = [(m, name) for name in files.list_names(folder) if (m := _NAME.fullmatch(name))]
-    found.sort(key=lambda item: int(item[0][1]), reverse=True)
-    return [(int(m[2], 16), name) for m, name in found]
+    found.sort(key=lambda item: (int(item[0][1]), int(item[0][2])), reverse=True)
+    return [(int(m[3], 16), name) for m, name in found]
 
 
 def _to_bytes(state: dict[str, Any]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,21 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from preprocessing import files
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.logs.tensorboard import TensorBoardLog
+from radiotrain.logs import check_show
 from radiotrain.runs import RunFolder, RunRecord, Status
 from radiotrain.split import Split, load_split
+from radiotrain.training.checkpoint import save_weights
 from radiotrain.training.early_stopping import Action, Verdict
 from radiotrain.training.metrics import EpochMetrics, nan_for_null
-from radiotrain.training.training import OnStep, Training
+from radiotrain.training.shown import Shown
+from radiotrain.training.training import Training
+from radiotrain.training.watch import NonFiniteLossError
 from radiotrain.versions import software_versions
 
 OnEpoch = Callable[[EpochMetrics], bool]
 Reporter = Callable[[str], None]
-
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def train(
     InputError
         If the folder holds another run, or the configuration does not fit the store.
     """
+    check_show(config.show)
     worker = worker or Worker.single(config.device)
     store = Store.open(config.store)
     split = load_split(config.split, store)
@@ -97,12 +99,18 @@ def train(
         return recorded_result(folder, record)
     # Before anything is written: a configuration that does not fit leaves no folder behind.
     training = Training(config, worker, store, split)
-    record = _new_record(config, worker, store, split)
+    _fit_into_memory(training, record)
+    record = _new_record(training, store, split)
     if worker.is_writer:
         folder.write_config(config)
         folder.write_record(record)
     try:
         status = _run(training, folder, record, on_epoch, reporter)
+    except NonFiniteLossError as error:
+        told = _save_bad_batch(training, folder, error)
+        if worker.is_writer:
+            _record_failure(folder, record, told)
+        raise told from error
     except BaseException as error:
         if worker.is_writer:
             _record_failure(folder, record, error)
@@ -137,37 +145,53 @@ def _run(
     if training.resume(folder):
         _restore_folder(training, folder, reporter)
     status: Status = "finished"
-    log = TensorBoardLog(folder.url, len(training.history)) if worker.is_writer else None
-    with contextlib.closing(log) if log else contextlib.nullcontext():
-        while not _is_over(training):
-            logits = training.run_epoch(
-                _heartbeat(len(training.history), reporter) if log else None
+    with contextlib.ExitStack() as stack:
+        shown = (
+            stack.enter_context(
+                Shown(training, folder, reporter, is_terminal=reporter is print_line)
             )
+            if worker.is_writer
+            else None
+        )
+        while not _is_over(training):
+            logits = training.run_epoch(shown.on_step if shown else None)
             metrics = training.history[-1]
-            if log:
+            if shown:
                 training.save(folder)
-                _write_epoch(training, folder, record, log, logits)
-                reporter(metrics.describe())
+                _write_epoch(training, folder, record, logits)
+                shown.epoch(logits)
             wants_stop = on_epoch is not None and on_epoch(metrics)
             if worker.any(wants_stop) and len(training.history) < num_epochs:
                 status = "stopped"
                 break
+        if shown:
+            shown.finish()
     if worker.is_writer:
         folder.write_record(_with_epochs(record, training, status))
     return status
 
 
-def _heartbeat(epoch: int, reporter: Reporter) -> OnStep:
-    """Return what says now and then where a long epoch is."""
-    last = time.monotonic()
+def _fit_into_memory(training: Training, before: RunRecord | None) -> None:
+    """Find out how many patients can be computed at a time; a resumed run keeps to what it found."""
+    if not training.config.speed.auto_batch:
+        return
+    if before is not None and before.world_size == training.worker.world_size:
+        training.micro_batch_size = before.micro_batch_size
+        return
+    training.find_micro_batch()
 
-    def on_step(done: int, num_steps: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES and done < num_steps:
-            last = time.monotonic()
-            reporter(f"epoch {epoch + 1}: step {done}/{num_steps}")
 
-    return on_step
+def _save_bad_batch(
+    training: Training, folder: RunFolder, error: NonFiniteLossError
+) -> NonFiniteLossError:
+    """Save what the network was given when its loss was not finite; say where it is."""
+    step = error.step
+    name = f"bad-batch-epoch-{step.epoch + 1:04d}-step-{step.number + 1:05d}"
+    url = files.join(folder.url, f"{name}-rank-{training.worker.rank}.pt")
+    with contextlib.suppress(OSError):  # the sentence matters more
+        save_weights(url, training.replay(step))
+        return NonFiniteLossError(f"{error}; the batch is in {url}")
+    return error
 
 
 def _is_over(training: Training) -> bool:
@@ -181,7 +205,6 @@ def _write_epoch(
     training: Training,
     folder: RunFolder,
     record: RunRecord,
-    log: TensorBoardLog,
     logits: NDArray[np.float32],
 ) -> None:
     """Write what an epoch leaves, after its checkpoint: a resume can make all of it again."""
@@ -189,16 +212,18 @@ def _write_epoch(
         training.save_best(folder, logits)
     folder.write_metrics(training.history)
     folder.write_record(_with_epochs(record, training, "running"))
-    log.write(training.history[-1])
 
 
 def _restore_folder(training: Training, folder: RunFolder, reporter: Reporter) -> None:
     """Make the folder agree with the checkpoint that training goes on from."""
-    num_done = len(training.history)
-    # The run may have died after the checkpoint and before best.pt.
-    logits = training.validate() if training.history[-1].is_best else None
+    where = f"epoch {len(training.history)}"
+    if training.num_steps_done:
+        where = f"step {training.num_steps_done} of epoch {len(training.history) + 1}"
+    # The run may have died after the checkpoint at an epoch's end and before best.pt.
+    ended = training.num_steps_done == 0
+    logits = training.validate() if ended and training.history[-1].is_best else None
     if training.worker.is_writer:
-        reporter(f"resuming after epoch {num_done} from {folder.checkpoints}")
+        reporter(f"resuming after {where} from {folder.checkpoints}")
         folder.write_metrics(training.history)
         if logits is not None:
             training.save_best(folder, logits)
@@ -207,19 +232,22 @@ def _restore_folder(training: Training, folder: RunFolder, reporter: Reporter) -
 def _announce(training: Training, worker: Worker, reporter: Reporter) -> None:
     if not worker.is_writer:
         return
-    config, images = training.config, training.patients.images
+    config = training.config
     precision = str(training.dtype or torch.float32).removeprefix("torch.")
-    num_bytes = images.nbytes + training.validation.images.nbytes
+    if training.weights_report is not None:
+        reporter(training.weights_report)
+    at_a_time = f", {training.micro_batch_size} at a time" if training.micro_batch_size else ""
     reporter(
         f"{config.network.name} on {', '.join(config.targets)}: {len(training.patients)} patients"
-        f" train and {len(training.validation)} validate (fold {config.fold}),"
-        f" {num_bytes / 1e6:.0f} MB as int16 in {images.device.type} memory;"
-        f" {worker.world_size} × {worker.device.type}, {precision}"
+        f" train and {len(training.validation)} validate (fold {config.fold});"
+        f" {worker.world_size} × {worker.device.type}, {precision}; batches of"
+        f" {config.train.batch_size}{at_a_time}"
     )
+    reporter(f"training patients: {training.patients.where}")
 
 
-def _new_record(config: RunConfig, worker: Worker, store: Store, split: Split) -> RunRecord:
-    device = worker.device
+def _new_record(training: Training, store: Store, split: Split) -> RunRecord:
+    config, device = training.config, training.worker.device
     return RunRecord(
         status="running",
         store_fingerprint=store.fingerprint,
@@ -227,8 +255,9 @@ def _new_record(config: RunConfig, worker: Worker, store: Store, split: Split) -
         seed=config.seed,
         fold=config.fold,
         targets=config.targets,
-        world_size=worker.world_size,
+        world_size=training.worker.world_size,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        micro_batch_size=training.micro_batch_size,
         versions=software_versions(),
     )
 

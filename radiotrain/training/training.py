@@ -2,45 +2,86 @@
 
 The global batch is fixed whatever the number of workers, and each worker's gradient is
 weighted so that their mean is the gradient of the global batch. What does depend on the
-number of workers is batch norm in training: each worker normalises by its own share.
+number of workers, unless it is synchronised, is batch norm in training: each worker normalises
+by its own share.
 
-Everything random is seeded anew from the run's seed and the epoch (and step, or rank), so a
-checkpoint at the end of an epoch is all that is needed to go on as if nothing had happened.
+Everything random is seeded anew from the run's seed, the epoch, the step and the rank. So a
+checkpoint holds no generators: its position is enough to go on as if nothing had happened.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from preprocessing.errors import InputError
+from preprocessing.cohort import MISSING_LABEL
 from preprocessing.progress import progress
 from preprocessing.store import Store
-from radiotrain.augment import transforms as augment
+from radiotrain import augment
 from radiotrain.config import RunConfig
-from radiotrain.data.order import check_batches, epoch_order, global_batches, rank_share
-from radiotrain.data.patients import Part, Patients, load_patients, part_ids
+from radiotrain.data.batches import batches
+from radiotrain.data.order import (
+    balanced_order,
+    check_batches,
+    epoch_order,
+    global_batches,
+    micro_batches,
+    rank_share,
+)
+from radiotrain.data.patients import Batch, Part, Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
-from radiotrain.networks.registry import build_network
-from radiotrain.predict import predict_logits, predictions_table
+from radiotrain.logs.energy import EnergyMeter
+from radiotrain.predict import call_network, predict_logits, predictions_table
 from radiotrain.runs import RunFolder
 from radiotrain.seeds import Purpose, seed_for
 from radiotrain.split import Split
-from radiotrain.training.checkpoint import load_newest_checkpoint, save_checkpoint, save_weights
+from radiotrain.training.build import (
+    average_weights,
+    build_trained_network,
+    make_optimizer,
+    quicken,
+)
+from radiotrain.training.checkpoint import (
+    Position,
+    load_newest_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
 from radiotrain.training.early_stopping import Verdict, decide
-from radiotrain.training.losses import masked_bce, positive_weights
+from radiotrain.training.losses import masked_loss, masked_losses, positive_weights
+from radiotrain.training.memory import is_out_of_memory, out_of_memory
 from radiotrain.training.metrics import EpochMetrics, auc_per_target, mean_defined
 from radiotrain.training.schedule import learning_rate_factor
+from radiotrain.training.watch import NonFiniteLossError, Seen, Watch
 
-# Told how many of how many steps of the epoch are done.
-OnStep = Callable[[int, int], None]
+# Told how many of how many steps of the epoch are done, with how many patients, and the last loss.
+OnStep = Callable[[int, int, int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an epoch, as all workers see it.
+
+    Parameters
+    ----------
+    rows
+        int64, the global batch: rows of the training patients.
+    num_known
+        Labels that are there, over all targets.
+    """
+
+    epoch: int
+    number: int
+    rows: NDArray[np.int64]
+    num_known: int
 
 
 class Training:
@@ -49,30 +90,53 @@ class Training:
     def __init__(self, config: RunConfig, worker: Worker, store: Store, split: Split) -> None:
         self.config, self.worker, self.store = config, worker, store
         self.history: list[EpochMetrics] = []
+        self.num_steps_done = 0
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=worker.device)
+        self.micro_batch_size = config.train.micro_batch_size
+        self._check_batches(len(part_ids(split, config.fold, "train")))
+        torch.manual_seed(seed_for(Purpose.WEIGHTS, config.seed))
+        built = build_trained_network(config, store, split)
+        self.encoder, self.weights_report = built.encoder, built.weights_report
         self.patients = self._load(split, "train")
         self.validation = self._load(split, "validation")
-        check_batches(len(self.patients), config.train.batch_size, worker.world_size)
-        torch.manual_seed(seed_for(Purpose.WEIGHTS, config.seed))
-        self.network = build_network(
-            config.network.name,
-            store.spec.num_phases,
-            len(config.targets),
-            store.spec.crop_shape,
-        ).to(worker.device)
+        self.network = quicken(built.network, config, worker)
+        self.averaged = average_weights(self.network, config)
         self.wrapped = worker.wrap(self.network)
-        self.optimizer = _adamw(self.network, config, worker.device)
+        if config.speed.compile:
+            self.wrapped.compile()
+        self.optimizer = make_optimizer(self.network, config, worker.device)
         self.dtype = autocast_dtype(config.precision, worker.device)
         weights = positive_weights(self.patients.labels)
         if not config.train.class_weights:
             weights = np.ones_like(weights)
         self.positive_weight = torch.from_numpy(weights).to(worker.device)
+        self._watch: Watch[Step] = Watch(worker.device)
+
+    def _check_batches(self, num_patients: int) -> None:
+        train = self.config.train
+        check_batches(num_patients, train.batch_size, self.worker.world_size, self.micro_batch_size)
 
     def _load(self, split: Split, part: Part) -> Patients:
         ids = part_ids(split, self.config.fold, part)
         shown = progress(f"read {part} patients", len(ids)) if self.worker.is_writer else _silent()
         with shown as advance:
-            patients = load_patients(self.store, split, ids, self.config.targets, advance=advance)
-        return patients.to(self.worker.device)
+            patients = load_patients(
+                self.store,
+                split,
+                ids,
+                self.config.targets,
+                placement=self.config.speed.placement,
+                device=self.worker.device,
+                advance=advance,
+            )
+        if self.encoder is None:
+            return patients
+        return replace(patients, covariates=self.encoder.transform(patients.records))
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that validates and is kept: the averaged one, if there is one."""
+        return self.network if self.averaged is None else self.averaged.module
 
     def verdict(self) -> Verdict:
         """Decide on the epochs so far."""
@@ -82,65 +146,232 @@ class Training:
         return decide(aucs, losses, stopping.patience, stopping.min_delta)
 
     def run_epoch(self, on_step: OnStep | None = None) -> NDArray[np.float32]:
-        """Train one more epoch, validate, append its metrics; return the validation logits."""
-        epoch, start = len(self.history), time.perf_counter()
-        train_loss = self._train_epoch(epoch, on_step)
+        """Train one more epoch, validate, append its metrics; return the validation logits.
+
+        An epoch that a checkpoint was written in the middle of goes on from there.
+        """
+        epoch, start, first = len(self.history), time.perf_counter(), self.num_steps_done
+        steps = self.plan(epoch)
+        energy = EnergyMeter(self.worker.device)
+        self._forget_peak_memory()
+        train_loss = self._train_epoch(steps, on_step)
         train_seconds = time.perf_counter() - start
+        num_trained = sum(len(step.rows) for step in steps[first:])
+        self.num_steps_done = 0
+        self._loss_sum.zero_()
         logits = self.validate()
         metrics = self._measure(epoch, train_loss, logits)
         metrics = replace(
             metrics,
-            samples_per_s=len(self.patients) / train_seconds,
+            samples_per_s=num_trained / train_seconds,
             seconds=time.perf_counter() - start,
+            peak_memory_bytes=self._peak_memory(),
+            energy_joules=energy.joules(),
         )
         self.history.append(metrics)
         self.history[-1] = replace(metrics, is_best=self.verdict().is_best)
         return logits
 
-    def _train_epoch(self, epoch: int, on_step: OnStep | None) -> float:
-        """Return the mean loss over the epoch's labels."""
-        config, worker = self.config, self.worker
-        torch.manual_seed(seed_for(Purpose.DROPOUT, config.seed, epoch, worker.rank))
-        self.wrapped.train()
-        order = epoch_order(config.seed, epoch, len(self.patients))
-        batches = global_batches(order, config.train.batch_size)
-        total = torch.zeros((), device=worker.device)
-        for step, batch in enumerate(batches):
-            self._set_lr(epoch * len(batches) + step, len(batches))
-            num_known = int(np.sum(self.patients.labels[batch] >= 0))
-            total += self.take_step(epoch, step, batch, num_known) * num_known
-            if on_step is not None:
-                on_step(step + 1, len(batches))
-        loss = worker.sum(total) / max(1, int(np.sum(self.patients.labels >= 0)))
-        if not np.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss} in epoch {epoch + 1}: lower train.lr, set"
-                " train.gradient_clip, or set precision to float32"
-            )
-        return loss
+    def _forget_peak_memory(self) -> None:
+        if self.worker.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.worker.device)
 
-    def take_step(
-        self, epoch: int, step: int, batch: NDArray[np.int64], num_known: int
-    ) -> torch.Tensor:
-        """Take one step; return this worker's part of the global batch's mean loss."""
-        config, worker = self.config, self.worker
-        rows = rank_share(batch, worker.rank, worker.world_size)
-        images, labels = self.patients.batch(rows, worker.device)
-        if config.augment.enabled:
-            drawn = augment.draw(
-                config.augment, len(batch), seed=config.seed, epoch=epoch, step=step
-            )
-            images = augment.apply(images, drawn.share(worker.rank, worker.world_size))
+    def _peak_memory(self) -> int | None:
+        if self.worker.device.type != "cuda":
+            return None
+        return torch.cuda.max_memory_allocated(self.worker.device)
+
+    def plan(self, epoch: int) -> list[Step]:
+        """Return the steps of an epoch: the same for any number of workers."""
+        config, labels = self.config, self.patients.labels
+        if config.train.sampling == "balanced":
+            order = balanced_order(config.seed, epoch, labels[:, 0])
+        else:
+            order = epoch_order(config.seed, epoch, len(self.patients))
+        return [
+            Step(epoch, number, rows, int(np.sum(labels[rows] != MISSING_LABEL)))
+            for number, rows in enumerate(global_batches(order, config.train.batch_size))
+        ]
+
+    def _train_epoch(self, steps: Sequence[Step], on_step: OnStep | None) -> float:
+        """Return the mean loss over the epoch's labels."""
+        self.wrapped.train()
+        left = steps[self.num_steps_done :]
+        ready, num_patients = self.ready(left), 0
+        for step in left:
+            self._set_lr(step.epoch * len(steps) + step.number, len(steps))
+            loss = self.take_step(step, ready)
+            self._loss_sum += loss * step.num_known
+            self.num_steps_done += 1
+            num_patients += len(step.rows)
+            if on_step is not None:
+                on_step(self.num_steps_done, len(steps), num_patients, loss)
+        self._check(self._watch.finish())
+        return float(self._loss_sum) / max(1, sum(step.num_known for step in steps))
+
+    def ready(self, steps: Sequence[Step]) -> Iterator[Batch]:
+        """Return what this worker computes at a time, over some steps."""
+        groups = [self._share(step)[part] for step in steps for part in self._parts(len(step.rows))]
+        ahead = self.config.speed.prefetch_batches
+        return batches(self.patients, groups, self.worker.device, ahead)
+
+    def _share(self, step: Step) -> NDArray[np.int64]:
+        return rank_share(step.rows, self.worker.rank, self.worker.world_size)
+
+    def _parts(self, num_patients: int) -> list[slice]:
+        worker = self.worker
+        return micro_batches(num_patients, worker.rank, worker.world_size, self.micro_batch_size)
+
+    def take_step(self, step: Step, ready: Iterator[Batch] | None = None) -> Tensor:
+        """Take one step; return the global batch's mean loss, on the device.
+
+        Parameters
+        ----------
+        ready
+            Gives this worker's batches of the step next; by default they are made now.
+
+        Raises
+        ------
+        NonFiniteLossError
+            If this step's loss or gradient is not finite; on a GPU, if an earlier one's was not.
+        InputError
+            If it does not fit into memory.
+        """
+        ready = self.ready([step]) if ready is None else ready
+        self._seed(step)
+        drawn, parts = self._draw(step), self._parts(len(step.rows))
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(worker.device.type, self.dtype, enabled=self.dtype is not None):
-            logits = self.wrapped(images)
-        loss = masked_bce(logits, labels, self.positive_weight, num_known)
-        # DDP takes the mean over workers, where the sum of their parts is meant.
-        (loss * worker.world_size).backward()  # type: ignore[no-untyped-call]
-        if config.train.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), config.train.gradient_clip)
+        finite, total = [], torch.zeros((), device=self.worker.device)
+        for number, part in enumerate(parts):
+            batch = next(ready)
+            images = self._augmented(batch, drawn, part)
+            losses = self._backward(images, batch, step.num_known, number == len(parts) - 1)
+            finite.append(torch.isfinite(losses).all(1))
+            total += losses.sum() / max(step.num_known, 1)
+        total = self.worker.sum_tensor(total)
+        watched = [total]
+        if self.config.train.gradient_clip is not None:
+            watched.append(
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.config.train.gradient_clip)
+            )
+        self._check(self._watch.look(step, torch.stack(watched), torch.cat(finite)))
         self.optimizer.step()
-        return loss.detach()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        return total
+
+    def _seed(self, step: Step) -> None:
+        torch.manual_seed(
+            seed_for(Purpose.DROPOUT, self.config.seed, step.epoch, step.number, self.worker.rank)
+        )
+
+    def _draw(self, step: Step) -> augment.Draw | None:
+        config, worker = self.config, self.worker
+        if not config.augment.enabled:
+            return None
+        drawn = augment.draw(
+            config.augment, len(step.rows), seed=config.seed, epoch=step.epoch, step=step.number
+        )
+        return drawn.share(worker.rank, worker.world_size)
+
+    def _augmented(self, batch: Batch, drawn: augment.Draw | None, part: slice) -> Tensor:
+        if drawn is None:
+            return batch.images
+        spacing_mm = self.patients.spacing_mm[torch.from_numpy(batch.rows)]
+        return augment.apply(batch.images, drawn.rows(part.start, part.stop), spacing_mm)
+
+    def _backward(self, images: Tensor, batch: Batch, num_known: int, is_last: bool) -> Tensor:
+        """Add to the gradients; return the losses (B, T). Workers meet at a step's last part."""
+        worker, train = self.worker, self.config.train
+        alone = nullcontext() if is_last else worker.no_sync(self.wrapped)
+        try:
+            with alone:
+                with torch.autocast(worker.device.type, self.dtype, enabled=self.dtype is not None):
+                    logits = call_network(self.wrapped, images, batch.covariates)
+                gamma = train.focal_gamma if train.loss == "focal" else 0.0
+                losses = masked_losses(logits, batch.labels, self.positive_weight, gamma)
+                # DDP takes the mean over workers, where the sum of their parts is meant.
+                part = losses.sum() * (worker.world_size / max(num_known, 1))
+                part.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(len(images), worker.device) from error
+            raise
+        return losses.detach()
+
+    def _check(self, bad: Seen[Step] | None) -> None:
+        """Raise if a step was not finite: on every worker at once, for all see the same loss."""
+        if bad is None:
+            return
+        given = self.replay(bad.step)
+        ids = np.array(given["patient_ids"])
+        unfit = ~torch.isfinite(given["images"]).flatten(1).all(1).numpy()
+        lost = ~bad.finite.cpu().numpy()
+        parts = self.worker.gather((ids[unfit].tolist(), ids[lost].tolist()))
+        images, losses = ([name for part in parts for name in part[k]] for k in (0, 1))
+        # Batch norm passes one patient's NaN on to all, whose losses then say nothing.
+        what = f"the images of patients {_few(images)} are not finite"
+        if not images:
+            whose = f" of patients {_few(losses)}" if losses else "'s gradient"
+            what = f"the loss{whose} is not finite"
+        advice = "lower train.lr, set train.gradient_clip, or set precision to float32"
+        where = f"in epoch {bad.step.epoch + 1}, step {bad.step.number + 1}"
+        raise NonFiniteLossError(
+            f"{what} {where}: {'look at them and leave them out' if images else advice}", bad.step
+        )
+
+    def replay(self, step: Step) -> dict[str, Any]:
+        """Return what this worker's network was given in a step: images, labels, ids, the draw."""
+        rows, drawn = self._share(step), self._draw(step)
+        batch = self.patients.batch(rows, self.worker.device)
+        images = self._augmented(batch, drawn, slice(0, len(rows)))
+        return {
+            "epoch": step.epoch,
+            "step": step.number,
+            "patient_ids": [self.patients.ids[row] for row in rows],
+            "images": images.cpu(),
+            "labels": batch.labels.cpu(),
+            "covariates": batch.covariates.cpu(),
+            "draw": None if drawn is None else drawn.to_json(),
+        }
+
+    def find_micro_batch(self) -> int:
+        """Halve what is computed at a time until a step fits into memory; return its size.
+
+        Nothing is learned from the steps that are tried.
+        """
+        largest = max(len(step.rows) for step in self.plan(0))
+        share = -(-largest // self.worker.world_size)
+        size = min(self.micro_batch_size or share, share)
+        while self.worker.any(not self._fits(size)):
+            if size <= 2:
+                raise out_of_memory(size, self.worker.device)
+            size = max(2, size // 2)
+        self.micro_batch_size = None if size == share else size
+        self._check_batches(len(self.patients))
+        return size
+
+    def _fits(self, num_patients: int) -> bool:
+        """Tell whether a forward and a backward pass of so many patients fit into memory."""
+        before = {name: value.clone() for name, value in self.network.named_buffers()}
+        batch = self.patients.batch(np.arange(num_patients), self.worker.device)
+        self.network.train()
+        try:
+            with torch.autocast(
+                self.worker.device.type, self.dtype, enabled=self.dtype is not None
+            ):
+                logits = call_network(self.network, batch.images, batch.covariates)
+            masked_loss(logits, batch.labels, self.positive_weight).backward()  # type: ignore[no-untyped-call]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for name, value in self.network.named_buffers():
+                    value.copy_(before[name])
+        return True
 
     def _set_lr(self, step: int, steps_per_epoch: int) -> None:
         config = self.config.train
@@ -156,13 +387,13 @@ class Training:
     def validate(self) -> NDArray[np.float32]:
         """Return logits (N, T) of all validation patients, each computed once, on every worker."""
         worker, size = self.worker, self.worker.world_size
-        worker.share_buffers(self.network)
+        worker.share_buffers(self.evaluated)
         everyone = np.arange(len(self.validation))
         mine = predict_logits(
-            self.network,
+            self.evaluated,
             self.validation,
             rank_share(everyone, worker.rank, size),
-            max(1, self.config.train.batch_size // size),
+            self.micro_batch_size or max(1, self.config.train.batch_size // size),
             worker.device,
             self.dtype,
         )
@@ -174,7 +405,7 @@ class Training:
     def _measure(self, epoch: int, train_loss: float, logits: NDArray[np.float32]) -> EpochMetrics:
         labels = self.validation.labels
         per_target = auc_per_target(labels, logits, self.config.targets)
-        loss = masked_bce(
+        loss = masked_loss(
             torch.from_numpy(logits), torch.from_numpy(labels), self.positive_weight.cpu()
         )
         return EpochMetrics(
@@ -191,13 +422,18 @@ class Training:
         )
 
     def save(self, folder: RunFolder) -> None:
-        """Write the checkpoint of the last epoch."""
-        state = {
+        """Write a checkpoint of where training is, between epochs or steps."""
+        state: dict[str, Any] = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": [metrics.to_json() for metrics in self.history],
+            "num_steps_done": self.num_steps_done,
+            "loss_sum": self._loss_sum.cpu(),
         }
-        save_checkpoint(folder.checkpoints, len(self.history) - 1, state)
+        if self.averaged is not None:
+            state["averaged"] = self.averaged.state_dict()
+        position = Position(len(self.history), self.num_steps_done)
+        save_checkpoint(folder.checkpoints, position, state)
 
     def resume(self, folder: RunFolder) -> bool:
         """Go back to the newest checkpoint, if there is one."""
@@ -206,7 +442,11 @@ class Training:
             return False
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
         self.history = [EpochMetrics.from_json(values) for values in state["history"]]
+        self.num_steps_done = state["num_steps_done"]
+        self._loss_sum.copy_(state["loss_sum"])
         return True
 
     def save_best(self, folder: RunFolder, logits: NDArray[np.float32]) -> None:
@@ -217,7 +457,8 @@ class Training:
             "num_phases": self.store.spec.num_phases,
             "crop_shape": list(self.store.spec.crop_shape),
             "targets": list(self.config.targets),
-            "weights": self.network.state_dict(),
+            "covariates": None if self.encoder is None else self.encoder.to_json(),
+            "weights": self.evaluated.state_dict(),
         }
         save_weights(folder.best_weights, state)
         folder.write_predictions(
@@ -230,11 +471,6 @@ def _silent() -> Iterator[Callable[[], None]]:
     yield lambda: None
 
 
-def _adamw(network: nn.Module, config: RunConfig, device: torch.device) -> torch.optim.AdamW:
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": config.train.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.train.lr, fused=device.type == "cuda")
+def _few(names: Sequence[str], largest: int = 8) -> str:
+    shown = ", ".join(names[:largest])
+    return f"{shown} and {len(names) - largest} more" if len(names) > largest else shown

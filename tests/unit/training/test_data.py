@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 
 from preprocessing.errors import InputError
 from preprocessing.store import REGION_PADDING, Store
-from radiotrain.data.order import check_batches, epoch_order, global_batches, rank_share
-from radiotrain.data.patients import load_patients, normalisation, part_ids
+from radiotrain.data.order import (
+    balanced_order,
+    check_batches,
+    epoch_order,
+    global_batches,
+    micro_batches,
+    rank_share,
+)
+from radiotrain.data.patients import load_patients, part_ids
+from radiotrain.data.voxels import normalisation
 from radiotrain.split import Split
 
 
@@ -41,12 +49,51 @@ def test_batches_too_small_for_batch_norm_are_refused() -> None:
         check_batches(24, 8, 5)
 
 
+@given(st.integers(4, 200), st.integers(1, 5), st.integers(2, 30))
+def test_micro_batches_are_a_share_cut_evenly_as_often_on_every_worker(
+    num_patients: int, world_size: int, largest: int
+) -> None:
+    parts = [micro_batches(num_patients, r, world_size, largest) for r in range(world_size)]
+    assert len({len(p) for p in parts}) == 1
+    for rank, slices in enumerate(parts):
+        share = np.arange(num_patients)[rank::world_size]
+        assert np.array_equal(np.concatenate([share[s] for s in slices]), share)
+        sizes = [s.stop - s.start for s in slices]
+        assert max(sizes) <= largest
+        assert max(sizes) - min(sizes) <= 1
+    assert micro_batches(num_patients, 0, world_size, None) == [
+        slice(0, len(range(0, num_patients, world_size)))
+    ]
+
+
+def test_micro_batches_of_one_are_refused() -> None:
+    check_batches(24, 8, 1, 4)
+    with pytest.raises(InputError, match=r"train.micro_batch_size is 2, which leaves one patient"):
+        check_batches(24, 6, 2, 2)
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 1, -1]), min_size=2, max_size=80), st.integers(0, 3))
+def test_balanced_order_draws_both_classes_equally_often(labels: list[int], epoch: int) -> None:
+    values = np.array(labels, dtype=np.int8)
+    order = balanced_order(1, epoch, values)
+    assert len(order) == len(values)
+    drawn = values[order]
+    assert np.sum(drawn == -1) == np.sum(values == -1)
+    if {0, 1} <= set(labels):
+        assert abs(int(np.sum(drawn == 0)) - int(np.sum(drawn == 1))) <= 1
+    for value in (0, 1):
+        counts = np.bincount(order, minlength=len(values))[values == value]
+        if len(counts):  # nobody twice before everybody once
+            assert counts.max() - counts.min() <= 1
+    assert np.array_equal(order, balanced_order(1, epoch, values))
+
+
 def test_batch_is_normalised_by_the_pre_contrast_phase(store: Store, split: Split) -> None:
     ids = part_ids(split, 0, "train")
     patients = load_patients(store, split, ids, ["HER2", "ER"])
-    assert patients.images.dtype == torch.int16
     rows = np.array([3, 0])
-    images, labels = patients.batch(rows, torch.device("cpu"))
+    batch = patients.batch(rows, torch.device("cpu"))
+    images, labels = batch.images, batch.labels
     for image, row in zip(images.double(), rows, strict=True):
         i = store.index_of(ids[row])
         inside = torch.from_numpy(store.read_region(i) & REGION_PADDING) == 0

@@ -1,4 +1,4 @@
-"""The same global batches over 1, 2 and 3 gloo processes."""
+"""The same global batches over 1, 2, 3 and 4 gloo processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import distributed, multiprocessing
 
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.data.order import epoch_order, global_batches
 from radiotrain.distributed import Worker
 from radiotrain.runs import RunFolder
 from radiotrain.split import load_split
@@ -19,28 +18,46 @@ from radiotrain.training.loop import train
 from radiotrain.training.training import Training
 from tests.unit.training.synthetic import run_config
 
-TRAIN = {"epochs": 3, "batch_size": 9, "warmup_epochs": 1, "gradient_clip": None}
+TRAIN = {
+    "epochs": 3,
+    "batch_size": 12,
+    "micro_batch_size": 3,  # 4 parts of one worker's share, 1 of one among four
+    "warmup_epochs": 1,
+    "gradient_clip": None,
+}
+
+
+SIZES = (2, 3, 4)
 
 
 def measure(config: RunConfig, worker: Worker) -> dict[str, Any]:
-    """Take one step and validate. Batch norm's own dependence on the shares is left out."""
+    """Take a step of each kind and validate."""
     store = Store.open(config.store)
-    training = Training(config, worker, store, load_split(config.split, store))
-    training.wrapped.eval()
-    logits = training.validate()
-    batch = global_batches(epoch_order(0, 0, len(training.patients)), config.train.batch_size)[0]
-    num_known = int((training.patients.labels[batch] >= 0).sum())
-    loss = training.take_step(0, 0, batch, num_known)
-    gradients = {n: p.grad for n, p in training.network.named_parameters()}
+    split = load_split(config.split, store)
+    # Each worker normalises by its own share, so that is left out here...
+    alone = Training(config, worker, store, split)
+    alone.wrapped.eval()
+    logits = alone.validate()
+    # ... and here they normalise together.
+    train = config.train.model_copy(update={"sync_batch_norm": True, "micro_batch_size": None})
+    together = Training(config.model_copy(update={"train": train}), worker, store, split)
+    together.wrapped.train()
     return {
         "logits": torch.from_numpy(logits),
-        "loss": worker.sum(loss),
-        "gradients": gradients,
+        **{f"alone {k}": v for k, v in take_step(alone).items()},
+        **{f"together {k}": v for k, v in take_step(together).items()},
+        "buffers": {k: v.double() for k, v in together.network.named_buffers()},
     }
 
 
+def take_step(training: Training) -> dict[str, Any]:
+    loss = training.take_step(training.plan(0)[0])
+    gradients = {n: p.grad.clone() for n, p in training.network.named_parameters()}
+    return {"loss": float(loss), "gradients": gradients}
+
+
 def work(rank: int, folder: str, configs: dict[int, RunConfig]) -> None:
-    """Be one of two workers, then one of three: starting processes is what takes time."""
+    """Be a worker of each group in turn: starting processes is what takes time."""
     torch.set_num_threads(1)
     for world_size, config in configs.items():
         if rank < world_size:
@@ -72,7 +89,7 @@ def configs(
         size: run_config(
             store, split_url, folder / f"run-{size}", train=TRAIN, targets=["ER", "HER2"]
         )
-        for size in (2, 3)
+        for size in SIZES
     }
 
 
@@ -84,7 +101,7 @@ def together(configs: dict[int, RunConfig]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", SIZES)
 def test_workers_together_equal_one(
     configs: dict[int, RunConfig], together: Path, world_size: int
 ) -> None:
@@ -93,12 +110,16 @@ def test_workers_together_equal_one(
         found = torch.load(together / f"{world_size}-{rank}.pt", weights_only=True)
         # 8 validation patients over 3 workers: every one once, in order, on every rank.
         assert torch.allclose(found["logits"], alone["logits"], atol=1e-5)
-        assert found["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-        for name, gradient in alone["gradients"].items():
-            assert torch.allclose(found["gradients"][name], gradient, atol=1e-5, rtol=1e-4), name
+        for how in ("alone", "together"):
+            assert found[f"{how} loss"] == pytest.approx(alone[f"{how} loss"], rel=1e-5)
+            for name, gradient in alone[f"{how} gradients"].items():
+                other = found[f"{how} gradients"][name]
+                assert torch.allclose(other, gradient, atol=1e-5, rtol=1e-4), (how, name)
+        for name, buffer in alone["buffers"].items():
+            assert torch.allclose(found["buffers"][name], buffer, atol=1e-6, rtol=1e-5), name
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", SIZES)
 def test_one_worker_writes_and_all_stop(
     configs: dict[int, RunConfig], together: Path, world_size: int
 ) -> None:

@@ -22,7 +22,7 @@ def test_opening_gives_access_and_is_logged(store: Store, split: Split, tmp_path
     assert read_openings(url) == ()
     access = open_test_set(url, "evaluation", ["a", "b"])
     open_test_set(url, "again", ["c"])
-    patients = load_patients(store, split, split.test_ids, ["ER"], access)
+    patients = load_patients(store, split, split.test_ids, ["ER"], access=access)
     assert patients.ids == split.test_ids
     first, second = read_openings(url)
     assert (first.purpose, first.runs, second.purpose) == ("evaluation", ("a", "b"), "again")

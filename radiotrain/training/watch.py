@@ -1,0 +1,86 @@
+"""Looks at each step's loss without making a GPU wait for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from preprocessing.errors import InputError
+
+_StepT = TypeVar("_StepT")
+
+
+class NonFiniteLossError(InputError):
+    """The loss, or the gradient, of a step is infinite or no number.
+
+    Attributes
+    ----------
+    step
+        Which one; None where the error has crossed processes.
+    """
+
+    def __init__(self, sentence: str, step: Any = None) -> None:
+        super().__init__(sentence)
+        self.step = step
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self),)
+
+
+@dataclass(frozen=True)
+class Seen(Generic[_StepT]):
+    """A step, and what came of it on this worker.
+
+    Parameters
+    ----------
+    finite
+        bool (B,) on the device: whether each of this worker's patients has a finite loss.
+    """
+
+    step: _StepT
+    finite: Tensor
+
+
+class Watch(Generic[_StepT]):
+    """Tells the first step whose loss or gradient was not finite.
+
+    On a CPU at once, before the weights take the step. On a GPU one step later: reading a value
+    of the step in flight would let the GPU run dry.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._waiting: deque[tuple[Seen[_StepT], Tensor, Any]] = deque()
+
+    def look(self, step: _StepT, values: Tensor, finite: Tensor) -> Seen[_StepT] | None:
+        """Take a step's values (any floating tensor); return the first bad step known by now."""
+        good = torch.isfinite(values).all()
+        event = None
+        if self._on_gpu:
+            good, event = self._fetch(good)
+        self._waiting.append((Seen(step, finite), good, event))
+        return self._first_bad(leave=1 if self._on_gpu else 0)
+
+    def finish(self) -> Seen[_StepT] | None:
+        """Look at what is left, at the end of an epoch."""
+        return self._first_bad(leave=0)
+
+    @staticmethod
+    def _fetch(value: Tensor) -> tuple[Tensor, Any]:
+        host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        host.copy_(value, non_blocking=True)
+        return host, torch.cuda.current_stream(value.device).record_event()
+
+    def _first_bad(self, leave: int) -> Seen[_StepT] | None:
+        while len(self._waiting) > leave:
+            seen, good, event = self._waiting.popleft()
+            if event is not None:
+                event.synchronize()
+            if not bool(good):
+                self._waiting.clear()
+                return seen
+        return None
