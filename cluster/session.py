@@ -19,6 +19,9 @@ _DRIVER = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ctrl-C ends a sweep as it ends every other command; run folders keep what was done.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # For so long Ray waits for a worker's place on a host that it does not yet know to be lost,
+    # before it counts the hosts again.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
 }
 _WORKERS = {
     # How long a stopped trial may take to write its last lines before its actor is thrown away.
@@ -33,7 +36,7 @@ _LOCAL = {
 
 
 @contextmanager
-def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
     """Use the Ray at ``RAY_ADDRESS`` or begun by ``ray start``; else start one and end it after.
 
     Parameters
@@ -41,12 +44,16 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     num_cpus
         CPUs that a Ray started here counts; by default the machine's.
 
+    Yields
+    ------
+    Whether the Ray was started here, and has nothing else to do.
+
     Notes
     -----
     Workers' output stays in Ray's logs: what matters of it is in the run folders.
     """
     if ray.is_initialized():
-        yield
+        yield False
         return
     address = _running_cluster()
     if address is None:
@@ -54,7 +61,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     else:
         _connect(address)
     try:
-        yield
+        yield address is None
     finally:
         ray.shutdown()
 

@@ -1,20 +1,34 @@
-"""One training over several workers: the same loop, as DDP under Ray Train."""
+"""One training over several workers: the same loop, as DDP under Ray Train.
+
+The run folder's checkpoints are the truth. A group of workers that lost a member, or that is to
+have another number of members, is ended as a whole; the next one goes on from the newest
+checkpoint with the same global batches. Ray keeps no state that is needed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from threading import Event, Thread
+import os
+import re
+import signal
+import socket
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
+import ray
 import ray.train
 import torch
-from ray.train import FailureConfig, ScalingConfig
+from ray.train import FailureConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+from torch import distributed
 
 from cluster.session import has_gpus, ray_session
 from preprocessing import files
-from preprocessing.errors import RadiotrainError
+from preprocessing.errors import InputError, RadiotrainError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.order import check_batches
@@ -30,47 +44,118 @@ from radiotrain.training.metrics import EpochMetrics
 # A lost node or worker: the run folder's checkpoint is where the next attempt goes on.
 _MAX_FAILURES = 3
 _SECONDS_BETWEEN_LOOKS = 1.0
+# How long a worker may wait for another. A worker that raised or died ends the group at once; this
+# is for one that hangs, and has to outlast the slowest reading of patients and writing of
+# checkpoints. Torch's own default is half an hour.
+_COLLECTIVE_TIMEOUT_S = 600
+# How often Ray looks whether an elastic group could be larger. Growing costs a new start.
+_SECONDS_BETWEEN_RESIZES = 60.0
+# What Ray's account of a death contains, and what it comes to; the first that is found.
+_CAUSES_OF_DEATH = {
+    "out_of_memory|low on memory": "was killed by Ray because its host ran out of memory",
+    r"node (has )?died|node .*terminated|is unavailable": (
+        "does not answer any more: its host, or the network to it, was lost"
+    ),
+    "worker process has died": (
+        "was killed from outside, by the system for want of memory, or crashed (Ray's logs on that"
+        " host say more, in /tmp/ray/session_latest/logs)"
+    ),
+}
 
 
-def train_on_ray(config: RunConfig, workers: int) -> RunResult:
-    """Train on `workers` Ray workers, one GPU each where the cluster has GPUs.
+class WorkersError(Exception):
+    """Workers ended by something that is not the user's mistake; one sentence names each."""
+
+
+@dataclass(frozen=True)
+class WorkerFailure:
+    """What ended one worker.
+
+    Parameters
+    ----------
+    worker
+        Which one, such as ``worker 1 of 2 on host7``; ranks count from 0, as in Ray's logs.
+    sentence
+        What it said, or what is known of its death.
+    world_size
+        Of its group; None where it did not live to tell.
+    mistake
+        The class of the user's mistake, where it is one.
+    is_echo
+        Whether it only tells that another worker did not answer.
+    """
+
+    worker: str
+    sentence: str
+    world_size: int | None = None
+    mistake: type[RadiotrainError] | None = None
+    is_echo: bool = False
+
+
+class WorkerFailedError(Exception):
+    """Carries a worker's failure to Ray's controller, whatever exception it was."""
+
+    def __init__(self, failure: WorkerFailure) -> None:
+        super().__init__(f"{failure.worker}: {failure.sentence}")
+        self.failure = failure
+
+    def __reduce__(self) -> tuple[type[WorkerFailedError], tuple[WorkerFailure]]:
+        return type(self), (self.failure,)
+
+
+def train_on_ray(config: RunConfig, workers: int | tuple[int, int]) -> RunResult:
+    """Train on Ray workers, one GPU each where the cluster has GPUs.
 
     Uses the Ray that is running, or starts a local one.
+
+    Parameters
+    ----------
+    workers
+        How many; or the fewest and the most, where as many train as there is room for: workers
+        that are lost are done without, and nodes that join are taken up within a minute.
 
     Raises
     ------
     InputError
         If the configuration, store and split do not fit together; nothing is started then.
+    RadiotrainError
+        What a worker found wrong with the input.
+    WorkersError
+        What else ended workers more often than is tried again.
     """
     check_fits(config, workers)
+    fewest, most = _bounds(workers)
     folder = RunFolder(config.out)
     record = folder.read_record()
     if record is not None and record.status in ("finished", "stopped"):
         return recorded_result(folder, record)
-    with ray_session(num_cpus=workers + 1), _follow(folder):
+    cpus_each, cpus = _share_cpus(fewest, most)
+    with ray_session(num_cpus=cpus) as is_own, _follow(folder), _own_interrupt():
         use_gpu = has_gpus() and config.device != "cpu"
-        trainer = TorchTrainer(
-            _train_worker,
-            train_loop_config={"config": config.model_dump(mode="json")},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
-            torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-            run_config=ray.train.RunConfig(
-                name=folder.name,
-                storage_path=files.join(folder.url, "ray"),
-                failure_config=FailureConfig(max_failures=_MAX_FAILURES),
-            ),
-        )
+        _check_room(fewest, "GPU" if use_gpu else "CPU", is_own)
+        scaling = _scaling(fewest, most, cpus_each if is_own else 1, use_gpu)
         try:
-            trainer.fit()
-        except Exception as error:
-            raise _cause(error) from error
+            _trainer(config, folder, scaling).fit()
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised below
+            reason = _reason(error)
+            _record_failure(folder, reason)
+            raise reason from None
     record = folder.read_record()
     assert record is not None
     return recorded_result(folder, record)
 
 
-def check_fits(config: RunConfig, workers: int) -> None:
+def _bounds(workers: int | tuple[int, int]) -> tuple[int, int]:
+    return (workers, workers) if isinstance(workers, int) else workers
+
+
+def check_fits(config: RunConfig, workers: int | tuple[int, int]) -> None:
     """Find out what a worker would refuse, before any is started.
+
+    Parameters
+    ----------
+    workers
+        How many, or the fewest and the most: each number of workers has to fit.
 
     Raises
     ------
@@ -82,27 +167,102 @@ def check_fits(config: RunConfig, workers: int) -> None:
     RunFolder(config.out).check_same_run(config, store.fingerprint, split.fingerprint)
     target_columns(store, config.targets)
     num_patients = len(part_ids(split, config.fold, "train"))
-    check_batches(num_patients, config.train.batch_size, workers)
+    fewest, most = _bounds(workers)
+    for count in range(most, fewest - 1, -1):
+        check_batches(num_patients, config.train.batch_size, count, config.train.micro_batch_size)
     with torch.device("meta"):  # nothing is computed or kept
         build_network(
             config.network.name, store.spec.num_phases, len(config.targets), store.spec.crop_shape
         )
 
 
+def _share_cpus(fewest: int, most: int) -> tuple[int, int]:
+    """Return the CPUs of a worker, and all that a Ray started here counts.
+
+    Ray gives torch as many threads as a worker has CPUs. On a machine of one's own they would
+    lie idle otherwise; an elastic group takes as many workers as there are cores.
+    """
+    cores = len(os.sched_getaffinity(0))
+    num_workers = max(fewest, min(most, cores))
+    each = max(1, cores // num_workers)
+    return each, each * num_workers
+
+
+def _check_room(fewest: int, kind: str, is_own: bool) -> None:
+    """Refuse what this machine can never hold; say that a cluster has to grow first."""
+    room = int(ray.cluster_resources().get(kind, 0))
+    if room >= fewest:
+        return
+    if is_own:
+        raise InputError(
+            f"{fewest} workers need a {kind} each and this machine has {room}: lower --workers, or"
+            " set device to cpu"
+        )
+    print_line(f"the Ray cluster has {room} {kind}s, waiting for the {fewest} that are asked for")
+
+
+def _scaling(fewest: int, most: int, cpus: int, use_gpu: bool) -> ScalingConfig:
+    return ScalingConfig(
+        num_workers=fewest if fewest == most else (fewest, most),
+        use_gpu=use_gpu,
+        resources_per_worker={"CPU": cpus} | ({"GPU": 1} if use_gpu else {}),
+        elastic_resize_monitor_interval_s=_SECONDS_BETWEEN_RESIZES,
+    )
+
+
+def _trainer(config: RunConfig, folder: RunFolder, scaling: ScalingConfig) -> TorchTrainer:
+    return TorchTrainer(
+        _train_worker,
+        train_loop_config={"config": config.model_dump(mode="json")},
+        scaling_config=scaling,
+        torch_config=TorchConfig(
+            backend="nccl" if scaling.use_gpu else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
+        ),
+        run_config=ray.train.RunConfig(
+            name=folder.name,
+            storage_path=files.join(folder.url, "ray"),
+            failure_config=FailureConfig(max_failures=_MAX_FAILURES),
+            callbacks=[_Failures(folder.url, _MAX_FAILURES)],
+        ),
+    )
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Take Ctrl-C back from Ray, which leaves its handler behind when a training has ended."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def _follow(folder: RunFolder) -> Iterator[None]:
-    """Print each epoch when it appears in the run folder: workers may be on other machines."""
+    """Print epochs and failures when the run folder has them: workers may be on other machines."""
     over = Event()
+    _write_notices(folder.url, [])
+    epochs, notices = len(folder.read_metrics()), 0
+
+    def look() -> None:
+        nonlocal epochs, notices
+        for notice in _read_notices(folder.url)[notices:]:
+            print_line(notice)
+            notices += 1
+        for metrics in folder.read_metrics()[epochs:]:
+            print_line(metrics.describe())
+            epochs += 1
 
     def follow() -> None:
-        shown = len(folder.read_metrics())
-        while True:
+        last_look = False
+        while not last_look:
             last_look = over.wait(_SECONDS_BETWEEN_LOOKS)
-            for metrics in folder.read_metrics()[shown:]:
-                print_line(metrics.describe())
-                shown += 1
-            if last_look:
-                return
+            # An object store that does not answer now is asked again.
+            with suppress(Exception):
+                look()
 
     thread = Thread(target=follow, daemon=True)
     thread.start()
@@ -113,13 +273,28 @@ def _follow(folder: RunFolder) -> Iterator[None]:
         thread.join()
 
 
+def _notices_url(run_url: str) -> str:
+    return files.join(run_url, "ray", "failures.txt")
+
+
+def _read_notices(run_url: str) -> list[str]:
+    return files.read_text(_notices_url(run_url)).splitlines()
+
+
+def _write_notices(run_url: str, notices: Sequence[str]) -> None:
+    files.write_text(_notices_url(run_url), "".join(f"{notice}\n" for notice in notices))
+
+
+# In the workers
+
+
 def _train_worker(values: Mapping[str, Any]) -> None:
-    device = ray.train.torch.get_device()
-    train_loop(
-        RunConfig.model_validate(values["config"]),
-        worker=Worker.of_group(device),
-        on_epoch=_report,
-    )
+    config = RunConfig.model_validate(values["config"])
+    worker = Worker.of_group(ray.train.torch.get_device())
+    try:
+        train_loop(config, worker=worker, on_epoch=_report)
+    except Exception as error:
+        raise WorkerFailedError(_describe(error, worker, RunFolder(config.out).url)) from error
 
 
 def _report(metrics: EpochMetrics) -> bool:
@@ -128,13 +303,115 @@ def _report(metrics: EpochMetrics) -> bool:
     return False
 
 
-def _cause(error: Exception) -> BaseException:
-    """Return the user's mistake behind Ray's wrapping, where there is one."""
-    failures: Mapping[int, BaseException] = getattr(error, "worker_failures", {})
-    for failure in failures.values():
-        cause: BaseException | None = failure
-        while cause is not None:
-            if isinstance(cause, RadiotrainError):
-                return cause
-            cause = getattr(cause, "cause", None) or cause.__cause__
+def _describe(error: Exception, worker: Worker, run_url: str) -> WorkerFailure:
+    """Put a worker's exception into words that any process can read; keep its traceback."""
+    name = f"worker {worker.rank} of {worker.world_size} on {socket.gethostname()}"
+    if isinstance(error, RadiotrainError):
+        return WorkerFailure(name, str(error), worker.world_size, mistake=type(error))
+    kept = files.join(run_url, "ray", f"traceback-{worker.rank}.txt")
+    with suppress(Exception):
+        files.write_text(kept, traceback.format_exc())
+    said = f"{type(error).__name__}: {_first_line(error)} (traceback in {kept})"
+    is_echo = _is_echo(error)
+    if is_echo:
+        said = f"lost touch with another worker, which is gone or hangs: {said}"
+    return WorkerFailure(name, said, worker.world_size, is_echo=is_echo)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "no message")
+
+
+def _is_echo(error: Exception) -> bool:
+    """Tell whether a collective failed, as it does on all who wait for a worker that is gone."""
+    if isinstance(error, distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and bool(
+        re.search("gloo|nccl", str(error), re.IGNORECASE)
+    )
+
+
+# In Ray's controller, and in the driver where Ray has given up
+
+
+class _Failures(UserCallback):  # type: ignore[misc]
+    """Says what ended workers; a user's mistake is not tried again.
+
+    Ray tries again after whatever a worker raised, but not after what its own callback raises.
+    """
+
+    def __init__(self, run_url: str, max_failures: int) -> None:
+        self._run_url, self._max_failures = run_url, max_failures
+        self._notices: list[str] = []
+
+    def after_exception(
+        self, run_context: Any, worker_exceptions: Mapping[int, BaseException]
+    ) -> None:
+        """Take the exceptions of one look at the workers, by rank."""
+        reason = sum_up(worker_exceptions)
+        if isinstance(reason, RadiotrainError):
+            raise reason
+        notice = f"{reason}: going on from the last checkpoint, at most {self._max_failures} times"
+        # A node that is being taken away is looked at again and again.
+        if notice not in self._notices[-1:]:
+            self._notices.append(notice)
+            with suppress(Exception):
+                _write_notices(self._run_url, self._notices)
+
+
+def sum_up(failures: Mapping[int, BaseException]) -> RadiotrainError | WorkersError:
+    """Return one exception for what ended some workers, by rank.
+
+    Mistakes are named before anything else, and what only follows from the death of another
+    worker is left out. A mistake keeps its class, and its words where every worker says the same.
+    """
+    known = [_failure(rank, failures[rank]) for rank in sorted(failures)]
+    mistakes = [failure for failure in known if failure.mistake is not None]
+    causes = mistakes or [failure for failure in known if not failure.is_echo] or known
+    text = "; ".join(f"{failure.worker}: {failure.sentence}" for failure in causes)
+    if causes[0].mistake is None:
+        return WorkersError(text)
+    agree = len({failure.sentence for failure in mistakes}) == 1
+    everyone = len(mistakes) == mistakes[0].world_size
+    return causes[0].mistake(causes[0].sentence if agree and everyone else text)
+
+
+def _failure(rank: int, error: BaseException) -> WorkerFailure:
+    if isinstance(error, WorkerFailedError):
+        return error.failure
+    # Ray wraps the death of a worker's process.
+    died = getattr(error, "health_check_failure", None)
+    if died is None:
+        return WorkerFailure(f"worker {rank}", f"{type(error).__name__}: {_first_line(error)}")
+    text = str(died)
+    pid, host = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
+    place = f" (process {pid[1]} on {host[1]})" if pid and host else ""
+    return WorkerFailure(f"worker {rank}{place}", _cause_of_death(text))
+
+
+def _cause_of_death(text: str) -> str:
+    for pattern, cause in _CAUSES_OF_DEATH.items():
+        if re.search(pattern, text, re.IGNORECASE):
+            return cause
+    return text.strip().splitlines()[-1]
+
+
+def _reason(error: BaseException) -> BaseException:
+    """Return what to tell the user of what Ray raised."""
+    if isinstance(error, SystemExit):
+        # Ray's own handler of Ctrl-C ends the process as if all were well.
+        return KeyboardInterrupt()
+    if isinstance(error, WorkerGroupError):
+        return sum_up(error.worker_failures)
+    if isinstance(error, ControllerError):
+        return error.controller_failure  # type: ignore[no-any-return]
     return error
+
+
+def _record_failure(folder: RunFolder, reason: BaseException) -> None:
+    """Say in the folder why the run ended: the worker that writes it may not have been asked."""
+    text = "interrupted by Ctrl-C" if isinstance(reason, KeyboardInterrupt) else str(reason)
+    with suppress(Exception):
+        record = folder.read_record()
+        if record is not None:
+            folder.write_record(replace(record, status="failed", error=text))

@@ -1,6 +1,7 @@
 """Training and sweep on a real, local Ray."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from cluster.train import train_on_ray
 from cluster.tune import best_of_each_group, read_outcomes, run_sweep, status_after_stop
 from preprocessing.errors import InputError
 from preprocessing.progress import progress
-from radiotrain.config import parse_config
+from radiotrain.cli import main
+from radiotrain.config import dump_config, parse_config
 from radiotrain.runs import RunFolder
 from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config
@@ -65,6 +67,28 @@ def test_mistakes_are_found_before_ray_is_started(
     config = parse_config(type(config), values, "test")
     with pytest.raises((InputError, FileNotFoundError), match=message):
         train_on_ray(config, workers=2)
+
+
+def test_the_largest_of_a_range_of_workers_has_to_fit(store, split_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster.train, "ray_session", None)
+    config = run_config(store, split_url, tmp_path / "run")
+    with pytest.raises(InputError, match="a batch of 8 over 5 workers leaves one with 1"):
+        train_on_ray(config, workers=(1, 5))
+
+
+@pytest.mark.parametrize("words", ["0", "two", "8-2", "2-", "-2", "1.5", "2-8-9"])
+def test_workers_are_a_number_or_a_range(store, split_url, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.setattr(cluster.train, "ray_session", None)
+    config = run_config(store, split_url, tmp_path / "run")
+    (tmp_path / "run.yaml").write_text(dump_config(config))
+    command = ["radiotrain", "train", "--config", str(tmp_path / "run.yaml"), "--on", "ray"]
+    monkeypatch.setattr(sys, "argv", [*command, f"--workers={words}"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: --workers is {words!r}, expected")
+    assert said.count("\n") == 1
 
 
 def sweep_config(store, split_url, out, **changes):
