@@ -136,8 +136,8 @@ class SpeedConfig(Section):
     """Batches that are made ready ahead when patients are not in the device's memory."""
     compile: bool = False
     """torch.compile: minutes at the start for faster steps."""
-    channels_last: bool | None = None
-    """Keep voxels' channels together in memory; null: where it was measured to be faster."""
+    channels_last: bool = False
+    """Keep voxels' channels together in memory; slower on a CPU, worth trying on a GPU."""
     activation_checkpointing: bool = False
     """Compute activations anew in the backward pass: less memory, about a third more time."""
     auto_batch: bool = False
