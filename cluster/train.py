@@ -8,27 +8,31 @@ checkpoint with the same global batches. Ray keeps no state that is needed.
 from __future__ import annotations
 
 import os
-import re
 import signal
-import socket
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
 import ray
 import ray.train
 import torch
-from ray.train import FailureConfig, ScalingConfig, UserCallback
+from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
-from torch import distributed
 
+from cluster.failures import (
+    FailureNotices,
+    WorkerFailedError,
+    describe_failure,
+    read_notices,
+    sum_up,
+    write_notices,
+)
 from cluster.session import has_gpus, ray_session
 from preprocessing import files
-from preprocessing.errors import InputError, RadiotrainError
+from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.order import check_batches
@@ -50,57 +54,6 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 _COLLECTIVE_TIMEOUT_S = 600
 # How often Ray looks whether an elastic group could be larger. Growing costs a new start.
 _SECONDS_BETWEEN_RESIZES = 60.0
-# What Ray's account of a death contains, and what it comes to; the first that is found.
-_CAUSES_OF_DEATH = {
-    "out_of_memory|low on memory": "was killed by Ray because its host ran out of memory",
-    r"node (has )?died|node .*terminated|is unavailable": (
-        "does not answer any more: its host, or the network to it, was lost"
-    ),
-    "worker process has died": (
-        "was killed from outside, by the system for want of memory, or crashed (Ray's logs on that"
-        " host say more, in /tmp/ray/session_latest/logs)"
-    ),
-}
-
-
-class WorkersError(Exception):
-    """Workers ended by something that is not the user's mistake; one sentence names each."""
-
-
-@dataclass(frozen=True)
-class WorkerFailure:
-    """What ended one worker.
-
-    Parameters
-    ----------
-    worker
-        Which one, such as ``worker 1 of 2 on host7``; ranks count from 0, as in Ray's logs.
-    sentence
-        What it said, or what is known of its death.
-    world_size
-        Of its group; None where it did not live to tell.
-    mistake
-        The class of the user's mistake, where it is one.
-    is_echo
-        Whether it only tells that another worker did not answer.
-    """
-
-    worker: str
-    sentence: str
-    world_size: int | None = None
-    mistake: type[RadiotrainError] | None = None
-    is_echo: bool = False
-
-
-class WorkerFailedError(Exception):
-    """Carries a worker's failure to Ray's controller, whatever exception it was."""
-
-    def __init__(self, failure: WorkerFailure) -> None:
-        super().__init__(f"{failure.worker}: {failure.sentence}")
-        self.failure = failure
-
-    def __reduce__(self) -> tuple[type[WorkerFailedError], tuple[WorkerFailure]]:
-        return type(self), (self.failure,)
 
 
 def train_on_ray(config: RunConfig, workers: int | tuple[int, int]) -> RunResult:
@@ -222,7 +175,7 @@ def _trainer(config: RunConfig, folder: RunFolder, scaling: ScalingConfig) -> To
             name=folder.name,
             storage_path=files.join(folder.url, "ray"),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
-            callbacks=[_Failures(folder.url, _MAX_FAILURES)],
+            callbacks=[FailureNotices(folder.url, _MAX_FAILURES)],
         ),
     )
 
@@ -244,12 +197,12 @@ def _own_interrupt() -> Iterator[None]:
 def _follow(folder: RunFolder) -> Iterator[None]:
     """Print epochs and failures when the run folder has them: workers may be on other machines."""
     over = Event()
-    _write_notices(folder.url, [])
+    write_notices(folder.url, [])
     epochs, notices = len(folder.read_metrics()), 0
 
     def look() -> None:
         nonlocal epochs, notices
-        for notice in _read_notices(folder.url)[notices:]:
+        for notice in read_notices(folder.url)[notices:]:
             print_line(notice)
             notices += 1
         for metrics in folder.read_metrics()[epochs:]:
@@ -273,127 +226,21 @@ def _follow(folder: RunFolder) -> Iterator[None]:
         thread.join()
 
 
-def _notices_url(run_url: str) -> str:
-    return files.join(run_url, "ray", "failures.txt")
-
-
-def _read_notices(run_url: str) -> list[str]:
-    return files.read_text(_notices_url(run_url)).splitlines()
-
-
-def _write_notices(run_url: str, notices: Sequence[str]) -> None:
-    files.write_text(_notices_url(run_url), "".join(f"{notice}\n" for notice in notices))
-
-
-# In the workers
-
-
 def _train_worker(values: Mapping[str, Any]) -> None:
     config = RunConfig.model_validate(values["config"])
     worker = Worker.of_group(ray.train.torch.get_device())
     try:
         train_loop(config, worker=worker, on_epoch=_report)
     except Exception as error:
-        raise WorkerFailedError(_describe(error, worker, RunFolder(config.out).url)) from error
+        raise WorkerFailedError(
+            describe_failure(error, worker, RunFolder(config.out).url)
+        ) from error
 
 
 def _report(metrics: EpochMetrics) -> bool:
     """Show an epoch to Ray's dashboard; checkpoints are the run folder's business."""
     ray.train.report({"epoch": metrics.epoch, "validation_auc": metrics.validation_auc})
     return False
-
-
-def _describe(error: Exception, worker: Worker, run_url: str) -> WorkerFailure:
-    """Put a worker's exception into words that any process can read; keep its traceback."""
-    name = f"worker {worker.rank} of {worker.world_size} on {socket.gethostname()}"
-    if isinstance(error, RadiotrainError):
-        return WorkerFailure(name, str(error), worker.world_size, mistake=type(error))
-    kept = files.join(run_url, "ray", f"traceback-{worker.rank}.txt")
-    with suppress(Exception):
-        files.write_text(kept, traceback.format_exc())
-    said = f"{type(error).__name__}: {_first_line(error)} (traceback in {kept})"
-    is_echo = _is_echo(error)
-    if is_echo:
-        said = f"lost touch with another worker, which is gone or hangs: {said}"
-    return WorkerFailure(name, said, worker.world_size, is_echo=is_echo)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "no message")
-
-
-def _is_echo(error: Exception) -> bool:
-    """Tell whether a collective failed, as it does on all who wait for a worker that is gone."""
-    if isinstance(error, distributed.DistError):
-        return True
-    return isinstance(error, RuntimeError) and bool(
-        re.search("gloo|nccl", str(error), re.IGNORECASE)
-    )
-
-
-# In Ray's controller, and in the driver where Ray has given up
-
-
-class _Failures(UserCallback):  # type: ignore[misc]
-    """Says what ended workers; a user's mistake is not tried again.
-
-    Ray tries again after whatever a worker raised, but not after what its own callback raises.
-    """
-
-    def __init__(self, run_url: str, max_failures: int) -> None:
-        self._run_url, self._max_failures = run_url, max_failures
-        self._notices: list[str] = []
-
-    def after_exception(
-        self, run_context: Any, worker_exceptions: Mapping[int, BaseException]
-    ) -> None:
-        """Take the exceptions of one look at the workers, by rank."""
-        reason = sum_up(worker_exceptions)
-        if isinstance(reason, RadiotrainError):
-            raise reason
-        notice = f"{reason}: going on from the last checkpoint, at most {self._max_failures} times"
-        # A node that is being taken away is looked at again and again.
-        if notice not in self._notices[-1:]:
-            self._notices.append(notice)
-            with suppress(Exception):
-                _write_notices(self._run_url, self._notices)
-
-
-def sum_up(failures: Mapping[int, BaseException]) -> RadiotrainError | WorkersError:
-    """Return one exception for what ended some workers, by rank.
-
-    Mistakes are named before anything else, and what only follows from the death of another
-    worker is left out. A mistake keeps its class, and its words where every worker says the same.
-    """
-    known = [_failure(rank, failures[rank]) for rank in sorted(failures)]
-    mistakes = [failure for failure in known if failure.mistake is not None]
-    causes = mistakes or [failure for failure in known if not failure.is_echo] or known
-    text = "; ".join(f"{failure.worker}: {failure.sentence}" for failure in causes)
-    if causes[0].mistake is None:
-        return WorkersError(text)
-    agree = len({failure.sentence for failure in mistakes}) == 1
-    everyone = len(mistakes) == mistakes[0].world_size
-    return causes[0].mistake(causes[0].sentence if agree and everyone else text)
-
-
-def _failure(rank: int, error: BaseException) -> WorkerFailure:
-    if isinstance(error, WorkerFailedError):
-        return error.failure
-    # Ray wraps the death of a worker's process.
-    died = getattr(error, "health_check_failure", None)
-    if died is None:
-        return WorkerFailure(f"worker {rank}", f"{type(error).__name__}: {_first_line(error)}")
-    text = str(died)
-    pid, host = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
-    place = f" (process {pid[1]} on {host[1]})" if pid and host else ""
-    return WorkerFailure(f"worker {rank}{place}", _cause_of_death(text))
-
-
-def _cause_of_death(text: str) -> str:
-    for pattern, cause in _CAUSES_OF_DEATH.items():
-        if re.search(pattern, text, re.IGNORECASE):
-            return cause
-    return text.strip().splitlines()[-1]
 
 
 def _reason(error: BaseException) -> BaseException:

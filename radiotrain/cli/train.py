@@ -95,7 +95,8 @@ def _parse_workers(text: str) -> tuple[int, int]:
 
 def _train(config: RunConfig, on: Where, workers: tuple[int, int]) -> RunResult:
     if on is Where.ray:
-        from cluster.train import WorkersError, train_on_ray
+        from cluster.failures import WorkersError
+        from cluster.train import train_on_ray
 
         try:
             return train_on_ray(config, workers)

@@ -6,7 +6,7 @@ MONAI and torch are imported when a network is built, so that naming one stays c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ _Builder = Callable[[int, int], Any]
 
 @dataclass(frozen=True)
 class NetworkFamily:
-    """How a network is built, and the smallest side of a crop that it can read.
+    """How a network is built, and the smallest side of a crop that it can read in training.
 
     Parameters
     ----------
@@ -36,17 +36,7 @@ class NetworkFamily:
     summary: str
 
 
-@dataclass(frozen=True)
-class NetworkDescription:
-    """One line of ``radiotrain models``."""
-
-    name: str
-    num_parameters: int
-    smallest_input: tuple[int, int, int]
-    summary: str
-
-
-def _resnet(function: str, widen_factor: float = 1.0) -> _Builder:
+def _resnet(function: str, widen_factor: float = 1.0, shortcut_type: str = "B") -> _Builder:
     def build(num_phases: int, num_targets: int) -> Any:
         from monai.networks import nets
 
@@ -58,6 +48,7 @@ def _resnet(function: str, widen_factor: float = 1.0) -> _Builder:
             num_classes=num_targets,
             conv1_t_stride=2,
             widen_factor=widen_factor,
+            shortcut_type=shortcut_type,
         )
 
     return build
@@ -74,38 +65,80 @@ def _squeeze_excite(function: str) -> _Builder:
     return build
 
 
-def _densenet(num_phases: int, num_targets: int) -> Any:
-    from monai.networks import nets
+def _densenet(function: str) -> _Builder:
+    def build(num_phases: int, num_targets: int) -> Any:
+        from monai.networks import nets
 
-    return nets.DenseNet121(spatial_dims=3, in_channels=num_phases, out_channels=num_targets)
+        return getattr(nets, function)(
+            spatial_dims=3, in_channels=num_phases, out_channels=num_targets
+        )
+
+    return build
 
 
-def _efficientnet(num_phases: int, num_targets: int) -> Any:
-    from monai.networks import nets
+def _efficientnet(model_name: str) -> _Builder:
+    def build(num_phases: int, num_targets: int) -> Any:
+        from monai.networks import nets
 
-    return nets.EfficientNetBN(
-        "efficientnet-b0",
-        spatial_dims=3,
-        in_channels=num_phases,
-        num_classes=num_targets,
-        pretrained=False,
-    )
+        return nets.EfficientNetBN(
+            model_name,
+            spatial_dims=3,
+            in_channels=num_phases,
+            num_classes=num_targets,
+            pretrained=False,
+        )
+
+    return build
+
+
+def _resnets() -> Iterator[tuple[str, NetworkFamily]]:
+    for depth in (10, 18, 34, 50, 101, 152, 200):
+        summary = "residual bottleneck" if depth >= 50 else "residual"
+        yield f"ResNet{depth}", NetworkFamily(_resnet(f"resnet{depth}"), 1, summary)
+    for depth in (18, 34):
+        summary = "residual, as MedicalNet"
+        build = _resnet(f"resnet{depth}", shortcut_type="A")
+        yield f"ResNet{depth}-A", NetworkFamily(build, 1, summary)
+
+
+def _squeeze_excites() -> Iterator[tuple[str, NetworkFamily]]:
+    for name, summary in (
+        ("SEResNet50", "squeeze-excite"),
+        ("SEResNet101", "squeeze-excite"),
+        ("SEResNet152", "squeeze-excite"),
+        ("SEResNext50", "squeeze-excite, grouped"),
+        ("SEResNext101", "squeeze-excite, grouped"),
+        ("SENet154", "squeeze-excite, grouped"),
+    ):
+        yield name, NetworkFamily(_squeeze_excite(name), 3, summary)
+
+
+def _densenets() -> Iterator[tuple[str, NetworkFamily]]:
+    for depth in (121, 169, 201, 264):
+        name = f"DenseNet{depth}"
+        yield name, NetworkFamily(_densenet(name), 29, "densely connected")
+
+
+def _efficientnets() -> Iterator[tuple[str, NetworkFamily]]:
+    # MONAI pads each convolution as TensorFlow's "same" would at the model's 2D image size (224
+    # for b0), whatever the crop. Where a crop's side becomes odd sooner, a stage may be one voxel
+    # shorter than "same" would make it (68 slices end as 2 rather than 3); every voxel is read all
+    # the same. How small a crop may be follows from where that image size becomes odd.
+    for size, smallest in (
+        ("b0", 32), ("b1", 16), ("b2", 4), ("b3", 12), ("b4", 28), ("b5", 8), ("b6", 16),
+        ("b7", 24), ("b8", 32), ("L2", 32),
+    ):  # fmt: skip
+        build = _efficientnet(f"efficientnet-{size.lower()}")
+        summary = "inverted residual"
+        yield f"EfficientNet-{size}", NetworkFamily(build, smallest, summary)
 
 
 NETWORKS: dict[str, NetworkFamily] = {
-    "ResNet10": NetworkFamily(_resnet("resnet10"), 1, "residual, stem stride 2"),
-    "ResNet18": NetworkFamily(_resnet("resnet18"), 1, "residual, stem stride 2"),
-    "ResNet34": NetworkFamily(_resnet("resnet34"), 1, "residual, stem stride 2"),
-    "ResNet50": NetworkFamily(_resnet("resnet50"), 1, "residual bottleneck, stem stride 2"),
-    "SEResNet50": NetworkFamily(_squeeze_excite("SEResNet50"), 3, "squeeze-excite bottleneck"),
-    "SEResNext101": NetworkFamily(
-        _squeeze_excite("SEResNext101"), 3, "squeeze-excite bottleneck, 32 groups"
-    ),
-    "DenseNet121": NetworkFamily(_densenet, 29, "densely connected"),
-    "EfficientNet-b0": NetworkFamily(_efficientnet, 32, "inverted residual, fixed padding"),
-    "ResNet10-narrow": NetworkFamily(
-        _resnet("resnet10", 0.25), 1, "quarter width, for tests and demonstrations"
-    ),
+    **dict(_resnets()),
+    "ResNet10-narrow": NetworkFamily(_resnet("resnet10", 0.25), 1, "residual, for tests"),
+    **dict(_squeeze_excites()),
+    **dict(_densenets()),
+    **dict(_efficientnets()),
 }
 
 
@@ -131,7 +164,12 @@ def check_network_name(name: str) -> str:
 
 
 def build_network(
-    name: str, num_phases: int, num_targets: int, crop_shape: tuple[int, int, int]
+    name: str,
+    num_phases: int,
+    num_targets: int,
+    crop_shape: tuple[int, int, int],
+    *,
+    faster: bool = True,
 ) -> nn.Module:
     """Build a network with fresh weights, drawn from torch's global generator.
 
@@ -143,6 +181,8 @@ def build_network(
         T, one logit each.
     crop_shape
         (R, C, S) of the images it will read.
+    faster
+        Compute it by `radiotrain.networks.faster`: the same function of the same parameters.
 
     Returns
     -------
@@ -162,20 +202,8 @@ def build_network(
             " --crop-shape"
         )
     module: nn.Module = family.build(num_phases, num_targets)
+    if faster:
+        from radiotrain.networks.faster import make_faster
+
+        make_faster(module)
     return module
-
-
-def describe_networks(num_phases: int = 4, num_targets: int = 1) -> list[NetworkDescription]:
-    """Count every network's parameters, without allocating their memory."""
-    import torch
-
-    described = []
-    for name, family in NETWORKS.items():
-        with torch.device("meta"):
-            module = family.build(num_phases, num_targets)
-        num_parameters = sum(p.numel() for p in module.parameters())
-        side = family.smallest_side
-        described.append(
-            NetworkDescription(name, num_parameters, (side, side, side), family.summary)
-        )
-    return described

@@ -20,7 +20,8 @@ from ray.cluster_utils import Cluster
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 import cluster.train
-from cluster.train import WorkerFailedError, WorkerFailure, WorkersError, sum_up, train_on_ray
+from cluster.failures import WorkerFailedError, WorkerFailure, WorkersError, sum_up
+from cluster.train import train_on_ray
 from preprocessing.errors import InputError, SchemaError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig, dump_config

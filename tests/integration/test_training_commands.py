@@ -159,6 +159,36 @@ def test_training_imports_no_imaging_library_and_no_ray(folder: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+LEAN = """
+import runpy, sys
+
+class Absent:
+    names = {
+        "ray", "dask", "distributed", "SimpleITK", "pydicom", "nibabel", "pandas", "pyarrow", "sklearn",
+        "scipy", "matplotlib", "tensorboard", "s3fs", "upath", "typer", "rich",
+    }
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+words = "--networks ResNet10-narrow --crop-shape 16 16 8 --patients 20 --batch-size 4"
+sys.argv = ["training", *words.split(), "--seconds", "0.1", "--without-monai", "--device", "cpu"]
+runpy.run_module("benchmarks.training", run_name="__main__")
+"""
+
+
+def test_speed_is_measured_on_a_machine_with_little_more_than_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAN], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    line = next(li for li in done.stdout.splitlines() if li.startswith("ResNet10-narrow"))
+    loop, fixed, ratio = (float(word) for word in line.split()[1:4])
+    assert min(loop, fixed) > 0
+    assert abs(ratio - loop / fixed) < 0.05 * ratio
+
+
 def test_saved_configuration_is_plain_yaml(folder: Path) -> None:
     values = yaml.safe_load((folder / "run.yaml").read_text())
     assert values["train"]["batch_size"] == 8

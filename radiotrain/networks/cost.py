@@ -1,0 +1,117 @@
+"""What a network costs, found without computing anything: on torch's meta device.
+
+Axis legend: B patients, P phases, R rows, C columns, S slices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from radiotrain.networks.registry import NETWORKS, build_network, check_network_name
+
+# Batch norm needs two values a channel where a small crop ends in a single voxel.
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What one sample (a patient's images, float32) costs a network.
+
+    Parameters
+    ----------
+    forward_gflop, training_gflop
+        Thousand million multiplications and additions of convolutions and linear layers, of the
+        forward pass alone and of forward and backward pass.
+    activation_mb
+        10^6 bytes kept for the backward pass.
+    smallest_side
+        Of a crop, in voxels, for each of the three axes.
+    """
+
+    name: str
+    num_parameters: int
+    forward_gflop: float
+    training_gflop: float
+    activation_mb: float
+    smallest_side: int
+    summary: str
+
+
+def network_cost(
+    name: str, num_phases: int, num_targets: int, crop_shape: tuple[int, int, int]
+) -> NetworkCost:
+    """Count a network's parameters, arithmetic and activations.
+
+    Parameters
+    ----------
+    num_phases
+        P, the input's channels.
+    num_targets
+        Logits.
+    crop_shape
+        (R, C, S).
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or the crop too small.
+    """
+    family = NETWORKS[check_network_name(name)]
+    with torch.device("meta"):
+        # What is counted is the published network, not how we compute it.
+        network = build_network(name, num_phases, num_targets, crop_shape, faster=False)
+        images = torch.empty(_BATCH, num_phases, *crop_shape)
+    forward, of_images = _count_flops(network)
+    activations = _count_saved_bytes(network, images)
+    return NetworkCost(
+        name=name,
+        num_parameters=sum(p.numel() for p in network.parameters()),
+        forward_gflop=sum(forward) / _BATCH / 1e9,
+        training_gflop=(3 * sum(forward) - sum(of_images)) / _BATCH / 1e9,
+        activation_mb=activations / _BATCH / 1e6,
+        smallest_side=family.smallest_side,
+        summary=family.summary,
+    )
+
+
+def _count_flops(network: nn.Module) -> tuple[list[int], list[int]]:
+    """Return lists that the next forward pass fills: of all layers, and of the first one.
+
+    torch's own counter takes grouped convolutions for full ones in the backward pass. There, a
+    layer's gradients of weights and input cost its forward pass each; that of images is not needed.
+    """
+    layers: list[int] = []
+    first: list[int] = []
+
+    def count(layer: nn.Module, _: Any, output: Tensor) -> None:
+        weight: Any = layer.weight
+        layers.append(2 * output.numel() * weight[0].numel())
+        if not first:
+            first.append(layers[-1])
+
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv3d, nn.Linear)):
+            layer.register_forward_hook(count)
+    return layers, first
+
+
+def _count_saved_bytes(network: nn.Module, images: Tensor) -> int:
+    """Run a forward pass; return the bytes that it keeps for the backward pass."""
+    parameters = {p.untyped_storage()._cdata for p in network.parameters()}
+    # The storages themselves are kept: a freed one's number may be given to another.
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in parameters:
+            saved[storage._cdata] = storage
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(images)
+    return sum(storage.nbytes() for storage in saved.values())

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import torch
+
+from radiotrain.networks.fusion import LateFusion
+from radiotrain.networks.registry import build_network
+
+
+def fused() -> LateFusion:
+    torch.manual_seed(0)
+    return LateFusion(build_network("ResNet10-narrow", 2, 3, (16, 16, 8)), 5, 3)
+
+
+def test_training_begins_with_the_image_network() -> None:
+    network = fused().eval()
+    images = torch.randn(2, 2, 16, 16, 8)
+    assert torch.equal(network(images, torch.randn(2, 5)), network.network(images))
+
+
+def test_gradients_reach_images_and_covariates() -> None:
+    network = fused()
+    network(torch.randn(2, 2, 16, 16, 8), torch.randn(2, 5)).pow(2).sum().backward()
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    assert all(g is not None and g.abs().max() > 0 for g in gradients.values() if g is not None)
+    assert gradients["linear.weight"] is not None
+    assert gradients["network.conv1.weight"] is not None
+
+
+def test_state_dict_has_the_networks_keys_and_one_more() -> None:
+    network = fused()
+    assert set(network.state_dict()) == {
+        "linear.weight",
+        *(f"network.{key}" for key in network.network.state_dict()),
+    }
