@@ -179,9 +179,7 @@ runpy.run_module("benchmarks.training", run_name="__main__")
 
 
 def test_speed_is_measured_on_a_machine_with_little_more_than_torch() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LEAN], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     line = next(li for li in done.stdout.splitlines() if li.startswith("ResNet10-narrow"))
     loop, fixed, ratio = (float(word) for word in line.split()[1:4])
