@@ -11,6 +11,8 @@ import ray
 from ray._private import services
 
 from preprocessing.errors import InputError
+from radiotrain.data.placement import SHARED_MEMORY
+from radiotrain.data.shared import remove_unused
 
 # A local Ray shares the machine with the training itself.
 _LOCAL_OBJECT_STORE_BYTES = 150_000_000
@@ -64,6 +66,8 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
         yield address is None
     finally:
         ray.shutdown()
+        # Ray ends its workers without asking; their copies of a cohort would stay.
+        remove_unused(SHARED_MEMORY)
 
 
 def has_gpus() -> bool:

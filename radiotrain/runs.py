@@ -7,6 +7,9 @@
 ``tensorboard/``         the same as events
 ``checkpoints/``         ``epoch-*.pt`` to go on from, ``best.pt`` to predict with
 ``predictions.parquet``  validation predictions of the best epoch
+``bad-batch-*.pt``       what a network was given when its loss was not finite
+``mlflow_run_id``        of the MLflow run that goes on with this one, if it is tracked there
+``ray/``                 what Ray Train keeps, and tracebacks of its workers
 =======================  ==============================================================
 """
 

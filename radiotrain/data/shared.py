@@ -12,7 +12,7 @@ Axis legend: M patients of the store, P phases, R rows, C columns, S slices.
 
 Locks are the system's: they end with their process, however it ends. Whoever leaves last removes
 the copy; what a killed process left is used by the next run on the store, or removed by the next
-run on another one.
+run on another one (`remove_unused`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SharedCopy:
     def __init__(self, store: Store, memory: Path) -> None:
         self._store = store
         self.folder = copy_folder(store, memory)
-        _remove_abandoned(memory, self.folder)
+        remove_unused(memory, keep=self.folder)
         self._users = _enter(self.folder)
         self._leave = weakref.finalize(self, _leave, self.folder, self._users)
         num = len(store.patient_ids)
@@ -168,10 +168,10 @@ def _remove_if_unused(folder: Path, users: int) -> None:
         folder.rmdir()
 
 
-def _remove_abandoned(memory: Path, ours: Path) -> None:
-    """Remove the copies of other stores that killed processes left behind."""
+def remove_unused(memory: Path, keep: Path | None = None) -> None:
+    """Remove this user's copies that nobody uses any more: killed processes left them behind."""
     for folder in memory.glob(f"{_prefix()}*"):
-        if folder != ours and folder.is_dir():
+        if folder != keep and folder.is_dir():
             with suppress(FileNotFoundError):
                 users = os.open(folder / "users", os.O_RDWR)
                 _leave(folder, users)

@@ -20,6 +20,7 @@ from radiotrain.runs import RunFolder, RunRecord, Status
 from radiotrain.split import Split, load_split
 from radiotrain.training.checkpoint import save_weights
 from radiotrain.training.early_stopping import Action, Verdict
+from radiotrain.training.memory import find_micro_batch
 from radiotrain.training.metrics import EpochMetrics, nan_for_null
 from radiotrain.training.shown import Shown
 from radiotrain.training.training import Training
@@ -178,7 +179,7 @@ def _fit_into_memory(training: Training, before: RunRecord | None) -> None:
     if before is not None and before.world_size == training.worker.world_size:
         training.micro_batch_size = before.micro_batch_size
         return
-    training.find_micro_batch()
+    find_micro_batch(training)
 
 
 def _save_bad_batch(

@@ -60,7 +60,7 @@ from radiotrain.training.losses import masked_loss, masked_losses, positive_weig
 from radiotrain.training.memory import is_out_of_memory, out_of_memory
 from radiotrain.training.metrics import EpochMetrics, auc_per_target, mean_defined
 from radiotrain.training.schedule import learning_rate_factor
-from radiotrain.training.watch import NonFiniteLossError, Seen, Watch
+from radiotrain.training.watch import Seen, Watch, not_finite
 
 # Told how many of how many steps of the epoch are done, with how many patients, and the last loss.
 OnStep = Callable[[int, int, int, Tensor], None]
@@ -93,7 +93,7 @@ class Training:
         self.num_steps_done = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=worker.device)
         self.micro_batch_size = config.train.micro_batch_size
-        self._check_batches(len(part_ids(split, config.fold, "train")))
+        self.check_batches(len(part_ids(split, config.fold, "train")))
         torch.manual_seed(seed_for(Purpose.WEIGHTS, config.seed))
         built = build_trained_network(config, store, split)
         self.encoder, self.weights_report = built.encoder, built.weights_report
@@ -112,7 +112,8 @@ class Training:
         self.positive_weight = torch.from_numpy(weights).to(worker.device)
         self._watch: Watch[Step] = Watch(worker.device)
 
-    def _check_batches(self, num_patients: int) -> None:
+    def check_batches(self, num_patients: int) -> None:
+        """Refuse batches of which anything would be computed alone."""
         train = self.config.train
         check_batches(num_patients, train.batch_size, self.worker.world_size, self.micro_batch_size)
 
@@ -301,24 +302,9 @@ class Training:
 
     def _check(self, bad: Seen[Step] | None) -> None:
         """Raise if a step was not finite: on every worker at once, for all see the same loss."""
-        if bad is None:
-            return
-        given = self.replay(bad.step)
-        ids = np.array(given["patient_ids"])
-        unfit = ~torch.isfinite(given["images"]).flatten(1).all(1).numpy()
-        lost = ~bad.finite.cpu().numpy()
-        parts = self.worker.gather((ids[unfit].tolist(), ids[lost].tolist()))
-        images, losses = ([name for part in parts for name in part[k]] for k in (0, 1))
-        # Batch norm passes one patient's NaN on to all, whose losses then say nothing.
-        what = f"the images of patients {_few(images)} are not finite"
-        if not images:
-            whose = f" of patients {_few(losses)}" if losses else "'s gradient"
-            what = f"the loss{whose} is not finite"
-        advice = "lower train.lr, set train.gradient_clip, or set precision to float32"
-        where = f"in epoch {bad.step.epoch + 1}, step {bad.step.number + 1}"
-        raise NonFiniteLossError(
-            f"{what} {where}: {'look at them and leave them out' if images else advice}", bad.step
-        )
+        if bad is not None:
+            given = self.replay(bad.step)
+            raise not_finite(bad.step, given, bad.finite, self.worker)
 
     def replay(self, step: Step) -> dict[str, Any]:
         """Return what this worker's network was given in a step: images, labels, ids, the draw."""
@@ -334,44 +320,6 @@ class Training:
             "covariates": batch.covariates.cpu(),
             "draw": None if drawn is None else drawn.to_json(),
         }
-
-    def find_micro_batch(self) -> int:
-        """Halve what is computed at a time until a step fits into memory; return its size.
-
-        Nothing is learned from the steps that are tried.
-        """
-        largest = max(len(step.rows) for step in self.plan(0))
-        share = -(-largest // self.worker.world_size)
-        size = min(self.micro_batch_size or share, share)
-        while self.worker.any(not self._fits(size)):
-            if size <= 2:
-                raise out_of_memory(size, self.worker.device)
-            size = max(2, size // 2)
-        self.micro_batch_size = None if size == share else size
-        self._check_batches(len(self.patients))
-        return size
-
-    def _fits(self, num_patients: int) -> bool:
-        """Tell whether a forward and a backward pass of so many patients fit into memory."""
-        before = {name: value.clone() for name, value in self.network.named_buffers()}
-        batch = self.patients.batch(np.arange(num_patients), self.worker.device)
-        self.network.train()
-        try:
-            with torch.autocast(
-                self.worker.device.type, self.dtype, enabled=self.dtype is not None
-            ):
-                logits = call_network(self.network, batch.images, batch.covariates)
-            masked_loss(logits, batch.labels, self.positive_weight).backward()  # type: ignore[no-untyped-call]
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return False
-        finally:
-            self.optimizer.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                for name, value in self.network.named_buffers():
-                    value.copy_(before[name])
-        return True
 
     def _set_lr(self, step: int, steps_per_epoch: int) -> None:
         config = self.config.train
@@ -469,8 +417,3 @@ class Training:
 @contextmanager
 def _silent() -> Iterator[Callable[[], None]]:
     yield lambda: None
-
-
-def _few(names: Sequence[str], largest: int = 8) -> str:
-    shown = ", ".join(names[:largest])
-    return f"{shown} and {len(names) - largest} more" if len(names) > largest else shown

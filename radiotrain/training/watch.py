@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from preprocessing.errors import InputError
+from radiotrain.distributed import Worker
+
+if TYPE_CHECKING:
+    from radiotrain.training.training import Step
 
 _StepT = TypeVar("_StepT")
 
@@ -84,3 +90,35 @@ class Watch(Generic[_StepT]):
                 self._waiting.clear()
                 return seen
         return None
+
+
+def not_finite(
+    step: Step, given: Mapping[str, Any], finite: Tensor, worker: Worker
+) -> NonFiniteLossError:
+    """Say whose loss was not finite, on all workers together.
+
+    Parameters
+    ----------
+    given
+        What this worker's network was given; see `Training.replay`.
+    finite
+        bool (B,), whether each of its patients had a finite loss.
+    """
+    ids = np.array(given["patient_ids"])
+    unfit = ~torch.isfinite(given["images"]).flatten(1).all(1).numpy()
+    lost = ~finite.cpu().numpy()
+    parts = worker.gather((ids[unfit].tolist(), ids[lost].tolist()))
+    images, losses = ([name for part in parts for name in part[k]] for k in (0, 1))
+    # Batch norm passes one patient's NaN on to all, whose losses then say nothing.
+    what, advice = f"the images of patients {_few(images)} are", "look at them and leave them out"
+    if not images:
+        whose = f" of patients {_few(losses)}" if losses else "'s gradient"
+        what = f"the loss{whose} is"
+        advice = "lower train.lr, set train.gradient_clip, or set precision to float32"
+    where = f"in epoch {step.epoch + 1}, step {step.number + 1}"
+    return NonFiniteLossError(f"{what} not finite {where}: {advice}", step)
+
+
+def _few(names: Sequence[str], largest: int = 8) -> str:
+    shown = ", ".join(names[:largest])
+    return f"{shown} and {len(names) - largest} more" if len(names) > largest else shown

@@ -19,9 +19,10 @@ from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
 from radiotrain.runs import RunFolder
 from radiotrain.split import Split, make_split
+from radiotrain.training import memory
 from radiotrain.training.checkpoint import load_weights
 from radiotrain.training.loop import train
-from radiotrain.training.memory import is_out_of_memory, out_of_memory
+from radiotrain.training.memory import find_micro_batch, is_out_of_memory, out_of_memory
 from radiotrain.training.training import Training
 from tests.unit.training.synthetic import run_config
 
@@ -196,12 +197,12 @@ def test_step_that_does_not_fit_says_what_to_change(make):
 def test_on_request_the_micro_batch_is_halved_until_it_fits(make):
     training = make(train={"batch_size": 24})
     _holds_at_most(training, 7)
-    assert training.find_micro_batch() == training.micro_batch_size == 6
+    assert find_micro_batch(training) == training.micro_batch_size == 6
     training.take_step(training.plan(0)[0])
     nothing = make(train={"batch_size": 24})
     _holds_at_most(nothing, 1)
     with pytest.raises(InputError, match="take a smaller network"):
-        nothing.find_micro_batch()
+        find_micro_batch(nothing)
 
 
 def test_resumed_run_keeps_to_the_micro_batch_it_found(store, split_url, tmp_path, monkeypatch):
@@ -212,15 +213,15 @@ def test_resumed_run_keeps_to_the_micro_batch_it_found(store, split_url, tmp_pat
         train={"batch_size": 24, "epochs": 2, "warmup_epochs": 0},
         speed={"auto_batch": True},
     )
-    fits = Training._fits
-    monkeypatch.setattr(Training, "_fits", lambda self, n: n <= 6 and fits(self, n))
+    fits = memory.fits
+    monkeypatch.setattr(memory, "fits", lambda training, n: n <= 6 and fits(training, n))
 
     def interrupt(metrics: object) -> bool:
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
         train(config, on_epoch=interrupt, reporter=lambda _: None)
-    monkeypatch.setattr(Training, "_fits", fits)
+    monkeypatch.setattr(memory, "fits", fits)
     lines: list[str] = []
     train(config, reporter=lines.append)
     assert any("batches of 24, 6 at a time" in line for line in lines)
@@ -236,7 +237,7 @@ def test_out_of_memory_is_told_from_other_errors():
 def test_trying_what_fits_teaches_nothing(make):
     training = make(train={"batch_size": 8})
     before = {name: value.clone() for name, value in training.network.state_dict().items()}
-    assert training.find_micro_batch() == 8
+    assert find_micro_batch(training) == 8
     assert training.micro_batch_size is None
     for name, value in training.network.state_dict().items():
         assert torch.equal(value, before[name]), name
