@@ -17,6 +17,8 @@ from radiotrain.config import (
     NetworkConfig,
     RunConfig,
     Section,
+    ShowConfig,
+    SpeedConfig,
     TrainConfig,
     apply_overrides,
     parse_config,
@@ -71,6 +73,8 @@ class SweepConfig(Section):
     train: TrainConfig = TrainConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     augment: AugmentConfig = AugmentConfig()
+    speed: SpeedConfig = SpeedConfig()
+    show: ShowConfig = ShowConfig()
     precision: str = "auto"
     """As in a run's configuration."""
     device: str = "auto"
@@ -143,6 +147,8 @@ def _plan(sweep: SweepConfig, network: str, targets: tuple[str, ...], seed: int)
         "train": sweep.train,
         "early_stopping": sweep.early_stopping,
         "augment": sweep.augment,
+        "speed": sweep.speed,
+        "show": sweep.show,
         "precision": sweep.precision,
         "device": sweep.device,
     }

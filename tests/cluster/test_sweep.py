@@ -30,6 +30,20 @@ def test_every_combination_is_one_trial_with_a_folder_of_its_own():
     check_sweep(plans)
 
 
+def test_every_section_of_a_run_reaches_its_trials():
+    changes = {
+        "train": {"epochs": 7, "ema_decay": 0.9},
+        "speed": {"placement": "stream"},
+        "show": {"tensorboard": False},
+        "augment": {"tilt_degrees": 5},
+        "early_stopping": {"patience": 3},
+    }
+    for plan in plan_trials(sweep_of(**changes)):
+        for section, values in changes.items():
+            found = getattr(plan.run, section).model_dump()
+            assert values.items() <= found.items()
+
+
 def test_file_and_overrides(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(VALUES))
