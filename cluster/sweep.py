@@ -1,20 +1,20 @@
-"""What a sweep tries: architectures × targets × seeds, each one training run of its own folder."""
+"""What a sweep tries: architectures × targets × seeds × settings, each a run of its own folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from cluster.search import Distribution, settings
 from preprocessing import files
 from preprocessing.errors import InputError
 from radiotrain.config import (
     AugmentConfig,
     EarlyStoppingConfig,
-    NetworkConfig,
     RunConfig,
     Section,
     ShowConfig,
@@ -27,6 +27,10 @@ from radiotrain.config import (
 from radiotrain.networks.registry import check_network_name
 
 _ValueT = TypeVar("_ValueT")
+
+# Sections that a sweep has as a run has them.
+_SHARED_SECTIONS = ("train", "early_stopping", "augment", "speed", "show")
+_SEARCHED_SECTIONS = ("network", *_SHARED_SECTIONS)
 
 
 class AshaConfig(Section):
@@ -50,7 +54,7 @@ class ResourcesConfig(Section):
 
 
 class SweepConfig(Section):
-    """A sweep: one trial for each network, target and seed."""
+    """A sweep: one trial for each network, target, seed and searched setting."""
 
     store: str
     """Store made by ``radiotrain preprocess``: folder or s3://…"""
@@ -64,6 +68,13 @@ class SweepConfig(Section):
     """Targets, each with networks of its own; a list among them is learned jointly."""
     seeds: tuple[int, ...] = (0,)
     """Seeds, each a trial of its own."""
+    search: dict[str, Distribution] = Field(default_factory=dict)
+    """Fields of a run that are varied, by dotted key: ``train.lr: {loguniform: [1e-4, 1e-2]}``; with
+    grid, choice, uniform, loguniform or integer. Every network and target is given the same settings."""
+    samples: int = Field(default=1, ge=1)
+    """Draws of what is searched and not a grid."""
+    search_seed: int = Field(default=0, ge=0)
+    """Seed of these draws."""
     fold: int = Field(default=0, ge=0)
     """Fold that validates."""
     asha: AshaConfig = AshaConfig()
@@ -102,6 +113,26 @@ class SweepConfig(Section):
     def _absolute(cls, value: str) -> str:
         return files.absolute(value)
 
+    @field_validator("search")
+    @classmethod
+    def _searchable(cls, search: dict[str, Distribution]) -> dict[str, Distribution]:
+        for key in search:
+            if key.partition(".")[0] not in _SEARCHED_SECTIONS or "." not in key:
+                raise ValueError(
+                    f"{key!r} cannot be searched, expected a key such as train.lr in one of the"
+                    f" sections {', '.join(_SEARCHED_SECTIONS)}"
+                )
+        return search
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> SweepConfig:
+        if self.samples > 1 and all(d.grid is not None for d in self.search.values()):
+            raise ValueError(
+                f"samples is {self.samples}, but nothing in search is drawn: all would be the same;"
+                " add a choice, uniform, loguniform or integer, or use seeds"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class TrialPlan:
@@ -113,11 +144,21 @@ class TrialPlan:
         Of the trial and of its run folder; says what it is.
     group
         Trials are compared with each other only inside their group: its targets.
+    searched
+        What was set of the searched fields, by dotted key.
     """
 
     name: str
     group: str
     run: RunConfig
+    searched: Mapping[str, Any] = field(default_factory=dict)
+
+    def describe_searched(self) -> str:
+        """Return the searched settings in words, nothing where there are none."""
+        return ", ".join(
+            f"{key}={f'{value:.4g}' if isinstance(value, float) else value}"
+            for key, value in self.searched.items()
+        )
 
 
 def load_sweep(path: str, overrides: Sequence[str] = ()) -> SweepConfig:
@@ -127,32 +168,48 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> SweepConfig:
 
 def plan_trials(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
     """Return all trials, targets going round fastest, so that each gets its first ones early."""
+    searched = list(settings(sweep.search, sweep.samples, sweep.search_seed))
     return tuple(
-        _plan(sweep, network, (targets,) if isinstance(targets, str) else targets, seed)
-        for seed, network, targets in product(sweep.seeds, sweep.networks, sweep.targets)
+        _plan(
+            sweep,
+            network,
+            (targets,) if isinstance(targets, str) else targets,
+            seed,
+            f"_{number:03d}" if sweep.search else "",
+            values,
+        )
+        for seed, (number, values), network, targets in product(
+            sweep.seeds, enumerate(searched), sweep.networks, sweep.targets
+        )
     )
 
 
-def _plan(sweep: SweepConfig, network: str, targets: tuple[str, ...], seed: int) -> TrialPlan:
+def _plan(
+    sweep: SweepConfig,
+    network: str,
+    targets: tuple[str, ...],
+    seed: int,
+    suffix: str,
+    searched: Mapping[str, Any],
+) -> TrialPlan:
     group = "+".join(targets)
-    name = f"{group}_{network}" + (f"_seed{seed}" if len(sweep.seeds) > 1 else "")
-    values = {
+    name = f"{group}_{network}" + (f"_seed{seed}" if len(sweep.seeds) > 1 else "") + suffix
+    values: dict[str, Any] = {
         "store": sweep.store,
         "split": sweep.split,
         "out": files.join(sweep.out, name),
         "targets": targets,
         "fold": sweep.fold,
         "seed": seed,
-        "network": NetworkConfig(name=network),
-        "train": sweep.train,
-        "early_stopping": sweep.early_stopping,
-        "augment": sweep.augment,
-        "speed": sweep.speed,
-        "show": sweep.show,
+        "network": {"name": network},
         "precision": sweep.precision,
         "device": sweep.device,
+        **{section: getattr(sweep, section).model_dump() for section in _SHARED_SECTIONS},
     }
-    return TrialPlan(name, group, parse_config(RunConfig, values, "sweep"))
+    for key, value in searched.items():
+        section, _, name_in_section = key.partition(".")
+        values[section][name_in_section] = value
+    return TrialPlan(name, group, parse_config(RunConfig, values, "sweep"), dict(searched))
 
 
 def _different(key: str, values: tuple[_ValueT, ...]) -> tuple[_ValueT, ...]:

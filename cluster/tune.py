@@ -63,10 +63,7 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
     InputError
         If a trial's configuration does not fit; none is started then.
     """
-    plans = plan_trials(sweep)
-    check_sweep(plans)
-    for plan in plans:
-        check_fits(plan.run, workers=1)
+    plans = check_plans(sweep)
     files.write_text(files.join(sweep.out, "sweep.yaml"), dump_config(sweep))
     outcomes = read_outcomes(plans)
     if not all(outcome.succeeded for outcome in outcomes):
@@ -78,6 +75,21 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
                 _tune(sweep, plans, {"CPU": sweep.resources.cpus, "GPU": gpus}, advance)
         outcomes = read_outcomes(plans)
     return outcomes
+
+
+def check_plans(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
+    """Return all trials of a sweep, each of which fits the store and the split.
+
+    Raises
+    ------
+    InputError
+        If one does not.
+    """
+    plans = plan_trials(sweep)
+    check_sweep(plans)
+    for plan in plans:
+        check_fits(plan.run, workers=1)
+    return plans
 
 
 def read_outcomes(plans: Sequence[TrialPlan]) -> tuple[TrialOutcome, ...]:

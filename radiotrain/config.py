@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -347,7 +347,8 @@ def _sentence(model: type[BaseModel], detail: Any) -> str:
 def _unknown_key(dotted: str, known: list[str]) -> str:
     """Name the nearest valid key: first in the same section, then by its own name anywhere."""
     section, _, name = dotted.rpartition(".")
-    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section]
+    sections = (section, f"{section.partition('.')[0]}.*")
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] in sections]
     hint = nearest_hint(name, siblings)
     if hint and section:
         hint = hint.replace("'", f"'{section}.", 1)
@@ -362,3 +363,7 @@ def _dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
         yield f"{prefix}{name}"
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from _dotted_keys(info.annotation, f"{prefix}{name}.")
+        # A mapping to sections has them under keys of its own.
+        for section in get_args(info.annotation):
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                yield from _dotted_keys(section, f"{prefix}{name}.*.")

@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cluster.sweep import TrialPlan
     from cluster.tune import TrialOutcome
 
 
@@ -23,18 +24,26 @@ def tune(
         list[str] | None,
         typer.Option("--set", help="section.key=value, wins over the file; may be repeated."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the sweep and list its trials; train nothing.")
+    ] = False,
 ) -> None:
     """Train architecture × target on Ray, stopping what falls behind its own target's others.
 
     Uses the Ray cluster that is there, or starts a local one. Run it again to resume.
 
     Example: `radiotrain tune --config sweep.yaml --set train.epochs=40`
+
+    Example: `radiotrain tune --config sweep.yaml --dry-run`
     """
     from cluster.sweep import load_sweep
-    from cluster.tune import best_of_each_group, run_sweep
+    from cluster.tune import best_of_each_group, check_plans, run_sweep
     from preprocessing.progress import progress
 
     sweep = load_sweep(config, overrides or [])
+    if dry_run:
+        print_plans(check_plans(sweep))
+        return
     outcomes = run_sweep(sweep, progress)
     print_outcomes(outcomes)
     best = best_of_each_group(outcomes)
@@ -45,24 +54,41 @@ def tune(
         raise typer.Exit(1)
 
 
+def print_plans(plans: Sequence[TrialPlan]) -> None:
+    """Print what would be trained, one trial a line."""
+    for plan in plans:
+        searched = plan.describe_searched()
+        typer.echo(f"{plan.name}{': ' if searched else ''}{searched}")
+    groups = len({plan.group for plan in plans})
+    typer.echo(
+        f"{len(plans)} trials of at most {plans[0].run.train.epochs} epochs, compared within"
+        f" {groups} targets; all fit the store and the split"
+    )
+
+
 def print_outcomes(outcomes: Sequence[TrialOutcome]) -> None:
     """Print all trials, best validation AUC first within each target."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title="sweep: validation AUC of each trial's best epoch")
-    for column in ("target", "network", "seed", "status", "epochs", "validation AUC"):
+    columns = ["target", "network", "seed", "status", "epochs", "validation AUC"]
+    if any(outcome.plan.searched for outcome in outcomes):
+        columns.append("settings")
+    for column in columns:
         table.add_column(column)
     for outcome in sorted(outcomes, key=_by_group_then_auc):
         plan, record = outcome.plan, outcome.record
-        table.add_row(
+        cells = [
             plan.group,
             plan.run.network.name,
             str(plan.run.seed),
             record.status if record else "not begun",
             f"{record.num_epochs if record else 0}/{plan.run.train.epochs}",
             f"{outcome.score:.3f}" if outcome.score >= 0 else "undefined",
-        )
+            plan.describe_searched(),
+        ]
+        table.add_row(*cells[: len(columns)])
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     for outcome in outcomes:

@@ -3,7 +3,7 @@ import yaml
 
 from cluster.sweep import SweepConfig, check_sweep, load_sweep, plan_trials
 from preprocessing.errors import InputError
-from radiotrain.config import parse_config
+from radiotrain.config import dump_config, parse_config
 
 VALUES = {
     "store": "s",
@@ -44,6 +44,69 @@ def test_every_section_of_a_run_reaches_its_trials():
             assert values.items() <= found.items()
 
 
+SEARCH = {
+    "train.lr": {"loguniform": [1e-4, 1e-2]},
+    "train.batch_size": {"choice": [8, 16]},
+    "train.loss": {"grid": ["bce", "focal"]},
+    "augment.noise": {"uniform": [0.0, 0.2]},
+    "early_stopping.patience": {"integer": [3, 9]},
+}
+
+
+def test_settings_are_the_same_for_every_network_and_target():
+    plans = plan_trials(sweep_of(search=SEARCH, samples=5))
+    assert len({plan.name for plan in plans}) == len(plans) == 2 * 2 * 2 * 2 * 5
+    by_arm = {}
+    for plan in plans:
+        arm = (plan.run.network.name, plan.group, plan.run.seed)
+        by_arm.setdefault(arm, []).append(plan.searched)
+    assert len(by_arm) == 8
+    assert all(settings == by_arm[min(by_arm)] for settings in by_arm.values())
+    assert len({tuple(settings.items()) for settings in by_arm[min(by_arm)]}) == 10
+
+
+def test_what_is_searched_is_what_is_run_and_lies_where_it_was_asked_for():
+    for plan in plan_trials(sweep_of(search=SEARCH, samples=20)):
+        run = plan.run
+        assert plan.searched == {
+            "train.lr": run.train.lr,
+            "train.batch_size": run.train.batch_size,
+            "train.loss": run.train.loss,
+            "augment.noise": run.augment.noise,
+            "early_stopping.patience": run.early_stopping.patience,
+        }
+        assert 1e-4 <= run.train.lr <= 1e-2
+        assert run.train.batch_size in (8, 16)
+        assert 0 <= run.augment.noise <= 0.2
+        assert 3 <= run.early_stopping.patience <= 9
+        assert run.train.epochs == 7
+
+
+def test_loguniform_draws_each_factor_as_often():
+    plans = plan_trials(
+        sweep_of(search={"train.lr": SEARCH["train.lr"]}, samples=400, seeds=[0], targets=["ER"])
+    )
+    below = sum(plan.run.train.lr < 1e-3 for plan in plans) / len(plans)
+    assert abs(below - 0.5) < 0.1
+
+
+def test_another_field_or_more_samples_change_nobodys_draws():
+    few = plan_trials(sweep_of(search={"train.lr": SEARCH["train.lr"]}, samples=3, seeds=[0]))
+    more = plan_trials(sweep_of(search=SEARCH, samples=6, seeds=[0]))
+    of_few = sorted({plan.run.train.lr for plan in few})
+    assert set(of_few) <= {plan.run.train.lr for plan in more}
+    other = plan_trials(
+        sweep_of(search={"train.lr": SEARCH["train.lr"]}, samples=3, seeds=[0], search_seed=1)
+    )
+    assert not set(of_few) & {plan.run.train.lr for plan in other}
+
+
+def test_searched_sweep_comes_back_from_its_file(tmp_path):
+    sweep = sweep_of(search=SEARCH, samples=2)
+    (tmp_path / "sweep.yaml").write_text(dump_config(sweep))
+    assert plan_trials(load_sweep(str(tmp_path / "sweep.yaml"))) == plan_trials(sweep)
+
+
 def test_file_and_overrides(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(VALUES))
@@ -61,6 +124,20 @@ def test_file_and_overrides(tmp_path):
         ({"targets": ["ER", "ER"]}, "targets is"),
         ({"asha": {"grace": 3}}, "unknown key 'asha.grace' \\(did you mean 'asha.grace_epochs'"),
         ({"precision": "half"}, "precision is 'half'"),
+        ({"search": {"train.lrr": {"grid": [1]}}}, "unknown key 'train.lrr' \\(did you mean"),
+        ({"search": {"fold": {"grid": [0, 1]}}}, "'fold' cannot be searched"),
+        ({"search": {"train.lr": {"uniform": [2, 1]}}}, "uniform is \\[2.0, 1.0\\], expected the"),
+        ({"search": {"train.lr": {"loguniform": [0, 1]}}}, "expected positive bounds"),
+        (
+            {"search": {"train.lr": {"grid": [1], "choice": [1]}}},
+            "got grid, choice, expected exact",
+        ),
+        (
+            {"search": {"train.lr": {"unifrom": [0, 1]}}},
+            "'search.train.lr.unifrom' \\(did you mean 'search.train.lr.uniform'\\?\\), expected one of grid",
+        ),
+        ({"search": {"train.lr": {"grid": [-1]}}}, "train.lr is -1"),
+        ({"samples": 3}, "nothing in search is drawn"),
     ],
 )
 def test_mistakes_are_said_in_one_sentence(changes, message):
