@@ -89,8 +89,8 @@ def _run(*words: object, quiet: bool = False) -> None:
 
 def _best_runs(sweep: Path, seed: int) -> Sequence[str]:
     """Return the run of each target that is best on validation."""
-    from cluster.sweep import load_sweep, plan_trials
-    from cluster.tune import best_of_each_group, read_outcomes
+    from cluster.sweep.config import load_sweep, plan_trials
+    from cluster.sweep.run import best_of_each_group, read_outcomes
 
     outcomes = read_outcomes(plan_trials(load_sweep(str(sweep), [f"seeds=[{seed}]"])))
     return [outcome.plan.run.out for outcome in best_of_each_group(outcomes)]

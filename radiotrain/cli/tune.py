@@ -9,8 +9,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cluster.sweep import TrialPlan
-    from cluster.tune import TrialOutcome
+    from cluster.sweep.config import TrialPlan
+    from cluster.sweep.run import TrialOutcome
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +36,8 @@ def tune(
 
     Example: `radiotrain tune --config sweep.yaml --dry-run`
     """
-    from cluster.sweep import load_sweep
-    from cluster.tune import best_of_each_group, check_plans, run_sweep
+    from cluster.sweep.config import load_sweep
+    from cluster.sweep.run import best_of_each_group, check_plans, run_sweep
     from preprocessing.progress import progress
 
     sweep = load_sweep(config, overrides or [])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import cluster.train
-from cluster.sweep import SweepConfig, plan_trials
+from cluster.sweep.config import SweepConfig, plan_trials
+from cluster.sweep.run import best_of_each_group, read_outcomes, run_sweep, status_after_stop
 from cluster.train import train_on_ray
-from cluster.tune import best_of_each_group, read_outcomes, run_sweep, status_after_stop
 from preprocessing.errors import InputError
 from preprocessing.progress import progress
 from radiotrain.cli import main

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from cluster.sweep import SweepConfig, check_sweep, load_sweep, plan_trials
+from cluster.sweep.config import SweepConfig, check_sweep, load_sweep, plan_trials
 from preprocessing.errors import InputError
 from radiotrain.config import dump_config, parse_config
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.search import Distribution, settings
+from cluster.sweep.search import Distribution, settings
 from preprocessing import files
 from preprocessing.errors import InputError
 from radiotrain.config import (

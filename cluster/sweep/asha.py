@@ -24,7 +24,7 @@ class AshaPerGroup(FIFOScheduler):  # type: ignore[misc]
     max_epochs
         Epochs of a trial that is never stopped.
     grace_epochs, reduction_factor
-        As in `cluster.sweep.AshaConfig`.
+        As in `cluster.sweep.config.AshaConfig`.
     """
 
     def __init__(self, max_epochs: int, grace_epochs: int, reduction_factor: float) -> None:

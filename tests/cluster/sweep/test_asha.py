@@ -4,7 +4,7 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from cluster.asha import AshaPerGroup
+from cluster.sweep.asha import AshaPerGroup
 
 # AUCs at the rung: every HER2 trial is worse than every ER trial.
 AUCS = {"ER": [0.80, 0.90, 0.85, 0.95], "HER2": [0.52, 0.60, 0.55, 0.65]}

@@ -15,9 +15,9 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from cluster.asha import AshaPerGroup
 from cluster.session import has_gpus, ray_session
-from cluster.sweep import SweepConfig, TrialPlan, check_sweep, plan_trials
+from cluster.sweep.asha import AshaPerGroup
+from cluster.sweep.config import SweepConfig, TrialPlan, check_sweep, plan_trials
 from cluster.train import check_fits
 from preprocessing import files
 from preprocessing.errors import InputError

@@ -1,0 +1,1 @@
+"""Architecture × target under Ray Tune."""
