@@ -168,10 +168,11 @@ def _failure(rank: int, error: BaseException) -> WorkerFailure:
     text = str(died)
     pid, host = (re.search(rf"\b{name}: (\S+)", text) for name in ("pid", "ip"))
     place = f" (process {pid[1]} on {host[1]})" if pid and host else ""
-    return WorkerFailure(f"worker {rank}{place}", _cause_of_death(text))
+    return WorkerFailure(f"worker {rank}{place}", cause_of_death(text))
 
 
-def _cause_of_death(text: str) -> str:
+def cause_of_death(text: str) -> str:
+    """Return what Ray's account of a process's end comes to, in words that follow its name."""
     for pattern, cause in _CAUSES_OF_DEATH.items():
         if re.search(pattern, text, re.IGNORECASE):
             return cause

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -24,11 +25,16 @@ _DRIVER = {
     # For so long Ray waits for a worker's place on a host that it does not yet know to be lost,
     # before it counts the hosts again.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
+    # A submitted job may have set a variable for the workers itself: Ray would refuse it twice.
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
 }
 _WORKERS = {
     # How long a stopped trial may take to write its last lines before its actor is thrown away.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 }
+# The head's /api/train/v2/runs/v1 then lists trainings with their attempts and workers, those that
+# a trial begins included.
+_DASHBOARD = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
 _LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Nothing on this machine is about to be taken away.
@@ -88,12 +94,13 @@ def _running_cluster() -> str | None:
 
 
 def _connect(address: str) -> None:
-    _set_environment(_DRIVER)
+    workers = {**_WORKERS, **_DASHBOARD}
+    _set_environment({**_DRIVER, **workers})
     try:
         ray.init(
             # Not the address itself: only "auto" takes up the token of a cluster that has one.
             address="auto",
-            runtime_env={"env_vars": _WORKERS},
+            runtime_env={"env_vars": {name: os.environ[name] for name in workers}},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -107,14 +114,23 @@ def _connect(address: str) -> None:
 def start_local(num_cpus: int | None) -> None:
     """Start a Ray of one's own, whatever else runs here; `ray.shutdown` ends it."""
     _set_environment({**_DRIVER, **_LOCAL, **_WORKERS})
-    ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except OSError as error:
+        # Sockets' names may have 107 bytes; batch systems like long folders for temporary files.
+        if "AF_UNIX path length" not in str(error):
+            raise
+        raise InputError(
+            f"the folder for temporary files, {tempfile.gettempdir()}, has too long a name for"
+            " Ray's sockets: set TMPDIR to a shorter one, such as /tmp"
+        ) from None
 
 
 def _set_environment(values: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from threading import Event, Thread, current_thread, main_thread
 from typing import Any
@@ -30,6 +30,7 @@ from cluster.failures import (
     sum_up,
     write_notices,
 )
+from cluster.metrics import TrialMetrics
 from cluster.session import has_gpus, ray_session
 from preprocessing import files
 from preprocessing.errors import InputError
@@ -41,7 +42,7 @@ from radiotrain.distributed import Worker
 from radiotrain.networks.registry import build_network
 from radiotrain.runs import RunFolder
 from radiotrain.split import load_split
-from radiotrain.training.loop import RunResult, print_line, recorded_result
+from radiotrain.training.loop import RunResult, is_done, print_line, recorded_result
 from radiotrain.training.loop import train as train_loop
 from radiotrain.training.metrics import EpochMetrics
 
@@ -56,7 +57,13 @@ _COLLECTIVE_TIMEOUT_S = 600
 _SECONDS_BETWEEN_RESIZES = 60.0
 
 
-def train_on_ray(config: RunConfig, workers: int | tuple[int, int]) -> RunResult:
+def train_on_ray(
+    config: RunConfig,
+    workers: int | tuple[int, int],
+    *,
+    until_epoch: int | None = None,
+    resources: Mapping[str, float] | None = None,
+) -> RunResult:
     """Train on Ray workers, one GPU each where the cluster has GPUs.
 
     Uses the Ray that is running, or starts a local one.
@@ -66,6 +73,10 @@ def train_on_ray(config: RunConfig, workers: int | tuple[int, int]) -> RunResult
     workers
         How many; or the fewest and the most, where as many train as there is room for: workers
         that are lost are done without, and nodes that join are taken up within a minute.
+    until_epoch
+        As in `radiotrain.training.loop.train`.
+    resources
+        CPU and GPU of a worker, where the caller knows better than the above.
 
     Raises
     ------
@@ -80,15 +91,16 @@ def train_on_ray(config: RunConfig, workers: int | tuple[int, int]) -> RunResult
     fewest, most = _bounds(workers)
     folder = RunFolder(config.out)
     record = folder.read_record()
-    if record is not None and record.status in ("finished", "stopped"):
+    if record is not None and is_done(record, until_epoch):
         return recorded_result(folder, record)
     cpus_each, cpus = _share_cpus(fewest, most)
     with ray_session(num_cpus=cpus) as is_own, _follow(folder), _own_interrupt():
         use_gpu = has_gpus() and config.device != "cpu"
         _check_room(fewest, "GPU" if use_gpu else "CPU", is_own)
-        scaling = _scaling(fewest, most, cpus_each if is_own else 1, use_gpu)
+        each = dict(resources or {"CPU": cpus_each if is_own else 1, "GPU": int(use_gpu)})
+        scaling = _scaling(fewest, most, each)
         try:
-            _trainer(config, folder, scaling).fit()
+            _trainer(config, folder, scaling, until_epoch).fit()
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised below
             reason = _reason(error)
             _record_failure(folder, reason)
@@ -154,19 +166,21 @@ def _check_room(fewest: int, kind: str, is_own: bool) -> None:
     print_line(f"the Ray cluster has {room} {kind}s, waiting for the {fewest} that are asked for")
 
 
-def _scaling(fewest: int, most: int, cpus: int, use_gpu: bool) -> ScalingConfig:
+def _scaling(fewest: int, most: int, each: Mapping[str, float]) -> ScalingConfig:
     return ScalingConfig(
         num_workers=fewest if fewest == most else (fewest, most),
-        use_gpu=use_gpu,
-        resources_per_worker={"CPU": cpus} | ({"GPU": 1} if use_gpu else {}),
+        use_gpu=each.get("GPU", 0) > 0,
+        resources_per_worker={kind: amount for kind, amount in each.items() if amount > 0},
         elastic_resize_monitor_interval_s=_SECONDS_BETWEEN_RESIZES,
     )
 
 
-def _trainer(config: RunConfig, folder: RunFolder, scaling: ScalingConfig) -> TorchTrainer:
+def _trainer(
+    config: RunConfig, folder: RunFolder, scaling: ScalingConfig, until_epoch: int | None
+) -> TorchTrainer:
     return TorchTrainer(
         _train_worker,
-        train_loop_config={"config": config.model_dump(mode="json")},
+        train_loop_config={"config": config.model_dump(mode="json"), "until_epoch": until_epoch},
         scaling_config=scaling,
         torch_config=TorchConfig(
             backend="nccl" if scaling.use_gpu else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S
@@ -230,17 +244,23 @@ def _train_worker(values: Mapping[str, Any]) -> None:
     config = RunConfig.model_validate(values["config"])
     worker = Worker.of_group(ray.train.torch.get_device())
     try:
-        train_loop(config, worker=worker, on_epoch=_report)
+        with closing(TrialMetrics(RunFolder(config.out).name, "+".join(config.targets))) as shown:
+
+            def on_epoch(metrics: EpochMetrics) -> None:
+                _report(metrics)
+                if worker.is_writer:
+                    shown.epoch(metrics)
+
+            train_loop(config, worker=worker, until_epoch=values["until_epoch"], on_epoch=on_epoch)
     except Exception as error:
         raise WorkerFailedError(
             describe_failure(error, worker, RunFolder(config.out).url)
         ) from error
 
 
-def _report(metrics: EpochMetrics) -> bool:
+def _report(metrics: EpochMetrics) -> None:
     """Show an epoch to Ray's dashboard; checkpoints are the run folder's business."""
     ray.train.report({"epoch": metrics.epoch, "validation_auc": metrics.validation_auc})
-    return False
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -168,8 +168,9 @@ class RunConfig(Section):
     """Run folder to make, or to resume: folder or s3://…"""
     targets: tuple[str, ...] = ("ER",)
     """One or several of the store's targets; several share one network."""
-    fold: int = Field(default=0, ge=0)
-    """Fold that validates; the others train."""
+    fold: int | None = Field(default=0, ge=0)
+    """Fold that validates; the others train. null: none does, all but the test patients train, and
+    the last epoch counts as the best."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random: weights, order, augmentation, dropout."""
     network: NetworkConfig = NetworkConfig()

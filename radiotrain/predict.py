@@ -3,7 +3,7 @@
 Axis legend: N patients, T targets.
 
 The predictions table has the columns run, patient_id, target, split (``validation`` or
-``test``), fold, label (0, 1 or -1 for missing) and probability; one row a patient and target.
+``test``), fold (empty where none validates), label (0, 1 or -1 for missing) and probability; one row a patient and target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from radiotrain.data.batches import batches
 from radiotrain.data.patients import Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.networks.registry import build_network
-from radiotrain.runs import open_run
+from radiotrain.runs import RunFolder, open_run
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split, check_split
 from radiotrain.training.checkpoint import load_weights
@@ -64,17 +64,7 @@ def predict_run(
     InputError
         If the run was trained on another store or split.
     """
-    folder, config, record = open_run(run_url)
-    check_split(split, store)
-    if (record.store_fingerprint, record.split_fingerprint) != (
-        store.fingerprint,
-        split.fingerprint,
-    ):
-        raise InputError(
-            f"run {folder.url} was trained on store {record.store_fingerprint} and split"
-            f" {record.split_fingerprint}, got {store.fingerprint} and {split.fingerprint}:"
-            " name the ones in its config.yaml"
-        )
+    folder, config = check_run(run_url, store, split)
     ids = part_ids(split, config.fold, which)
     patients = load_patients(store, split, ids, config.targets, access=access)
     worker = Worker.single(device)
@@ -86,6 +76,28 @@ def predict_run(
     rows = np.arange(len(patients))
     logits = predict_logits(network, patients, rows, config.train.batch_size, worker.device, dtype)
     return predictions_table(folder.name, config, which, patients, logits)
+
+
+def check_run(run_url: str, store: Store, split: Split) -> tuple[RunFolder, RunConfig]:
+    """Return a run that was trained on this store and split.
+
+    Raises
+    ------
+    InputError
+        If it was not.
+    """
+    folder, config, record = open_run(run_url)
+    check_split(split, store)
+    if (record.store_fingerprint, record.split_fingerprint) != (
+        store.fingerprint,
+        split.fingerprint,
+    ):
+        raise InputError(
+            f"run {folder.url} was trained on store {record.store_fingerprint} and split"
+            f" {record.split_fingerprint}, got {store.fingerprint} and {split.fingerprint}:"
+            " name the ones in its config.yaml"
+        )
+    return folder, config
 
 
 @dataclass(frozen=True)
@@ -182,4 +194,4 @@ def predictions_table(
         for t, target in enumerate(config.targets)
         for n, patient_id in enumerate(patients.ids)
     ]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({"fold": "Int64"})

@@ -6,7 +6,8 @@
 ``metrics.jsonl``        one line an epoch
 ``tensorboard/``         the same as events
 ``checkpoints/``         ``epoch-*.pt`` to go on from, ``best.pt`` to predict with
-``predictions.parquet``  validation predictions of the best epoch
+``predictions.parquet``  validation predictions of the best epoch, where a fold validates
+``promoted.json``        of a model made of a sweep's best trial: see `radiotrain.promoted`
 ``bad-batch-*.pt``       what a network was given when its loss was not finite
 ``mlflow_run_id``        of the MLflow run that goes on with this one, if it is tracked there
 ``ray/``                 what Ray Train keeps, and tracebacks of its workers
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-Status = Literal["running", "finished", "stopped", "failed"]
+Status = Literal["running", "paused", "finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ class RunRecord:
     Parameters
     ----------
     status
-        running, finished (all epochs or early stopping), stopped (by whoever watched it),
-        failed (see `error`).
+        running, paused (goes on when it is trained again), finished (all epochs or early stopping),
+        stopped (others did better), failed (see `error`).
+    fold
+        That validates; None where none does.
     best_epoch
         Counted from 0; None before the first epoch ended.
     num_epochs
@@ -58,7 +61,7 @@ class RunRecord:
     store_fingerprint: str
     split_fingerprint: str
     seed: int
-    fold: int
+    fold: int | None
     targets: tuple[str, ...]
     world_size: int = 1
     device: str = "cpu"
@@ -159,9 +162,10 @@ class RunFolder:
         store, split
             Fingerprints.
         """
-        if not files.list_names(self.checkpoints):
-            return
         before, record = self.read_config(), self.read_record()
+        was_trained = record is not None and record.num_epochs > 0
+        if not was_trained and not files.list_names(self.checkpoints):
+            return
         found: dict[str, Any] = before.identity() if before else {}
         wanted = config.identity() if before else {}
         if record:

@@ -65,13 +65,22 @@ class Split:
         """Short digest over everything in the split."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
-    def validation_ids(self, fold: int) -> tuple[str, ...]:
-        """Return the patients that validate fold `fold`."""
+    @property
+    def development_ids(self) -> tuple[str, ...]:
+        """Patients of all folds, which are all but the test patients, in the order of their ids."""
+        return tuple(sorted(i for ids in self.folds for i in ids))
+
+    def validation_ids(self, fold: int | None) -> tuple[str, ...]:
+        """Return the patients that validate fold `fold`: nobody where it is None."""
+        if fold is None:
+            return ()
         self._check_fold(fold)
         return self.folds[fold]
 
-    def train_ids(self, fold: int) -> tuple[str, ...]:
-        """Return the patients that train fold `fold`, in the order of their ids."""
+    def train_ids(self, fold: int | None) -> tuple[str, ...]:
+        """Return the patients that train fold `fold`, in the order of their ids: all if it is None."""
+        if fold is None:
+            return self.development_ids
         self._check_fold(fold)
         others = (ids for k, ids in enumerate(self.folds) if k != fold)
         return tuple(sorted(i for ids in others for i in ids))

@@ -1,11 +1,11 @@
-"""What a sweep tries: architectures × targets × seeds × settings, each a run of its own folder."""
+"""What a sweep tries: its configuration, and the trials that come of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,26 +31,37 @@ _ValueT = TypeVar("_ValueT")
 # Sections that a sweep has as a run has them.
 _SHARED_SECTIONS = ("train", "early_stopping", "augment", "speed", "show")
 _SEARCHED_SECTIONS = ("network", *_SHARED_SECTIONS)
+# The sweep has its own place for these.
+_NOT_SEARCHED = {
+    "network.name": "list it under networks",
+    "train.epochs": "trials are compared epoch by epoch, set it under train",
+}
 
 
-class AshaConfig(Section):
-    """Asynchronous successive halving, among the trials of one target only."""
+class HalvingConfig(Section):
+    """Successive halving, among the trials of one target only."""
 
     enabled: bool = True
     """Whether trials are stopped before they end by themselves."""
     grace_epochs: int = Field(default=10, ge=1)
     """No trial is stopped before this many epochs."""
     reduction_factor: float = Field(default=3.0, gt=1)
-    """At each rung one in this many trials goes on; rungs lie at grace_epochs times its powers."""
+    """At each rung one in this many trials goes on, rounded up. Rungs lie at grace_epochs times its
+    powers; with several folds also after 1, factor, factor², … of them."""
+    smooth_epochs: int = Field(default=3, ge=1)
+    """A fold's score is its best mean validation AUC over this many successive epochs."""
 
 
 class ResourcesConfig(Section):
     """What one trial takes of the cluster."""
 
+    workers: int = Field(default=1, ge=1)
+    """Workers that train a trial together; more than one: by DDP under Ray Train."""
     cpus: float = Field(default=1, gt=0)
-    """Processor cores of a trial."""
+    """Processor cores of a worker."""
     gpus: float | None = Field(default=None, ge=0)
-    """GPUs of a trial, fractions allowed; null: one where the cluster has any."""
+    """GPUs of a worker, fractions allowed; null: where the cluster has any, one, or as small a part of
+    it as lets up to four trials share it, if by their estimated memory they fit (one worker only)."""
 
 
 class SweepConfig(Section):
@@ -71,16 +82,23 @@ class SweepConfig(Section):
     search: dict[str, Distribution] = Field(default_factory=dict)
     """Fields of a run that are varied, by dotted key: ``train.lr: {loguniform: [1e-4, 1e-2]}``; with
     grid, choice, uniform, loguniform or integer. Every network and target is given the same settings."""
+    searcher: Literal["random", "tpe"] = "random"
+    """random: drawn beforehand, the same for each network and target. tpe: each target's trials are
+    suggested by Optuna from the results of those before, the network being one more choice."""
     samples: int = Field(default=1, ge=1)
-    """Draws of what is searched and not a grid."""
+    """Draws of what is searched and not a grid; with tpe each network's trials, on average."""
     search_seed: int = Field(default=0, ge=0)
     """Seed of these draws."""
-    fold: int = Field(default=0, ge=0)
-    """Fold that validates."""
-    asha: AshaConfig = AshaConfig()
+    folds: tuple[int, ...] = (0,)
+    """Folds that validate, one after the other; several make each trial a cross-validation."""
+    halving: HalvingConfig = HalvingConfig()
     resources: ResourcesConfig = ResourcesConfig()
-    max_failures: int = Field(default=1, ge=0)
+    max_failures: int = Field(default=3, ge=0)
     """How often a trial that breaks is tried again, from its last checkpoint."""
+    max_quiet_minutes: float = Field(default=60.0, gt=0)
+    """A trial of one worker that shows no sign of life for so long is ended, as one that breaks."""
+    keep_best: int = Field(default=3, ge=1)
+    """Trials of each target whose weights are kept; the others keep their numbers and predictions."""
     train: TrainConfig = TrainConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -108,6 +126,13 @@ class SweepConfig(Section):
     def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         return _different("seeds", seeds)
 
+    @field_validator("folds")
+    @classmethod
+    def _folds(cls, folds: tuple[int, ...]) -> tuple[int, ...]:
+        if any(fold < 0 for fold in folds):
+            raise ValueError(f"folds is {list(folds)}, expected numbers from 0 on")
+        return _different("folds", folds)
+
     @field_validator("store", "split", "out")
     @classmethod
     def _absolute(cls, value: str) -> str:
@@ -122,10 +147,14 @@ class SweepConfig(Section):
                     f"{key!r} cannot be searched, expected a key such as train.lr in one of the"
                     f" sections {', '.join(_SEARCHED_SECTIONS)}"
                 )
+            if key in _NOT_SEARCHED:
+                raise ValueError(f"{key!r} cannot be searched: {_NOT_SEARCHED[key]}")
         return search
 
     @model_validator(mode="after")
     def _samples_differ(self) -> SweepConfig:
+        if self.searcher == "tpe":
+            return self._tpe_can_choose()
         if self.samples > 1 and all(d.grid is not None for d in self.search.values()):
             raise ValueError(
                 f"samples is {self.samples}, but nothing in search is drawn: all would be the same;"
@@ -133,25 +162,43 @@ class SweepConfig(Section):
             )
         return self
 
+    def _tpe_can_choose(self) -> SweepConfig:
+        if not self.search:
+            raise ValueError("searcher is tpe and search is empty: name the fields to be searched")
+        if len(self.seeds) > 1:
+            raise ValueError(
+                f"searcher is tpe and seeds is {list(self.seeds)}, expected one: a suggestion is"
+                " tried once; use folds to measure it better"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """One trial.
+    """One trial: a configuration, trained on one fold or on several.
 
     Parameters
     ----------
     name
-        Of the trial and of its run folder; says what it is.
+        Of the trial and of its folder; says what it is.
     group
         Trials are compared with each other only inside their group: its targets.
+    runs
+        One a fold, in the order in which they are trained. A single one's run folder is the trial's
+        own; several have theirs inside it.
     searched
         What was set of the searched fields, by dotted key.
     """
 
     name: str
     group: str
-    run: RunConfig
+    runs: tuple[RunConfig, ...]
     searched: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> RunConfig:
+        """The first fold's run, which stands for all where folds do not matter."""
+        return self.runs[0]
 
     def describe_searched(self) -> str:
         """Return the searched settings in words, nothing where there are none."""
@@ -167,39 +214,64 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> SweepConfig:
 
 
 def plan_trials(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
-    """Return all trials, targets going round fastest, so that each gets its first ones early."""
+    """Return all trials that are known beforehand, targets going round fastest.
+
+    With the searcher tpe there are none: see `cluster.sweep.suggest`.
+    """
+    if sweep.searcher == "tpe":
+        return ()
     searched = list(settings(sweep.search, sweep.samples, sweep.search_seed))
-    return tuple(
-        _plan(
+    several = len(sweep.seeds) > 1
+    plans = tuple(
+        plan_trial(
             sweep,
             network,
-            (targets,) if isinstance(targets, str) else targets,
+            targets,
             seed,
-            f"_{number:03d}" if sweep.search else "",
+            (f"_seed{seed}" if several else "") + (f"_{number:03d}" if sweep.search else ""),
             values,
         )
         for seed, (number, values), network, targets in product(
             sweep.seeds, enumerate(searched), sweep.networks, sweep.targets
         )
     )
+    _check_names(plans)
+    return plans
 
 
-def _plan(
+def group_of(targets: str | tuple[str, ...]) -> str:
+    """Return the name of the group of trials that learn these targets."""
+    return targets if isinstance(targets, str) else "+".join(targets)
+
+
+def plan_trial(
     sweep: SweepConfig,
     network: str,
-    targets: tuple[str, ...],
+    targets: str | tuple[str, ...],
     seed: int,
     suffix: str,
     searched: Mapping[str, Any],
 ) -> TrialPlan:
-    group = "+".join(targets)
-    name = f"{group}_{network}" + (f"_seed{seed}" if len(sweep.seeds) > 1 else "") + suffix
+    """Return one trial.
+
+    Parameters
+    ----------
+    suffix
+        Of its name, which begins with the targets and the network.
+    searched
+        Values by dotted key.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be used.
+    """
+    name = f"{group_of(targets)}_{network}{suffix}"
+    folder = files.join(sweep.out, name)
     values: dict[str, Any] = {
         "store": sweep.store,
         "split": sweep.split,
-        "out": files.join(sweep.out, name),
         "targets": targets,
-        "fold": sweep.fold,
         "seed": seed,
         "network": {"name": network},
         "precision": sweep.precision,
@@ -209,7 +281,11 @@ def _plan(
     for key, value in searched.items():
         section, _, name_in_section = key.partition(".")
         values[section][name_in_section] = value
-    return TrialPlan(name, group, parse_config(RunConfig, values, "sweep"), dict(searched))
+    runs = []
+    for fold in sweep.folds:
+        out = folder if len(sweep.folds) == 1 else files.join(folder, f"{name}_fold{fold}")
+        runs.append(parse_config(RunConfig, values | {"fold": fold, "out": out}, "sweep"))
+    return TrialPlan(name, group_of(targets), tuple(runs), dict(searched))
 
 
 def _different(key: str, values: tuple[_ValueT, ...]) -> tuple[_ValueT, ...]:
@@ -218,7 +294,7 @@ def _different(key: str, values: tuple[_ValueT, ...]) -> tuple[_ValueT, ...]:
     return values
 
 
-def check_sweep(plans: Sequence[TrialPlan]) -> None:
+def _check_names(plans: Sequence[TrialPlan]) -> None:
     """Refuse two trials of one name: they would share a folder."""
     names = [plan.name for plan in plans]
     repeated = {name for name in names if names.count(name) > 1}

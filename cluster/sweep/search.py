@@ -49,6 +49,11 @@ class Distribution(Section):
             raise ValueError(f"loguniform is {list(self.loguniform)}, expected positive bounds")
         return self
 
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        """The values there are to choose from; None where they are numbers in a range."""
+        return self.grid if self.grid is not None else self.choice
+
     def draw(self, generator: np.random.Generator) -> Any:
         """Draw a value; not of a grid."""
         if self.choice is not None:

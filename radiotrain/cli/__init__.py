@@ -8,14 +8,17 @@ import typer
 
 from preprocessing.errors import RadiotrainError, storage_trouble
 from radiotrain.cli import (
+    board,
     cohort,
     demo,
     evaluate,
     models,
     phantom,
     preprocess,
+    promote,
     qc,
     split,
+    status,
     store,
     train,
     tune,
@@ -23,6 +26,8 @@ from radiotrain.cli import (
 
 # What Typer exits with after Ctrl-C.
 _INTERRUPTED = 130
+# These only look: Ctrl-C is how they are ended.
+_ONLY_LOOK = {"status", "board"}
 
 app = typer.Typer(
     name="radiotrain",
@@ -42,6 +47,9 @@ for module in (
     models,
     train,
     tune,
+    status,
+    board,
+    promote,
     evaluate,
     demo,
 ):
@@ -66,7 +74,7 @@ def main() -> None:
         )
         sys.exit(2)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
+        if end.code == _INTERRUPTED and not _ONLY_LOOK & set(sys.argv[1:2]):
             print(
                 "interrupted: nothing finished is lost, run the same command again to resume",
                 file=sys.stderr,

@@ -26,7 +26,7 @@ networks: [{networks}]
 targets: [ER, PR, HER2]
 train: {{epochs: 20, batch_size: 8, lr: 1.0e-3, warmup_epochs: 1}}
 augment: {{rotate_degrees: 10, zoom: 0.05}}
-asha: {{grace_epochs: 6, reduction_factor: 2}}
+halving: {{grace_epochs: 6, reduction_factor: 2}}
 """
 
 
@@ -89,8 +89,10 @@ def _run(*words: object, quiet: bool = False) -> None:
 
 def _best_runs(sweep: Path, seed: int) -> Sequence[str]:
     """Return the run of each target that is best on validation."""
-    from cluster.sweep.config import load_sweep, plan_trials
-    from cluster.sweep.run import best_of_each_group, read_outcomes
+    from cluster.sweep.config import load_sweep
+    from cluster.sweep.folder import SweepFolder, best_of_each_group, read_states, standings
 
-    outcomes = read_outcomes(plan_trials(load_sweep(str(sweep), [f"seeds=[{seed}]"])))
-    return [outcome.plan.run.out for outcome in best_of_each_group(outcomes)]
+    config = load_sweep(str(sweep), [f"seeds=[{seed}]"])
+    plans = SweepFolder(config.out).read_plans(config)
+    best = best_of_each_group(standings(config, read_states(plans)))
+    return [standing.plan.run.out for standing in best]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cluster.sweep.config import TrialPlan
-    from cluster.sweep.run import TrialOutcome
+    from cluster.sweep.folder import Standing
 
 
 def register(app: typer.Typer) -> None:
@@ -37,20 +37,23 @@ def tune(
     Example: `radiotrain tune --config sweep.yaml --dry-run`
     """
     from cluster.sweep.config import load_sweep
-    from cluster.sweep.run import best_of_each_group, check_plans, run_sweep
+    from cluster.sweep.folder import best_of_each_group
+    from cluster.sweep.report import write_sweep_report
+    from cluster.sweep.run import check_plans, run_sweep
     from preprocessing.progress import progress
 
     sweep = load_sweep(config, overrides or [])
     if dry_run:
         print_plans(check_plans(sweep))
         return
-    outcomes = run_sweep(sweep, progress)
-    print_outcomes(outcomes)
-    best = best_of_each_group(outcomes)
+    found = run_sweep(sweep, progress)
+    print_standings(found)
+    typer.echo(f"to look at: {write_sweep_report(sweep.out)}")
+    best = best_of_each_group(found)
     if best:
-        runs = " ".join(outcome.plan.run.out for outcome in best)
+        runs = " ".join(run.out for standing in best for run in standing.plan.runs)
         typer.echo(f"next: radiotrain evaluate {runs} --out {sweep.out}/report")
-    if not all(outcome.succeeded for outcome in outcomes):
+    if not all(standing.has_ended for standing in found):
         raise typer.Exit(1)
 
 
@@ -66,35 +69,31 @@ def print_plans(plans: Sequence[TrialPlan]) -> None:
     )
 
 
-def print_outcomes(outcomes: Sequence[TrialOutcome]) -> None:
-    """Print all trials, best validation AUC first within each target."""
+def print_standings(found: Sequence[Standing]) -> None:
+    """Print all trials, the best first within each target."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="sweep: validation AUC of each trial's best epoch")
-    columns = ["target", "network", "seed", "status", "epochs", "validation AUC"]
-    if any(outcome.plan.searched for outcome in outcomes):
+    table = Table(title="sweep: mean validation AUC of each trial's best epochs")
+    columns = ["target", "network", "seed", "status", "epochs", "score"]
+    if any(standing.plan.searched for standing in found):
         columns.append("settings")
     for column in columns:
         table.add_column(column)
-    for outcome in sorted(outcomes, key=_by_group_then_auc):
-        plan, record = outcome.plan, outcome.record
+    for standing in sorted(found, key=lambda s: (s.plan.group, s.rank)):
+        plan, score = standing.plan, standing.verdict.score
         cells = [
             plan.group,
             plan.run.network.name,
             str(plan.run.seed),
-            record.status if record else "not begun",
-            f"{record.num_epochs if record else 0}/{plan.run.train.epochs}",
-            f"{outcome.score:.3f}" if outcome.score >= 0 else "undefined",
+            standing.status,
+            f"{standing.state.num_epochs}/{sum(run.train.epochs for run in plan.runs)}",
+            "" if score is None else f"{score:.3f}" if score >= 0 else "undefined",
             plan.describe_searched(),
         ]
         table.add_row(*cells[: len(columns)])
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
-    for outcome in outcomes:
-        if outcome.record and outcome.record.status == "failed":
-            typer.echo(f"failed: {outcome.plan.name}: {outcome.record.error}", err=True)
-
-
-def _by_group_then_auc(outcome: TrialOutcome) -> tuple[str, float]:
-    return outcome.plan.group, -outcome.score
+    for standing in found:
+        if standing.status == "failed":
+            typer.echo(f"failed: {standing.plan.name}: {standing.state.error}", err=True)

@@ -121,7 +121,7 @@ class Patients:
         )
 
 
-def part_ids(split: Split, fold: int, part: Part) -> tuple[str, ...]:
+def part_ids(split: Split, fold: int | None, part: Part) -> tuple[str, ...]:
     """Return the patients of a part of the split."""
     if part == "train":
         return split.train_ids(fold)

@@ -1,9 +1,12 @@
-"""From trained runs to a predictions table: the only place where a test set is opened."""
+"""From trained runs, and models promoted from sweeps, to a predictions table.
+
+The only place where a test set is opened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,18 +16,45 @@ from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.evaluation.report import CohortFlow, ReportContext
-from radiotrain.predict import predict_run
-from radiotrain.runs import RunRecord, open_run
-from radiotrain.seal import open_test_set, read_openings
+from radiotrain.predict import check_run, load_network, predict_run
+from radiotrain.promoted import Promoted, member_urls, read_promoted
+from radiotrain.runs import RunFolder, RunRecord, open_run
+from radiotrain.seal import TestAccess, open_test_set, read_openings
 from radiotrain.split import Split, load_split
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Model:
+    """A run, or a promoted model; `config` and `record` are those of its first network.
+
+    Parameters
+    ----------
+    members
+        Run folders of its networks: its own, where it is a run.
+    promoted
+        None of a run.
+    """
+
     name: str
     url: str
+    members: tuple[str, ...]
     config: RunConfig
     record: RunRecord
+    promoted: Promoted | None
+
+    def validation(self, store: Store, split: Split) -> pd.DataFrame:
+        """Return predictions of patients that the network behind each had not seen."""
+        if self.promoted is None:
+            return predict_run(self.url, store, split, "validation")
+        for url in self.members:
+            folder, _ = check_run(url, store, split)
+            load_network(folder.best_weights)
+        return RunFolder(self.url).read_predictions().assign(run=self.name)
+
+    def test(self, store: Store, split: Split, access: TestAccess) -> pd.DataFrame:
+        """Return every network's predictions of the test patients, of which the mean will count."""
+        tables = [predict_run(url, store, split, "test", access) for url in self.members]
+        return pd.concat(tables, ignore_index=True).assign(run=self.name)
 
 
 def predict_runs(
@@ -35,10 +65,12 @@ def predict_runs(
 ) -> tuple[pd.DataFrame, ReportContext]:
     """Predict validation and test patients with each run; the opening of the test is logged.
 
+    Of a promoted model the predictions of validation patients are those that came with it.
+
     Parameters
     ----------
     urls
-        Run folders, all of one split.
+        Folders of runs and promoted models, all of one split.
     store_url
         Where the store is now; None: where the runs found it.
     purpose
@@ -55,46 +87,57 @@ def predict_runs(
     InputError
         If the runs do not belong together, or to the store; the test set is not opened then.
     """
-    runs = [_open(url) for url in urls]
-    _check_together(runs)
-    first = runs[0].config
+    models = [_open(url) for url in urls]
+    _check_together(models)
+    first = models[0].config
     store = Store.open(store_url or first.store)
     split = load_split(first.split, store)
     tables = []
-    with progress("predict", 2 * len(runs)) as advance:
+    with progress("predict", 2 * len(models)) as advance:
         # All that could be refused is refused before the test set is opened.
-        for run in runs:
-            tables.append(predict_run(run.url, store, split, "validation"))
+        for model in models:
+            tables.append(model.validation(store, split))
             advance()
-        access = open_test_set(first.split, purpose, [run.name for run in runs])
-        for run in runs:
-            tables.append(predict_run(run.url, store, split, "test", access))
+        access = open_test_set(first.split, purpose, [model.name for model in models])
+        for model in models:
+            tables.append(model.test(store, split, access))
             advance()
     context = ReportContext(
-        flow=_flow(store, split, sorted({run.config.fold for run in runs})),
+        flow=_flow(store, split, models),
         openings=read_openings(first.split),
-        provenance=_provenance(runs, store, split),
+        provenance=_provenance(models, store, split),
+        warnings=tuple(_cautions(models)),
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
     return pd.concat(tables, ignore_index=True), context
 
 
-def _open(url: str) -> _Run:
-    folder, config, record = open_run(url)
-    if record.status not in ("finished", "stopped"):
+def _open(url: str) -> _Model:
+    promoted = read_promoted(url)
+    if promoted is not None and promoted.status != "finished":
         raise InputError(
-            f"run {folder.url} is {record.status}, expected a finished one: run 'radiotrain train'"
-            " or 'radiotrain tune' again first"
+            f"model {RunFolder(url).url} is not finished: run 'radiotrain promote' again first"
         )
-    return _Run(folder.name, folder.url, config, record)
+    members = (url,) if promoted is None else member_urls(url, promoted)
+    opened = [open_run(member) for member in members]
+    for folder, _, record in opened:
+        if record.status not in ("finished", "stopped"):
+            raise InputError(
+                f"run {folder.url} is {record.status}, expected a finished one: run"
+                " 'radiotrain train' or 'radiotrain tune' again first"
+            )
+    own = RunFolder(url)
+    _, config, record = opened[0]
+    urls = tuple(folder.url for folder, _, _ in opened)
+    return _Model(own.name, own.url, urls, config, record, promoted)
 
 
-def _check_together(runs: Sequence[_Run]) -> None:
-    names = [run.name for run in runs]
+def _check_together(models: Sequence[_Model]) -> None:
+    names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two runs are both named {name!r}: evaluate them one by one")
-    splits = {run.config.split for run in runs}
+    splits = {model.config.split for model in models}
     if len(splits) > 1:
         raise InputError(
             f"the runs belong to {len(splits)} splits, {', '.join(sorted(splits))}, expected one:"
@@ -102,10 +145,9 @@ def _check_together(runs: Sequence[_Run]) -> None:
         )
 
 
-def _flow(store: Store, split: Split, folds: Sequence[int]) -> CohortFlow:
+def _flow(store: Store, split: Split, models: Sequence[_Model]) -> CohortFlow:
     reasons = {r.patient_id: next(f for f in r.findings if f.excludes) for r in store.excluded}
-    fold = folds[0]
-    named = ", ".join(str(f) for f in folds)
+    fold = models[0].config.fold
     return CohortFlow(
         num_patients=len(store.spec.patient_ids),
         excluded=tuple((i, finding.code, finding.message) for i, finding in reasons.items()),
@@ -114,16 +156,50 @@ def _flow(store: Store, split: Split, folds: Sequence[int]) -> CohortFlow:
         num_test=len(split.test_ids),
         note=(
             f"{split.num_folds} folds, stratified jointly over {', '.join(split.targets)};"
-            f" validated on fold {named}."
+            f" {'; '.join(_who_trained(split, models))}."
         ),
     )
 
 
-def _provenance(runs: Sequence[_Run], store: Store, split: Split) -> dict[str, Any]:
+def _who_trained(split: Split, models: Sequence[_Model]) -> Iterator[str]:
+    """Say which patients the networks were trained on, and which chose the threshold."""
+    runs = [model for model in models if model.promoted is None]
+    folds = sorted({run.config.fold for run in runs if run.config.fold is not None})
+    if folds:
+        yield f"validated on fold {', '.join(map(str, folds))}"
+    for run in runs:
+        if run.config.fold is None:
+            num = len(split.development_ids)
+            yield f"{run.name} was trained on all {num} development patients, none validated it"
+    for model in models:
+        if model.promoted is not None:
+            yield f"{model.name} is {model.promoted.describe(split)}"
+
+
+def _cautions(models: Sequence[_Model]) -> Iterator[str]:
+    for model in models:
+        if model.promoted is None:
+            continue
+        moved = "Those of this network, trained anew on more patients, may lie higher or lower"
+        if model.promoted.kind == "ensemble":
+            moved = "Their means, which are tested, lie closer together"
+        yield (
+            f"Run {model.name}: its threshold and its AUC on validation come from the probabilities"
+            f" of single networks of the sweep. {moved}; sensitivity and specificity move with"
+            " that, the AUC does not."
+        )
+
+
+def _provenance(models: Sequence[_Model], store: Store, split: Split) -> dict[str, Any]:
     return {
         "store": f"{store.url}, fingerprint {store.fingerprint}",
-        "split": f"{runs[0].config.split}, fingerprint {split.fingerprint}, seed {split.seed}",
+        "split": f"{models[0].config.split}, fingerprint {split.fingerprint}, seed {split.seed}",
         "preprocessing": dict(store.spec.settings),
-        "software": dict(runs[0].record.versions),
-        **{f"run {run.name}": run.config.model_dump(mode="json") for run in runs},
+        "software": dict(models[0].record.versions),
+        **{
+            f"model {model.name}": {"what": model.promoted.describe(split)} | asdict(model.promoted)
+            for model in models
+            if model.promoted is not None
+        },
+        **{f"run {model.name}": model.config.model_dump(mode="json") for model in models},
     }

@@ -66,6 +66,14 @@ def load_newest_checkpoint(folder: str) -> dict[str, Any] | None:
     return None
 
 
+def remove_checkpoints(folder: str, *, weights_too: bool) -> None:
+    """Remove what an ended run left to go on from; also what it would predict with."""
+    for name in files.list_names(folder):
+        if _NAME.fullmatch(name) or weights_too:
+            fs, path = files.filesystem(files.join(folder, name))
+            fs.rm_file(path)
+
+
 def save_weights(url: str, state: dict[str, Any]) -> None:
     """Write a network's weights and what is needed to build it."""
     files.write_bytes(url, _to_bytes(state))

@@ -27,7 +27,7 @@ from radiotrain.training.training import Training
 from radiotrain.training.watch import NonFiniteLossError
 from radiotrain.versions import software_versions
 
-OnEpoch = Callable[[EpochMetrics], bool]
+OnEpoch = Callable[[EpochMetrics], None]
 Reporter = Callable[[str], None]
 
 
@@ -38,7 +38,8 @@ class RunResult:
     Parameters
     ----------
     status
-        ``finished`` (all epochs, or early stopping) or ``stopped`` (by `on_epoch`).
+        ``finished`` (all epochs, or early stopping), ``paused`` (at `until_epoch`) or ``stopped``
+        (by whoever compared it with others).
     best_epoch
         Counted from 0.
     validation_auc
@@ -64,6 +65,7 @@ def train(
     config: RunConfig,
     *,
     worker: Worker | None = None,
+    until_epoch: int | None = None,
     on_epoch: OnEpoch | None = None,
     reporter: Reporter = print_line,
 ) -> RunResult:
@@ -74,9 +76,11 @@ def train(
     worker
         This process's place among the workers, whose process group is already running. By
         default the only one, on the configured device.
+    until_epoch
+        Pause when so many epochs are done; the next call goes on from there. By default all of
+        them are trained.
     on_epoch
-        Called on every worker after each epoch's checkpoint is written. Where it returns True
-        on any of them, all stop.
+        Called on every worker after each epoch's checkpoint is written.
     reporter
         Takes lines of progress; called on rank 0 only.
 
@@ -96,7 +100,7 @@ def train(
     folder = RunFolder(config.out)
     folder.check_same_run(config, store.fingerprint, split.fingerprint)
     record = folder.read_record()
-    if record is not None and record.status in ("finished", "stopped"):
+    if record is not None and is_done(record, until_epoch):
         return recorded_result(folder, record)
     # Before anything is written: a configuration that does not fit leaves no folder behind.
     training = Training(config, worker, store, split)
@@ -106,7 +110,7 @@ def train(
         folder.write_config(config)
         folder.write_record(record)
     try:
-        status = _run(training, folder, record, on_epoch, reporter)
+        status = _run(training, folder, record, until_epoch, on_epoch, reporter)
     except NonFiniteLossError as error:
         told = _save_bad_batch(training, folder, error)
         if worker.is_writer:
@@ -133,19 +137,28 @@ def recorded_result(folder: RunFolder, record: RunRecord) -> RunResult:
     )
 
 
+def is_done(record: RunRecord, until_epoch: int | None = None) -> bool:
+    """Tell whether `train` has nothing to do for a run."""
+    if record.status in ("finished", "stopped"):
+        return True
+    return (
+        record.status == "paused" and until_epoch is not None and record.num_epochs >= until_epoch
+    )
+
+
 def _run(
     training: Training,
     folder: RunFolder,
     record: RunRecord,
+    until_epoch: int | None,
     on_epoch: OnEpoch | None,
     reporter: Reporter,
 ) -> Status:
     """Train until an end is reached; only rank 0 writes."""
-    worker, num_epochs = training.worker, training.config.train.epochs
+    worker = training.worker
     _announce(training, worker, reporter)
     if training.resume(folder):
         _restore_folder(training, folder, reporter)
-    status: Status = "finished"
     with contextlib.ExitStack() as stack:
         shown = (
             stack.enter_context(
@@ -154,17 +167,16 @@ def _run(
             if worker.is_writer
             else None
         )
-        while not _is_over(training):
+        while not _is_over(training) and not _is_at(training, until_epoch):
             logits = training.run_epoch(shown.on_step if shown else None)
             metrics = training.history[-1]
             if shown:
                 training.save(folder)
                 _write_epoch(training, folder, record, logits)
                 shown.epoch(logits)
-            wants_stop = on_epoch is not None and on_epoch(metrics)
-            if worker.any(wants_stop) and len(training.history) < num_epochs:
-                status = "stopped"
-                break
+            if on_epoch is not None:
+                on_epoch(metrics)
+        status: Status = "finished" if _is_over(training) else "paused"
         if shown:
             shown.finish()
     if worker.is_writer:
@@ -202,6 +214,10 @@ def _is_over(training: Training) -> bool:
     return done or training.verdict().action is Action.STOP
 
 
+def _is_at(training: Training, until_epoch: int | None) -> bool:
+    return until_epoch is not None and len(training.history) >= until_epoch
+
+
 def _write_epoch(
     training: Training,
     folder: RunFolder,
@@ -237,10 +253,13 @@ def _announce(training: Training, worker: Worker, reporter: Reporter) -> None:
     precision = str(training.dtype or torch.float32).removeprefix("torch.")
     if training.weights_report is not None:
         reporter(training.weights_report)
+    validate = "nobody validates"
+    if config.fold is not None:
+        validate = f"{len(training.validation)} validate (fold {config.fold})"
     at_a_time = f", {training.micro_batch_size} at a time" if training.micro_batch_size else ""
     reporter(
         f"{config.network.name} on {', '.join(config.targets)}: {len(training.patients)} patients"
-        f" train and {len(training.validation)} validate (fold {config.fold});"
+        f" train and {validate};"
         f" {worker.world_size} × {worker.device.type}, {precision}; batches of"
         f" {config.train.batch_size}{at_a_time}"
     )

@@ -15,7 +15,7 @@ from preprocessing.cohort import MISSING_LABEL
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One line of ``metrics.jsonl``. NaN is an undefined AUC (null in the file).
+    """One line of ``metrics.jsonl``. NaN is an undefined AUC or validation loss (null in the file).
 
     Parameters
     ----------
@@ -78,11 +78,16 @@ class EpochMetrics:
         """Return one line for a person."""
         remaining = self.num_epochs - self.epoch - 1
         aucs = ", ".join(f"{t} {v:.3f}" for t, v in self.validation_auc_per_target.items())
+        validation = (
+            f" validation loss {self.validation_loss:.4f}, validation AUC {aucs}"
+            f"{' (best)' if self.is_best else ''},"
+        )
+        if math.isnan(self.validation_loss) and math.isnan(self.validation_auc):
+            validation = " validation undefined,"
         memory = self.peak_memory_bytes
         return (
             f"epoch {self.epoch + 1}/{self.num_epochs}: loss {self.train_loss:.4f},"
-            f" validation loss {self.validation_loss:.4f}, validation AUC {aucs}"
-            f"{' (best)' if self.is_best else ''}, lr {self.lr:.2e},"
+            f"{validation} lr {self.lr:.2e},"
             f" {self.samples_per_s:.1f} patients/s"
             f"{'' if memory is None else f', {memory / 1e9:.1f} GB'}"
             f"{f', {human_time(remaining * self.seconds)} to go at most' if remaining else ''}"

@@ -77,8 +77,11 @@ class Shown:
         training, metrics = self._training, self._training.history[-1]
         self._saved = time.monotonic()
         self._reporter(metrics.describe())
-        self._log.epoch(metrics, training.validation.labels, logits, training.config.targets)
-        if self._log.wants_images(metrics.epoch):
+        validates = len(training.validation) > 0
+        # Where nobody validates there are no curves to draw, and nobody to look at.
+        drawn = training.config.targets if validates else ()
+        self._log.epoch(metrics, training.validation.labels, logits, drawn)
+        if validates and self._log.wants_images(metrics.epoch):
             self._show_images(metrics.epoch)
 
     def _show_images(self, epoch: int) -> None:

@@ -11,6 +11,7 @@ checkpoint holds no generators: its position is enough to go on as if nothing ha
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -353,14 +354,18 @@ class Training:
     def _measure(self, epoch: int, train_loss: float, logits: NDArray[np.float32]) -> EpochMetrics:
         labels = self.validation.labels
         per_target = auc_per_target(labels, logits, self.config.targets)
-        loss = masked_loss(
-            torch.from_numpy(logits), torch.from_numpy(labels), self.positive_weight.cpu()
-        )
+        loss = math.nan
+        if len(labels):
+            loss = float(
+                masked_loss(
+                    torch.from_numpy(logits), torch.from_numpy(labels), self.positive_weight.cpu()
+                )
+            )
         return EpochMetrics(
             epoch=epoch,
             num_epochs=self.config.train.epochs,
             train_loss=train_loss,
-            validation_loss=float(loss),
+            validation_loss=loss,
             validation_auc=mean_defined(list(per_target.values())),
             validation_auc_per_target=per_target,
             lr=self.optimizer.param_groups[0]["lr"],
@@ -398,7 +403,7 @@ class Training:
         return True
 
     def save_best(self, folder: RunFolder, logits: NDArray[np.float32]) -> None:
-        """Write the weights of this epoch, and its validation predictions."""
+        """Write the weights of this epoch, and its validation predictions if anybody validates."""
         state = {
             "epoch": len(self.history) - 1,
             "network": self.config.network.name,
@@ -409,9 +414,10 @@ class Training:
             "weights": self.evaluated.state_dict(),
         }
         save_weights(folder.best_weights, state)
-        folder.write_predictions(
-            predictions_table(folder.name, self.config, "validation", self.validation, logits)
-        )
+        if self.config.fold is not None:
+            folder.write_predictions(
+                predictions_table(folder.name, self.config, "validation", self.validation, logits)
+            )
 
 
 @contextmanager

@@ -90,9 +90,9 @@ def bring(trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
             with Path(config.out, "attempts").open("a") as file:
                 file.write(f"{worker.rank}\n")
 
-            def on_epoch(metrics: Any) -> bool:
+            def on_epoch(metrics: Any) -> None:
                 trouble(worker.rank, metrics.epoch)
-                return bool(report(metrics))
+                report(metrics)
 
             return loop(config, on_epoch=on_epoch, **options)
 

@@ -88,6 +88,8 @@ def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsy
         "models",
         "train",
         "tune",
+        "status",
+        "board",
         "evaluate",
         "demo",
     ],

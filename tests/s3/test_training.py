@@ -50,7 +50,7 @@ def test_streamed_and_interrupted_it_ends_in_the_same_bits(on_folders, in_bucket
     class PowerCutError(Exception):
         pass
 
-    def interrupt(metrics: object) -> bool:
+    def interrupt(metrics: object) -> None:
         raise PowerCutError
 
     with pytest.raises(PowerCutError):

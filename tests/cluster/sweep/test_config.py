@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from cluster.sweep.config import SweepConfig, check_sweep, load_sweep, plan_trials
+from cluster.sweep.config import SweepConfig, load_sweep, plan_trials
 from preprocessing.errors import InputError
 from radiotrain.config import dump_config, parse_config
 
@@ -27,7 +27,24 @@ def test_every_combination_is_one_trial_with_a_folder_of_its_own():
     assert {p.group for p in plans} == {"ER", "ER+PR"}
     assert {p.run.targets for p in plans if p.group == "ER+PR"} == {("ER", "PR")}
     assert {p.run.train.epochs for p in plans} == {7}
-    check_sweep(plans)
+
+
+def test_folds_of_a_configuration_are_one_trial():
+    one_fold = plan_trials(sweep_of())
+    plans = plan_trials(sweep_of(folds=[2, 0, 1]))
+    assert [plan.name for plan in plans] == [plan.name for plan in one_fold]
+    for plan, single in zip(plans, one_fold, strict=True):
+        assert [run.fold for run in plan.runs] == [2, 0, 1]
+        # Each run's folder has a name of its own, by which reports tell them apart.
+        assert [run.out for run in plan.runs] == [
+            f"{single.run.out}/{plan.name}_fold{fold}" for fold in (2, 0, 1)
+        ]
+        assert len({run.model_copy(update={"fold": 0, "out": ""}) for run in plan.runs}) == 1
+
+
+def test_trials_of_the_searcher_tpe_are_not_known_beforehand():
+    search = {"train.lr": {"loguniform": [1e-4, 1e-2]}}
+    assert plan_trials(sweep_of(searcher="tpe", seeds=[0], search=search, samples=3)) == ()
 
 
 def test_every_section_of_a_run_reaches_its_trials():
@@ -122,10 +139,23 @@ def test_file_and_overrides(tmp_path):
         ({"networks": ["ResNet11"]}, "unknown network 'ResNet11' \\(did you mean"),
         ({"networks": []}, "networks is \\[\\], expected one or several different ones"),
         ({"targets": ["ER", "ER"]}, "targets is"),
-        ({"asha": {"grace": 3}}, "unknown key 'asha.grace' \\(did you mean 'asha.grace_epochs'"),
+        (
+            {"halving": {"grace": 3}},
+            "unknown key 'halving.grace' \\(did you mean 'halving.grace_ep",
+        ),
         ({"precision": "half"}, "precision is 'half'"),
         ({"search": {"train.lrr": {"grid": [1]}}}, "unknown key 'train.lrr' \\(did you mean"),
         ({"search": {"fold": {"grid": [0, 1]}}}, "'fold' cannot be searched"),
+        ({"search": {"network.name": {"grid": ["ResNet10"]}}}, "list it under networks"),
+        ({"search": {"train.epochs": {"grid": [5, 9]}}}, "compared epoch by epoch"),
+        ({"folds": []}, "folds is \\[\\], expected one or several different ones"),
+        ({"folds": [0, -1]}, "expected numbers from 0 on"),
+        ({"searcher": "tpe"}, "searcher is tpe and search is empty"),
+        (
+            {"searcher": "tpe", "search": {"train.lr": {"uniform": [0.1, 0.2]}}},
+            "seeds is \\[0, 1\\], expected one",
+        ),
+        ({"searcher": "asha"}, "searcher is 'asha'"),
         ({"search": {"train.lr": {"uniform": [2, 1]}}}, "uniform is \\[2.0, 1.0\\], expected the"),
         ({"search": {"train.lr": {"loguniform": [0, 1]}}}, "expected positive bounds"),
         (

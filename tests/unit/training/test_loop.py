@@ -107,7 +107,7 @@ def test_prediction_refuses_another_split(finished: RunResult, store: Store) -> 
 def test_finished_run_returns_its_result_untrained(
     finished: RunResult, make_config: MakeConfig
 ) -> None:
-    def never(metrics: EpochMetrics) -> bool:
+    def never(metrics: EpochMetrics) -> None:
         raise AssertionError
 
     config = make_config(finished.run_url, targets=["ER", "PR"])
@@ -118,10 +118,9 @@ def test_finished_run_returns_its_result_untrained(
 def test_resume_matches_uninterrupted_run(
     finished: RunResult, make_config: MakeConfig, tmp_path: Path, epochs_before: int
 ) -> None:
-    def interrupt(metrics: EpochMetrics) -> bool:
+    def interrupt(metrics: EpochMetrics) -> None:
         if metrics.epoch + 1 == epochs_before:
             raise RuntimeError("power cut")
-        return False
 
     config = make_config(tmp_path / "resumed", targets=["ER", "PR"])
     with pytest.raises(RuntimeError, match="power cut"):
@@ -139,7 +138,7 @@ def test_resume_matches_uninterrupted_run(
 
 
 def test_lost_best_weights_come_back_on_resume(make_config: MakeConfig, tmp_path: Path) -> None:
-    def interrupt(metrics: EpochMetrics) -> bool:
+    def interrupt(metrics: EpochMetrics) -> None:
         raise RuntimeError("power cut")
 
     config = make_config(tmp_path / "run")
@@ -147,22 +146,39 @@ def test_lost_best_weights_come_back_on_resume(make_config: MakeConfig, tmp_path
         train(config, on_epoch=interrupt, reporter=lambda _: None)
     Path(config.out, "checkpoints", "best.pt").unlink()
     Path(config.out, "metrics.jsonl").write_text("")
-    stopped = train(config, on_epoch=lambda _: True, reporter=lambda _: None)
+    paused = train(config, until_epoch=2, reporter=lambda _: None)
     assert Path(config.out, "checkpoints", "best.pt").exists()
-    assert len(RunFolder(config.out).read_metrics()) == len(stopped.history) == 2
+    assert len(RunFolder(config.out).read_metrics()) == len(paused.history) == 2
 
 
-def test_watcher_stops_a_run_for_good(make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(tmp_path / "run")
+def test_paused_run_goes_on_as_if_nothing_had_been(
+    finished: RunResult, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path / "run", targets=["ER", "PR"])
     seen: list[int] = []
 
-    def watch(metrics: EpochMetrics) -> bool:
+    def watch(metrics: EpochMetrics) -> None:
         seen.append(metrics.epoch)
-        return metrics.epoch == 1
 
-    result = train(config, on_epoch=watch, reporter=lambda _: None)
-    assert (result.status, seen, len(result.history)) == ("stopped", [0, 1], 2)
-    assert train(config, on_epoch=watch) == result
+    paused = train(config, until_epoch=2, on_epoch=watch, reporter=lambda _: None)
+    assert (paused.status, seen, len(paused.history)) == ("paused", [0, 1], 2)
+    assert open_run(config.out)[2].status == "paused"
+    for reached in (1, 2):
+        assert train(config, until_epoch=reached, on_epoch=watch) == paused
+    whole = train(config, on_epoch=watch, reporter=lambda _: None)
+    assert (whole.status, seen) == ("finished", list(range(len(finished.history))))
+    assert list(map(untimed, whole.history)) == list(map(untimed, finished.history))
+    for name, weight in newest_weights(finished.run_url).items():
+        assert torch.equal(weight, newest_weights(whole.run_url)[name]), name
+    assert train(config, until_epoch=2) == whole
+
+
+def test_stopped_run_is_not_trained_further(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(tmp_path / "run")
+    paused = train(config, until_epoch=1, reporter=lambda _: None)
+    folder, _, record = open_run(config.out)
+    folder.write_record(replace(record, status="stopped"))
+    assert train(config) == replace(paused, status="stopped")
 
 
 def test_early_stopping_ends_a_run(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -205,8 +221,8 @@ def test_diverging_loss_says_what_to_change(make_config: MakeConfig, tmp_path: P
         train(config, reporter=lambda _: None)
     assert open_run(config.out)[2].status == "failed"
     # Nothing was trained, so the folder is free for the mended configuration.
-    result = train(make_config(config.out), on_epoch=lambda _: True, reporter=lambda _: None)
-    assert result.status == "stopped"
+    result = train(make_config(config.out), until_epoch=1, reporter=lambda _: None)
+    assert result.status == "paused"
 
 
 def test_run_on_an_object_store_leaves_the_same_files(

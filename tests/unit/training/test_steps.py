@@ -216,7 +216,7 @@ def test_resumed_run_keeps_to_the_micro_batch_it_found(store, split_url, tmp_pat
     fits = memory.fits
     monkeypatch.setattr(memory, "fits", lambda training, n: n <= 6 and fits(training, n))
 
-    def interrupt(metrics: object) -> bool:
+    def interrupt(metrics: object) -> None:
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):

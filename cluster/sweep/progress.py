@@ -1,0 +1,409 @@
+"""How far a sweep is, in numbers, from its folder alone: its cluster need not be alive.
+
+`read_progress` is what ``radiotrain status`` shows; the fields below are the keys of its ``--json``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from scipy.stats import norm
+
+from cluster.sweep.config import SweepConfig
+from cluster.sweep.folder import (
+    Standing,
+    SweepFolder,
+    ladder_of,
+    read_states,
+    standings,
+    trials_per_group,
+)
+from cluster.sweep.ladder import Action, Ladder, num_places
+from preprocessing import files
+from preprocessing.errors import MissingPathError
+from radiotrain.evaluation.auc import auc, delong_variance
+from radiotrain.evaluation.patients import patient_scores
+from radiotrain.runs import RunFolder
+
+_READERS = 16
+# A run writes after each epoch and every so many minutes; half as long again is no alarm yet.
+_PATIENCE = 1.5
+_SHORTEST_ALARM_S = 300.0
+
+
+@dataclass(frozen=True)
+class AucEstimate:
+    """A trial's AUC on its validation patients, at its best epochs.
+
+    Of several folds: the mean of their AUCs. Its interval takes the folds as independent, each with
+    DeLong's variance: it speaks of the patients' chance, not of that of another training. The best
+    epoch was chosen on these very patients, so that the AUC is somewhat flattered.
+
+    Parameters
+    ----------
+    low, high
+        95 % interval; None where a fold's variance has no meaning (AUC of 1, one patient a class).
+    num_patients
+        With a known label, over all folds.
+    """
+
+    target: str
+    auc: float
+    low: float | None
+    high: float | None
+    num_patients: int
+
+
+@dataclass(frozen=True)
+class TrialProgress:
+    """One trial.
+
+    Parameters
+    ----------
+    rank
+        Among its group's, from 1; None before it reached its first rung.
+    settings
+        What was set of the searched fields, by dotted key.
+    why
+        What its verdict rests on, or what it died of.
+    epochs, epochs_full
+        Trained, and of a trial that is trained to its end, over all folds.
+    score
+        At the last rung it reached; None before the first or where no AUC is defined.
+    quiet_s
+        Of a running trial: since it last wrote anything.
+    is_silent
+        Whether that is longer than it can take.
+    """
+
+    name: str
+    group: str
+    rank: int | None
+    network: str
+    seed: int
+    settings: Mapping[str, Any]
+    status: str
+    why: str
+    epochs: int
+    epochs_full: int
+    score: float | None
+    aucs: tuple[AucEstimate, ...]
+    quiet_s: float | None
+    is_silent: bool
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """A whole sweep.
+
+    Parameters
+    ----------
+    num_trials
+        Those that are still to be suggested are counted.
+    num_by_status
+        How many trials have each status.
+    has_ended
+        Whether nothing more is to be trained.
+    epochs_trained
+        So far; those that were trained twice, because a machine was lost, count once.
+    epochs_to_come
+        At most: early stopping may end a trial sooner.
+    epochs_full
+        If every trial were trained to its end.
+    epochs_saved
+        What stopped and finished trials did not need of that so far.
+    device_hours
+        By the device's name: seconds of all epochs, times the devices that a trial takes.
+    is_device_hours_bound
+        Whether trials may have shared a device without the configuration saying so.
+    seconds_per_epoch
+        Mean over all epochs; None before the first.
+    num_training
+        Trials that run now and show signs of life.
+    remaining_s
+        About, if as many go on training at a time; None where that cannot be said.
+    trials
+        By group, the best first; in a group that is compared nothing else is.
+    """
+
+    sweep: str
+    num_trials: int
+    num_by_status: Mapping[str, int]
+    has_ended: bool
+    epochs_trained: int
+    epochs_to_come: int
+    epochs_full: int
+    epochs_saved: int
+    device_hours: Mapping[str, float]
+    is_device_hours_bound: bool
+    seconds_per_epoch: float | None
+    num_training: int
+    remaining_s: float | None
+    trials: tuple[TrialProgress, ...]
+
+    @property
+    def groups(self) -> dict[str, list[TrialProgress]]:
+        """Trials by group."""
+        found: dict[str, list[TrialProgress]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.group, []).append(trial)
+        return found
+
+
+def read_progress(url: str) -> SweepProgress:
+    """Read a sweep's folder; see `open_sweep` for the errors."""
+    return measure(*read_standings(url))
+
+
+def read_standings(url: str) -> tuple[SweepConfig, tuple[Standing, ...]]:
+    """Return a sweep's configuration, and all its trials that are known so far."""
+    sweep = open_sweep(url)
+    return sweep, standings(sweep, read_states(SweepFolder(url).read_plans(sweep)))
+
+
+def open_sweep(url: str) -> SweepConfig:
+    """Return the configuration of a sweep that somebody asks for; its mistake is said.
+
+    Raises
+    ------
+    MissingPathError
+        If there is no sweep, or its configuration was named in its stead.
+    """
+    try:
+        return SweepFolder(url).read_sweep()
+    except NotADirectoryError:
+        raise MissingPathError(
+            f"{files.absolute(url)} is a file, expected the sweep's folder: what is called 'out' in"
+            " its configuration"
+        ) from None
+
+
+def measure(sweep: SweepConfig, found: Sequence[Standing]) -> SweepProgress:
+    """Return a sweep's numbers."""
+    num = trials_per_group(sweep)
+    groups = list(dict.fromkeys(s.plan.group for s in found))
+    ordered = sorted(found, key=lambda s: (groups.index(s.plan.group), s.rank))
+    trials = _trials(sweep, ordered)
+    num_trials = max(len(found), num * len(sweep.targets))
+    unknown = num_trials - len(found)
+    by_status = Counter(t.status for t in trials) + Counter({"not begun": unknown})
+    epochs = [m for s in found for history in s.state.histories for m in history]
+    seconds = sum(m.seconds for m in epochs) / len(epochs) if epochs else None
+    to_come = _to_come(sweep, found)
+    num_training = sum(t.status == "running" and not t.is_silent for t in trials)
+    return SweepProgress(
+        sweep=sweep.out,
+        num_trials=num_trials,
+        num_by_status=dict(by_status),
+        has_ended=not unknown and all(s.has_ended for s in found),
+        epochs_trained=len(epochs),
+        epochs_to_come=sum(to_come.values()),
+        epochs_full=num_trials * _full(sweep),
+        epochs_saved=sum(_full(sweep) - s.state.num_epochs for s in found if s.has_ended),
+        device_hours=_device_hours(sweep, found),
+        is_device_hours_bound=sweep.resources.gpus is None and _has_used_gpus(found),
+        seconds_per_epoch=seconds,
+        num_training=num_training,
+        remaining_s=_remaining_s(found, to_come, seconds, num_training),
+        trials=trials,
+    )
+
+
+def epochs_to_come(group: Sequence[Standing], ladder: Ladder, epochs: int, num_trials: int) -> int:
+    """Return how many epochs a group's trials are still to be trained, at most.
+
+    How many go on from each rung is known, though not who.
+
+    Parameters
+    ----------
+    group
+        Its trials that are known so far.
+    epochs
+        Of a fold.
+    num_trials
+        Of the group, those to come included.
+    """
+    places = [rung.fold * epochs + rung.epochs for rung in ladder.rungs]
+    done = [_position(standing, places, epochs) for standing in group]
+    to_come, start, here = 0, 0, max(num_trials, len(group))
+    for rung, end in zip(ladder.rungs, places, strict=True):
+        lost = sum(s.verdict.action is Action.FAILED and s.verdict.rung == rung for s in group)
+        trained = sum(min(max(position - start, 0), end - start) for position in done)
+        to_come += max(0, (here - lost) * (end - start) - trained)
+        here = min(num_places(here, ladder), here - lost)
+        start = end
+    return to_come
+
+
+def estimate_auc(
+    target: str, folds: Sequence[tuple[float, float, int]], confidence: float = 0.95
+) -> AucEstimate | None:
+    """Return a target's AUC over some folds; None where it is not defined in any.
+
+    Parameters
+    ----------
+    folds
+        AUC, DeLong's variance (each may be NaN) and number of patients.
+    """
+    defined = [fold for fold in folds if not math.isnan(fold[0])]
+    if not defined:
+        return None
+    mean = sum(value for value, _, _ in defined) / len(defined)
+    low = high = None
+    if all(variance > 0 for _, variance, _ in defined):
+        error = math.sqrt(sum(variance for _, variance, _ in defined)) / len(defined)
+        reach = float(norm.ppf(0.5 + confidence / 2)) * error
+        low, high = max(0.0, mean - reach), min(1.0, mean + reach)
+    return AucEstimate(target, mean, low, high, sum(num for _, _, num in defined))
+
+
+def last_sign_of_life(run_url: str) -> float | None:
+    """Return when a run last wrote an epoch or a checkpoint, in seconds since 1970."""
+    folder = RunFolder(run_url)
+    urls = [files.join(folder.url, name) for name in ("run.json", "metrics.jsonl")]
+    urls += [files.join(folder.checkpoints, n) for n in files.list_names(folder.checkpoints)]
+    times = []
+    for url in urls:
+        fs, path = files.filesystem(url)
+        # Checkpoints are replaced while the run goes on.
+        with suppress(FileNotFoundError):
+            times.append(float(fs.modified(path).timestamp()))
+    return max(times, default=None)
+
+
+def _trials(sweep: SweepConfig, ordered: Sequence[Standing]) -> tuple[TrialProgress, ...]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        aucs = list(pool.map(_aucs, ordered))
+        quiet = list(pool.map(_quiet_s, ordered))
+    alarm = _alarm_s(sweep, ordered)
+    ranks: Counter[str] = Counter()
+    trials = []
+    for standing, estimates, quiet_s in zip(ordered, aucs, quiet, strict=True):
+        plan, verdict, score = standing.plan, standing.verdict, standing.verdict.score
+        ranks[plan.group] += score is not None
+        trials.append(
+            TrialProgress(
+                name=plan.name,
+                group=plan.group,
+                rank=ranks[plan.group] if score is not None else None,
+                network=plan.run.network.name,
+                seed=plan.run.seed,
+                settings=plan.searched,
+                status=standing.status,
+                why=standing.state.error or verdict.reason,
+                epochs=standing.state.num_epochs,
+                epochs_full=_full(sweep),
+                score=score if score is not None and score >= 0 else None,
+                aucs=estimates,
+                quiet_s=quiet_s,
+                is_silent=quiet_s is not None and quiet_s > alarm,
+            )
+        )
+    return tuple(trials)
+
+
+def _aucs(standing: Standing) -> tuple[AucEstimate, ...]:
+    by_target: dict[str, list[tuple[float, float, int]]] = {}
+    for run, record in zip(standing.plan.runs, standing.state.records, strict=False):
+        with suppress(MissingPathError):
+            for target, found in _fold_aucs(run.out, record.best_epoch):
+                by_target.setdefault(target, []).append(found)
+    estimates = [estimate_auc(target, folds) for target, folds in by_target.items()]
+    return tuple(estimate for estimate in estimates if estimate is not None)
+
+
+# Who watches a sweep reads a table again only when there is another best epoch.
+@lru_cache(maxsize=4096)
+def _fold_aucs(
+    run_url: str, best_epoch: int | None
+) -> tuple[tuple[str, tuple[float, float, int]], ...]:
+    table = RunFolder(run_url).read_predictions()
+    found = []
+    for run, target in dict.fromkeys(zip(table["run"], table["target"], strict=True)):
+        rows = patient_scores(table, run, target, "validation")
+        value = auc(rows.labels, rows.scores)
+        variance = delong_variance(rows.labels, rows.scores)
+        found.append((str(target), (value, variance, rows.num_patients)))
+    return tuple(found)
+
+
+def _quiet_s(standing: Standing) -> float | None:
+    if standing.status != "running":
+        return None
+    last = last_sign_of_life(standing.plan.runs[len(standing.state.records) - 1].out)
+    # Another machine's clock may be ahead of ours.
+    return None if last is None else max(0.0, time.time() - last)
+
+
+def _alarm_s(sweep: SweepConfig, found: Sequence[Standing]) -> float:
+    """Return after how long without a sign a run is probably no more."""
+    longest = sweep.speed.checkpoint_minutes * 60
+    seconds = [m.seconds for s in found for history in s.state.histories for m in history]
+    if seconds:
+        longest = min(longest, max(seconds))
+    return max(_SHORTEST_ALARM_S, _PATIENCE * longest)
+
+
+def _full(sweep: SweepConfig) -> int:
+    return len(sweep.folds) * sweep.train.epochs
+
+
+def _to_come(sweep: SweepConfig, found: Sequence[Standing]) -> dict[str, int]:
+    ladder, num = ladder_of(sweep), trials_per_group(sweep)
+    groups: dict[str, list[Standing]] = {}
+    for standing in found:
+        groups.setdefault(standing.plan.group, []).append(standing)
+    to_come = {g: epochs_to_come(m, ladder, sweep.train.epochs, num) for g, m in groups.items()}
+    # Of groups for which nothing was suggested yet.
+    nothing = epochs_to_come((), ladder, sweep.train.epochs, num)
+    return {**to_come, **{f"({i})": nothing for i in range(len(sweep.targets) - len(groups))}}
+
+
+def _position(standing: Standing, places: Sequence[int], epochs: int) -> int:
+    """Return where a trial is on the way to the top; a fold that ended early counts in full."""
+    if standing.verdict.action is Action.FAILED:
+        number = standing.verdict.rung.number
+        return places[number - 1] if number else 0
+    folds = zip(standing.state.records, standing.state.histories, strict=True)
+    return sum(epochs if r.status == "finished" else len(history) for r, history in folds)
+
+
+def _device_hours(sweep: SweepConfig, found: Sequence[Standing]) -> dict[str, float]:
+    hours: dict[str, float] = {}
+    for standing in found:
+        for record, history in zip(standing.state.records, standing.state.histories, strict=True):
+            share = 1.0 if record.device == "cpu" else sweep.resources.gpus or 1.0
+            spent = sum(m.seconds for m in history) * record.world_size * share / 3600
+            hours[record.device] = hours.get(record.device, 0.0) + spent
+    return hours
+
+
+def _has_used_gpus(found: Sequence[Standing]) -> bool:
+    return any(record.device != "cpu" for s in found for record in s.state.records)
+
+
+def _remaining_s(
+    found: Sequence[Standing],
+    to_come: Mapping[str, int],
+    seconds_per_epoch: float | None,
+    num_training: int,
+) -> float | None:
+    """Return the time for all epochs to come, each as long as its group's were on average."""
+    if not sum(to_come.values()):
+        return 0.0
+    if seconds_per_epoch is None or not num_training:
+        return None
+    total = 0.0
+    for group, num in to_come.items():
+        histories = [h for s in found if s.plan.group == group for h in s.state.histories]
+        seconds = [m.seconds for history in histories for m in history]
+        total += num * (sum(seconds) / len(seconds) if seconds else seconds_per_epoch)
+    return total / num_training

@@ -1,0 +1,290 @@
+"""From a sweep's best trials to models ready for evaluation, whose test patients nobody has read.
+
+What is made is decided before anything is written; see `radiotrain.promoted` for what is in a
+model's folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from cluster.sweep.config import SweepConfig, group_of
+from cluster.sweep.folder import (
+    Standing,
+    SweepFolder,
+    best_of_each_group,
+    read_states,
+    standings,
+    trials_per_group,
+)
+from preprocessing import files
+from preprocessing.errors import InputError, MissingPathError, nearest_hint
+from preprocessing.store import Store
+from radiotrain.config import RunConfig
+from radiotrain.predict import check_run
+from radiotrain.promoted import Kind, Promoted, member_urls, read_promoted, write_promoted
+from radiotrain.runs import RunFolder
+from radiotrain.split import Split, load_split
+
+How = Literal["auto", "retrain", "ensemble"]
+# Trains a run until so many epochs are done.
+TrainUntil = Callable[[RunConfig, int], Any]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What is to be made of one group's best trial.
+
+    Parameters
+    ----------
+    url
+        Folder of the model.
+    runs
+        The trial's runs whose networks and predictions are used, one a fold.
+    """
+
+    group: str
+    url: str
+    promoted: Promoted
+    runs: tuple[RunConfig, ...]
+
+    @property
+    def is_made(self) -> bool:
+        """Whether nothing is left to do."""
+        found = read_promoted(self.url)
+        return found is not None and found.status == "finished"
+
+    @property
+    def retrained(self) -> RunConfig:
+        """The run of a retrained network: its schedule is the trial's, though it ends sooner."""
+        return self.runs[0].model_copy(update={"fold": None, "out": self.url})
+
+    def describe(self) -> str:
+        """Return a line about it."""
+        made = self.promoted
+        score = "undefined" if made.score is None else f"{made.score:.3f}"
+        what = f"ensemble of its {len(made.members)} networks"
+        if made.kind == "retrain":
+            epochs = f"{made.epochs} epoch{'s' * (made.epochs != 1)}"
+            what = f"retrained on all development patients for {epochs}"
+        return f"{self.group}: {made.trial} (score {score}), {what}, in {self.url}"
+
+
+def plan_promotions(
+    sweep_url: str,
+    *,
+    out: str | None = None,
+    how: How = "auto",
+    targets: Sequence[str] = (),
+    unfinished: bool = False,
+) -> tuple[Promotion, ...]:
+    """Decide what is made of each group's best trial; write nothing.
+
+    Parameters
+    ----------
+    out
+        Folder in which each group's model gets a folder; by default ``promoted`` in the sweep's.
+    how
+        auto: an ensemble where the best trial has networks of several folds, else retrain.
+    targets
+        Groups to promote, such as ``ER`` or ``ER+PR``; by default all.
+    unfinished
+        Whether a group is promoted some of whose trials have not ended.
+
+    Raises
+    ------
+    InputError
+        If that cannot be made, or another model is there already.
+    """
+    folder = SweepFolder(sweep_url)
+    sweep = folder.read_sweep()
+    store = Store.open(sweep.store)
+    split = load_split(sweep.split, store)
+    wanted = _wanted_groups(sweep, targets)
+    found = [s for s in _standings(folder, sweep) if s.plan.group in wanted]
+    if not unfinished:
+        _check_ended(sweep, found, wanted)
+    best = {standing.plan.group: standing for standing in best_of_each_group(found)}
+    promotions = []
+    for group in wanted:
+        if group not in best:
+            raise InputError(
+                f"no trial of {group} in sweep {folder.url} has come far enough to be compared:"
+                " run 'radiotrain tune' again"
+            )
+        num_trials = sum(standing.plan.group == group for standing in found)
+        url = files.join(files.absolute(out or files.join(folder.url, "promoted")), group)
+        promotion = _plan(folder.url, best[group], num_trials, how, url)
+        _check_possible(promotion, store, split)
+        promotions.append(promotion)
+    return tuple(promotions)
+
+
+def promote(promotion: Promotion, train_until: TrainUntil) -> None:
+    """Make a model, or go on making it; what is made already is left as it is.
+
+    Parameters
+    ----------
+    train_until
+        Trains the network of a retrained model; an ensemble does without.
+    """
+    if promotion.is_made:
+        return
+    write_promoted(promotion.url, promotion.promoted)
+    if promotion.promoted.kind == "retrain":
+        _retrain(promotion, train_until)
+    else:
+        for run, url in zip(
+            promotion.runs, member_urls(promotion.url, promotion.promoted), strict=True
+        ):
+            _copy_network(RunFolder(run.out), RunFolder(url))
+    folder = RunFolder(promotion.url)
+    folder.write_predictions(_out_of_fold(promotion.runs).assign(run=folder.name))
+    write_promoted(promotion.url, replace(promotion.promoted, status="finished"))
+
+
+def _standings(folder: SweepFolder, sweep: SweepConfig) -> tuple[Standing, ...]:
+    return standings(sweep, read_states(folder.read_plans(sweep)))
+
+
+def _wanted_groups(sweep: SweepConfig, targets: Sequence[str]) -> list[str]:
+    groups = [group_of(one) for one in sweep.targets]
+    for target in targets:
+        if target not in groups:
+            raise InputError(
+                f"the sweep has no target {target!r}{nearest_hint(target, groups)}, expected some of"
+                f" {', '.join(groups)}"
+            )
+    return [group for group in groups if not targets or group in targets]
+
+
+def _check_ended(sweep: SweepConfig, found: Sequence[Standing], groups: Sequence[str]) -> None:
+    """Refuse groups whose best trial may still become another one."""
+    num_trials = trials_per_group(sweep)
+    for group in groups:
+        members = [standing for standing in found if standing.plan.group == group]
+        others = Counter[str](s.status for s in members if not s.has_ended)
+        others["not begun"] += max(0, num_trials - len(members))
+        if others.total():
+            said = ", ".join(f"{num} {status}" for status, num in others.items() if num)
+            raise InputError(
+                f"{others.total()} of {max(num_trials, len(members))} trials of {group} have not ended ({said}): run"
+                " 'radiotrain tune' again, or go on all the same with --unfinished"
+            )
+
+
+def _plan(sweep_url: str, best: Standing, num_trials: int, how: How, url: str) -> Promotion:
+    trained = [
+        (run, record.best_epoch)
+        for run, record in zip(best.plan.runs, best.state.records, strict=False)
+        if record.best_epoch is not None
+    ]
+    runs = tuple(run for run, _ in trained)
+    kind: Kind = "ensemble" if len(runs) > 1 else "retrain"
+    if how != "auto":
+        kind = how
+    if kind == "ensemble" and len(runs) == 1:
+        raise InputError(
+            f"trial {best.plan.name} has the network of one fold, expected several for an ensemble:"
+            " use --how retrain, or a sweep with more folds"
+        )
+    score = best.verdict.score
+    folds = tuple(run.fold for run in runs if run.fold is not None)
+    promoted = Promoted(
+        kind=kind,
+        status="running",
+        sweep=sweep_url,
+        trial=best.plan.name,
+        num_trials=num_trials,
+        score=score if score is not None and score >= 0 else None,
+        folds=folds,
+    )
+    if kind == "retrain":
+        promoted = replace(promoted, epochs=_mean_epochs([epoch + 1 for _, epoch in trained]))
+    else:
+        members = tuple(f"{best.plan.name}_fold{fold}" for fold in folds)
+        promoted = replace(promoted, members=members)
+    return Promotion(best.plan.group, url, promoted, runs)
+
+
+def _mean_epochs(epochs: Sequence[int]) -> int:
+    """Return the mean, a half rounded up: `round` would take the even neighbour."""
+    return math.floor(sum(epochs) / len(epochs) + 0.5)
+
+
+def _check_possible(promotion: Promotion, store: Store, split: Split) -> None:
+    found = read_promoted(promotion.url)
+    if found is not None and not promotion.promoted.is_same_model(found):
+        raise InputError(
+            f"{promotion.url} holds a model of trial {found.trial} ({found.kind}), which is not what"
+            f" would be made now, of trial {promotion.promoted.trial} ({promotion.promoted.kind}):"
+            " name another --out, or remove that folder"
+        )
+    if promotion.is_made:
+        return
+    for run in promotion.runs:
+        # The trial's folds and the development patients have to be those of the split as it is
+        # now: else a test patient could have been trained on.
+        check_run(run.out, store, split)
+        RunFolder(run.out).check_same_run(run, store.fingerprint, split.fingerprint)
+        if promotion.promoted.kind == "ensemble" and not files.exists(
+            RunFolder(run.out).best_weights
+        ):
+            raise MissingPathError(
+                f"run {run.out} has lost its weights, which an ensemble needs: use --how retrain"
+            )
+    if promotion.promoted.kind == "retrain":
+        _check_retrained(promotion, store, split)
+
+
+def _check_retrained(promotion: Promotion, store: Store, split: Split) -> None:
+    folder = RunFolder(promotion.url)
+    folder.check_same_run(promotion.retrained, store.fingerprint, split.fingerprint)
+    record = folder.read_record()
+    assert promotion.promoted.epochs is not None
+    if record is not None and record.num_epochs > promotion.promoted.epochs:
+        raise InputError(
+            f"run {folder.url} was trained for {record.num_epochs} epochs, expected"
+            f" {promotion.promoted.epochs}: name another --out, or remove that folder"
+        )
+
+
+def _retrain(promotion: Promotion, train_until: TrainUntil) -> None:
+    epochs = promotion.promoted.epochs
+    assert epochs is not None
+    train_until(promotion.retrained, epochs)
+    folder = RunFolder(promotion.url)
+    record = folder.read_record()
+    assert record is not None
+    # The loop pauses here, as the schedule goes on; for this network it is the end.
+    folder.write_record(replace(record, status="finished"))
+
+
+def _copy_network(source: RunFolder, copy: RunFolder) -> None:
+    """Make a run folder of its own of what predicts, so that the sweep can be removed."""
+    config, record = source.read_config(), source.read_record()
+    assert config is not None
+    assert record is not None
+    files.write_bytes(copy.best_weights, files.read_bytes(source.best_weights))
+    copy.write_config(config.model_copy(update={"out": copy.url}))
+    copy.write_metrics(source.read_metrics())
+    copy.write_predictions(source.read_predictions().assign(run=copy.name))
+    # Of an unfinished sweep, where it goes on there and not here.
+    status = record.status if record.status == "finished" else "stopped"
+    copy.write_record(replace(record, status=status, error=None))
+
+
+def _out_of_fold(runs: Sequence[RunConfig]) -> pd.DataFrame:
+    """Return each validation patient's prediction by the network that was not trained on them."""
+    return pd.concat(list(_tables(runs)), ignore_index=True)
+
+
+def _tables(runs: Sequence[RunConfig]) -> Iterator[pd.DataFrame]:
+    for run in runs:
+        yield RunFolder(run.out).read_predictions()

@@ -1,0 +1,315 @@
+"""``sweep.html``: what a sweep tried and found, in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from matplotlib.colors import to_hex
+
+import radiotrain
+from cluster.sweep.charts import BEST, Curve, Dimension, curves_svg, parallel_svg, score_colours
+from cluster.sweep.config import SweepConfig
+from cluster.sweep.folder import Standing, ladder_of
+from cluster.sweep.ladder import Rung, score_at
+from cluster.sweep.progress import SweepProgress, TrialProgress, measure, read_standings
+from cluster.sweep.search import Distribution
+from preprocessing import files
+from radiotrain.config import RunConfig
+from radiotrain.training.metrics import human_time, mean_defined
+
+REPORT_NAME = "sweep.html"
+# With fewer, what looks important is mostly luck.
+_FEWEST_FOR_IMPORTANCE = 8
+_NETWORK, _SEED = "network", "seed"
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much of the scores' differences each parameter accounts for, most first; or why not."""
+
+    shares: tuple[tuple[str, float], ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One target as the template shows it."""
+
+    group: str
+    trials: tuple[TrialProgress, ...]
+    words: str
+    curves: str | None
+    parallel: str | None
+    importance: Importance
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The best trial of a network and target; colours as CSS."""
+
+    trial: TrialProgress
+    colour: str
+    ink: str
+
+
+def write_sweep_report(sweep_url: str, out_url: str | None = None) -> str:
+    """Write a sweep's report; it may be written at any time, and again.
+
+    Parameters
+    ----------
+    sweep_url
+        The sweep's folder.
+    out_url
+        File to write; by default ``sweep.html`` in that folder.
+
+    Returns
+    -------
+    Where it is.
+
+    Raises
+    ------
+    MissingPathError
+        If there is no sweep.
+    """
+    sweep, found = read_standings(sweep_url)
+    url = files.absolute(out_url or files.join(files.absolute(sweep_url), REPORT_NAME))
+    files.write_text(url, render_report(sweep, found))
+    return url
+
+
+def render_report(sweep: SweepConfig, found: Sequence[Standing]) -> str:
+    """Return the page."""
+    progress = measure(sweep, found)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cluster.sweep", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "uri": _uri, "value": _value, "human_time": human_time, "at": _position,
+    }  # fmt: skip
+    sections = [
+        _section(sweep, group, trials, [s for s in found if s.plan.group == group])
+        for group, trials in progress.groups.items()
+    ]
+    return environment.get_template("report.html.j2").render(
+        version=radiotrain.__version__,
+        sweep=sweep,
+        progress=progress,
+        sections=sections,
+        networks=sweep.networks,
+        cells=_cells(progress),
+        searched=[(key, _describe(key), _said(d)) for key, d in sweep.search.items()],
+        best_colours=BEST,
+    )
+
+
+def parameter_importance(sweep: SweepConfig, found: Sequence[Standing]) -> Importance:
+    """Return the importance of network, seed and searched fields in one group.
+
+    By fANOVA: a forest learns the score at the first rung, where all trials of a group are alike,
+    and its variance is shared out among the parameters. Interactions are left out.
+
+    References
+    ----------
+    Hutter, Hoos, Leyton-Brown, "An efficient approach for assessing hyperparameter importance",
+    ICML 2014.
+    """
+    # Loaded only by those who ask: it takes a second.
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    ladder = ladder_of(sweep)
+    scored = [
+        (standing, score)
+        for standing in found
+        if (score := _score(standing, ladder.rungs[0], ladder.smooth_epochs)) is not None
+    ]
+    varied = [d for d in _dimensions(sweep, [s for s, _ in scored]) if len(set(d.values)) > 1]
+    if len(scored) < _FEWEST_FOR_IMPORTANCE:
+        return Importance(
+            reason=f"too few trials to say: {len(scored)} have reached the first comparison,"
+            f" at least {_FEWEST_FOR_IMPORTANCE} are needed"
+        )
+    if len(varied) < 2:
+        return Importance(reason="nothing to compare: fewer than two things were varied")
+    if len({score for _, score in scored}) == 1:
+        return Importance(reason="nothing to explain: all trials have the same score")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    distributions = {d.label: _optuna_distribution(d) for d in varied}
+    for i, (_, score) in enumerate(scored):
+        values = {
+            d.label: d.words.index(d.values[i]) if d.words else float(d.values[i]) for d in varied
+        }
+        study.add_trial(
+            optuna.create_trial(params=values, distributions=distributions, value=score)
+        )
+    found_shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return Importance(tuple((name, float(share)) for name, share in found_shares.items()))
+
+
+def _section(
+    sweep: SweepConfig, group: str, trials: Sequence[TrialProgress], found: Sequence[Standing]
+) -> Section:
+    places = {trial.name: trial.rank for trial in trials}
+    scored = [t for t in trials if t.score is not None]
+    by_name = {standing.plan.name: standing for standing in found}
+    dimensions = _dimensions(sweep, [by_name[t.name] for t in scored])
+    is_varied = any(len(set(d.values)) > 1 for d in dimensions)
+    curves = [_curve(sweep, s, places[s.plan.name]) for s in found]
+    return Section(
+        group=group,
+        trials=tuple(trials),
+        words=_words(group, trials),
+        curves=curves_svg(curves, *_rungs(sweep)) if any(c.points for c in curves) else None,
+        parallel=parallel_svg(dimensions, [t.score for t in scored if t.score is not None])
+        if is_varied
+        else None,
+        importance=parameter_importance(sweep, found),
+    )
+
+
+def _words(group: str, trials: Sequence[TrialProgress]) -> str:
+    """Return what a group's trials say, as one would tell it."""
+    ranked = [t for t in trials if t.score is not None]
+    if not ranked:
+        return f"No trial for {group} has reached its first comparison yet."
+    best = ranked[0]
+    stopped = sum(t.status == "stopped" for t in trials)
+    finished = sum(t.status == "finished" for t in trials)
+    settings = ", ".join(f"{key} {_value(value)}" for key, value in best.settings.items())
+    text = (
+        f"{len(trials)} trials{'' if finished + stopped == len(trials) else ' so far'}: {finished} trained to the end, {stopped} stopped because"
+        f" others did better. The best is {best.network}{f' with {settings}' if settings else ''}."
+    )
+    for estimate in best.aucs:
+        text += f" On {estimate.num_patients} validation patients its AUC for {estimate.target} is"
+        text += f" {estimate.auc:.2f}"
+        if estimate.low is None or estimate.high is None:
+            text += "."
+            continue
+        text += f" (95 % CI {estimate.low:.2f} to {estimate.high:.2f})."
+        if estimate.low <= 0.5:
+            text += " That interval holds 0.5: it may be no better than a coin."
+    if len(ranked) > 1 and _overlap(best, ranked[1]):
+        text += (
+            " The interval of the second best overlaps: which of them is better is not settled by"
+            " so few patients."
+        )
+    return text
+
+
+def _overlap(one: TrialProgress, other: TrialProgress) -> bool:
+    pairs = zip(one.aucs, other.aucs, strict=False)
+    return any(a.low is not None and b.high is not None and a.low <= b.high for a, b in pairs)
+
+
+def _curve(sweep: SweepConfig, standing: Standing, place: int | None) -> Curve:
+    """Return a trial's curve, each epoch the mean that the ladder compares."""
+    points: list[tuple[float, float]] = []
+    for number, history in enumerate(standing.state.histories):
+        if points:
+            # Each fold begins anew: no line from one to the next.
+            points.append((number * sweep.train.epochs, math.nan))
+        aucs = [m.validation_auc for m in history]
+        for epoch in range(1, len(aucs) + 1):
+            value = mean_defined(aucs[max(0, epoch - sweep.halving.smooth_epochs) : epoch])
+            if not math.isnan(value):
+                points.append((number * sweep.train.epochs + epoch, value))
+    return Curve(place, tuple(points), standing.status)
+
+
+def _rungs(sweep: SweepConfig) -> tuple[list[int], int]:
+    rungs = ladder_of(sweep).rungs
+    compared = [rung.fold * sweep.train.epochs + rung.epochs for rung in rungs[:-1]]
+    return compared, len(sweep.folds) * sweep.train.epochs
+
+
+def _score(standing: Standing, rung: Rung, smooth_epochs: int) -> float | None:
+    score = score_at(standing.state.entrant().folds, rung, smooth_epochs)
+    return score if score is not None and score >= 0 else None
+
+
+def _dimensions(sweep: SweepConfig, found: Sequence[Standing]) -> list[Dimension]:
+    """Return what trials may differ in, with the trials' values."""
+    runs = [standing.plan.run for standing in found]
+    dimensions = [Dimension(_NETWORK, tuple(r.network.name for r in runs), sweep.networks)]
+    if len(sweep.seeds) > 1:
+        words = tuple(str(seed) for seed in sweep.seeds)
+        dimensions.append(Dimension(_SEED, tuple(str(r.seed) for r in runs), words))
+    for key, distribution in sweep.search.items():
+        values = [standing.plan.searched[key] for standing in found]
+        choices = distribution.values
+        if choices is None:
+            is_log = distribution.loguniform is not None
+            dimensions.append(Dimension(key, tuple(values), is_log=is_log))
+        else:
+            words = tuple(dict.fromkeys(_value(choice) for choice in choices))
+            dimensions.append(Dimension(key, tuple(_value(v) for v in values), words))
+    return dimensions
+
+
+def _optuna_distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if dimension.words:
+        return CategoricalDistribution(tuple(range(len(dimension.words))))
+    low, high = float(min(dimension.values)), float(max(dimension.values))
+    return FloatDistribution(low, high, log=dimension.is_log)
+
+
+def _cells(progress: SweepProgress) -> dict[tuple[str, str], Cell]:
+    """Return the best trial of each network and target; trials are in order within their group."""
+    best: dict[tuple[str, str], TrialProgress] = {}
+    for trial in progress.trials:
+        if trial.score is not None:
+            best.setdefault((trial.network, trial.group), trial)
+    colours = score_colours()
+    cells = {}
+    for key, trial in best.items():
+        assert trial.score is not None
+        # From chance to perfect, so that colours mean the same in every sweep.
+        share = min(1.0, max(0.0, 2 * trial.score - 1))
+        cells[key] = Cell(trial, to_hex(colours(share)), "#fff" if share > 0.5 else "#1c2733")
+    return cells
+
+
+def _describe(key: str) -> str:
+    """Return what a run's configuration says of a field."""
+    section, _, name = key.partition(".")
+    model: Any = RunConfig.model_fields[section].annotation
+    return str(model.model_fields[name].description or "")
+
+
+def _said(distribution: Distribution) -> str:
+    kinds: Mapping[str, Any] = distribution.model_dump(exclude_none=True)
+    ((kind, values),) = kinds.items()
+    if kind in ("grid", "choice"):
+        return f"{'each of' if kind == 'grid' else 'one of'} {', '.join(map(_value, values))}"
+    scale = {"loguniform": ", by factors", "integer": ", whole numbers"}.get(kind, "")
+    return f"{_value(values[0])} to {_value(values[1])}{scale}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _uri(svg: str) -> str:
+    """Return a picture as an image address that holds the image itself."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _position(value: float) -> str:
+    """Return where an AUC lies on the bar's axis from 0.3 to 1, in per cent of its width."""
+    return f"{100 * min(1.0, max(0.0, (value - 0.3) / 0.7)):.1f}"

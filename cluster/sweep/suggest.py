@@ -1,0 +1,205 @@
+"""What a sweep tries next: what is planned and not yet begun, then what Optuna suggests."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from cluster.sweep.book import Book, describe
+from cluster.sweep.config import SweepConfig, group_of
+from cluster.sweep.folder import (
+    Standing,
+    Suggestion,
+    SweepFolder,
+    plan_suggestion,
+    trials_per_group,
+)
+from cluster.sweep.ladder import Action, score_at
+from cluster.sweep.search import Distribution
+
+_NETWORK = "network.name"
+_SCORE = "score"
+
+
+class NextTrial(Searcher):  # type: ignore[misc]
+    """Gives Ray Tune the trials of a book one after the other.
+
+    Parameters
+    ----------
+    max_running
+        Most trials at a time; None for as many as there is room for.
+    """
+
+    def __init__(self, book: Book, max_running: int | None = None) -> None:
+        super().__init__(metric=_SCORE, mode="max")
+        self._book, self._max_running = book, max_running
+        self._given: set[str] = set()
+        self._tpe = _Tpe(book) if book.sweep.searcher == "tpe" else None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return a trial's plain values, None where all depends on others now, or the end."""
+        if self._is_full():
+            return None
+        waiting = False
+        for standing in self._book.standings:
+            name = standing.plan.name
+            if name in self._given or standing.has_ended:
+                continue
+            if standing.verdict.action is Action.TRAIN:
+                return self._give(standing)
+            waiting = True
+        suggestion = self._tpe.next() if self._tpe is not None else None
+        if suggestion is not None:
+            return self._give(suggestion)
+        return None if waiting else Searcher.FINISHED
+
+    def _is_full(self) -> bool:
+        if self._max_running is None:
+            return False
+        active = [
+            s
+            for s in self._book.standings
+            if s.plan.name in self._given and s.verdict.action is Action.TRAIN
+        ]
+        return len(active) >= self._max_running
+
+    def _give(self, standing: Standing) -> dict[str, Any]:
+        self._given.add(standing.plan.name)
+        return {"trial": describe(standing.plan)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Leave it to the scheduler, which tells the book."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: run folders serve for it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Keep nothing: run folders serve for it."""
+
+
+class _Tpe:
+    """A tree-structured Parzen estimator for each group, through Ray Tune's searcher for Optuna.
+
+    It is told the score at the first rung: there all trials of a group are alike.
+    """
+
+    def __init__(self, book: Book) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._book, self._sweep = book, book.sweep
+        self._folder = SweepFolder(self._sweep.out)
+        self._groups = {group_of(targets): targets for targets in self._sweep.targets}
+        self._suggestions = {
+            group: [s for s in self._folder.read_suggestions() if s.group == group]
+            for group in self._groups
+        }
+        self._told: set[str] = set()
+        self._searches = {group: self._start(group) for group in self._groups}
+
+    def _start(self, group: str) -> OptunaSearch:
+        known = self._suggestions[group]
+        # A search that goes on must not draw again what it drew at its first start.
+        seed = zlib.crc32(repr((self._sweep.search_seed, group, len(known))).encode())
+        search = OptunaSearch(space=_space(self._sweep), metric=_SCORE, mode="max", seed=seed)
+        for suggestion in known:
+            name = self._name(suggestion)
+            score = self._first_score(name)
+            if score is not None:
+                search.add_evaluated_point(_choices(self._sweep, suggestion), score)
+            self._told.add(name)
+        return search
+
+    def next(self) -> Standing | None:
+        """Suggest one more trial for the group that has the fewest; None where all have all."""
+        group = min(self._groups, key=lambda g: len(self._suggestions[g]))
+        number = len(self._suggestions[group])
+        if number >= trials_per_group(self._sweep):
+            return None
+        search = self._searches[group]
+        self._tell(group)
+        suggestion = _suggestion(self._sweep, group, number, search.suggest(_id(group, number)))
+        self._folder.add_suggestion(suggestion)
+        self._suggestions[group].append(suggestion)
+        plan = plan_suggestion(self._sweep, self._groups[group], suggestion)
+        self._book.add(plan)
+        return self._book.standing(plan.name)
+
+    def _tell(self, group: str) -> None:
+        for suggestion in self._suggestions[group]:
+            name = self._name(suggestion)
+            if name in self._told:
+                continue
+            score, failed = self._first_score(name), self._book.is_given_up(name)
+            if score is not None or failed:
+                self._told.add(name)
+                self._searches[group].on_trial_complete(
+                    _id(group, suggestion.number),
+                    None if score is None else {_SCORE: score},
+                    error=score is None,
+                )
+
+    def _first_score(self, name: str) -> float | None:
+        ladder = self._book.ladder
+        folds = self._book.standing(name).state.entrant().folds
+        return score_at(folds, ladder.rungs[0], ladder.smooth_epochs)
+
+    def _name(self, suggestion: Suggestion) -> str:
+        return plan_suggestion(self._sweep, self._groups[suggestion.group], suggestion).name
+
+
+def _id(group: str, number: int) -> str:
+    return f"{group}_{number}"
+
+
+def _space(sweep: SweepConfig) -> dict[str, BaseDistribution]:
+    """Return Optuna's distributions; of a list of values their positions, which are always plain."""
+    network = CategoricalDistribution(range(len(sweep.networks)))
+    return {_NETWORK: network, **{key: _distribution(d) for key, d in sweep.search.items()}}
+
+
+def _distribution(distribution: Distribution) -> BaseDistribution:
+    values = distribution.values
+    if values is not None:
+        return CategoricalDistribution(range(len(values)))
+    if distribution.integer is not None:
+        return IntDistribution(*distribution.integer)
+    if distribution.uniform is not None:
+        return FloatDistribution(*distribution.uniform)
+    assert distribution.loguniform is not None
+    return FloatDistribution(*distribution.loguniform, log=True)
+
+
+def _suggestion(
+    sweep: SweepConfig, group: str, number: int, chosen: Mapping[str, Any]
+) -> Suggestion:
+    def value(key: str, distribution: Distribution) -> Any:
+        values = distribution.values
+        return chosen[key] if values is None else values[chosen[key]]
+
+    searched = {key: value(key, distribution) for key, distribution in sweep.search.items()}
+    return Suggestion(group, number, sweep.networks[chosen[_NETWORK]], searched)
+
+
+def _choices(sweep: SweepConfig, suggestion: Suggestion) -> dict[str, Any]:
+    """Return what Optuna would have chosen for a suggestion to come of it."""
+
+    def choice(key: str, distribution: Distribution) -> Any:
+        value, values = suggestion.searched[key], distribution.values
+        # It was read from JSON, which has lists where a configuration may have tuples.
+        return value if values is None else [json.dumps(v) for v in values].index(json.dumps(value))
+
+    chosen = {key: choice(key, distribution) for key, distribution in sweep.search.items()}
+    return {_NETWORK: sweep.networks.index(suggestion.network), **chosen}

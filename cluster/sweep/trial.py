@@ -1,0 +1,198 @@
+"""What a trial does in its actor: trains from rung to rung, and reports where it is at rest."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from ray import tune
+
+from cluster.metrics import TrialMetrics
+from cluster.sweep.config import TrialPlan
+from cluster.sweep.folder import Segment, TrialState, read_state
+from cluster.sweep.ladder import Ladder, Rung, score_at
+from cluster.train import train_on_ray
+from preprocessing.errors import RadiotrainError
+from preprocessing.store import Store
+from radiotrain.config import RunConfig
+from radiotrain.data.placement import SHARED_MEMORY
+from radiotrain.data.shared import SharedCopy
+from radiotrain.runs import RunFolder
+from radiotrain.training.loop import OnEpoch, print_line, train
+from radiotrain.training.metrics import EpochMetrics
+
+# This process's hold on a host's copy of a store, by the store's URL.
+_held: dict[str, SharedCopy] = {}
+
+
+def train_trial(
+    config: Mapping[str, Any],
+    ladder: Ladder,
+    workers: int,
+    resources: Mapping[str, float],
+    max_quiet_minutes: float,
+) -> None:
+    """Train a trial to its next rung, again and again until it is told that it has no place any more.
+
+    Parameters
+    ----------
+    config
+        ``config["trial"]``: see `cluster.sweep.book.describe`.
+    workers
+        One: the loop runs in this process. More: under Ray Train, each with `resources`.
+    max_quiet_minutes
+        A process that says nothing for so long is ended, and tried again as one that broke.
+    """
+    values = config["trial"]
+    runs = tuple(RunConfig.model_validate(run) for run in values["runs"])
+    plan = TrialPlan(values["name"], values["group"], runs)
+
+    def train_fold(run: RunConfig, until_epoch: int | None, on_epoch: OnEpoch) -> None:
+        if workers > 1:
+            train_on_ray(run, workers, until_epoch=until_epoch, resources=resources)
+            return
+        _hold_copy(run)
+        with _Watchdog(max_quiet_minutes) as reporter:
+            train(run, until_epoch=until_epoch, on_epoch=on_epoch, reporter=reporter)
+
+    try:
+        _climb(plan, ladder, train_fold)
+    except RadiotrainError as error:
+        # The user's mistake, or memory that does not suffice: the same again would end the same.
+        tune.report({"mistake": str(error)})
+
+
+def _climb(
+    plan: TrialPlan,
+    ladder: Ladder,
+    train_fold: Callable[[RunConfig, int | None, OnEpoch], None],
+) -> None:
+    """Train to one rung after the other; each report may be the end."""
+    reached = _last_reached(plan, ladder)
+    if reached is not None:
+        # Trained before: by a sweep that was killed, or before this trial had to wait.
+        tune.report({"rung": reached.number})
+    for rung in ladder.rungs[reached.number + 1 if reached is not None else 0 :]:
+        segment = _train_to(plan, rung, train_fold)
+        # As text: Tune takes dictionaries apart.
+        tune.report({"rung": rung.number, "segment": json.dumps(vars(segment))})
+
+
+def _train_to(
+    plan: TrialPlan, rung: Rung, train_fold: Callable[[RunConfig, int | None, OnEpoch], None]
+) -> Segment:
+    _reopen(plan)
+    with (
+        _Stopwatch(plan, rung) as stopwatch,
+        closing(TrialMetrics(plan.name, plan.group)) as shown,
+    ):
+
+        def on_epoch(metrics: EpochMetrics) -> None:
+            stopwatch.on_epoch(metrics)
+            shown.epoch(metrics)
+
+        for number, run in enumerate(plan.runs[: rung.fold + 1]):
+            train_fold(run, rung.epochs if number == rung.fold else None, on_epoch)
+    return stopwatch.segment
+
+
+def _last_reached(plan: TrialPlan, ladder: Ladder) -> Rung | None:
+    folds = read_state(plan).entrant().folds
+    done = [r for r in ladder.rungs if score_at(folds, r, ladder.smooth_epochs) is not None]
+    return done[-1] if done else None
+
+
+class _Stopwatch:
+    """Measures one way of a trial to a rung."""
+
+    def __init__(self, plan: TrialPlan, rung: Rung) -> None:
+        self._plan, self._rung = plan, rung
+        self._first_step: float | None = None
+
+    def __enter__(self) -> Self:
+        self._began, self._before = time.time(), read_state(self._plan)
+        return self
+
+    def on_epoch(self, metrics: EpochMetrics) -> None:
+        """Hear of an epoch that is trained in this process."""
+        if self._first_step is None:
+            self._first_step = time.time() - metrics.seconds
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            return
+        ended, after = time.time(), read_state(self._plan)
+        training_s = _seconds(after) - _seconds(self._before)
+        self.segment = Segment(
+            trial=self._plan.name,
+            rung=self._rung.number,
+            epochs=after.num_epochs - self._before.num_epochs,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            began=self._began,
+            # Of epochs in other processes only the length is known here.
+            first_step=self._first_step or max(self._began, ended - training_s),
+            ended=ended,
+            training_s=training_s,
+        )
+
+
+def _seconds(state: TrialState) -> float:
+    return sum(metrics.seconds for history in state.histories for metrics in history)
+
+
+def _reopen(plan: TrialPlan) -> None:
+    """Let a trial go on that was stopped in a smaller sweep than this one has become."""
+    for run in plan.runs:
+        folder = RunFolder(run.out)
+        record = folder.read_record()
+        if record is not None and record.status == "stopped":
+            folder.write_record(replace(record, status="paused"))
+
+
+def _hold_copy(run: RunConfig) -> None:
+    """Keep hold of the host's copy of the cohort between trials: the last user removes it."""
+    if run.speed.placement not in ("auto", "shared") or run.store in _held:
+        return
+    with suppress(OSError):  # no room: the loop streams then
+        _held.clear()
+        _held[run.store] = SharedCopy(Store.open(run.store), SHARED_MEMORY)
+
+
+class _Watchdog:
+    """Ends this process when it shows no sign of life for too long.
+
+    Done by a thread of Python's own that needs no interpreter, which may be what hangs.
+    """
+
+    def __init__(self, max_quiet_minutes: float) -> None:
+        self._seconds = 60 * max_quiet_minutes
+
+    def __enter__(self) -> Callable[[str], None]:
+        self._wind()
+        return self._say
+
+    def __exit__(self, *error: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
+    def _say(self, line: str) -> None:
+        self._wind()
+        print_line(line)
+
+    def _wind(self) -> None:
+        assert sys.__stderr__ is not None
+        faulthandler.dump_traceback_later(self._seconds, exit=True, file=sys.__stderr__)

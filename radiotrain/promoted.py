@@ -1,0 +1,138 @@
+"""A model made of a sweep's best trial: what it is, in ``promoted.json`` of its folder.
+
+======================  ================================================================
+``promoted.json``       what the model is
+``predictions.parquet``  what the trial's networks said of patients that they had not seen
+``members/``            of an ensemble: the run folder of each of its networks
+======================  ================================================================
+
+The folder of a retrained model is a run folder besides.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from preprocessing import files
+from preprocessing.errors import SchemaError
+from radiotrain.split import Split
+
+SCHEMA_VERSION = 1
+
+Kind = Literal["retrain", "ensemble"]
+PromotedStatus = Literal["running", "finished"]
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What ``promoted.json`` says.
+
+    Parameters
+    ----------
+    kind
+        retrain: one network, trained anew on all development patients. ensemble: the trial's own
+        networks, whose probabilities are averaged.
+    status
+        running until everything is in the folder.
+    sweep, trial
+        Where the configuration was found, and its name there.
+    num_trials
+        Trials that were compared.
+    score
+        Of the trial in its sweep; None where no AUC was defined.
+    folds
+        Of the trial; of their patients the folder has predictions.
+    epochs
+        That a retrained network is trained for.
+    members
+        Networks of an ensemble, by the names of their run folders.
+    """
+
+    kind: Kind
+    status: PromotedStatus
+    sweep: str
+    trial: str
+    num_trials: int
+    score: float | None
+    folds: tuple[int, ...]
+    epochs: int | None = None
+    members: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def is_same_model(self, other: Promoted) -> bool:
+        """Tell whether both are made of the same in the same way, wherever the sweep is now."""
+
+        def made_of(model: Promoted) -> tuple[object, ...]:
+            return model.kind, model.trial, model.score, model.folds, model.epochs, model.members
+
+        return made_of(self) == made_of(other)
+
+    def describe(self, split: Split) -> str:
+        """Return a sentence about what the model is, and what its threshold rests on."""
+        found = f"trial {self.trial}, the best of {self.num_trials} in sweep {self.sweep}"
+        num = sum(len(split.validation_ids(fold)) for fold in self.folds)
+        folds = f"fold{'s' * (len(self.folds) > 1)} {', '.join(map(str, self.folds))}"
+        if self.kind == "ensemble":
+            return (
+                f"mean probability of the {len(self.members)} networks of {found}, each trained"
+                f" on all development patients but those of its fold; threshold from their"
+                f" out-of-fold predictions of the {num} patients of {folds}"
+            )
+        return (
+            f"one network with the configuration of {found}, trained on all"
+            f" {len(split.development_ids)} development patients for {self.epochs}"
+            f" epoch{'s' * (self.epochs != 1)}, the number that the trial found best"
+            f"{' (mean over its folds)' * (len(self.folds) > 1)}; threshold"
+            f" from the trial's out-of-fold predictions of the {num} patients of {folds}, whom"
+            " this network was trained on"
+        )
+
+
+def member_urls(url: str, promoted: Promoted) -> tuple[str, ...]:
+    """Return the run folders of a promoted model's networks."""
+    url = files.absolute(url)
+    if promoted.kind == "retrain":
+        return (url,)
+    return tuple(files.join(url, "members", name) for name in promoted.members)
+
+
+def read_promoted(url: str) -> Promoted | None:
+    """Return what a folder says, or None where it holds no promoted model.
+
+    Raises
+    ------
+    SchemaError
+        If it cannot be understood.
+    """
+    where = _file(url)
+    try:
+        values = json.loads(files.read_text(where))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise _damaged(where, url) from None
+    found = values.get("schema_version") if isinstance(values, dict) else None
+    if found != SCHEMA_VERSION:
+        raise SchemaError(
+            f"{where} has schema {found}, expected {SCHEMA_VERSION}: remove {url} and promote again"
+        )
+    try:
+        lists = {key: tuple(values[key]) for key in ("folds", "members")}
+        return Promoted(**{**values, **lists})
+    except (KeyError, TypeError):
+        raise _damaged(where, url) from None
+
+
+def write_promoted(url: str, promoted: Promoted) -> None:
+    """Write ``promoted.json``."""
+    files.write_text(_file(url), json.dumps(asdict(promoted), indent=1, allow_nan=False) + "\n")
+
+
+def _damaged(where: str, url: str) -> SchemaError:
+    return SchemaError(f"{where} is damaged: remove {url} and promote again")
+
+
+def _file(url: str) -> str:
+    return files.join(files.absolute(url), "promoted.json")

@@ -1,0 +1,220 @@
+"""Sweeps on a real, local Ray."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster.sweep.config import plan_trials
+from cluster.sweep.folder import best_of_each_group
+from cluster.sweep.ladder import Action, judge
+from cluster.sweep.run import run_sweep
+from preprocessing.errors import InputError
+from preprocessing.progress import progress
+from radiotrain.runs import RunFolder
+from radiotrain.training.loop import train
+
+pytestmark = [
+    pytest.mark.ray,
+    # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+def untimed(found):
+    """What does not depend on the clock, by trial."""
+    return {
+        s.plan.name: (
+            s.status,
+            [[(m.validation_auc, m.train_loss) for m in h] for h in s.state.histories],
+        )
+        for s in found
+    }
+
+
+@pytest.fixture(scope="module")
+def swept(ray_here, make_sweep, tmp_path_factory):
+    sweep = make_sweep(tmp_path_factory.mktemp("sweep") / "sweep")
+    return sweep, run_sweep(sweep, progress)
+
+
+def test_half_of_each_targets_trials_train_to_the_end(swept):
+    _, found = swept
+    for group in ("ER", "PR"):
+        ended = sorted((s.state.num_epochs, s.status) for s in found if s.plan.group == group)
+        assert ended == [(1, "stopped"), (4, "finished")]
+        best, other = sorted((s for s in found if s.plan.group == group), key=lambda s: s.rank)
+        firsts = [s.state.histories[0][0].validation_auc for s in (best, other)]
+        assert firsts[0] >= firsts[1]
+    assert all(s.state.error is None for s in found)
+
+
+def test_the_folders_say_what_the_ladder_says(swept, look):
+    sweep, found = swept
+    assert untimed(look(sweep).values()) == untimed(found)
+    for standing in found:
+        assert standing.state.records[-1].status == standing.status
+
+
+def test_a_trial_trained_from_rung_to_rung_is_what_it_is_alone(swept, tmp_path):
+    _, found = swept
+    winner = best_of_each_group(found)[0]
+    alone = train(winner.plan.run.model_copy(update={"out": str(tmp_path / "alone")}))
+    assert [(m.validation_auc, m.train_loss) for m in alone.history] == [
+        (m.validation_auc, m.train_loss) for m in winner.state.histories[0]
+    ]
+
+
+def test_all_resources_are_free_after_trials_were_stopped(swept):
+    total, free = ray.cluster_resources(), ray.available_resources()
+    for kind in ("CPU", "memory"):
+        assert free[kind] == total[kind], kind
+    assert not [p for p in ray.util.placement_group_table().values() if p["state"] != "REMOVED"]
+
+
+def test_only_the_best_keep_their_weights(ray_here, make_sweep, tmp_path):
+    sweep = make_sweep(tmp_path / "sweep", targets=["ER"], seeds=[0, 1, 2, 3], keep_best=2)
+    found = run_sweep(sweep, progress)
+    kept = []
+    for standing in sorted(found, key=lambda s: s.rank):
+        folder = RunFolder(standing.plan.run.out)
+        kept.append([path.name for path in Path(folder.checkpoints).iterdir()])
+        assert len(folder.read_predictions())
+        assert len(folder.read_metrics()) == standing.state.num_epochs
+    assert kept == [["best.pt"], ["best.pt"], [], []]
+    # What was pruned is no free folder: another sweep's trial must not take it.
+    other = make_sweep(
+        sweep.out, targets=["ER"], seeds=[2, 3], train={"epochs": 5, "batch_size": 8}
+    )
+    with pytest.raises(InputError, match=r"train\.epochs is 4 there and 5 now"):
+        run_sweep(other, progress)
+
+
+def test_folds_are_trained_one_after_the_other_and_a_bad_first_one_ends_a_trial(
+    ray_here, make_sweep, look, tmp_path
+):
+    sweep = make_sweep(
+        tmp_path / "sweep",
+        targets=["ER"],
+        folds=[0, 1, 2],
+        search={"train.lr": {"grid": [3e-3, 1e-9]}},
+        seeds=[0],
+        train={"epochs": 3, "batch_size": 8, "warmup_epochs": 1},
+        halving={"grace_epochs": 3, "reduction_factor": 2, "smooth_epochs": 1},
+    )
+    good, bad = run_sweep(sweep, progress)
+    assert (good.status, bad.status) == ("finished", "stopped")
+    assert [len(history) for history in good.state.histories] == [3, 3, 3]
+    assert [len(history) for history in bad.state.histories] == [3]
+    assert "of fold 1" in bad.verdict.reason
+    assert good.verdict.score == pytest.approx(
+        sum(max(m.validation_auc for m in history) for history in good.state.histories) / 3
+    )
+
+
+def test_suggestions_are_written_down_before_they_are_tried(ray_here, make_sweep, look, tmp_path):
+    sweep = make_sweep(
+        tmp_path / "sweep",
+        networks=["ResNet10-narrow", "ResNet10"],
+        searcher="tpe",
+        search={
+            "train.lr": {"loguniform": [1e-5, 1e-2]},
+            "train.loss": {"choice": ["bce", "focal"]},
+            "network.covariates": {"choice": [[], []]},
+        },
+        seeds=[0],
+        samples=2,
+        train={"epochs": 2, "batch_size": 8, "warmup_epochs": 1},
+    )
+    found = run_sweep(sweep, progress)
+    assert len(found) == 2 * 2 * 2
+    assert all(s.has_ended for s in found)
+    for group in ("ER", "PR"):
+        drawn = [s.plan.run.train.lr for s in found if s.plan.group == group]
+        assert len(set(drawn)) == 4
+        assert all(1e-5 <= lr <= 1e-2 for lr in drawn)
+    assert untimed(look(sweep).values()) == untimed(found)
+    # Enlarged, it goes on: the same trials, and new ones that are not the old ones over again.
+    more = run_sweep(sweep.model_copy(update={"samples": 3}), progress)
+    assert len(more) == 2 * 2 * 3
+    assert len({(s.plan.group, s.plan.run.train.lr) for s in more}) == len(more)
+    assert {s.plan.name for s in found} < {s.plan.name for s in more}
+
+
+def test_running_again_trains_only_what_is_missing(swept, monkeypatch):
+    sweep, found = swept
+    monkeypatch.setattr("cluster.sweep.run.ray_session", None)  # would fail if Ray were started
+    assert untimed(run_sweep(sweep, progress)) == untimed(found)
+
+
+def test_a_larger_sweep_lets_trials_go_on_that_a_smaller_one_stopped(
+    ray_here, make_sweep, tmp_path
+):
+    small = make_sweep(tmp_path / "sweep", targets=["ER"], seeds=[0, 1])
+    run_sweep(small, progress)
+    large = make_sweep(tmp_path / "sweep", targets=["ER"], seeds=[0, 1, 2, 3])
+    grown = run_sweep(large, progress)
+    at_once = run_sweep(
+        make_sweep(tmp_path / "other", targets=["ER"], seeds=[0, 1, 2, 3]), progress
+    )
+    assert untimed(grown) == untimed(at_once)
+
+
+def test_another_sweep_is_refused_in_the_same_folder(swept, make_sweep, look):
+    sweep, found = swept
+    other = make_sweep(sweep.out, train={"epochs": 5, "batch_size": 8})
+    with pytest.raises(InputError, match=r"train\.epochs is 4 there and 5 now"):
+        run_sweep(other, progress)
+    assert untimed(look(sweep).values()) == untimed(found)
+
+
+def test_a_trial_that_no_node_can_hold_is_refused(ray_here, make_sweep, tmp_path):
+    sweep = make_sweep(tmp_path / "sweep", resources={"cpus": 500})
+    with pytest.raises(InputError, match="a trial asks for 500 CPUs"):
+        run_sweep(sweep, progress)
+    sweep = make_sweep(tmp_path / "sweep", resources={"workers": 2, "cpus": 3})
+    with pytest.raises(InputError, match="a trial of 2 workers asks for 6 CPUs"):
+        run_sweep(sweep, progress)
+
+
+def test_a_trial_of_several_workers_trains_under_ray_train(ray_here, make_sweep, tmp_path):
+    sweep = make_sweep(
+        tmp_path / "sweep",
+        targets=["ER"],
+        train={"epochs": 2, "batch_size": 8, "warmup_epochs": 1},
+        resources={"workers": 2, "cpus": 1},
+    )
+    found = run_sweep(sweep, progress)
+    assert sorted(s.status for s in found) == ["finished", "stopped"]
+    assert {record.world_size for s in found for record in s.state.records} == {2}
+    total, free = ray.cluster_resources(), ray.available_resources()
+    assert free["CPU"] == total["CPU"]
+
+
+def test_the_same_verdicts_follow_from_the_recorded_epochs_alone(swept):
+    sweep, found = swept
+    for group in ("ER", "PR"):
+        members = [s for s in found if s.plan.group == group]
+        again = judge([s.state.entrant() for s in members], _ladder(sweep))
+        assert [again[s.plan.name] for s in members] == [s.verdict for s in members]
+        assert {v.action for v in again.values()} == {Action.DONE, Action.STOP}
+
+
+def _ladder(sweep):
+    from cluster.sweep.folder import ladder_of
+
+    return ladder_of(sweep)
+
+
+def test_trials_that_were_killed_or_not_begun_are_all_that_is_trained(
+    swept, ray_here, make_sweep, tmp_path
+):
+    """As a driver killed in mid-sweep leaves it: one trial in its first epochs, the others not begun."""
+    _, found = swept
+    sweep = make_sweep(tmp_path / "sweep")
+    begun = plan_trials(sweep)[0]
+    train(begun.run, until_epoch=1)
+    folder = RunFolder(begun.run.out)
+    folder.write_record(replace(folder.read_record(), status="running"))
+    assert untimed(run_sweep(sweep, progress)) == untimed(found)
