@@ -122,8 +122,8 @@ def _nested(sweep: SweepConfig) -> None:
 
     with (
         mock.patch("cluster.sweep.run.train_trial", trial),
-        mock.patch("cluster.sweep.run._trial_resources", resources),
-        mock.patch("cluster.sweep.run._max_running", max_running),
+        mock.patch("cluster.sweep.run.trial_resources", resources),
+        mock.patch("cluster.sweep.run.max_running", max_running),
     ):
         _ours(sweep)
 

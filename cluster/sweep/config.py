@@ -239,6 +239,14 @@ def plan_trials(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
     return plans
 
 
+def example_trials(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
+    """Return a trial of each network and target with nothing searched, for what is not known yet."""
+    return tuple(
+        plan_trial(sweep, network, targets, sweep.seeds[0], "", {})
+        for network, targets in product(sweep.networks, sweep.targets)
+    )
+
+
 def group_of(targets: str | tuple[str, ...]) -> str:
     """Return the name of the group of trials that learn these targets."""
     return targets if isinstance(targets, str) else "+".join(targets)

@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy.stats import norm
 
-from cluster.sweep.config import SweepConfig
+from cluster.sweep.config import SweepConfig, group_of
 from cluster.sweep.folder import (
     Standing,
     SweepFolder,
@@ -197,7 +197,7 @@ def measure(sweep: SweepConfig, found: Sequence[Standing]) -> SweepProgress:
     by_status = Counter(t.status for t in trials) + Counter({"not begun": unknown})
     epochs = [m for s in found for history in s.state.histories for m in history]
     seconds = sum(m.seconds for m in epochs) / len(epochs) if epochs else None
-    to_come = _to_come(sweep, found)
+    to_come = epochs_to_come_by_group(sweep, found)
     num_training = sum(t.status == "running" and not t.is_silent for t in trials)
     return SweepProgress(
         sweep=sweep.out,
@@ -215,6 +215,21 @@ def measure(sweep: SweepConfig, found: Sequence[Standing]) -> SweepProgress:
         remaining_s=_remaining_s(found, to_come, seconds, num_training),
         trials=trials,
     )
+
+
+def epochs_to_come_by_group(sweep: SweepConfig, found: Sequence[Standing]) -> dict[str, int]:
+    """Return how many epochs the trials of each group are still to be trained, at most.
+
+    Parameters
+    ----------
+    found
+        All trials that are known so far.
+    """
+    ladder, num = ladder_of(sweep), trials_per_group(sweep)
+    groups: dict[str, list[Standing]] = {group_of(targets): [] for targets in sweep.targets}
+    for standing in found:
+        groups[standing.plan.group].append(standing)
+    return {g: epochs_to_come(m, ladder, sweep.train.epochs, num) for g, m in groups.items()}
 
 
 def epochs_to_come(group: Sequence[Standing], ladder: Ladder, epochs: int, num_trials: int) -> int:
@@ -354,17 +369,6 @@ def _alarm_s(sweep: SweepConfig, found: Sequence[Standing]) -> float:
 
 def _full(sweep: SweepConfig) -> int:
     return len(sweep.folds) * sweep.train.epochs
-
-
-def _to_come(sweep: SweepConfig, found: Sequence[Standing]) -> dict[str, int]:
-    ladder, num = ladder_of(sweep), trials_per_group(sweep)
-    groups: dict[str, list[Standing]] = {}
-    for standing in found:
-        groups.setdefault(standing.plan.group, []).append(standing)
-    to_come = {g: epochs_to_come(m, ladder, sweep.train.epochs, num) for g, m in groups.items()}
-    # Of groups for which nothing was suggested yet.
-    nothing = epochs_to_come((), ladder, sweep.train.epochs, num)
-    return {**to_come, **{f"({i})": nothing for i in range(len(sweep.targets) - len(groups))}}
 
 
 def _position(standing: Standing, places: Sequence[int], epochs: int) -> int:

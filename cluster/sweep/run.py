@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import ray
 from ray import tune
 
-from cluster.session import has_gpus, ray_session
+from cluster.session import ray_session
 from cluster.sweep.book import Book
-from cluster.sweep.config import SweepConfig, TrialPlan
+from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
 from cluster.sweep.folder import (
     Standing,
     SweepFolder,
@@ -27,11 +26,11 @@ from cluster.sweep.folder import (
     standings,
     trials_per_group,
 )
+from cluster.sweep.resources import check_room, max_running, trial_resources, worker_resources
 from cluster.sweep.scheduler import LadderScheduler, name_of
 from cluster.sweep.suggest import NextTrial
 from cluster.sweep.trial import train_trial
 from cluster.train import check_fits
-from preprocessing.errors import InputError
 
 _TUNE = {
     # What is worth keeping is in the run folders.
@@ -71,8 +70,8 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
     if len(found) == num_trials and all(standing.has_ended for standing in found):
         return found
     with ray_session():
-        each = worker_resources(sweep)
-        _check_room(sweep.resources.workers, each)
+        each = worker_resources(sweep, plans)
+        check_room(sweep.resources.workers, each)
         with progress("sweep", num_trials) as advance:
             book = Book(sweep, plans, advance)
             _tune(book, each)
@@ -85,21 +84,13 @@ def check_plans(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
     Raises
     ------
     InputError
-        If one does not.
+        If one does not, or one that may be suggested later.
     """
     plans = SweepFolder(sweep.out).read_plans(sweep)
-    for plan in plans:
+    for plan in plans or example_trials(sweep):
         for run in plan.runs:
             check_fits(run, workers=sweep.resources.workers)
     return plans
-
-
-def worker_resources(sweep: SweepConfig) -> dict[str, float]:
-    """Return CPU and GPU of a worker, on the Ray in use."""
-    gpus = sweep.resources.gpus
-    if gpus is None:
-        gpus = float(has_gpus() and sweep.device != "cpu")
-    return {"CPU": sweep.resources.cpus, "GPU": gpus}
 
 
 def _tune(book: Book, each: Mapping[str, float]) -> None:
@@ -121,10 +112,10 @@ def _tune(book: Book, each: Mapping[str, float]) -> None:
         os.environ.pop("TUNE_MAX_PENDING_TRIALS_PG", None)
     with tempfile.TemporaryDirectory(prefix="radiotrain-tune-") as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, _trial_resources(workers, each)),
+            tune.with_resources(trainable, trial_resources(workers, each)),
             tune_config=tune.TuneConfig(
                 scheduler=LadderScheduler(book),
-                search_alg=NextTrial(book, _max_running(workers, each)),
+                search_alg=NextTrial(book, max_running(workers, each)),
                 # Until there is nothing more to try.
                 num_samples=-1,
                 # The second trial on a slot starts without loading Python, torch and MONAI again.
@@ -139,42 +130,3 @@ def _tune(book: Book, each: Mapping[str, float]) -> None:
                 verbose=0,
             ),
         ).fit()
-
-
-def _trial_resources(workers: int, each: Mapping[str, float]) -> Any:
-    """Return what a trial's own actor takes; the workers of a larger trial take theirs themselves."""
-    if workers == 1:
-        return dict(each)
-    # On the head, which need not have a CPU to spare.
-    return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
-
-
-def _max_running(workers: int, each: Mapping[str, float]) -> int | None:
-    """Return how many trials of several workers have room: those that wait for it must not be begun.
-
-    Ray Train takes a trial's places when its actor is there already, so that two trials could each
-    hold a part of what they need and wait for the rest for ever.
-    """
-    if workers == 1:
-        return None
-    total = ray.cluster_resources()
-    room = min(int(total.get(kind, 0) // amount) for kind, amount in each.items() if amount)
-    return max(1, room // workers)
-
-
-def _check_room(workers: int, each: Mapping[str, float]) -> None:
-    """Refuse workers that no node could ever hold: Tune would wait for ever."""
-    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-    if not any(all(n.get(k, 0) >= v for k, v in each.items()) for n in nodes):
-        largest = max((n.get("CPU", 0), n.get("GPU", 0)) for n in nodes)
-        raise InputError(
-            f"a trial asks for {each['CPU']:g} CPUs and {each['GPU']:g} GPUs, the largest node has"
-            f" {largest[0]:g} and {largest[1]:g}: lower resources in the sweep's configuration"
-        )
-    total = ray.cluster_resources()
-    if any(total.get(kind, 0) < workers * amount for kind, amount in each.items()):
-        raise InputError(
-            f"a trial of {workers} workers asks for {workers * each['CPU']:g} CPUs and"
-            f" {workers * each['GPU']:g} GPUs, there are {total.get('CPU', 0):g} and"
-            f" {total.get('GPU', 0):g}: lower resources.workers, or start more nodes"
-        )

@@ -9,7 +9,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cluster.sweep.config import TrialPlan
+    from cluster.sweep.config import SweepConfig
+    from cluster.sweep.estimate import SweepEstimate
     from cluster.sweep.folder import Standing
 
 
@@ -25,7 +26,11 @@ def tune(
         typer.Option("--set", help="section.key=value, wins over the file; may be repeated."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the sweep and list its trials; train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the sweep, time a few steps, and list its trials with memory and hours.",
+        ),
     ] = False,
 ) -> None:
     """Train architecture × target on Ray, stopping what falls behind its own target's others.
@@ -39,34 +44,94 @@ def tune(
     from cluster.sweep.config import load_sweep
     from cluster.sweep.folder import best_of_each_group
     from cluster.sweep.report import write_sweep_report
-    from cluster.sweep.run import check_plans, run_sweep
+    from cluster.sweep.run import run_sweep
     from preprocessing.progress import progress
 
     sweep = load_sweep(config, overrides or [])
     if dry_run:
-        print_plans(check_plans(sweep))
+        _dry_run(sweep)
         return
     found = run_sweep(sweep, progress)
     print_standings(found)
     typer.echo(f"to look at: {write_sweep_report(sweep.out)}")
-    best = best_of_each_group(found)
-    if best:
-        runs = " ".join(run.out for standing in best for run in standing.plan.runs)
-        typer.echo(f"next: radiotrain evaluate {runs} --out {sweep.out}/report")
+    if best_of_each_group(found):
+        typer.echo(f"next: radiotrain promote {sweep.out}")
     if not all(standing.has_ended for standing in found):
         raise typer.Exit(1)
 
 
-def print_plans(plans: Sequence[TrialPlan]) -> None:
-    """Print what would be trained, one trial a line."""
-    for plan in plans:
-        searched = plan.describe_searched()
-        typer.echo(f"{plan.name}{': ' if searched else ''}{searched}")
-    groups = len({plan.group for plan in plans})
+def _dry_run(sweep: SweepConfig) -> None:
+    from cluster.session import ray_session
+    from cluster.sweep.estimate import estimate_sweep
+    from cluster.sweep.run import check_plans
+    from preprocessing.progress import progress
+
+    plans = check_plans(sweep)
+    with ray_session():
+        estimate = estimate_sweep(sweep, plans, progress)
+    print_estimate(sweep, estimate)
+    if not estimate.fits:
+        raise typer.Exit(1)
+
+
+def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
+    """Print what would be trained, one trial a line, and what it takes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from radiotrain.training.metrics import human_time
+
+    hours = "GPU-hours" if estimate.uses_gpus else "hours"
+    epochs = len(sweep.folds) * sweep.train.epochs
+    table = Table(box=None, pad_edge=False)
+    table.add_column("trial", overflow="fold")
+    for column in ("GB", "min/epoch", f"{hours} at most"):
+        table.add_column(column, justify="right")
+    searched = any(trial.plan.searched for trial in estimate.trials)
+    if searched:
+        table.add_column("settings")
+    for trial in estimate.trials:
+        at_most = sweep.resources.workers * epochs * trial.epoch_s / 3600
+        cells = [
+            trial.plan.name,
+            f"{trial.memory_bytes / 1e9:.1f}",
+            "?" if trial.problem else f"{trial.epoch_s / 60:.2f}",
+            "?" if trial.problem else f"{at_most:.2f}",
+        ]
+        table.add_row(*cells, *[trial.plan.describe_searched()] * searched)
+    Console(width=None if Console().is_terminal else 120).print(table)
+    for sentence, names in _problems(estimate).items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        typer.echo(f"does not fit: {names[0]}{others}: {sentence}", err=True)
+    if not estimate.is_known:
+        typer.echo("these stand for all of their network and target: settings are suggested later")
     typer.echo(
-        f"{len(plans)} trials of at most {plans[0].run.train.epochs} epochs, compared within"
-        f" {groups} targets; all fit the store and the split"
+        f"{estimate.num_trials} trials of at most {epochs} epochs, compared within"
+        f" {len(sweep.targets)} target{'s' * (len(sweep.targets) > 1)}"
     )
+    if not estimate.devices:
+        return
+    wall = 3600 * estimate.device_hours_to_come / sweep.resources.workers / estimate.at_a_time
+    shared = 0 < estimate.gpu_share < 1
+    typer.echo(
+        f"{estimate.device_hours:.2f} {hours} if none is stopped,"
+        f" {estimate.device_hours_to_come:.2f} at most as configured: {human_time(wall)} with"
+        f" {estimate.at_a_time} at a time"
+        f"{f', each on {estimate.gpu_share:.2g} of a GPU' if shared else ''}"
+    )
+    typer.echo(
+        f"timed on {', '.join(estimate.devices)}, each with its device to itself; reading the cohort"
+        " and starting up are not counted"
+    )
+
+
+def _problems(estimate: SweepEstimate) -> dict[str, list[str]]:
+    """Return the names of trials that do not fit, by what is said of them."""
+    problems: dict[str, list[str]] = {}
+    for trial in estimate.trials:
+        if trial.problem is not None:
+            problems.setdefault(trial.problem, []).append(trial.plan.name)
+    return problems
 
 
 def print_standings(found: Sequence[Standing]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from radiotrain.networks.memory import KEPT_BY_INPUT
 from radiotrain.networks.registry import NETWORKS, build_network, check_network_name
 
 # Batch norm needs two values a channel where a small crop ends in a single voxel.
@@ -29,6 +30,9 @@ class NetworkCost:
         forward pass alone and of forward and backward pass.
     activation_mb
         10^6 bytes kept for the backward pass.
+    checkpointed_mb
+        As many where blocks keep their inputs alone (``speed.activation_checkpointing``): these, what
+        is between blocks, and the largest block's activations when its turn has come.
     smallest_side
         Of a crop, in voxels, for each of the three axes.
     """
@@ -38,6 +42,7 @@ class NetworkCost:
     forward_gflop: float
     training_gflop: float
     activation_mb: float
+    checkpointed_mb: float
     smallest_side: int
     summary: str
 
@@ -67,13 +72,14 @@ def network_cost(
         network = build_network(name, num_phases, num_targets, crop_shape, faster=False)
         images = torch.empty(_BATCH, num_phases, *crop_shape)
     forward, of_images = _count_flops(network)
-    activations = _count_saved_bytes(network, images)
+    activations, checkpointed = _count_saved_bytes(network, images)
     return NetworkCost(
         name=name,
         num_parameters=sum(p.numel() for p in network.parameters()),
         forward_gflop=sum(forward) / _BATCH / 1e9,
         training_gflop=(3 * sum(forward) - sum(of_images)) / _BATCH / 1e9,
         activation_mb=activations / _BATCH / 1e6,
+        checkpointed_mb=checkpointed / _BATCH / 1e6,
         smallest_side=family.smallest_side,
         summary=family.summary,
     )
@@ -100,11 +106,22 @@ def _count_flops(network: nn.Module) -> tuple[list[int], list[int]]:
     return layers, first
 
 
-def _count_saved_bytes(network: nn.Module, images: Tensor) -> int:
-    """Run a forward pass; return the bytes that it keeps for the backward pass."""
+def _count_saved_bytes(network: nn.Module, images: Tensor) -> tuple[int, int]:
+    """Run a forward pass; return the bytes that it keeps for the backward pass.
+
+    Returns
+    -------
+    As it is, and with the blocks' activations computed anew.
+    """
     parameters = {p.untyped_storage()._cdata for p in network.parameters()}
     # The storages themselves are kept: a freed one's number may be given to another.
     saved: dict[int, torch.UntypedStorage] = {}
+    begun: list[int] = []
+    blocks: list[int] = []
+    inputs: dict[int, torch.UntypedStorage] = {}
+
+    def total() -> int:
+        return sum(storage.nbytes() for storage in saved.values())
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -112,6 +129,22 @@ def _count_saved_bytes(network: nn.Module, images: Tensor) -> int:
             saved[storage._cdata] = storage
         return tensor
 
+    def enter(_: nn.Module, given: Any) -> None:
+        begun.append(total())
+        if len(begun) == 1:
+            storage = given[0].untyped_storage()
+            inputs[storage._cdata] = storage
+
+    def leave(_: nn.Module, __: Any, ___: Any) -> None:
+        before = begun.pop()
+        if not begun:
+            blocks.append(total() - before)
+
+    for module in network.modules():
+        if isinstance(module, KEPT_BY_INPUT):
+            module.register_forward_pre_hook(enter)
+            module.register_forward_hook(leave)
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         network(images)
-    return sum(storage.nbytes() for storage in saved.values())
+    inputs_bytes = sum(storage.nbytes() for storage in inputs.values())
+    return total(), total() - sum(blocks) + inputs_bytes + max(blocks, default=0)

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 # A dense layer's input is all that came before it in its block: kept for each layer, nothing
 # would be gained.
-_KEPT_BY_INPUT = (ResNetBlock, ResNetBottleneck, SEBlock, MBConvBlock, _DenseBlock)
+KEPT_BY_INPUT = (ResNetBlock, ResNetBottleneck, SEBlock, MBConvBlock, _DenseBlock)
 
 
 def checkpoint_activations(module: nn.Module) -> None:
@@ -29,7 +29,7 @@ def checkpoint_activations(module: nn.Module) -> None:
     Outputs, gradients, random draws, running statistics and keys of the state dict stay the same;
     a step takes about a third longer. Blocks in evaluation mode are computed as before.
     """
-    blocks: list[nn.Module] = [m for m in module.modules() if isinstance(m, _KEPT_BY_INPUT)]
+    blocks: list[nn.Module] = [m for m in module.modules() if isinstance(m, KEPT_BY_INPUT)]
     for block in blocks:
         if not isinstance(block, _Forgetful):
             block.__class__ = _forgetful(type(block))  # type: ignore[arg-type]

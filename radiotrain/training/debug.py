@@ -11,12 +11,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from preprocessing import files
@@ -25,12 +24,13 @@ from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain import augment
 from radiotrain.config import RunConfig
-from radiotrain.data.patients import Batch, target_columns
+from radiotrain.data.few import few_patients
+from radiotrain.data.patients import Batch
 from radiotrain.distributed import Worker
 from radiotrain.logs.pictures import batch_picture, png_bytes
 from radiotrain.predict import call_network
 from radiotrain.seeds import Purpose, seed_for
-from radiotrain.split import Split, load_split
+from radiotrain.split import load_split
 from radiotrain.training.loop import Reporter, print_line
 from radiotrain.training.losses import masked_loss
 from radiotrain.training.training import Training
@@ -108,7 +108,7 @@ def _plain(config: RunConfig) -> RunConfig:
 def _training(config: RunConfig, num_patients: int) -> Training:
     store = Store.open(config.store)
     split = load_split(config.split, store)
-    few = _few_patients(split, store, config, num_patients)
+    few = few_patients(split, store, config, num_patients)
     training = Training(config, Worker.single(config.device), store, few)
     torch.manual_seed(seed_for(Purpose.DROPOUT, config.seed))
     return training
@@ -118,27 +118,6 @@ def _first_batch(training: Training) -> tuple[Batch, Tensor]:
     """Return all patients, and their spacing, float32 (B, 3)."""
     rows = np.arange(len(training.patients))
     return training.patients.batch(rows, training.worker.device), training.patients.spacing_mm
-
-
-def _few_patients(split: Split, store: Store, config: RunConfig, num_patients: int) -> Split:
-    """Return a split of which only a few patients train and none validate, of both classes."""
-    ids = np.array(split.train_ids(config.fold))
-    column = target_columns(store, config.targets)[0]
-    labels = store.labels[[store.index_of(i) for i in ids], column]
-    chosen = tuple(ids[_interleave(labels)[:num_patients]].tolist())
-    trains = next(k for k in range(split.num_folds) if k != config.fold)
-    return replace(
-        split, folds=tuple(chosen if k == trains else () for k in range(split.num_folds))
-    )
-
-
-def _interleave(labels: NDArray[np.int8]) -> NDArray[np.int64]:
-    """Return row numbers, a positive and a negative in turn, missing ones last."""
-    within = np.zeros(len(labels), dtype=np.int64)
-    for value in (0, 1, MISSING_LABEL):
-        same = labels == value
-        within[same] = np.arange(same.sum()) + (len(labels) if value == MISSING_LABEL else 0)
-    return np.argsort(within, kind="stable")
 
 
 def _report_batch(training: Training, batch: Batch, reporter: Reporter) -> None:

@@ -1,0 +1,203 @@
+"""What a sweep will take, before it is begun: each trial's memory and time, and whether it fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from statistics import mean
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
+from cluster.sweep.folder import read_states, standings, trials_per_group
+from cluster.sweep.progress import epochs_to_come_by_group
+from cluster.sweep.resources import trials_at_a_time, worker_resources
+from preprocessing.errors import InputError
+from preprocessing.store import Store
+from radiotrain.config import RunConfig
+from radiotrain.data.patients import part_ids
+from radiotrain.split import Split, load_split
+from radiotrain.training.demand import Demand, Timing, demand_of, memory_bytes, time_run
+
+
+@dataclass(frozen=True)
+class TrialEstimate:
+    """What a trial will take.
+
+    Parameters
+    ----------
+    memory_bytes
+        Of a worker's device, or of the host on a CPU: counted, or measured on a GPU.
+    room_bytes
+        What there is for it; NaN where nothing could be timed.
+    epoch_s
+        Length of an epoch, patients being ready and nothing else on the device; NaN where nothing
+        could be timed. Of several workers: if they shared the work without loss.
+    problem
+        Why it cannot be trained; None where it fits.
+    """
+
+    plan: TrialPlan
+    memory_bytes: float
+    room_bytes: float
+    epoch_s: float
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class SweepEstimate:
+    """What a sweep will take.
+
+    Parameters
+    ----------
+    trials
+        All trials; of a sweep whose trials are not known yet, one for each network and target.
+    num_trials
+        Of the sweep.
+    is_known
+        Whether its trials are.
+    devices
+        Names of what was timed.
+    uses_gpus
+        Whether hours are those of GPUs, or of trials on CPUs.
+    at_a_time
+        Trials that train side by side.
+    gpu_share
+        Of a worker.
+    device_hours
+        All trials to their last epoch. Of GPUs, or of a worker's CPUs.
+    device_hours_to_come
+        What is left to do at most, with halving as configured.
+    """
+
+    trials: tuple[TrialEstimate, ...]
+    num_trials: int
+    is_known: bool
+    devices: tuple[str, ...]
+    uses_gpus: bool
+    at_a_time: int
+    gpu_share: float
+    device_hours: float
+    device_hours_to_come: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether every trial can be trained."""
+        return all(trial.problem is None for trial in self.trials)
+
+
+def estimate_sweep(
+    sweep: SweepConfig,
+    plans: Sequence[TrialPlan],
+    progress: Callable[[str, int], AbstractContextManager[Callable[[], object]]],
+) -> SweepEstimate:
+    """Count and time what a sweep will take, on the Ray in use, one after the other; write nothing.
+
+    Parameters
+    ----------
+    plans
+        Trials that are known so far, of which each configuration is known to be sound.
+    progress
+        See `preprocessing.progress`.
+    """
+    workers = sweep.resources.workers
+    store = Store.open(sweep.store)
+    split = load_split(sweep.split, store)
+    each = worker_resources(sweep, plans)
+    chosen = plans or example_trials(sweep)
+    kinds = {demand_of(plan.run, workers): plan.run for plan in chosen}
+    timings: dict[Demand, Timing | str] = {}
+    with progress("time a few steps", len(kinds)) as advance:
+        for demand, run in kinds.items():
+            timings[demand] = _time(run, workers, each)
+            advance()
+    trials = []
+    for plan in chosen:
+        demand = demand_of(plan.run, workers)
+        trials.append(_estimate(plan, demand, timings[demand], store, split, workers, each))
+    measured = [timing for timing in timings.values() if isinstance(timing, Timing)]
+    per_trial = len(sweep.folds) * sweep.train.epochs
+    seconds = _mean_epochs(trials)
+    to_come = epochs_to_come_by_group(sweep, standings(sweep, read_states(plans)))
+    return SweepEstimate(
+        trials=tuple(trials),
+        num_trials=trials_per_group(sweep) * len(sweep.targets),
+        is_known=bool(plans),
+        devices=tuple(dict.fromkeys(timing.device for timing in measured)),
+        uses_gpus=each["GPU"] > 0,
+        at_a_time=trials_at_a_time(workers, each),
+        gpu_share=each["GPU"],
+        device_hours=workers
+        * sum(trials_per_group(sweep) * per_trial * epoch_s for epoch_s in seconds.values())
+        / 3600,
+        device_hours_to_come=workers
+        * sum(num * seconds[group] for group, num in to_come.items())
+        / 3600,
+    )
+
+
+def _time(run: RunConfig, workers: int, each: Mapping[str, float]) -> Timing | str:
+    """Time a run where its workers will be, with a GPU to itself; else return why that is not possible."""
+    task = ray.remote(num_cpus=each["CPU"], num_gpus=math.ceil(each["GPU"]), max_retries=0)(
+        time_run
+    )
+    try:
+        timing: Timing = ray.get(task.remote(run, workers))
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            return str(error.cause)
+        raise
+    except RayError as error:
+        return f"its process died while a step was timed ({type(error).__name__})"
+    return timing
+
+
+def _estimate(
+    plan: TrialPlan,
+    demand: Demand,
+    timing: Timing | str,
+    store: Store,
+    split: Split,
+    workers: int,
+    each: Mapping[str, float],
+) -> TrialEstimate:
+    if isinstance(timing, str):
+        counted = memory_bytes(demand, store.image_shape)
+        return TrialEstimate(plan, counted, math.nan, math.nan, timing)
+    needed = memory_bytes(demand, store.image_shape, half_precision=timing.half_precision)
+    if timing.peak_bytes is not None:
+        needed = timing.peak_bytes
+    room = (
+        timing.device_bytes * min(1.0, each["GPU"]) if timing.is_gpu else _host_room(timing, each)
+    )
+    num_train = len(part_ids(split, plan.run.fold, "train"))
+    num_validation = len(part_ids(split, plan.run.fold, "validation"))
+    epoch_s = (num_train * timing.train_s + num_validation * timing.validate_s) / workers
+    problem = None
+    if needed > room:
+        problem = (
+            f"a worker needs {needed / 1e9:.1f} GB and has {room / 1e9:.1f} GB: lower"
+            " train.batch_size or set train.micro_batch_size, set speed.activation_checkpointing,"
+            " or let fewer trials share"
+        )
+    return TrialEstimate(plan, needed, room, epoch_s, problem)
+
+
+def _host_room(timing: Timing, each: Mapping[str, float]) -> float:
+    """Return a worker's part of its host's memory, if the host is full of them."""
+    most: float = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    return timing.device_bytes / max(1, most // each["CPU"])
+
+
+def _mean_epochs(trials: Sequence[TrialEstimate]) -> dict[str, float]:
+    """Return each group's mean length of an epoch, of the trials that could be timed."""
+    groups: dict[str, list[float]] = {}
+    for trial in trials:
+        groups.setdefault(trial.plan.group, []).append(trial.epoch_s)
+    return {
+        group: mean([s for s in seconds if not math.isnan(s)] or [math.nan])
+        for group, seconds in groups.items()
+    }

@@ -1,0 +1,147 @@
+"""What a sweep is said to take, against what it took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cluster.sweep.config import plan_trials
+from cluster.sweep.estimate import _estimate, estimate_sweep
+from cluster.sweep.folder import SweepFolder, read_states, standings
+from preprocessing.progress import progress
+from preprocessing.store import Store
+from radiotrain.cli import app
+from radiotrain.config import dump_config
+from radiotrain.split import load_split
+from radiotrain.training.demand import Timing, demand_of, memory_bytes
+from radiotrain.training.loop import train
+
+# Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
+
+TRAIN = {"epochs": 9, "batch_size": 8, "warmup_epochs": 1}
+HALVING = {"grace_epochs": 3, "reduction_factor": 3}
+
+
+@pytest.fixture(scope="module")
+def sweep(make_sweep, tmp_path_factory):
+    out = tmp_path_factory.mktemp("estimate") / "sweep"
+    return make_sweep(out, seeds=[0, 1, 2], train=TRAIN, halving=HALVING)
+
+
+@pytest.fixture(scope="module")
+def estimate(ray_here, sweep):
+    return estimate_sweep(sweep, plan_trials(sweep), progress)
+
+
+def test_every_trial_has_its_memory_and_time(sweep, estimate):
+    store = Store.open(sweep.store)
+    assert [trial.plan for trial in estimate.trials] == list(plan_trials(sweep))
+    assert (estimate.num_trials, estimate.is_known, estimate.uses_gpus) == (6, True, False)
+    assert (estimate.gpu_share, estimate.fits) == (0, True)
+    for trial in estimate.trials:
+        counted = memory_bytes(demand_of(trial.plan.run), store.image_shape)
+        assert trial.memory_bytes == counted < trial.room_bytes
+        assert 0 < trial.epoch_s < 60
+    assert not Path(sweep.out).exists()
+
+
+def test_hours_follow_from_epochs(estimate):
+    """Of three trials a target, all train 3 epochs and one 9: 15 of 27 epochs."""
+    (epoch_s,) = {trial.epoch_s for trial in estimate.trials}
+    assert estimate.device_hours == pytest.approx(2 * 27 * epoch_s / 3600)
+    assert estimate.device_hours_to_come == pytest.approx(2 * 15 * epoch_s / 3600)
+
+
+def test_what_is_done_is_not_to_come(ray_here, sweep, estimate):
+    plans = plan_trials(sweep)
+    SweepFolder(sweep.out).write_sweep(sweep)
+    train(plans[0].run, until_epoch=3, reporter=lambda _: None)
+    again = estimate_sweep(sweep, plans, progress)
+    epoch_s = again.trials[0].epoch_s
+    assert again.device_hours == pytest.approx(2 * 27 * epoch_s / 3600)
+    assert again.device_hours_to_come == pytest.approx((2 * 15 - 3) * epoch_s / 3600)
+
+
+def test_an_epoch_takes_as_long_as_it_is_said_to(ray_here, sweep, estimate):
+    run = plan_trials(sweep)[1].run
+    seconds = min(m.seconds for m in train(run, reporter=lambda _: None).history)
+    # Other tests may have the same core at one of the times.
+    assert seconds / 5 < estimate.trials[1].epoch_s < 5 * seconds
+
+
+def test_suggested_trials_are_estimated_by_an_example_of_each_network(
+    ray_here, make_sweep, tmp_path
+):
+    sweep = make_sweep(
+        tmp_path / "sweep",
+        networks=["ResNet10-narrow", "ResNet18"],
+        seeds=[0],
+        searcher="tpe",
+        samples=5,
+        search={"train.lr": {"loguniform": [1e-4, 1e-2]}},
+    )
+    found = estimate_sweep(sweep, (), progress)
+    assert [trial.plan.name for trial in found.trials] == [
+        "ER_ResNet10-narrow",
+        "PR_ResNet10-narrow",
+        "ER_ResNet18",
+        "PR_ResNet18",
+    ]
+    assert (found.num_trials, found.is_known) == (20, False)
+    mean = sum(trial.epoch_s for trial in found.trials) / 4
+    assert found.device_hours == pytest.approx(20 * 4 * mean / 3600)
+
+
+TOO_SMALL = Timing("a GPU", 10**8, True, True, 0.1, 0.01, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "share", "fits"),
+    [
+        ({}, 1.0, False),
+        ({"device_bytes": 10**10}, 1.0, True),
+        ({"device_bytes": 10**10, "peak_bytes": 6 * 10**9}, 1.0, True),
+        ({"device_bytes": 10**10, "peak_bytes": 6 * 10**9}, 0.5, False),
+    ],
+)
+def test_a_gpu_has_room_or_not(sweep, changes, share, fits):
+    plan = plan_trials(sweep)[0]
+    store = Store.open(sweep.store)
+    timing = Timing(**(vars(TOO_SMALL) | changes))
+    found = _estimate(
+        plan,
+        demand_of(plan.run),
+        timing,
+        store,
+        load_split(sweep.split, store),
+        1,
+        {"CPU": 1, "GPU": share},
+    )
+    assert (found.problem is None) == fits
+    assert fits or "lower train.batch_size" in found.problem
+
+
+def test_the_command_prints_it_and_trains_nothing(ray_here, sweep, make_sweep, tmp_path):
+    dry = make_sweep(tmp_path / "sweep", seeds=[0, 1, 2], train=TRAIN, halving=HALVING)
+    (tmp_path / "sweep.yaml").write_text(dump_config(dry))
+    said = CliRunner().invoke(app, ["tune", "--config", str(tmp_path / "sweep.yaml"), "--dry-run"])
+    assert said.exit_code == 0, said.output
+    for plan in plan_trials(dry):
+        assert plan.name in said.output
+    assert "6 trials of at most 9 epochs, compared within 2 targets" in said.output
+    assert "hours if none is stopped" in said.output
+    assert "timed on CPU" in said.output
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_what_does_not_fit_is_said_with_status_1(ray_here, make_sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.sweep.estimate._host_room", lambda timing, each: 1e8)
+    dry = make_sweep(tmp_path / "sweep")
+    (tmp_path / "sweep.yaml").write_text(dump_config(dry))
+    said = CliRunner().invoke(app, ["tune", "--config", str(tmp_path / "sweep.yaml"), "--dry-run"])
+    assert said.exit_code == 1
+    assert "does not fit: ER_ResNet10-narrow_seed0 and 3 more: a worker needs" in said.output
+    assert standings(dry, read_states(plan_trials(dry)))[0].status == "not begun"
