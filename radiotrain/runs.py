@@ -75,6 +75,24 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
 
+def new_record(config: RunConfig, store: str, split: str) -> RunRecord:
+    """Return the record of a run that is about to begin.
+
+    Parameters
+    ----------
+    store, split
+        Fingerprints.
+    """
+    return RunRecord(
+        status="running",
+        store_fingerprint=store,
+        split_fingerprint=split,
+        seed=config.seed,
+        fold=config.fold,
+        targets=config.targets,
+    )
+
+
 class RunFolder:
     """Reads and writes one run's folder."""
 

@@ -19,7 +19,9 @@ from cluster.sweep.folder import (
     standings,
 )
 from cluster.sweep.ladder import Action, Ladder, Verdict
-from radiotrain.runs import RunFolder, Status
+from preprocessing.store import Store
+from radiotrain.runs import RunFolder, Status, new_record
+from radiotrain.split import load_split
 from radiotrain.training.checkpoint import remove_checkpoints
 
 
@@ -46,6 +48,8 @@ class Book:
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self.sweep, self._advance = sweep, advance
+        store = Store.open(sweep.store)
+        self._fingerprints = store.fingerprint, load_split(sweep.split, store).fingerprint
         self._states = {state.plan.name: state for state in read_states(plans)}
         self._given_up: dict[str, str] = {}
         self._ended: set[str] = set()
@@ -95,7 +99,7 @@ class Book:
         """Take note of a trial that broke for the last time; the others do not wait for it."""
         self._given_up[name] = reason
         state = read_state(self._states[name].plan)
-        if state.records and not state.has_failed:
+        if not state.has_failed:
             # Its process could not say so itself.
             state = self._mark(state, "failed", reason)
         self._states[name] = state
@@ -141,8 +145,12 @@ class Book:
 
     def _mark(self, state: TrialState, status: Status, error: str | None) -> TrialState:
         """Say in the folder of a trial's last run how it ended: nothing of it runs any more."""
-        record, run = state.records[-1], state.plan.runs[len(state.records) - 1]
-        marked = replace(record, status=status, error=error)
+        if not state.records:
+            # Nothing is there but that: it broke before its run had a folder.
+            begun = new_record(state.plan.run, *self._fingerprints)
+            state = replace(state, records=(begun,), histories=((),))
+        run = state.plan.runs[len(state.records) - 1]
+        marked = replace(state.records[-1], status=status, error=error)
         RunFolder(run.out).write_record(marked)
         return replace(state, records=(*state.records[:-1], marked))
 

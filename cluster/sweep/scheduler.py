@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any, Self
 
 from ray.tune.experiment import Trial
@@ -75,7 +76,7 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Take note of a trial that broke: for the last time, or to be tried again."""
-        name, reason = name_of(trial), f"its process {cause_of_death(str(trial.get_error()))}"
+        name, reason = name_of(trial), f"its process {cause_of_death(_last_error(trial))}"
         if trial.status == Trial.ERROR:
             # So it is while Tune puts it back into its queue.
             print_line(f"{name}: {reason}: going on from its last checkpoint")
@@ -112,6 +113,16 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
             return "running"
         # What storage says of one that does not run here was left by a sweep that was killed.
         return "paused" if standing.status == "running" else standing.status
+
+
+def _last_error(trial: Trial) -> str:
+    """Return Ray's account of what a trial died of just now.
+
+    `Trial.get_error` reads a copy of the file, which is not there yet or an older one.
+    """
+    accounts = Path(trial.error_file).read_text(errors="replace")
+    # "Failure # 2 (occurred at …)", one after the other.
+    return accounts.rpartition("Failure # ")[2]
 
 
 def name_of(trial: Trial) -> str:

@@ -16,7 +16,7 @@ from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
 from radiotrain.logs import check_show
-from radiotrain.runs import RunFolder, RunRecord, Status
+from radiotrain.runs import RunFolder, RunRecord, Status, new_record
 from radiotrain.split import Split, load_split
 from radiotrain.training.checkpoint import save_weights
 from radiotrain.training.early_stopping import Action, Verdict
@@ -267,14 +267,9 @@ def _announce(training: Training, worker: Worker, reporter: Reporter) -> None:
 
 
 def _new_record(training: Training, store: Store, split: Split) -> RunRecord:
-    config, device = training.config, training.worker.device
-    return RunRecord(
-        status="running",
-        store_fingerprint=store.fingerprint,
-        split_fingerprint=split.fingerprint,
-        seed=config.seed,
-        fold=config.fold,
-        targets=config.targets,
+    device = training.worker.device
+    return replace(
+        new_record(training.config, store.fingerprint, split.fingerprint),
         world_size=training.worker.world_size,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         micro_batch_size=training.micro_batch_size,

@@ -76,11 +76,12 @@ def bring(trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
 
         loop = there.train  # type: ignore[attr-defined]
 
-        def train(run: Any, **more: Any) -> Any:
-            def on_epoch(metrics: Any) -> None:
+        def train(run: Any, *, on_epoch: Any, **more: Any) -> Any:
+            def and_trouble(metrics: Any) -> None:
+                on_epoch(metrics)
                 trouble(run.out, metrics.epoch)
 
-            return loop(run, on_epoch=on_epoch, **more)
+            return loop(run, on_epoch=and_trouble, **more)
 
         there.train = train  # type: ignore[attr-defined]
         try:
@@ -153,6 +154,34 @@ def test_a_hopeless_trial_holds_nobody_up_and_says_why(
     epochs = facts(undisturbed)[hopeless.plan.name][1]
     trained = facts((again[hopeless.plan.name],))[hopeless.plan.name][1]
     assert trained == epochs[: len(trained)]
+
+
+def test_a_trial_that_breaks_before_it_begins_says_why_in_storage(
+    undisturbed: tuple[Standing, ...],
+    config: Callable[..., SweepConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def trial(config: Any, **options: Any) -> None:
+        import cluster.sweep.trial as there
+
+        if config["trial"]["name"].endswith("seed0"):
+            raise RuntimeError("a driver too old")
+        there.train_trial(config, **options)
+
+    monkeypatch.setattr("cluster.sweep.run.train_trial", trial)
+    sweep = config(tmp_path / "sweep", max_failures=1)
+    broken, *others = run_sweep(sweep, progress)
+    assert sorted(s.status for s in others) == ["finished", "stopped"]
+    assert_all_is_free()
+    stored = read_states([broken.plan])[0]
+    assert stored.has_failed
+    assert "RuntimeError: a driver too old" in str(stored.error)
+    monkeypatch.undo()
+    again = facts(run_sweep(sweep, progress))
+    name = broken.plan.name
+    assert again[name][1] == facts(undisturbed)[name][1][: len(again[name][1])]
+    assert again[name][1]
 
 
 def test_a_trial_without_enough_memory_is_not_tried_again(
