@@ -160,13 +160,15 @@ def make_ladder(
 
 
 def fold_score(aucs: Sequence[float], smooth_epochs: int) -> float:
-    """Return the best mean over successive epochs; -1 where no AUC is defined.
+    """Return the best mean over so many successive epochs; -1 where no AUC is defined.
 
-    The first epochs are averaged over as many as there are. Undefined AUCs are left out.
+    Fewer epochs are averaged all together: one that was lucky at the start does not count alone.
+    Undefined AUCs are left out.
     """
     best = _NO_SCORE
-    for end in range(1, len(aucs) + 1):
-        window = [auc for auc in aucs[max(0, end - smooth_epochs) : end] if not math.isnan(auc)]
+    length = min(smooth_epochs, len(aucs))
+    for end in range(length, len(aucs) + 1):
+        window = [auc for auc in aucs[end - length : end] if not math.isnan(auc)]
         if window:
             best = max(best, sum(window) / len(window))
     return best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,19 +86,15 @@ def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
     epochs = len(sweep.folds) * sweep.train.epochs
     table = Table(box=None, pad_edge=False)
     table.add_column("trial", overflow="fold")
-    for column in ("GB", "min/epoch", f"{hours} at most"):
+    for column in ("GB", "epoch", "all epochs"):
         table.add_column(column, justify="right")
     searched = any(trial.plan.searched for trial in estimate.trials)
     if searched:
         table.add_column("settings")
     for trial in estimate.trials:
-        at_most = sweep.resources.workers * epochs * trial.epoch_s / 3600
-        cells = [
-            trial.plan.name,
-            f"{trial.memory_bytes / 1e9:.1f}",
-            "?" if trial.problem else f"{trial.epoch_s / 60:.2f}",
-            "?" if trial.problem else f"{at_most:.2f}",
-        ]
+        times = [trial.epoch_s, epochs * trial.epoch_s]
+        cells = [trial.plan.name, f"{trial.memory_bytes / 1e9:.1f}"]
+        cells += ["?" if math.isnan(seconds) else human_time(seconds) for seconds in times]
         table.add_row(*cells, *[trial.plan.describe_searched()] * searched)
     Console(width=None if Console().is_terminal else 120).print(table)
     for sentence, names in _problems(estimate).items():

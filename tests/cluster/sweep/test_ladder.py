@@ -57,23 +57,27 @@ def test_score_is_the_best_mean_of_successive_epochs():
     aucs = [0.5, 0.9, 0.4, 0.6, 0.7]
     assert fold_score(aucs, 1) == 0.9
     assert fold_score(aucs, 2) == pytest.approx(0.7)
-    # Of the first epochs as many as there are: 0.7 after two; then 0.6, 0.633, 0.567.
-    assert fold_score(aucs, 3) == pytest.approx(0.7)
+    assert fold_score(aucs, 3) == pytest.approx(1.9 / 3)
+    # The first epoch alone is no more than a part of what there is.
+    assert fold_score(aucs[:1], 3) == 0.5
+    assert fold_score([0.9, 0.1], 3) == pytest.approx(0.5)
     assert fold_score([0.5, math.nan, 0.7], 3) == pytest.approx(0.6)
     assert fold_score([math.nan, math.nan], 3) == -1
     assert fold_score([], 3) == -1
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 5))
-def test_score_matches_a_naive_loop_and_never_falls(aucs, smooth):
+def test_score_matches_a_naive_loop_and_never_falls_once_it_is_whole(aucs, smooth):
     best, naive = -1.0, []
-    for end in range(len(aucs)):
-        window = aucs[max(0, end + 1 - smooth) : end + 1]
-        best = max(best, math.fsum(window) / len(window))
-        naive.append(best)
+    for number in range(1, len(aucs) + 1):
+        if number < smooth:
+            naive.append(math.fsum(aucs[:number]) / number)
+        else:
+            best = max(best, math.fsum(aucs[number - smooth : number]) / smooth)
+            naive.append(best)
     found = [fold_score(aucs[: n + 1], smooth) for n in range(len(aucs))]
     assert found == pytest.approx(naive)
-    assert found == sorted(found)
+    assert found[smooth - 1 :] == sorted(found[smooth - 1 :])
 
 
 def test_a_fold_that_ended_early_keeps_its_score_at_later_rungs():

@@ -107,7 +107,7 @@ def winner(url):
         scores = []
         for run in runs:
             aucs = [m.validation_auc for m in RunFolder(str(run)).read_metrics()]
-            windows = [aucs[max(0, end - 2) : end + 1] for end in range(len(aucs))]
+            windows = [aucs[end - 3 : end] for end in range(3, len(aucs) + 1)]
             scores.append(max(sum(window) / len(window) for window in windows))
         by_trial[folder.name] = (sum(scores) / len(scores), [str(run) for run in runs])
     return max(by_trial.values())
