@@ -14,6 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from ray import tune
 
 from cluster.metrics import TrialMetrics
@@ -24,8 +25,8 @@ from cluster.train import train_on_ray
 from preprocessing.errors import RadiotrainError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.data.placement import SHARED_MEMORY
-from radiotrain.data.shared import SharedCopy
+from radiotrain.data.placement import SHARED_MEMORY, choose_placement, measure_room
+from radiotrain.data.shared import SharedCopy, missing_bytes
 from radiotrain.runs import RunFolder
 from radiotrain.training.loop import OnEpoch, print_line, train
 from radiotrain.training.metrics import EpochMetrics
@@ -53,7 +54,7 @@ def train_trial(
         A process that says nothing for so long is ended, and tried again as one that broke.
     """
     values = config["trial"]
-    runs = tuple(RunConfig.model_validate(run) for run in values["runs"])
+    runs = tuple(_placed(RunConfig.model_validate(run), resources) for run in values["runs"])
     plan = TrialPlan(values["name"], values["group"], runs)
 
     def train_fold(run: RunConfig, until_epoch: int | None, on_epoch: OnEpoch) -> None:
@@ -162,6 +163,18 @@ def _reopen(plan: TrialPlan) -> None:
         record = folder.read_record()
         if record is not None and record.status == "stopped":
             folder.write_record(replace(record, status="paused"))
+
+
+def _placed(run: RunConfig, resources: Mapping[str, float]) -> RunConfig:
+    """Keep patients off a GPU that several trials share: each would have a copy there."""
+    if run.speed.placement != "auto" or not 0 < resources["GPU"] < 1:
+        return run
+    store = Store.open(run.store)
+    missing = missing_bytes(store, range(len(store.patient_ids)), SHARED_MEMORY)
+    room = measure_room(torch.device("cpu"))
+    choice = choose_placement("auto", sys.maxsize, missing, room)
+    speed = run.speed.model_copy(update={"placement": choice.placement.value})
+    return run.model_copy(update={"speed": speed})
 
 
 def _hold_copy(run: RunConfig) -> None:

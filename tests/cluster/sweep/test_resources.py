@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cluster.sweep.resources import Gpu, gpu_share, worker_resources
+from cluster.sweep.trial import _placed
+from radiotrain.config import SpeedConfig
+from radiotrain.data.placement import Room
 from radiotrain.training.demand import demand_of, memory_bytes
 
 IMAGES = (4, 128, 128, 68)
@@ -61,6 +64,20 @@ def test_without_bfloat16_fewer_fit(a_run):
 @pytest.mark.parametrize("gpus", [[], [Gpu(0, False)], [Gpu(0, False), Gpu(80 * 10**9, True)]])
 def test_a_gpu_of_which_nothing_is_known_is_not_shared(a_run, gpus):
     assert gpu_share([a_run()], IMAGES, gpus) == 1.0
+
+
+def test_trials_that_share_a_gpu_keep_their_patients_on_the_host(a_run):
+    run = a_run()
+    placed = {gpu: _placed(run, {"GPU": gpu}).speed.placement for gpu in (0, 0.25, 0.5, 1, 2)}
+    assert placed == {0: "auto", 0.25: "shared", 0.5: "shared", 1: "auto", 2: "auto"}
+    asked_for = run.model_copy(update={"speed": SpeedConfig(placement="device")})
+    assert _placed(asked_for, {"GPU": 0.5}).speed.placement == "device"
+
+
+def test_without_room_for_a_copy_they_stream(a_run, monkeypatch):
+    monkeypatch.setattr("cluster.sweep.trial.measure_room", lambda device: Room(None, 10**10, 100))
+    monkeypatch.setattr("cluster.sweep.trial.missing_bytes", lambda *_: 101)
+    assert _placed(a_run(), {"GPU": 0.5}).speed.placement == "stream"
 
 
 @pytest.mark.ray
