@@ -39,6 +39,7 @@ bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.augmentation
 	$(BIN)/python -m benchmarks.training
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ray_overhead
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.sweep_startup
 
 clean:
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
