@@ -6,6 +6,7 @@ Axis legend: B patients, P phases, R rows, C columns, S slices.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ class NetworkCost:
     summary: str
 
 
+@cache
 def network_cost(
     name: str, num_phases: int, num_targets: int, crop_shape: tuple[int, int, int]
 ) -> NetworkCost:
