@@ -1,0 +1,119 @@
+"""One examination under two ids is found, and two patients are not taken for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from preprocessing.errors import SealedTestSetError
+from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
+from radiotrain.evaluation.duplicates import find_duplicates
+from radiotrain.evaluation.leaks import leak_cautions
+from radiotrain.seal import open_test_set
+from radiotrain.split import make_split, save_split
+
+SHAPE = (64, 64, 24)
+
+
+def breast(seed: int, margin: int = 0) -> NDArray[np.float64]:
+    """Glands, fat and a little noise, larger than a crop by `margin` on each side."""
+    rng = np.random.default_rng(seed)
+    shape = [n + 2 * margin for n in SHAPE]
+    texture = gaussian_filter(rng.normal(size=shape), (3, 3, 1.5))
+    # All breasts are bright in the middle.
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    shading = np.exp(-sum(axis**2 for axis in axes))
+    images: NDArray[np.float64] = 400 * shading + 1500 * texture + rng.normal(0, 5, shape)
+    return images
+
+
+def crop(
+    images: NDArray[np.float64], margin: int = 0, at: tuple[int, ...] = (0, 0, 0)
+) -> NDArray[np.int16]:
+    cut = tuple(slice(margin + a, margin + a + n) for a, n in zip(at, SHAPE, strict=True))
+    return np.round(images[cut]).astype(np.int16)
+
+
+def pairs(*crops: NDArray[np.int16]) -> set[tuple[str, str]]:
+    found = find_duplicates(SHAPE, [(f"P{n}", images) for n, images in enumerate(crops)])
+    assert all(0 < pair.similarity <= 1 for pair in found)
+    return {(pair.first, pair.second) for pair in found}
+
+
+def test_different_patients_are_not_taken_for_one() -> None:
+    assert pairs(*(crop(breast(seed)) for seed in range(40))) == set()
+
+
+@pytest.mark.parametrize("at", [(0, 0, 0), (2, -2, 1), (-5, 3, 0), (8, 8, -2), (-7, -8, 2)])
+def test_another_box_scaling_and_noise_do_not_hide_a_duplicate(at: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    images = breast(0, margin=10)
+    other = 0.7 * images + 60 + rng.normal(0, 10, images.shape)
+    assert pairs(crop(images, 10), crop(breast(1)), crop(other, 10, at)) == {("P0", "P2")}
+
+
+def test_three_times_the_same_are_three_pairs() -> None:
+    same = crop(breast(3))
+    assert pairs(same, crop(breast(4)), same, same) == {("P0", "P2"), ("P0", "P3"), ("P2", "P3")}
+
+
+def test_empty_crops_are_like_none() -> None:
+    empty = np.zeros(SHAPE, dtype=np.int16)
+    assert pairs(empty, empty) == set()
+
+
+@pytest.mark.parametrize("shape", [(24, 24, 12), (32, 32, 16), (8, 8, 1), (112, 112, 8)])
+def test_any_crop_shape(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    crops = [rng.integers(0, 1000, shape).astype(np.int16) for _ in range(3)]
+    found = find_duplicates(shape, [(str(n), c) for n, c in enumerate([*crops, crops[1]])])
+    assert [(pair.first, pair.second) for pair in found] == [("1", "3")]
+    assert found[0].similarity == pytest.approx(1, abs=1e-5)
+
+
+@contextmanager
+def silent(_: str, __: int) -> Iterator[object]:
+    yield lambda: None
+
+
+def test_what_it_means_depends_on_the_side_of_the_split(tmp_path: object) -> None:
+    ids = tuple(f"P{n:02d}" for n in range(20))
+    spec = StoreSpec(
+        patient_ids=ids,
+        targets=("ER",),
+        labels=tuple((n % 2,) for n in range(20)),
+        num_phases=1,
+        crop_shape=SHAPE,
+    )
+    writer = StoreWriter.create_or_resume(f"{tmp_path}/blank", spec, {"radiotrain": "test"})
+    blank = _filled(writer, ids, {})
+    split = make_split(blank, seed=0, num_folds=3)
+    (test, second, *_), (train, other, *_) = split.test_ids, split.development_ids
+    copies = {train: 100, test: 100, other: 200, split.development_ids[2]: 200}
+    writer = StoreWriter.create_or_resume(f"{tmp_path}/store", spec, {"radiotrain": "test"})
+    store = _filled(writer, ids, copies)
+    split = make_split(store, seed=0, num_folds=3)
+    save_split(split, f"{tmp_path}/splits.json")
+    with pytest.raises(SealedTestSetError):
+        leak_cautions(store, split, None, silent)  # type: ignore[arg-type]
+    access = open_test_set(f"{tmp_path}/splits.json", "a test", ["none"])
+    first, last = leak_cautions(store, split, access, silent)
+    assert first.startswith("Leak: ")
+    assert {train, test} == {word for word in first.split() if word in ids}
+    assert "one of them tested and the other trained on" in first
+    assert {other, split.development_ids[2]} == {word for word in last.split() if word in ids}
+    assert "both of them in development" in last
+    assert second not in first + last
+
+
+def _filled(writer: StoreWriter, ids: tuple[str, ...], copies: dict[str, int]) -> Store:
+    for n, patient_id in enumerate(ids):
+        images = crop(breast(copies.get(patient_id, n))).astype(np.float32)[None]
+        record = PatientRecord(index=n, patient_id=patient_id, status="stored")
+        writer.write(record, PatientTensor(images, np.zeros(SHAPE, dtype=np.uint8)))
+    return writer.finish()
