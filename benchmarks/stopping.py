@@ -8,8 +8,8 @@ lets each way of stopping decide on them as if the sweep ran again: ours by `clu
 the others by Ray Tune's own schedulers, with some trials at a time, in many random orders.
 
 saved: epochs not trained, of all. lost: score of the sweep's best trial less that of the chosen one,
-both trained to their ends; the score is the best mean validation AUC of three successive epochs, or
-of a single one. Mean over sweeps, targets and orders, and the share of cases that lose 0.01 or more.
+both trained to their ends; the score is the validation AUC of the best epoch, or the best mean of three
+successive ones. Mean over sweeps, targets and orders, and the share of cases that lose 0.01 or more.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
         f"{len(sweeps)} sweeps, {num_trials} trials of {longest} epochs, compared within"
         f" {sum(len(curves) for curves in sweeps)} groups; {given.slots} at a time, {given.orders} orders"
     )
-    header = ("saved", "lost, smoothed", "≥ 0.01", "lost, one epoch", "≥ 0.01")
+    header = ("saved", "lost, one epoch", "≥ 0.01", "lost, smoothed", "≥ 0.01")
     print(f"{'':40s}" + "".join(f"{name:>16s}" for name in header))
     for name, replay in ways(given.grace, given.factor, longest).items():
         rows = []
@@ -85,8 +85,8 @@ def main() -> None:
         saved, smoothed, single = (list(column) for column in zip(*rows, strict=True))
         print(
             f"{name:40s}{mean(saved):16.1%}"
-            f"{mean(smoothed):16.4f}{mean(x >= 0.01 for x in smoothed):16.0%}"
-            f"{mean(single):16.4f}{mean(x >= 0.01 for x in single):16.0%}",
+            f"{mean(single):16.4f}{mean(x >= 0.01 for x in single):16.0%}"
+            f"{mean(smoothed):16.4f}{mean(x >= 0.01 for x in smoothed):16.0%}",
             flush=True,
         )
 
@@ -119,14 +119,12 @@ def ways(
 
     ladder = f"halving, {grace} epochs, factor {factor:g}"
     return {
-        "none": lambda curves, slots, rng: _with_ladder(
-            curves, epochs, grace, factor, False, _SMOOTH
-        ),
-        f"{ladder}, smoothed (ours)": lambda curves, slots, rng: _with_ladder(
-            curves, epochs, grace, factor, True, _SMOOTH
-        ),
-        f"{ladder}, not smoothed": lambda curves, slots, rng: _with_ladder(
+        "none": lambda curves, slots, rng: _with_ladder(curves, epochs, grace, factor, False, 1),
+        f"{ladder} (ours)": lambda curves, slots, rng: _with_ladder(
             curves, epochs, grace, factor, True, 1
+        ),
+        f"{ladder}, smoothed": lambda curves, slots, rng: _with_ladder(
+            curves, epochs, grace, factor, True, _SMOOTH
         ),
         "ASHA within targets": lambda curves, slots, rng: _each_alone(curves, slots, rng, asha),
         "ASHA over all (plain)": lambda curves, slots, rng: _together(curves, slots, rng, asha),

@@ -48,8 +48,9 @@ class HalvingConfig(Section):
     reduction_factor: float = Field(default=3.0, gt=1)
     """At each rung one in this many trials goes on, rounded up. Rungs lie at grace_epochs times its
     powers; with several folds also after 1, factor, factor², … of them."""
-    smooth_epochs: int = Field(default=3, ge=1)
-    """A fold's score is its best mean validation AUC over this many successive epochs."""
+    smooth_epochs: int = Field(default=1, ge=1)
+    """A fold's score is its best mean validation AUC over this many successive epochs. More than one
+    makes luck count less, and puts trials that still rise at a disadvantage."""
 
 
 class ResourcesConfig(Section):

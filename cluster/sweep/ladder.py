@@ -285,7 +285,9 @@ def _ranked(here: Sequence[Entrant], scores: Mapping[str, float | None], rung: R
     def key(entrant: Entrant) -> tuple[float, float]:
         score = scores[entrant.name]
         assert score is not None
-        seen = [a for a in entrant.folds[rung.fold].aucs[: rung.epochs] if not math.isnan(a)]
+        before = [auc for fold in entrant.folds[: rung.fold] for auc in fold.aucs]
+        last = entrant.folds[rung.fold].aucs[: rung.epochs]
+        seen = [auc for auc in (*before, *last) if not math.isnan(auc)]
         return -score, -sum(seen) / len(seen) if seen else 0.0
 
     reached = [entrant for entrant in here if scores[entrant.name] is not None]

@@ -100,17 +100,20 @@ def sweep_url(trained, private_split, tmp_path):
 
 
 def winner(url):
-    """The run folders of the best trial, by its score as the sweep defines it, done over."""
+    """The best trial's score as the sweep defines it, done over, and its run folders."""
     by_trial = {}
     for folder in sorted(Path(url).glob("ER_*")):
         runs = sorted(folder.glob("*_fold*"))
-        scores = []
+        scores, seen = [], []
         for run in runs:
             aucs = [m.validation_auc for m in RunFolder(str(run)).read_metrics()]
-            windows = [aucs[end - 3 : end] for end in range(3, len(aucs) + 1)]
-            scores.append(max(sum(window) / len(window) for window in windows))
-        by_trial[folder.name] = (sum(scores) / len(scores), [str(run) for run in runs])
-    return max(by_trial.values())
+            scores.append(max(aucs))
+            seen += aucs
+        # Of equals the one that was better all along.
+        rank = sum(scores) / len(scores), sum(seen) / len(seen)
+        by_trial[rank] = [str(run) for run in runs]
+    best = max(by_trial)
+    return best[0], by_trial[best]
 
 
 def naive_threshold(table):
