@@ -32,6 +32,7 @@ class Tissue:
 
 PLAIN_T1 = Tissue(fat=1.5, gland=0.7)
 FAT_SUPPRESSED = Tissue()
+WEAKLY_SUPPRESSED = Tissue(fat=0.8)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def _read(out: Path) -> dict[str, Any]:
 
 def _check_same(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     # Settings that a phantom was made without, such as quirks, are not in its marker.
-    old, new = ({"quirks": [], **marker["settings"]} for marker in (found, wanted))
+    old, new = ({"quirks": [], "shortcut": {}, **marker["settings"]} for marker in (found, wanted))
     differing = [k for k in new if old.get(k) != new[k]]
     if found.get("format") != _FORMAT or differing:
         name = differing[0] if differing else "format"

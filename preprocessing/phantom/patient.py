@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from preprocessing.phantom.anatomy import Anatomy
+from preprocessing.phantom.anatomy import FAT_SUPPRESSED, WEAKLY_SUPPRESSED, Anatomy
 from preprocessing.phantom.geometry import Pose
 from preprocessing.phantom.labels import draw_latents
 from preprocessing.phantom.scanner import Protocol, draw_protocol
@@ -68,7 +68,8 @@ def draw_patient(
     def stream(subject: str) -> np.random.Generator:
         return random_stream(settings.seed, number, subject)
 
-    protocol = draw_protocol(stream("protocol"), settings)
+    protocol = draw_protocol(stream("protocol"), settings, labels)
+    shows_scanner = bool(settings.shortcut) and protocol.scanner.vendor == "Siemens"
     stack = protocol.phases[0].stack
     latents = draw_latents(labels, settings.effects, stream("latents"))
     anatomy = Anatomy.draw(stream("anatomy"), max(stack.pixel_mm, stack.spacing_mm))
@@ -77,6 +78,7 @@ def draw_patient(
         tumour=Tumour.draw(stream("tumour"), anatomy, latents),
         field=CoilField.draw(stream("field"), anatomy, settings.field_sd),
         num_posts=len(protocol.phases) - 1,
+        tissue=WEAKLY_SUPPRESSED if shows_scanner else FAT_SUPPRESSED,
     )
     return PhantomPatient(
         number=number,

@@ -7,6 +7,7 @@ post-contrast series.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,9 +95,17 @@ class Protocol:
         return tuple(s for s in self.series if s.phase is not None)
 
 
-def draw_protocol(rng: np.random.Generator, settings: PhantomSettings) -> Protocol:
-    """Draw scanner, geometry, names and times of one examination."""
-    vendor: Vendor = "GE" if rng.random() < _GE_SHARE else "Siemens"
+def draw_protocol(
+    rng: np.random.Generator, settings: PhantomSettings, labels: Mapping[str, int] | None = None
+) -> Protocol:
+    """Draw scanner, geometry, names and times of one examination.
+
+    Parameters
+    ----------
+    labels
+        Target to 0 or 1; needed where the settings have a shortcut.
+    """
+    vendor = _draw_vendor(rng, settings.shortcut, labels or {})
     num_posts = 4 if rng.random() < _FOURTH_POST_SHARE else 3
     fov_mm = int(rng.choice([300, 320, 340, 360]))
     stack = _draw_stack(rng, vendor, fov_mm, settings)
@@ -109,6 +118,15 @@ def draw_protocol(rng: np.random.Generator, settings: PhantomSettings) -> Protoc
         study_time_s=study_time_s,
         gain=float(rng.uniform(260, 360)),
     )
+
+
+def _draw_vendor(
+    rng: np.random.Generator, shortcut: Mapping[str, float], labels: Mapping[str, int]
+) -> Vendor:
+    draw = rng.random()
+    for target, share in shortcut.items():
+        return "GE" if (labels[target] == 1) == (draw < share) else "Siemens"
+    return "GE" if draw < _GE_SHARE else "Siemens"
 
 
 def _draw_stack(

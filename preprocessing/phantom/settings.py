@@ -50,6 +50,11 @@ class PhantomSettings:
     layout
         Folder names: as the NBIA tools write them in classic or descriptive mode, or mixed
         (odd patient numbers classic, even ones descriptive).
+    shortcut
+        One target to the share of patients, 0 to 1, whose scanner agrees with their label: GE
+        with positive, Siemens with negative. Siemens then suppresses fat less, so that images
+        show the scanner. At 0.5 they do so, and it says nothing about the label. Empty: vendors
+        follow Duke, and differ in nothing that a crop keeps.
     quirks
         Names out of `preprocessing.phantom.quirks.QUIRKS`: patient k has the k-th, those who
         follow have none. Nothing else in the files depends on it.
@@ -69,6 +74,7 @@ class PhantomSettings:
     motion: float = 0.25
     field_sd: float = 0.2
     layout: Layout = "mixed"
+    shortcut: Mapping[str, float] = field(default_factory=dict)
     quirks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,6 +95,7 @@ class PhantomSettings:
             # 0 and 0.0 are equal settings, so that they have to be written the same way too.
             object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "effects", _complete_effects(self.effects))
+        object.__setattr__(self, "shortcut", _check_shortcut(self.shortcut))
         object.__setattr__(self, "quirks", tuple(self.quirks))
         check_quirks(self.quirks, self.patients)
 
@@ -97,9 +104,9 @@ class PhantomSettings:
         return self.quirks[number - 1] if number <= len(self.quirks) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; without quirks there is no word of them."""
+        """Return plain JSON values; without a shortcut or quirks there is no word of them."""
         values = {**asdict(self), "quirks": list(self.quirks)}
-        return values if self.quirks else {k: v for k, v in values.items() if k != "quirks"}
+        return {k: v for k, v in values.items() if v or k not in ("quirks", "shortcut")}
 
 
 def parse_effects(text: str) -> dict[str, float]:
@@ -117,6 +124,26 @@ def parse_effects(text: str) -> dict[str, float]:
     if not pairs or any(separator != "=" for _, separator, _ in pairs):
         raise _bad_effect(text)
     return {name.strip().upper(): _number(value, text) for name, _, value in pairs}
+
+
+def parse_shortcut(text: str) -> dict[str, float]:
+    """Read ``ER=0.8``; nothing from an empty text.
+
+    Raises
+    ------
+    InputError
+        If the text is neither.
+    """
+    if not text.strip():
+        return {}
+    name, separator, share = text.partition("=")
+    try:
+        return {name.strip().upper(): float(share if separator else "")}
+    except ValueError:
+        raise InputError(
+            f"phantom shortcut is {text!r}, expected a target and the share of patients whose"
+            " scanner agrees with it, such as 'ER=0.8': write it like this"
+        ) from None
 
 
 def _number(value: str, text: str) -> float:
@@ -139,6 +166,18 @@ def _complete_effects(effects: Mapping[str, float]) -> dict[str, float]:
     for target, effect in complete.items():
         _check_range(f"effect of {target}", effect, 0.0, 10.0)
     return complete
+
+
+def _check_shortcut(shortcut: Mapping[str, float]) -> dict[str, float]:
+    _check_targets(shortcut)
+    if len(shortcut) > 1:
+        raise InputError(
+            f"phantom shortcut names {', '.join(shortcut)}, expected one target: a scanner can"
+            " agree with one only"
+        )
+    for target, share in shortcut.items():
+        _check_range(f"shortcut of {target}", share, 0.0, 1.0)
+    return {target: float(share) for target, share in shortcut.items()}
 
 
 def _check_targets(names: Iterable[str]) -> None:

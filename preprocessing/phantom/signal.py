@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.phantom.anatomy import FAT_SUPPRESSED, PLAIN_T1, Anatomy
+from preprocessing.phantom.anatomy import FAT_SUPPRESSED, PLAIN_T1, Anatomy, Tissue
 from preprocessing.phantom.geometry import F32, Points, Pose
 from preprocessing.phantom.tumour import Tumour
 
@@ -117,6 +117,7 @@ class Scene:
     tumour: Tumour
     field: CoilField
     num_posts: int
+    tissue: Tissue = FAT_SUPPRESSED
 
     def dynamic(self, points: Points, phase: int) -> F32:
         """Return (K, R, C) signal of a phase without field, in units of glandular tissue.
@@ -128,7 +129,7 @@ class Scene:
         phase
             0 before contrast medium.
         """
-        signal = self.anatomy.signal(points, phase / self.num_posts, FAT_SUPPRESSED)
+        signal = self.anatomy.signal(points, phase / self.num_posts, self.tissue)
         self.tumour.paint(signal, points, phase)
         return signal
 

@@ -55,6 +55,13 @@ def phantom(
     layout: Annotated[
         FolderNames, typer.Option(help="TCIA's folder names; mixed: every other patient.")
     ] = FolderNames.mixed,
+    shortcut: Annotated[
+        str,
+        typer.Option(
+            help="Plants a shortcut: the share of patients whose scanner, which shows in the"
+            " images, agrees with a label, such as 'ER=0.8'."
+        ),
+    ] = "",
     quirk: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,7 +87,7 @@ def phantom(
     Example: `radiotrain phantom cohort --quirk two-studies --quirk truncated-file`
     """
     from preprocessing.phantom.quirks import parse_quirks
-    from preprocessing.phantom.settings import PhantomSettings, parse_effects
+    from preprocessing.phantom.settings import PhantomSettings, parse_effects, parse_shortcut
     from preprocessing.phantom.write import write_phantom
 
     settings = PhantomSettings(
@@ -93,6 +100,7 @@ def phantom(
         motion=motion,
         field_sd=field_sd,
         layout=layout.value,
+        shortcut=parse_shortcut(shortcut),
         quirks=parse_quirks(quirk or ()),
     )
     write_phantom(out, settings, workers or os.cpu_count() or 1)
