@@ -89,16 +89,23 @@ def delong_interval(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.
     return max(0.0, value - reach), min(1.0, value + reach)
 
 
+def placement_counts(
+    positive: NDArray[np.float64], negative: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, for each positive, how many negatives it beats (m,), and the reverse for negatives.
+
+    For each negative (n,) it is the positives that beat it; a tie counts half. A midrank among
+    all less the midrank among its own class counts the other class: whole and half numbers, so
+    nothing is rounded.
+    """
+    m = len(positive)
+    ranks = rankdata(np.concatenate([positive, negative]))
+    return ranks[:m] - rankdata(positive), m - (ranks[m:] - rankdata(negative))
+
+
 def _placements(
     positive: NDArray[np.float64], negative: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, for each positive, the share of negatives below it (m,), and the reverse (n,).
-
-    A midrank among all less the midrank among its own class counts the other class; these are
-    whole and half numbers, so nothing is rounded before the division.
-    """
-    m, n = len(positive), len(negative)
-    ranks = rankdata(np.concatenate([positive, negative]))
-    below_positive = ranks[:m] - rankdata(positive)
-    below_negative = ranks[m:] - rankdata(negative)
-    return below_positive / n, (m - below_negative) / m
+    """Return, for each positive, the share of negatives below it (m,), and the reverse (n,)."""
+    below, above = placement_counts(positive, negative)
+    return below / len(negative), above / len(positive)

@@ -1,7 +1,8 @@
-"""Stratified bootstrap of the AUC and of the ROC curve, many resamples at a time.
+"""Stratified bootstrap of AUC, PR-AUC, Brier score and ROC curve, many resamples at a time.
 
 A resample is told by how often it drew each score, so that one cumulative sum along the
-sorted scores gives the AUC of thousands of resamples in whole numbers.
+sorted scores gives the AUC of thousands of resamples in whole numbers. With one seed the same
+patients are drawn whatever their scores, so that the resamples of two models are paired.
 
 Axis legend: B resamples, K distinct scores in rising order.
 """
@@ -9,7 +10,7 @@ Axis legend: B resamples, K distinct scores in rising order.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,10 +20,49 @@ from radiotrain.evaluation.auc import Interval, split_by_label
 _CELLS_AT_A_TIME = 2_000_000
 
 
-def bootstrap_aucs(
-    labels: ArrayLike, scores: ArrayLike, *, num_resamples: int = 10_000, seed: int = 0
-) -> NDArray[np.float64]:
-    """Return the AUC of each resample, drawn with replacement within each class.
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+Statistic = Callable[[Counts, Counts, Values], Values]
+"""From how often each positive and each negative score was drawn, (B, K) each, and the scores
+(K,), to the statistic of each resample (B,)."""
+
+
+def auc_of(drawn_positive: Counts, drawn_negative: Counts, distinct: Values) -> Values:
+    """Return the AUC of each resample."""
+    # Twice the Mann-Whitney count: negatives below count 2, tied ones 1.
+    below = 2 * np.cumsum(drawn_negative, axis=1) - drawn_negative
+    pairs = drawn_positive[0].sum() * drawn_negative[0].sum()
+    wins: Values = np.einsum("bk,bk->b", drawn_positive, below) / (2 * pairs)
+    return wins
+
+
+def average_precision_of(
+    drawn_positive: Counts, drawn_negative: Counts, distinct: Values
+) -> Values:
+    """Return the average precision of each resample: precision averaged over the positives."""
+    hits = _called_positive(drawn_positive)[:, 1:]
+    called = hits + _called_positive(drawn_negative)[:, 1:]
+    precision = hits / np.maximum(called, 1)
+    total: Values = np.einsum("bk,bk->b", drawn_positive[:, ::-1], precision)
+    return total / hits[:, -1]
+
+
+def brier_of(drawn_positive: Counts, drawn_negative: Counts, distinct: Values) -> Values:
+    """Return the mean squared distance of probability and label of each resample."""
+    total = drawn_positive @ (1 - distinct) ** 2 + drawn_negative @ distinct**2
+    found: Values = total / (drawn_positive[0].sum() + drawn_negative[0].sum())
+    return found
+
+
+def bootstrap_values(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    statistic: Statistic = auc_of,
+    *,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> Values:
+    """Return a statistic, the AUC unless told, of resamples drawn within each class.
 
     Returns
     -------
@@ -31,27 +71,24 @@ def bootstrap_aucs(
     positive, negative = split_by_label(labels, scores)
     if not len(positive) or not len(negative):
         return np.empty(0)
-    pairs = len(positive) * len(negative)
-    parts = []
-    for drawn_positive, drawn_negative in _resamples(positive, negative, num_resamples, seed):
-        # Twice the Mann-Whitney count: negatives below count 2, tied ones 1.
-        below = 2 * np.cumsum(drawn_negative, axis=1) - drawn_negative
-        parts.append(np.einsum("bk,bk->b", drawn_positive, below) / (2 * pairs))
-    return np.concatenate(parts)
+    distinct = np.unique(np.concatenate([positive, negative]))
+    drawn = _resamples(positive, negative, num_resamples, seed)
+    return np.concatenate([statistic(*counts, distinct) for counts in drawn])
 
 
 def bootstrap_interval(
     labels: ArrayLike,
     scores: ArrayLike,
+    statistic: Statistic = auc_of,
     *,
     confidence: float = 0.95,
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Return the percentile interval of the AUC; (NaN, NaN) where it has no meaning.
+    """Return the percentile interval of a statistic; (NaN, NaN) where it has no meaning.
 
     It has no meaning with fewer than two patients of a class, or where every resample gives
-    the same AUC (perfect separation, or all scores tied).
+    the same (the AUC of perfect separation, or of scores that are all tied).
 
     References
     ----------
@@ -60,8 +97,13 @@ def bootstrap_interval(
     positive, negative = split_by_label(labels, scores)
     if len(positive) < 2 or len(negative) < 2:
         return math.nan, math.nan
-    values = bootstrap_aucs(labels, scores, num_resamples=num_resamples, seed=seed)
-    if values.min() == values.max():
+    values = bootstrap_values(labels, scores, statistic, num_resamples=num_resamples, seed=seed)
+    return percentile_interval(values, confidence)
+
+
+def percentile_interval(values: Values, confidence: float = 0.95) -> Interval:
+    """Return the middle of a distribution; (NaN, NaN) where its values are all one, or none."""
+    if not len(values) or values.min() == values.max():
         return math.nan, math.nan
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
@@ -114,7 +156,8 @@ def _resamples(
     rng = np.random.default_rng(seed)
     distinct = np.unique(np.concatenate([positive, negative]))
     columns = [np.searchsorted(distinct, values) for values in (positive, negative)]
-    batch = max(1, _CELLS_AT_A_TIME // len(distinct))
+    # By patients, not by distinct scores: the draws must not depend on the scores.
+    batch = max(1, _CELLS_AT_A_TIME // (len(positive) + len(negative)))
     for start in range(0, num_resamples, batch):
         num = min(batch, num_resamples - start)
         drawn = [_count(rng, c, num, len(distinct)) for c in columns]

@@ -10,11 +10,11 @@ import radiotrain
 from radiotrain.evaluation.published import PUBLISHED
 from radiotrain.evaluation.results import Evaluation, TargetResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) -> str:
-    """Return the text of ``metrics.json``.
+    """Return the text of ``metrics.json``; docs/metrics-json.md explains every key.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) ->
         "schema_version": SCHEMA_VERSION,
         "generated_by": f"radiotrain {radiotrain.__version__}",
         "runs": runs,
+        "comparisons": [asdict(comparison) for comparison in evaluation.comparisons],
         "warnings": list(evaluation.warnings),
         "bootstrap": {"seed": evaluation.seed, "num_resamples": evaluation.num_resamples},
         "confidence": evaluation.confidence,

@@ -1,14 +1,16 @@
-"""A threshold chosen on validation, and what it does on the test set."""
+"""Thresholds chosen on validation, and what they do on the test set."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
+from preprocessing.errors import InputError
 from radiotrain.evaluation.auc import Interval, split_by_label
 
 
@@ -30,6 +32,47 @@ class Confusion:
     def specificity(self) -> float:
         """Share of the negatives called negative; NaN without negatives."""
         return self.tn / (self.tn + self.fp) if self.tn + self.fp else math.nan
+
+    @property
+    def ppv(self) -> float:
+        """Share of positives among those called positive; NaN where nobody is."""
+        return self.tp / (self.tp + self.fp) if self.tp + self.fp else math.nan
+
+    @property
+    def npv(self) -> float:
+        """Share of negatives among those called negative; NaN where nobody is."""
+        return self.tn / (self.tn + self.fn) if self.tn + self.fn else math.nan
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What one threshold does on the test patients.
+
+    A value that is not defined is None, and `reasons` says why under the value's name.
+
+    Parameters
+    ----------
+    rule
+        How the threshold was chosen: ``Youden``, ``sensitivity 0.90``.
+    source
+        On which patients, in words.
+    ppv, npv
+        Shares of those called positive, negative who are; at this test set's share of positives.
+    """
+
+    rule: str
+    threshold: float | None = None
+    source: str | None = None
+    sensitivity: float | None = None
+    sensitivity_ci95: Interval | None = None
+    specificity: float | None = None
+    specificity_ci95: Interval | None = None
+    ppv: float | None = None
+    ppv_ci95: Interval | None = None
+    npv: float | None = None
+    npv_ci95: Interval | None = None
+    confusion: Confusion | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def youden_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -53,6 +96,21 @@ def youden_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     imbalance = np.abs(hits * n - (n - alarms) * m)
     best = np.lexsort((candidates, -imbalance, gain))[-1]
     return float(candidates[best])
+
+
+def sensitivity_threshold(labels: ArrayLike, scores: ArrayLike, sensitivity: float) -> float:
+    """Return the highest score that, as threshold, finds at least this share of the positives.
+
+    NaN where there is only one class: without negatives there is nothing to give up for it.
+    """
+    if not 0 < sensitivity <= 1:
+        raise InputError(f"sensitivity is {sensitivity}, expected above 0 and at most 1")
+    positive, negative = split_by_label(labels, scores)
+    if not len(positive) or not len(negative):
+        return math.nan
+    # 0.9 * 30 may come out a rounding error above 27, which is no 28th patient.
+    needed = max(1, math.ceil(sensitivity * len(positive) - 1e-9))
+    return float(np.sort(positive)[-needed])
 
 
 def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Confusion:

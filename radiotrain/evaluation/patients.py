@@ -54,18 +54,27 @@ def patient_scores(df: pd.DataFrame, run: str, target: str, split: str) -> Patie
     df
         A table from `predictions.validate_predictions`.
     """
-    rows = df[(df["run"] == run) & (df["target"] == target) & (df["split"] == split)]
-    patients = rows.groupby("patient_id", sort=True).agg(
-        label=("label", "first"), probabilities=("probability", list)
-    )
-    known = patients[patients["label"] != MISSING_LABEL]
-    num_predictions = [len(p) for p in known["probabilities"]]
+    chosen = (df["run"] == run) & (df["target"] == target) & (df["split"] == split)
+    rows = df.loc[chosen, ["patient_id", "label", "probability"]]
+    label_of: dict[str, int] = {}
+    predicted: dict[str, list[float]] = {}
+    # A plain loop: pandas takes ten times as long to group a few hundred rows.
+    columns = (rows[c].tolist() for c in rows.columns)
+    for patient, label, probability in zip(*columns, strict=True):
+        label_of[patient] = label
+        predicted.setdefault(patient, []).append(probability)
+    known = sorted(patient for patient, label in label_of.items() if label != MISSING_LABEL)
+    num_predictions = [len(predicted[patient]) for patient in known]
     return PatientScores(
-        patient_ids=tuple(str(p) for p in known.index),
-        labels=known["label"].to_numpy(dtype=np.int64),
-        # Summed exactly and rounded once: the order of the folds makes and breaks no ties.
-        scores=np.array([mean(p) for p in known["probabilities"]], dtype=np.float64),
-        num_missing_label=len(patients) - len(known),
+        patient_ids=tuple(known),
+        labels=np.array([label_of[patient] for patient in known], dtype=np.int64),
+        scores=np.array([_mean(predicted[patient]) for patient in known], dtype=np.float64),
+        num_missing_label=len(label_of) - len(known),
         fewest_predictions=min(num_predictions, default=0),
         most_predictions=max(num_predictions, default=0),
     )
+
+
+def _mean(values: list[float]) -> float:
+    """Sum exactly and round once: the order of the folds makes and breaks no ties."""
+    return values[0] if len(values) == 1 else mean(values)

@@ -1,8 +1,9 @@
-"""ROC plots as SVG text: sharp on paper, small in a file, the same bytes for the same input."""
+"""ROC plots, and what all plots share, as SVG text: sharp on paper, small in a file, the same bytes for the same input."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -18,9 +19,9 @@ from radiotrain.evaluation.results import TargetResult
 
 OURS = "#1f5f99"
 PUBLISHED = "#b3541e"
-_GREY = "#8a929b"
+GREY = "#8a929b"
 _GRID_POINTS = 201
-_STYLE: Any = {"svg.hashsalt": "radiotrain", "font.size": 10, "axes.edgecolor": _GREY}
+_STYLE: Any = {"svg.hashsalt": "radiotrain", "font.size": 10, "axes.edgecolor": GREY}
 
 
 def roc_svg(result: TargetResult, test: PatientScores, *, seed: int) -> str:
@@ -35,27 +36,37 @@ def roc_svg(result: TargetResult, test: PatientScores, *, seed: int) -> str:
     seed
         Of the band's bootstrap.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.6, 4.6), layout="constrained")
-        axes = figure.add_subplot()
-        _draw_frame(axes)
+
+    def draw(axes: Axes) -> None:
+        frame_square(axes, diagonal="chance")
+        axes.set_xlabel("1 − specificity (false positive rate)")
+        axes.set_ylabel("sensitivity (true positive rate)")
         _draw_curve(axes, result, test, seed)
         _draw_points(axes, result)
-        axes.legend(loc="lower right", frameon=True, fontsize=8.5, edgecolor="none")
+        axes.legend(loc="lower right", frameon=True, fontsize=8, edgecolor="none")
+
+    return as_svg(draw)
+
+
+def as_svg(draw: Callable[[Axes], None]) -> str:
+    """Return what is drawn, as SVG text in the report's style."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.0, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(color="#e8ebee", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue().decode("utf-8")
 
 
-def _draw_frame(axes: Axes) -> None:
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=(0, (4, 4)), label="chance")
+def frame_square(axes: Axes, *, diagonal: str) -> None:
+    """Make both axes go from 0 to 1, and draw the diagonal under this name."""
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 4)), label=diagonal)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_xlabel("1 − specificity (false positive rate)")
-    axes.set_ylabel("sensitivity (true positive rate)")
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_yticks(np.linspace(0, 1, 6))
-    axes.grid(color="#e8ebee", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_curve(axes: Axes, result: TargetResult, test: PatientScores, seed: int) -> None:

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from radiotrain.evaluation.auc import Interval
-from radiotrain.evaluation.operating_point import Confusion
+from radiotrain.evaluation.calibration import Bin
+from radiotrain.evaluation.decision_curve import NetBenefit
+from radiotrain.evaluation.operating_point import Confusion, OperatingPoint
+from radiotrain.evaluation.recalibration import Recalibration
 
 CONFIDENCE = 0.95
+
+ASSUMED_CORRELATION = 0.5
+"""Of the AUCs of two models on the same patients, before both are known."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,28 @@ class TargetResult:
         Validation patients with a known label, pooled over folds.
     prevalence
         Share of positives, which is also the PR-AUC of a coin.
+    permutation_p, permutation_range95
+        Of the AUC against labels dealt out at random: p, and the middle 95 % of their AUCs.
+    detectable_auc
+        Least AUC that this many patients tell apart from 0.5 with 80 % power.
+    detectable_difference
+        Least gain over this AUC, of a model whose AUC correlates with it by
+        `ASSUMED_CORRELATION`, that these patients show with 80 % power.
+    auc_pr, brier, log_loss, ece
+        Average precision; mean squared distance; nats; mean distance of promised and found share.
+    calibration_intercept, calibration_slope
+        0 and 1 where probabilities mean what they say.
+    reliability
+        The bins of the calibration plot.
+    recalibrations
+        As predicted, and after temperature and isotonic scaling fitted on validation.
+    net_benefits
+        The decision curve at some thresholds.
     threshold
-        Chosen on the validation patients; a probability at or above it is called positive.
+        Youden's, chosen on the validation patients; a probability at or above it is called
+        positive. It and the values after it are those of the first operating point.
+    operating_points
+        What all thresholds chosen on validation do on the test patients.
     reasons
         Name of an undefined value to one clause for a person.
     """
@@ -47,8 +73,23 @@ class TargetResult:
     auc: float | None = None
     auc_ci95_delong: Interval | None = None
     auc_ci95_bootstrap: Interval | None = None
+    permutation_p: float | None = None
+    permutation_range95: Interval | None = None
+    detectable_auc: float | None = None
+    detectable_difference: float | None = None
     auc_pr: float | None = None
+    auc_pr_ci95: Interval | None = None
     brier: float | None = None
+    brier_ci95: Interval | None = None
+    log_loss: float | None = None
+    ece: float | None = None
+    calibration_intercept: float | None = None
+    calibration_intercept_ci95: Interval | None = None
+    calibration_slope: float | None = None
+    calibration_slope_ci95: Interval | None = None
+    reliability: tuple[Bin, ...] = ()
+    recalibrations: tuple[Recalibration, ...] = ()
+    net_benefits: tuple[NetBenefit, ...] = ()
     auc_validation: float | None = None
     threshold: float | None = None
     threshold_source: str | None = None
@@ -57,6 +98,7 @@ class TargetResult:
     specificity: float | None = None
     specificity_ci95: Interval | None = None
     confusion: Confusion | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -72,6 +114,53 @@ class TargetResult:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two runs that read one target: the AUC of `run` less that of `other`.
+
+    A value that is not defined is None, and `reasons` says why under the value's name.
+
+    Parameters
+    ----------
+    design
+        ``paired`` where both were tested on the same patients, ``unpaired`` where on different
+        ones; None where on some of the same, which cannot be compared.
+    difference, standard_error, difference_ci95_delong, p
+        After DeLong, with the covariance where paired; p is two-sided.
+    p_holm
+        p corrected for all comparisons of the evaluation.
+    correlation
+        Of the two AUCs over test sets.
+    detectable_difference
+        Least difference that these patients show with 80 % power, at this correlation.
+    num_only_run_right, num_only_other_right
+        Patients whom one alone calls rightly, each at its own threshold from validation.
+    mcnemar_p, mcnemar_p_holm
+        Exact p that both are right equally often; the second corrected for all comparisons.
+    note
+        What to know about a value that is defined; often empty.
+    """
+
+    target: str
+    run: str
+    other: str
+    design: str | None = None
+    difference: float | None = None
+    standard_error: float | None = None
+    difference_ci95_delong: Interval | None = None
+    difference_ci95_bootstrap: Interval | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    correlation: float | None = None
+    detectable_difference: float | None = None
+    num_only_run_right: int | None = None
+    num_only_other_right: int | None = None
+    mcnemar_p: float | None = None
+    mcnemar_p_holm: float | None = None
+    note: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All results of a table, and what is needed to get them again.
 
@@ -80,7 +169,9 @@ class Evaluation:
     results
         One for each run and target, in the order of the table.
     seed, num_resamples
-        Of the bootstrap.
+        Of the bootstrap; also of the labels dealt out at random.
+    comparisons
+        One for each two runs of a target, in the order of the table.
     warnings
         Sentences for a person, about the table as a whole or one result.
     """
@@ -88,5 +179,6 @@ class Evaluation:
     results: tuple[TargetResult, ...]
     seed: int
     num_resamples: int
+    comparisons: tuple[Comparison, ...] = ()
     warnings: tuple[str, ...] = ()
     confidence: float = CONFIDENCE

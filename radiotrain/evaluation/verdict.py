@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from radiotrain.evaluation.published import PublishedResult, published_for
-from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
 
 VerdictKind = Literal["better", "unclear", "worse", "undefined"]
 
@@ -45,7 +45,24 @@ def resolvable(result: TargetResult) -> str:
         f"With {result.num_patients} test patients, {result.num_positive} of them positive, the"
         f" 95 % interval reaches {half:.3f} to either side. An AUC that differs from a fixed value"
         f" by less than that is within the noise; so are two AUCs from two separate test sets of"
-        f" this size that differ by less than about {half * math.sqrt(2):.3f}."
+        f" this size that differ by less than about {half * math.sqrt(2):.3f}.{_power(result)}"
+    )
+
+
+def _power(result: TargetResult) -> str:
+    """Say which AUC and which gain would be found in four of five such test sets."""
+    if result.detectable_auc is None:
+        return " No AUC, however high, would be told from a coin in four of five such test sets."
+    coin = (
+        f" Four of five test sets of this size tell a network from a coin if its true AUC is"
+        f" {result.detectable_auc:.3f} or more"
+    )
+    if result.detectable_difference is None:
+        return f"{coin}; no other network on these patients could be shown to be better."
+    return (
+        f"{coin}; they show another network on the same patients to be better if its true AUC is"
+        f" higher by {result.detectable_difference:.3f} or more (if the two AUCs correlate by"
+        f" {ASSUMED_CORRELATION})."
     )
 
 

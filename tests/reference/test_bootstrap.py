@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -13,11 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
-from sklearn.metrics import roc_curve
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_curve
 
 from radiotrain.evaluation import bootstrap
 from radiotrain.evaluation.auc import auc, delong_interval, delong_variance
-from radiotrain.evaluation.bootstrap import bootstrap_aucs, bootstrap_interval, roc_band
+from radiotrain.evaluation.bootstrap import (
+    Statistic,
+    average_precision_of,
+    bootstrap_interval,
+    bootstrap_values,
+    brier_of,
+    roc_band,
+)
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +84,7 @@ def test_each_possible_resample_comes_as_often_as_it_should(
     expected = Counter(all_resamples)
     num = 4_000
     labels = np.repeat([1, 0], [len(positive), len(negative)])
-    found = bootstrap_aucs(labels, [*positive, *negative], num_resamples=num, seed=5)
+    found = bootstrap_values(labels, [*positive, *negative], num_resamples=num, seed=5)
     counts = Counter(round(float(v), 9) for v in found)
     assert len(found) == num
     assert counts.keys() == expected.keys()
@@ -94,7 +101,7 @@ def test_distribution_is_that_of_a_plain_resampling_loop() -> None:
     scores = np.round(scores, 1)  # some ties
     num = 1_500
     naive = np.array([_naive_auc(*_naive_resample(rng, labels, scores)) for _ in range(num)])
-    ours = bootstrap_aucs(labels, scores, num_resamples=20_000, seed=4)
+    ours = bootstrap_values(labels, scores, num_resamples=20_000, seed=4)
     error = naive.std() / math.sqrt(num)
     assert ours.mean() == pytest.approx(naive.mean(), abs=4 * error)
     assert ours.mean() == pytest.approx(auc(labels, scores), abs=4 * ours.std() / math.sqrt(20_000))
@@ -113,7 +120,7 @@ def test_each_resample_keeps_the_number_of_positives_and_negatives(
 ) -> None:
     """With m positives and n negatives an AUC is a whole number of halves of 1/(m n)."""
     labels = np.repeat([1, 0], [len(positive), len(negative)])
-    values = bootstrap_aucs(labels, [*positive, *negative], num_resamples=200, seed=1)
+    values = bootstrap_values(labels, [*positive, *negative], num_resamples=200, seed=1)
     halves = values * 2 * len(positive) * len(negative)
     assert values.shape == (200,)
     np.testing.assert_allclose(halves, np.round(halves), atol=1e-9)
@@ -123,19 +130,19 @@ def test_each_resample_keeps_the_number_of_positives_and_negatives(
 
 def test_a_single_positive_is_in_every_resample() -> None:
     labels, scores = np.repeat([1, 0], [1, 9]), np.arange(10.0)[::-1]
-    assert (bootstrap_aucs(labels, scores, num_resamples=300) == 1.0).all()
+    assert (bootstrap_values(labels, scores, num_resamples=300) == 1.0).all()
 
 
 def test_one_class_has_no_resamples() -> None:
-    assert bootstrap_aucs([1, 1], [0.2, 0.4]).shape == (0,)
-    assert bootstrap_aucs([], []).shape == (0,)
+    assert bootstrap_values([1, 1], [0.2, 0.4]).shape == (0,)
+    assert bootstrap_values([], []).shape == (0,)
 
 
 def test_same_seed_same_numbers_and_another_seed_others() -> None:
     labels, scores = _binormal(np.random.default_rng(0), 20, 30, shift=1.0)
-    first = bootstrap_aucs(labels, scores, num_resamples=500, seed=7)
-    again = bootstrap_aucs(labels, scores, num_resamples=500, seed=7)
-    other = bootstrap_aucs(labels, scores, num_resamples=500, seed=8)
+    first = bootstrap_values(labels, scores, num_resamples=500, seed=7)
+    again = bootstrap_values(labels, scores, num_resamples=500, seed=7)
+    other = bootstrap_values(labels, scores, num_resamples=500, seed=8)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     interval = bootstrap_interval(labels, scores, num_resamples=500, seed=7)
@@ -210,3 +217,74 @@ def test_roc_band_of_separated_classes_is_the_corner() -> None:
     low, high = roc_band([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], rates, num_resamples=100)
     np.testing.assert_array_equal(low, np.ones(5))
     np.testing.assert_array_equal(high, np.ones(5))
+
+
+_OTHERS: list[tuple[Statistic, Callable[..., float]]] = [
+    (average_precision_of, average_precision_score),
+    (brier_of, brier_score_loss),
+]
+
+
+def _probabilities(
+    seed: int, num_positive: int, num_negative: int
+) -> tuple[NDArray[np.int64], Floats]:
+    labels, scores = _binormal(np.random.default_rng(seed), num_positive, num_negative, shift=0.9)
+    return labels, np.round(norm.cdf(scores - 0.4), 2)  # some ties
+
+
+@settings(deadline=None)
+@given(st.lists(_SCORES, min_size=1, max_size=8), st.lists(_SCORES, min_size=1, max_size=8))
+def test_the_sample_itself_has_scikit_learns_statistics(
+    positive: list[float], negative: list[float]
+) -> None:
+    """Every patient drawn once."""
+    labels, scores = np.repeat([1, 0], [len(positive), len(negative)]), [*positive, *negative]
+    distinct = np.unique(scores)
+    drawn = [np.array([[list(s).count(v) for v in distinct]]) for s in (positive, negative)]
+    for statistic, theirs in _OTHERS:
+        found = statistic(*drawn, distinct)
+        assert found == pytest.approx([theirs(labels, scores)], abs=1e-12)
+
+
+@pytest.mark.parametrize(("statistic", "theirs"), _OTHERS)
+def test_other_statistics_are_distributed_as_in_a_plain_resampling_loop(
+    statistic: Statistic, theirs: Callable[..., float]
+) -> None:
+    labels, scores = _probabilities(5, 14, 30)
+    rng = np.random.default_rng(8)
+    num = 1_200
+    naive = np.array([theirs(*_naive_resample(rng, labels, scores)) for _ in range(num)])
+    ours = bootstrap_values(labels, scores, statistic, num_resamples=20_000, seed=3)
+    assert ours.mean() == pytest.approx(naive.mean(), abs=4 * naive.std() / math.sqrt(num))
+    assert ours.std() == pytest.approx(naive.std(), rel=4 / math.sqrt(2 * num))
+    low, high = bootstrap_interval(labels, scores, statistic, num_resamples=20_000, seed=3)
+    assert (low, high) == pytest.approx(tuple(np.quantile(naive, [0.025, 0.975])), abs=0.03)
+    assert low < theirs(labels, scores) < high
+
+
+@pytest.mark.parametrize(("statistic", "theirs"), _OTHERS)
+@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 0, 0], [0, 1, 1]])
+def test_other_statistics_have_no_interval_without_two_of_a_class(
+    labels: list[int], statistic: Statistic, theirs: Callable[..., float]
+) -> None:
+    interval = bootstrap_interval(labels, [0.2, 0.4, 0.1], statistic, num_resamples=100)
+    assert all(math.isnan(end) for end in interval)
+
+
+def test_separated_classes_have_a_brier_interval_but_none_of_precision() -> None:
+    labels, scores = [0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]
+    low, high = bootstrap_interval(labels, scores, brier_of, num_resamples=500)
+    assert 0 < low < high < 0.05
+    interval = bootstrap_interval(labels, scores, average_precision_of, num_resamples=500)
+    assert all(math.isnan(end) for end in interval)
+
+
+def test_brier_intervals_cover() -> None:
+    """Of 200 cohorts about 190 should; the truth is that of 200,000 patients of the same kind."""
+    truth = brier_score_loss(*_probabilities(99, 80_000, 120_000))
+    covered = 0
+    for seed in range(200):
+        labels, scores = _probabilities(seed, 40, 60)
+        interval = bootstrap_interval(labels, scores, brier_of, num_resamples=500, seed=seed)
+        covered += interval[0] <= truth <= interval[1]
+    assert 0.90 <= covered / 200 <= 0.99

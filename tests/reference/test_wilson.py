@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
+from preprocessing.errors import InputError
 from radiotrain.evaluation.operating_point import (
     Confusion,
     confusion,
+    sensitivity_threshold,
     wilson_interval,
     youden_threshold,
 )
@@ -116,10 +118,55 @@ def test_a_score_at_the_threshold_is_called_positive(
     assert (found.sensitivity, found.specificity) == (float(sensitivity), float(specificity))
 
 
+@settings(deadline=None)
+@given(_COHORTS, st.sampled_from([0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 1.0]))
+def test_no_higher_threshold_keeps_the_sensitivity(
+    rows: list[tuple[int, float]], sensitivity: float
+) -> None:
+    labels, scores = [r[0] for r in rows], [r[1] for r in rows]
+    chosen = sensitivity_threshold(labels, scores, sensitivity)
+    asked = Fraction(str(sensitivity))
+    enough = [t for t in [*scores, 2.0] if _rates(rows, t)[0] >= asked]
+    assert chosen == max(enough)
+
+
+@pytest.mark.parametrize("num", [10, 20, 30, 60, 70, 130, 1_000])
+def test_nine_in_ten_are_nine_in_ten_whatever_the_rounding(num: int) -> None:
+    labels, scores = [1] * num + [0], [*range(num), 0]
+    chosen = sensitivity_threshold(labels, scores, 0.9)
+    assert confusion(labels, scores, chosen).tp == num * 9 // 10
+
+
+@pytest.mark.parametrize("sensitivity", [0.0, -0.1, 1.01, math.nan])
+def test_a_sensitivity_that_is_none_is_refused(sensitivity: float) -> None:
+    with pytest.raises(InputError, match="expected above 0 and at most 1"):
+        sensitivity_threshold([0, 1], [0.2, 0.8], sensitivity)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_has_no_threshold(label: int) -> None:
-    assert math.isnan(youden_threshold([label, label], [0.2, 0.8]))
-    assert math.isnan(youden_threshold([], []))
+    for labels, scores in (([label, label], [0.2, 0.8]), ([], [])):
+        assert math.isnan(youden_threshold(labels, scores))
+        assert math.isnan(sensitivity_threshold(labels, scores, 0.9))
+
+
+def test_one_positive_is_the_threshold_of_any_sensitivity() -> None:
+    assert sensitivity_threshold([0, 1, 0], [0.9, 0.5, 0.1], 0.9) == 0.5
+    assert youden_threshold([0, 1, 0], [0.4, 0.5, 0.1]) == 0.5
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_thresholds_of_scores_that_are_no_numbers_are_refused(bad: float) -> None:
+    for choose in (youden_threshold, lambda y, x: sensitivity_threshold(y, x, 0.9)):
+        with pytest.raises(InputError, match="expected a finite number"):
+            choose([0, 1], [0.5, bad])
+
+
+def test_predictive_values_are_shares_of_those_called() -> None:
+    counts = Confusion(tp=6, fp=2, tn=9, fn=3)
+    assert (counts.ppv, counts.npv) == (6 / 8, 9 / 12)
+    assert math.isnan(Confusion(tp=0, fp=0, tn=3, fn=2).ppv)
+    assert math.isnan(Confusion(tp=2, fp=1, tn=0, fn=0).npv)
 
 
 def test_rates_without_patients_of_the_class_are_undefined() -> None:

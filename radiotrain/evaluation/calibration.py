@@ -1,0 +1,228 @@
+"""Whether probabilities mean what they say: intercept, slope, bins, Brier score, log loss.
+
+Axis legend: N patients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+from scipy.special import logit as _logit
+from scipy.stats import norm
+
+from preprocessing.errors import InputError
+from radiotrain.evaluation.auc import Interval, split_by_label
+from radiotrain.evaluation.operating_point import wilson_interval
+
+Floats = NDArray[np.float64]
+
+CLIP = 1e-6
+"""Nearest to 0 and 1 that a probability counts as in a logarithm: single precision cannot tell
+much finer, and a certain prediction that is wrong would otherwise cost without end."""
+
+NUM_BINS = 10
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, or NaN and the reason why there is none."""
+
+    value: float
+    interval: Interval
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Patients of like probabilities.
+
+    Parameters
+    ----------
+    mean_probability
+        Of the patients in the bin, not the middle or an end of the bin.
+    share_positive, share_positive_ci95
+        Found among them, with Wilson's interval.
+    """
+
+    num_patients: int
+    mean_probability: float
+    share_positive: float
+    share_positive_ci95: Interval
+
+
+def logits(probabilities: ArrayLike) -> Floats:
+    """Return log(p / (1 - p)) of probabilities moved to at least `CLIP` from 0 and 1."""
+    found: Floats = _logit(np.clip(np.asarray(probabilities, dtype=np.float64), CLIP, 1 - CLIP))
+    return found
+
+
+def calibration_intercept(labels: ArrayLike, probabilities: ArrayLike) -> Estimate:
+    """Return calibration-in-the-large: by how much all logits lie too low, slope kept at 1.
+
+    0 where as many are positive as the probabilities promise, above 0 where more are. Wald's
+    interval. Undefined where there is only one class.
+
+    References
+    ----------
+    Cox, Biometrika 45 (1958) 562-565. Steyerberg, Clinical Prediction Models (2019), chapter 15.
+    """
+    y, x = _checked(labels, probabilities)
+    why = _why_one_class(y)
+    if why:
+        return _undefined(why)
+    coefficients, covariance = _fit_logistic(np.ones((len(y), 1)), y, offset=x)
+    return _estimate(coefficients[0], covariance[0, 0])
+
+
+def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> Estimate:
+    """Return the slope of a logistic regression of the labels on the logits.
+
+    1 is right; below 1 probabilities are too extreme, as after overfitting; below 0 they point
+    the wrong way. Wald's interval. Undefined for one class, for probabilities that are all equal,
+    and where a cut separates the classes, as no slope is steep enough then.
+
+    References
+    ----------
+    Cox, Biometrika 45 (1958) 562-565.
+    """
+    y, x = _checked(labels, probabilities)
+    why = _why_one_class(y)
+    if why:
+        return _undefined(why)
+    if x.min() == x.max():
+        return _undefined("all probabilities are equal")
+    positive, negative = x[y == 1], x[y == 0]
+    if positive.min() >= negative.max() or negative.min() >= positive.max():
+        return _undefined("a threshold separates the classes, so no slope is steep enough")
+    scale = float(np.std(x))
+    design = np.column_stack([np.ones(len(x)), (x - x.mean()) / scale])
+    coefficients, covariance = _fit_logistic(design, y, offset=np.zeros(len(x)))
+    return _estimate(coefficients[1] / scale, covariance[1, 1] / scale**2)
+
+
+def reliability_bins(
+    labels: ArrayLike, probabilities: ArrayLike, num_bins: int = NUM_BINS
+) -> tuple[Bin, ...]:
+    """Return groups of about equally many patients, from low to high probabilities.
+
+    Groups are cut at the quantiles of the probabilities, lower ends inclusive. Equal
+    probabilities are never parted, so there are fewer groups where many are tied.
+    """
+    bins = []
+    for y, p in _groups(labels, probabilities, num_bins):
+        num, hits = len(y), int(y.sum())
+        bins.append(Bin(num, float(p.mean()), hits / num, wilson_interval(hits, num)))
+    return tuple(bins)
+
+
+def expected_calibration_error(
+    labels: ArrayLike, probabilities: ArrayLike, num_bins: int = NUM_BINS
+) -> float:
+    """Return the mean distance of promised and found share of positives over `reliability_bins`.
+
+    Each bin counts by its patients, and promises the mean of its probabilities. NaN without
+    patients. With few patients it lies above 0 however well calibrated they are.
+
+    References
+    ----------
+    Naeini, Cooper, Hauskrecht, AAAI (2015) 2901-2907, with bins of equally many.
+    """
+    groups = list(_groups(labels, probabilities, num_bins))
+    if not groups:
+        return math.nan
+    apart = [abs(float(p.mean()) - float(y.mean())) for y, p in groups]
+    return float(np.average(apart, weights=[len(y) for y, _ in groups]))
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Return the mean squared distance of probability and label; NaN without patients.
+
+    References
+    ----------
+    Brier, Monthly Weather Review 78 (1950) 1-3, halved as is usual for two classes.
+    """
+    positive, negative = split_by_label(labels, probabilities)
+    num = len(positive) + len(negative)
+    if not num:
+        return math.nan
+    return float(((1 - positive) ** 2).sum() + (negative**2).sum()) / num
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Return the mean negative log likelihood, in nats, of probabilities clipped at `CLIP`.
+
+    NaN without patients.
+    """
+    y, x = _checked(labels, probabilities)
+    return float(np.mean(np.logaddexp(0, x) - y * x)) if len(y) else math.nan
+
+
+def _groups(
+    labels: ArrayLike, probabilities: ArrayLike, num_bins: int
+) -> Iterator[tuple[Floats, Floats]]:
+    """Yield labels and probabilities of each bin's patients, low probabilities first."""
+    y, _ = _checked(labels, probabilities)
+    if not len(y):
+        return
+    p = np.asarray(probabilities, dtype=np.float64)
+    # Quantiles that are found among the probabilities: no rounding puts one beside its cut.
+    cuts = np.quantile(p, np.arange(1, num_bins) / num_bins, method="higher")
+    places = np.searchsorted(np.unique(cuts), p, side="right")
+    for place in np.unique(places):
+        yield y[places == place], p[places == place]
+
+
+def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
+    """Return labels and logits, (N,) each."""
+    split_by_label(labels, probabilities)
+    p = np.asarray(probabilities, dtype=np.float64)
+    if len(p) and not 0 <= p.min() <= p.max() <= 1:
+        raise InputError(f"probabilities go from {p.min()} to {p.max()}, expected 0 to 1")
+    return np.asarray(labels, dtype=np.float64), logits(p)
+
+
+def _fit_logistic(design: Floats, y: Floats, offset: Floats) -> tuple[Floats, Floats]:
+    """Return coefficients and their covariance: Newton's method with halved steps.
+
+    The optimum has to exist. The loss is convex, so a step that does not lower it is too long.
+    """
+    beta = np.zeros(design.shape[1])
+    loss = _loss(design @ beta + offset, y)
+    for _ in range(200):
+        p = expit(design @ beta + offset)
+        hessian = design.T @ (design * (p * (1 - p))[:, None])
+        step = np.linalg.pinv(hessian, hermitian=True) @ (design.T @ (y - p))
+        length = 1.0
+        while length > 1e-12 and not _loss(design @ (beta + length * step) + offset, y) <= loss:
+            length /= 2
+        beta = beta + length * step
+        loss = _loss(design @ beta + offset, y)
+        if np.abs(length * step).max() <= 1e-10 * max(1.0, np.abs(beta).max()):
+            break
+    p = expit(design @ beta + offset)
+    covariance = np.linalg.pinv(design.T @ (design * (p * (1 - p))[:, None]), hermitian=True)
+    return np.asarray(beta, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+
+
+def _loss(x: Floats, y: Floats) -> float:
+    return float(np.sum(np.logaddexp(0, x) - y * x))
+
+
+def _estimate(value: float, variance: float) -> Estimate:
+    reach = float(norm.ppf(0.975)) * math.sqrt(variance)
+    return Estimate(float(value), (float(value - reach), float(value + reach)))
+
+
+def _undefined(reason: str) -> Estimate:
+    return Estimate(math.nan, (math.nan, math.nan), reason)
+
+
+def _why_one_class(y: Floats) -> str:
+    if not len(y):
+        return "no patients"
+    return f"only one class among {len(y)} patients" if y.min() == y.max() else ""

@@ -1,0 +1,238 @@
+"""All numbers of one run and target, from its test and validation patients."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from radiotrain.evaluation import calibration
+from radiotrain.evaluation.auc import auc, delong_interval
+from radiotrain.evaluation.bootstrap import average_precision_of, bootstrap_interval, brier_of
+from radiotrain.evaluation.decision_curve import decision_curve
+from radiotrain.evaluation.operating_point import (
+    OperatingPoint,
+    confusion,
+    sensitivity_threshold,
+    wilson_interval,
+    youden_threshold,
+)
+from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.permutation import permutation_test
+from radiotrain.evaluation.power import smallest_area_above, smallest_difference
+from radiotrain.evaluation.recalibration import recalibrations
+from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
+
+FIXED_SENSITIVITY = 0.9
+
+_OF_YOUDEN = (
+    "threshold",
+    "sensitivity",
+    "sensitivity_ci95",
+    "specificity",
+    "specificity_ci95",
+    "confusion",
+)
+_NO_PATIENT = "no test patient with a known label"
+
+
+def measure(
+    table: pd.DataFrame, run: str, target: str, *, seed: int, num_resamples: int
+) -> TargetResult:
+    """Measure one run and target of a validated predictions table.
+
+    Parameters
+    ----------
+    seed, num_resamples
+        Of the bootstrap, and of the labels dealt out at random.
+    """
+    test = patient_scores(table, run, target, "test")
+    validation = patient_scores(table, run, target, "validation")
+    values = Values()
+    _put_ranking(values, test, seed, num_resamples)
+    _put_resolution(values, test)
+    _put_probability_quality(values, test, seed, num_resamples)
+    why = _why_one_class(validation, "validation")
+    values.put("auc_validation", auc(validation.labels, validation.scores), why)
+    points = operating_points(test, validation)
+    _put_first_point(values, points[0])
+    return TargetResult(
+        run=run,
+        target=target,
+        num_patients=test.num_patients,
+        num_positive=test.num_positive,
+        num_missing_label=test.num_missing_label,
+        num_predictions=test.most_predictions,
+        num_validation=validation.num_patients,
+        num_validation_positive=validation.num_positive,
+        reliability=calibration.reliability_bins(test.labels, test.scores),
+        recalibrations=recalibrations(
+            test.labels, test.scores, validation.labels, validation.scores
+        ),
+        net_benefits=decision_curve(test.labels, test.scores),
+        operating_points=points,
+        reasons=values.reasons,
+        **values.defined,
+    )
+
+
+def operating_points(test: PatientScores, validation: PatientScores) -> tuple[OperatingPoint, ...]:
+    """Return what thresholds chosen on validation do on the test patients, Youden's first."""
+    y, x = validation.labels, validation.scores
+    return (
+        _operating_point("Youden", youden_threshold(y, x), test, validation),
+        _operating_point(
+            f"sensitivity {FIXED_SENSITIVITY:.2f}",
+            sensitivity_threshold(y, x, FIXED_SENSITIVITY),
+            test,
+            validation,
+        ),
+    )
+
+
+class Values:
+    """Collects values under their names; an undefined one becomes None with its reason."""
+
+    def __init__(self) -> None:
+        self.defined: dict[str, Any] = {}
+        self.reasons: dict[str, str] = {}
+
+    def put(self, name: str, value: Any, why_undefined: str) -> None:
+        """Keep a value, or the reason where it is None or NaN."""
+        if value is None or np.isnan(value).any():
+            self.reasons[name] = why_undefined
+        else:
+            self.defined[name] = value
+
+
+def _put_ranking(values: Values, test: PatientScores, seed: int, num_resamples: int) -> None:
+    y, x = test.labels, test.scores
+    area = auc(y, x)
+    one_class = _why_one_class(test, "test")
+    values.put("auc", area, one_class)
+    why = _why_no_interval(test, area)
+    values.put("auc_ci95_delong", delong_interval(y, x), why)
+    interval = bootstrap_interval(y, x, seed=seed, num_resamples=num_resamples)
+    values.put("auc_ci95_bootstrap", interval, why)
+    chance = permutation_test(y, x, num_permutations=num_resamples, seed=seed)
+    values.put("permutation_p", chance.p_value, one_class)
+    tied = "all probabilities are tied, so every way to deal out labels gives 0.5"
+    values.put("permutation_range95", chance.interval, one_class if math.isnan(area) else tied)
+    precision = average_precision_score(y, x) if not math.isnan(area) else None
+    values.put("auc_pr", precision, one_class)
+    interval = bootstrap_interval(
+        y, x, average_precision_of, seed=seed, num_resamples=num_resamples
+    )
+    values.put("auc_pr_ci95", interval, why)
+
+
+def _put_resolution(values: Values, test: PatientScores) -> None:
+    num_positive, num_negative = test.num_positive, test.num_patients - test.num_positive
+    one_class = _why_one_class(test, "test")
+    both = bool(num_positive and num_negative)
+    too_few = f"no AUC up to 1 would do with {num_positive} positive, {num_negative} negative"
+    least = smallest_area_above(0.5, num_positive, num_negative)
+    values.put("detectable_auc", least, too_few if both else one_class)
+    area = values.defined.get("auc")
+    gain = math.nan
+    if area is not None:
+        gain = smallest_difference(area, num_positive, num_negative, ASSUMED_CORRELATION)
+    values.put("detectable_difference", gain, too_few if both else one_class)
+
+
+def _put_probability_quality(
+    values: Values, test: PatientScores, seed: int, num_resamples: int
+) -> None:
+    y, x = test.labels, test.scores
+    num = test.num_patients
+    values.put("prevalence", test.num_positive / num if num else None, _NO_PATIENT)
+    values.put("brier", calibration.brier_score(y, x), _NO_PATIENT)
+    interval = bootstrap_interval(y, x, brier_of, seed=seed, num_resamples=num_resamples)
+    values.put("brier_ci95", interval, _why_no_brier_interval(test))
+    values.put("log_loss", calibration.log_loss(y, x), _NO_PATIENT)
+    values.put("ece", calibration.expected_calibration_error(y, x), _NO_PATIENT)
+    for name, found in (
+        ("calibration_intercept", calibration.calibration_intercept(y, x)),
+        ("calibration_slope", calibration.calibration_slope(y, x)),
+    ):
+        values.put(name, found.value, found.reason)
+        values.put(f"{name}_ci95", found.interval, found.reason)
+
+
+def _put_first_point(values: Values, point: OperatingPoint) -> None:
+    """Keep the values of the first operating point beside the others."""
+    for name in _OF_YOUDEN:
+        value = getattr(point, name)
+        if value is None:
+            values.reasons[name] = point.reasons[name]
+        else:
+            values.defined[name] = value
+    if point.source is None:
+        values.reasons["threshold_source"] = point.reasons["source"]
+    else:
+        values.defined["threshold_source"] = point.source
+
+
+def _operating_point(
+    rule: str, threshold: float, test: PatientScores, validation: PatientScores
+) -> OperatingPoint:
+    if math.isnan(threshold):
+        why = _why_one_class(validation, "validation")
+        reasons = dict.fromkeys(_NEED_THRESHOLD, f"no threshold: {why}")
+        return OperatingPoint(rule, reasons={"threshold": why, **reasons})
+    values = Values()
+    called = confusion(test.labels, test.scores, threshold)
+    if test.num_patients:
+        values.defined["confusion"] = called
+    else:
+        values.reasons["confusion"] = _NO_PATIENT
+    num = f"among {test.num_patients} test patients"
+    for name, right, wrong, whom in (
+        ("sensitivity", called.tp, called.fn, "no positive"),
+        ("specificity", called.tn, called.fp, "no negative"),
+        ("ppv", called.tp, called.fp, "nobody is called positive"),
+        ("npv", called.tn, called.fn, "nobody is called negative"),
+    ):
+        values.put(name, getattr(called, name), f"{whom} {num}")
+        values.put(f"{name}_ci95", wilson_interval(right, right + wrong), f"{whom} {num}")
+    source = f"validation, {rule}, n={validation.num_patients} ({validation.num_positive} positive)"
+    return OperatingPoint(rule, threshold, source, reasons=values.reasons, **values.defined)
+
+
+_NEED_THRESHOLD = tuple(
+    name
+    for name in OperatingPoint.__dataclass_fields__
+    if name not in {"rule", "threshold", "reasons"}
+)
+
+
+def _why_one_class(patients: PatientScores, split: str) -> str:
+    if not patients.num_patients:
+        return f"no {split} patient with a known label"
+    return f"only one class among {patients.num_patients} {split} patients"
+
+
+def _why_few(test: PatientScores) -> str:
+    if min(test.num_positive, test.num_patients - test.num_positive) >= 2:
+        return ""
+    kind = "positive" if test.num_positive < 2 else "negative"
+    return f"one {kind} patient only, whose spread cannot be seen"
+
+
+def _why_no_interval(test: PatientScores, area: float) -> str:
+    if math.isnan(area):
+        return _why_one_class(test, "test")
+    if few := _why_few(test):
+        return few
+    if area in (0.0, 1.0):
+        return "the classes do not overlap, so these patients show no spread to build it from"
+    return "all probabilities are tied, so these patients show no spread to build it from"
+
+
+def _why_no_brier_interval(test: PatientScores) -> str:
+    if test.num_positive in (0, test.num_patients):
+        return _why_one_class(test, "test")
+    return _why_few(test) or "all patients of a class are tied, so that resamples are all alike"

@@ -1,0 +1,98 @@
+"""The AUC that labels dealt out at random give: what chance looks like on these patients.
+
+Axis legend: B permutations, N patients.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from radiotrain.evaluation.auc import Interval, split_by_label
+from radiotrain.evaluation.bootstrap import percentile_interval
+
+_CELLS_AT_A_TIME = 2_000_000
+
+
+@dataclass(frozen=True)
+class ChanceTest:
+    """An AUC beside those of labels dealt out at random; NaN where there is only one class.
+
+    Parameters
+    ----------
+    p_value
+        Share of random labels whose AUC is as far from 0.5 as the one found, or further; the
+        labels found count as one of them, so that it is never 0.
+    interval
+        The middle 95 % of the random AUCs. NaN where all scores are tied.
+    """
+
+    p_value: float
+    interval: Interval
+
+
+def permutation_test(
+    labels: ArrayLike, scores: ArrayLike, *, num_permutations: int = 10_000, seed: int = 0
+) -> ChanceTest:
+    """Test whether labels go with scores at all.
+
+    References
+    ----------
+    Phipson, Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010) article 39:
+    the p value that counts the labels found.
+    """
+    positive, negative = split_by_label(labels, scores)
+    m, n = len(positive), len(negative)
+    if not m or not n:
+        return ChanceTest(math.nan, (math.nan, math.nan))
+    ranks = _doubled_ranks(positive, negative)
+    found = int(ranks[:m].sum())
+    drawn = _doubled_rank_sums(ranks, m, num_permutations, seed)
+    middle = m * (m + n + 1)  # twice the rank sum of an AUC of 0.5: whole, so ties are exact
+    as_far = int((np.abs(drawn - middle) >= abs(found - middle)).sum())
+    interval = percentile_interval(_areas(drawn, m, n))
+    return ChanceTest((1 + as_far) / (1 + num_permutations), interval)
+
+
+def permuted_aucs(
+    labels: ArrayLike, scores: ArrayLike, *, num_permutations: int = 10_000, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return AUCs (B,) of labels dealt out at random; empty where there is only one class.
+
+    Over all ways to deal them out, their mean is exactly 0.5.
+    """
+    positive, negative = split_by_label(labels, scores)
+    m, n = len(positive), len(negative)
+    if not m or not n:
+        return np.empty(0)
+    ranks = _doubled_ranks(positive, negative)
+    return _areas(_doubled_rank_sums(ranks, m, num_permutations, seed), m, n)
+
+
+def _doubled_ranks(
+    positive: NDArray[np.float64], negative: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return twice the midranks of all, positives first: whole numbers."""
+    return (2 * rankdata(np.concatenate([positive, negative]))).astype(np.int64)
+
+
+def _doubled_rank_sums(
+    ranks: NDArray[np.int64], m: int, num_permutations: int, seed: int
+) -> NDArray[np.int64]:
+    """Return twice the rank sum of m patients drawn without replacement, (B,)."""
+    rng = np.random.default_rng(seed)
+    batch = max(1, _CELLS_AT_A_TIME // len(ranks))
+    sums = []
+    for start in range(0, num_permutations, batch):
+        keys = rng.random((min(batch, num_permutations - start), len(ranks)))
+        # Those with the m smallest of N random keys are a random draw of m.
+        sums.append(ranks[np.argpartition(keys, m - 1, axis=1)[:, :m]].sum(axis=1))
+    return np.concatenate(sums)
+
+
+def _areas(doubled_rank_sums: NDArray[np.int64], m: int, n: int) -> NDArray[np.float64]:
+    return (doubled_rank_sums - m * (m + 1)) / (2 * m * n)

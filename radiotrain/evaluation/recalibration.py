@@ -1,0 +1,157 @@
+"""Probabilities put right by validation patients: by one temperature, or by an isotonic step.
+
+Neither changes which patient ranks above which, but for ties that an isotonic step makes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
+
+from radiotrain.evaluation.auc import split_by_label
+from radiotrain.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    log_loss,
+    logits,
+)
+
+Floats = NDArray[np.float64]
+_MEASURES = {"brier": brier_score, "ece": expected_calibration_error, "log_loss": log_loss}
+
+Method = Literal["none", "temperature", "isotonic"]
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """How good test probabilities are, as predicted or after being put right on validation.
+
+    A value that is not defined is None, and `reasons` says why under the value's name.
+
+    Parameters
+    ----------
+    method
+        ``none``: as predicted.
+    temperature
+        By which logits are divided; of the method ``temperature`` only.
+    """
+
+    method: Method
+    temperature: float | None = None
+    brier: float | None = None
+    ece: float | None = None
+    log_loss: float | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, str]:
+    """Return the T that makes the log loss of sigmoid(logit / T) least, or NaN and the reason.
+
+    Logits are clipped as `calibration.CLIP` says. The loss is convex in 1/T; its slope has one
+    root, found by doubling and Brent's method. There is none for one class, where the
+    probabilities point the wrong way on the whole, or where all are on the right side of 0.5.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger, ICML (2017) 1321-1330.
+    """
+    positive, negative = split_by_label(labels, probabilities)
+    if not len(positive) or not len(negative):
+        return math.nan, "only one class among the validation patients"
+    x, y = (
+        logits(np.concatenate([positive, negative])),
+        np.repeat([1, 0], [len(positive), len(negative)]),
+    )
+
+    def slope(inverse: float) -> float:
+        return float(x @ (expit(inverse * x) - y))
+
+    if slope(0.0) >= 0:
+        return math.nan, "no temperature makes validation probabilities better than 0.5 for all"
+    if not np.any(np.where(y == 1, x < 0, x > 0)):
+        return math.nan, "all validation patients are on the right side of 0.5"
+    high = 1.0
+    while slope(high) < 0:
+        high *= 2
+    return 1 / float(brentq(slope, 0.0, high, xtol=1e-14, rtol=1e-12)), ""
+
+
+def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
+    """Return sigmoid(logit / T)."""
+    found: Floats = expit(logits(probabilities) / temperature)
+    return found
+
+
+def isotonic(
+    labels: ArrayLike, probabilities: ArrayLike, others: ArrayLike
+) -> tuple[Floats | None, str]:
+    """Return the others' probabilities after an isotonic step, or None and the reason.
+
+    Fitted to labels and probabilities; constant beyond the lowest and highest of them, linear
+    between steps. It gives 0 and 1 where the lowest are all negative, the highest all positive.
+
+    References
+    ----------
+    Zadrozny, Elkan, KDD (2002) 694-699.
+    """
+    positive, negative = split_by_label(labels, probabilities)
+    if not len(positive) or not len(negative):
+        return None, "only one class among the validation patients"
+    model = IsotonicRegression(y_min=0, y_max=1, increasing=True, out_of_bounds="clip")
+    model.fit(np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64))
+    others = np.asarray(others, dtype=np.float64)
+    return np.asarray(model.predict(others) if len(others) else others, dtype=np.float64), ""
+
+
+def recalibrations(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    validation_labels: ArrayLike,
+    validation_probabilities: ArrayLike,
+) -> tuple[Recalibration, ...]:
+    """Return how good test probabilities are as predicted, and after either method.
+
+    Parameters
+    ----------
+    labels, probabilities
+        Of the test patients.
+    validation_labels, validation_probabilities
+        Of the validation patients, which alone the methods are fitted to.
+    """
+    temperature, why = fit_temperature(validation_labels, validation_probabilities)
+    cooled = None if why else apply_temperature(probabilities, temperature)
+    stepped, why_not_stepped = isotonic(validation_labels, validation_probabilities, probabilities)
+    return (
+        _measured("none", labels, np.asarray(probabilities, dtype=np.float64), ""),
+        _measured("temperature", labels, cooled, why, temperature),
+        _measured("isotonic", labels, stepped, why_not_stepped),
+    )
+
+
+def _measured(
+    method: Method,
+    labels: ArrayLike,
+    probabilities: Floats | None,
+    why: str,
+    temperature: float = math.nan,
+) -> Recalibration:
+    reasons = {}
+    if math.isnan(temperature):
+        reasons["temperature"] = why or f"the method {method} has none"
+    values = {}
+    for name, measure in _MEASURES.items():
+        value = math.nan if probabilities is None else measure(labels, probabilities)
+        if math.isnan(value):
+            reasons[name] = why or "no test patient with a known label"
+        else:
+            values[name] = value
+    kept = None if math.isnan(temperature) else temperature
+    return Recalibration(method, kept, reasons=reasons, **values)

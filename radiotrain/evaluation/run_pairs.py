@@ -1,0 +1,172 @@
+"""Each two runs of a target beside each other, corrected for how many there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.comparison import (
+    Difference,
+    bootstrap_difference_interval,
+    holm_adjusted,
+    mcnemar_p_value,
+    paired_difference,
+    unpaired_difference,
+)
+from radiotrain.evaluation.measure import Values
+from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.power import smallest_difference
+from radiotrain.evaluation.results import Comparison, TargetResult
+
+_OF_PAIRS = ("num_only_run_right", "num_only_other_right", "mcnemar_p")
+
+
+def compare_runs(
+    table: pd.DataFrame, results: Sequence[TargetResult], *, seed: int, num_resamples: int
+) -> tuple[Comparison, ...]:
+    """Compare all pairs of runs of each target on their test patients.
+
+    Two baselines are not compared: nobody asks which of them is better, and each comparison
+    costs the others power by the correction.
+
+    Parameters
+    ----------
+    table
+        A validated predictions table.
+    results
+        What was measured from it: the thresholds.
+    seed, num_resamples
+        Of the bootstrap.
+    """
+    found = []
+    for target in dict.fromkeys(r.target for r in results):
+        ours = [r for r in results if r.target == target]
+        tested = {r.run: patient_scores(table, r.run, target, "test") for r in ours}
+        for first, second in combinations(ours, 2):
+            if is_baseline(first.run) and is_baseline(second.run):
+                continue
+            pair = tested[first.run], tested[second.run]
+            found.append(_compare(first, second, *pair, seed, num_resamples))
+    return _corrected(found)
+
+
+def _compare(
+    first: TargetResult,
+    second: TargetResult,
+    a: PatientScores,
+    b: PatientScores,
+    seed: int,
+    num_resamples: int,
+) -> Comparison:
+    values = Values()
+    common = set(a.patient_ids) & set(b.patient_ids)
+    if a.patient_ids == b.patient_ids and np.array_equal(a.labels, b.labels):
+        values.defined["design"] = "paired"
+        difference = paired_difference(a.labels, a.scores, b.scores)
+        interval = bootstrap_difference_interval(
+            a.labels, a.scores, b.scores, seed=seed, num_resamples=num_resamples
+        )
+        why = _why_undefined(first, second, difference)
+        values.put("difference_ci95_bootstrap", interval, why)
+        _put_difference(values, difference, why)
+        _put_detectable(values, first, second, difference, why)
+        _put_calls(values, first, second, a, b)
+    elif not common:
+        values.defined["design"] = "unpaired"
+        difference = unpaired_difference(a.labels, a.scores, b.labels, b.scores)
+        _put_difference(values, difference, _why_undefined(first, second, difference))
+        separate = "the runs were tested on different patients"
+        for name in ("difference_ci95_bootstrap", "detectable_difference", *_OF_PAIRS):
+            values.reasons[name] = separate
+    else:
+        alike = a.patient_ids == b.patient_ids
+        what = "labels" if alike else "patients"
+        for name in _VALUES:
+            values.reasons[name] = f"the runs were tested on partly different {what}"
+    note = ""
+    if values.defined.get("p") == 1 and values.defined.get("standard_error") == 0:
+        note = "Both rank the patients alike, so nothing tells them apart."
+    return Comparison(
+        first.target, first.run, second.run, note=note, reasons=values.reasons, **values.defined
+    )
+
+
+_VALUES = tuple(
+    name
+    for name in Comparison.__dataclass_fields__
+    if name not in {"target", "run", "other", "note", "reasons", "p_holm", "mcnemar_p_holm"}
+)
+
+
+def _put_difference(values: Values, difference: Difference, why: str) -> None:
+    values.put("difference", difference.value, why)
+    values.put("standard_error", difference.standard_error, why)
+    values.put("difference_ci95_delong", difference.interval, why)
+    values.put("p", difference.p_value, why)
+    values.put("correlation", difference.correlation, why)
+
+
+def _put_detectable(
+    values: Values, first: TargetResult, second: TargetResult, difference: Difference, why: str
+) -> None:
+    least = math.nan
+    if first.auc is not None and second.auc is not None and not math.isnan(difference.correlation):
+        lower = min(first.auc, second.auc)
+        num_negative = first.num_patients - first.num_positive
+        least = smallest_difference(lower, first.num_positive, num_negative, difference.correlation)
+        why = "no difference that AUCs can have"
+    values.put("detectable_difference", least, why)
+
+
+def _put_calls(
+    values: Values, first: TargetResult, second: TargetResult, a: PatientScores, b: PatientScores
+) -> None:
+    """Count whom only one run calls rightly, each at its own threshold."""
+    for result in (first, second):
+        if result.threshold is None or not a.num_patients:
+            why = result.reasons.get("threshold", "no test patient with a known label")
+            for name in _OF_PAIRS:
+                values.reasons[name] = f"no calls of run {result.run}: {why}"
+            return
+    right = (a.scores >= (first.threshold or 0)) == (a.labels == 1)
+    other_right = (b.scores >= (second.threshold or 0)) == (b.labels == 1)
+    only_run, only_other = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    values.defined["num_only_run_right"] = only_run
+    values.defined["num_only_other_right"] = only_other
+    values.defined["mcnemar_p"] = mcnemar_p_value(only_run, only_other)
+
+
+def _why_undefined(first: TargetResult, second: TargetResult, difference: Difference) -> str:
+    """Say why something of a difference is not defined, if something is."""
+    for result in (first, second):
+        if result.auc is None:
+            return f"run {result.run} has no AUC: {result.reasons['auc']}"
+    if difference.value == 0 and difference.standard_error == 0:
+        return "both rank the patients alike, so these patients show no spread to build it from"
+    few = min(min(r.num_positive, r.num_patients - r.num_positive) for r in (first, second))
+    if few < 2:
+        return "one patient of a class only, whose spread cannot be seen"
+    return "these patients show no spread to build it from"
+
+
+def _corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    p_values = holm_adjusted([math.nan if c.p is None else c.p for c in comparisons])
+    calls = holm_adjusted([math.nan if c.mcnemar_p is None else c.mcnemar_p for c in comparisons])
+    return tuple(
+        _with_corrected(comparison, p, mcnemar)
+        for comparison, p, mcnemar in zip(comparisons, p_values, calls, strict=True)
+    )
+
+
+def _with_corrected(comparison: Comparison, p: float, mcnemar: float) -> Comparison:
+    values = Values()
+    values.put("p_holm", p, comparison.reasons.get("p", ""))
+    values.put("mcnemar_p_holm", mcnemar, comparison.reasons.get("mcnemar_p", ""))
+    reasons = {**comparison.reasons, **values.reasons}
+    return replace(comparison, reasons=reasons, **values.defined)

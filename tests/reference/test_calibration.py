@@ -1,0 +1,285 @@
+"""Oracles: the likelihood written out and climbed by scipy, scikit-learn, plain loops, statsmodels.
+
+Numbers named statsmodels were printed by `statsmodels.api.GLM`, binomial family, version 0.15.0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from preprocessing.errors import InputError
+from radiotrain.evaluation.calibration import (
+    CLIP,
+    brier_score,
+    calibration_intercept,
+    calibration_slope,
+    expected_calibration_error,
+    log_loss,
+    logits,
+    reliability_bins,
+)
+
+Floats = NDArray[np.float64]
+
+_PROBABILITY = st.sampled_from([0.0, 0.1, 0.3, 0.5, math.nextafter(0.5, 1), 0.8, 1.0]) | st.floats(
+    0, 1
+)
+_PATIENTS = st.lists(st.tuples(st.integers(0, 1), _PROBABILITY), min_size=1, max_size=25)
+
+
+def _cohort(
+    seed: int, num: int = 120, slope: float = 0.7, shift: float = -0.4
+) -> tuple[NDArray[np.int64], Floats]:
+    """Labels of logits, and probabilities of shift + slope times them."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=num) * 1.2
+    labels = (rng.random(num) < 1 / (1 + np.exp(-truth))).astype(int)
+    return labels, 1 / (1 + np.exp(-(truth / slope + shift)))
+
+
+def _naive_loss(beta: Floats, labels: NDArray[np.int64], x: Floats, slope: float | None) -> float:
+    total = 0.0
+    for y, value in zip(labels, x, strict=True):
+        at = beta[0] + (beta[1] if slope is None else slope) * value
+        total += math.log1p(math.exp(-at)) if y == 1 else math.log1p(math.exp(at))
+    return total
+
+
+def _curvature(function: Callable[[Floats], float], at: Floats, step: float = 1e-4) -> Floats:
+    """Second derivatives by central differences."""
+    num = len(at)
+    found = np.empty((num, num))
+    for i in range(num):
+        for j in range(num):
+            corners = [
+                function(at + a * step * np.eye(num)[i] + b * step * np.eye(num)[j]) * a * b
+                for a in (-1, 1)
+                for b in (-1, 1)
+            ]
+            found[i, j] = sum(corners) / (4 * step**2)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_slope_is_where_the_likelihood_is_largest_and_error_its_curvature(seed: int) -> None:
+    labels, p = _cohort(seed)
+    x = np.log(p / (1 - p))
+    best = minimize(
+        _naive_loss,
+        np.zeros(2),
+        (labels, x, None),
+        "Nelder-Mead",
+        options={"xatol": 1e-10, "fatol": 1e-12, "maxiter": 4_000},
+    )
+    found = calibration_slope(labels, p)
+    assert found.value == pytest.approx(best.x[1], abs=1e-5)
+    curvature = _curvature(lambda beta: _naive_loss(beta, labels, x, None), best.x)
+    error = math.sqrt(np.linalg.inv(curvature)[1, 1])
+    low, high = found.interval
+    assert (high - low) / 2 == pytest.approx(1.959963984540054 * error, rel=1e-3)
+    assert (high + low) / 2 == pytest.approx(found.value)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_intercept_makes_expected_and_found_positives_equal(seed: int) -> None:
+    labels, p = _cohort(seed)
+    found = calibration_intercept(labels, p)
+    moved = 1 / (1 + np.exp(-(np.log(p / (1 - p)) + found.value)))
+    assert moved.sum() == pytest.approx(labels.sum(), rel=1e-9)
+    x = np.log(p / (1 - p))
+    curvature = _curvature(lambda beta: _naive_loss(beta, labels, x, 1.0), np.array([found.value]))
+    reach = 1.959963984540054 / math.sqrt(curvature[0, 0])
+    assert found.interval == pytest.approx((found.value - reach, found.value + reach), rel=1e-4)
+
+
+def test_slope_is_scikit_learns_without_penalty() -> None:
+    labels, p = _cohort(9, num=300)
+    model = LogisticRegression(C=math.inf, tol=1e-10, max_iter=1_000).fit(
+        logits(p)[:, None], labels
+    )
+    assert calibration_slope(labels, p).value == pytest.approx(model.coef_[0, 0], rel=1e-5)
+
+
+def test_estimates_and_intervals_are_statsmodels() -> None:
+    labels = [0, 0, 1, 0, 0, 1, 0, 1, 1, 0, 1, 1]
+    p = np.array([0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 0.95])
+    slope = calibration_slope(labels, p)
+    assert slope.value == pytest.approx(0.94685932, abs=1e-7)
+    assert slope.interval == pytest.approx((-0.26886569, 2.16258433), abs=1e-7)
+    odds = p / (1 - p) * math.exp(0.5)  # every logit half a unit higher
+    intercept = calibration_intercept(labels, odds / (1 + odds))
+    assert intercept.value == pytest.approx(-0.66127484, abs=1e-7)
+    assert intercept.interval == pytest.approx((-1.9931032, 0.67055353), abs=1e-7)
+
+
+def test_well_calibrated_probabilities_have_intercept_0_and_slope_1() -> None:
+    labels, p = _cohort(3, num=200_000, slope=1.0, shift=0.0)
+    intercept, slope = calibration_intercept(labels, p), calibration_slope(labels, p)
+    assert intercept.interval[0] < 0 < intercept.interval[1]
+    assert slope.interval[0] < 1 < slope.interval[1]
+    assert slope.interval[1] - slope.interval[0] < 0.03
+
+
+def test_known_distortion_is_found() -> None:
+    """Logits were divided by 0.7 and moved by -0.4: the slope is 0.7, and more are positive."""
+    labels, p = _cohort(5, num=100_000)
+    assert calibration_slope(labels, p).value == pytest.approx(0.7, abs=0.02)
+    assert calibration_intercept(labels, p).value > 0.2
+
+
+def test_intervals_of_slope_and_intercept_cover() -> None:
+    """300 cohorts of 150; 285 expected, four standard errors are 15."""
+    covered = np.zeros(2)
+    for seed in range(300):
+        labels, p = _cohort(1_000 + seed, num=150, slope=0.7, shift=0.0)
+        low, high = calibration_slope(labels, p).interval
+        covered[0] += low <= 0.7 <= high
+        labels, p = _cohort(1_000 + seed, num=150, slope=1.0, shift=-0.4)
+        low, high = calibration_intercept(labels, p).interval
+        covered[1] += low <= 0.4 <= high
+    assert (np.abs(covered - 285) <= 15).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "p", "why"),
+    [
+        ([], [], "no patients"),
+        ([1, 1], [0.2, 0.7], "only one class among 2 patients"),
+        ([0, 1, 0], [0.3, 0.3, 0.3], "all probabilities are equal"),
+        ([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.7], "a threshold separates the classes"),
+        ([1, 1, 0, 0], [0.1, 0.2, 0.6, 0.7], "a threshold separates the classes"),
+        ([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.7], "a threshold separates the classes"),
+        ([0, 1], [0.0, 1.0], "a threshold separates the classes"),
+    ],
+)
+def test_slope_is_undefined_with_a_reason(labels: list[int], p: list[float], why: str) -> None:
+    found = calibration_slope(labels, p)
+    assert math.isnan(found.value)
+    assert all(math.isnan(end) for end in found.interval)
+    assert found.reason.startswith(why)
+
+
+def test_intercept_needs_two_classes_only() -> None:
+    assert calibration_intercept([0, 0], [0.1, 0.4]).reason == "only one class among 2 patients"
+    assert calibration_intercept([0, 1], [0.5, 0.5]).value == pytest.approx(0, abs=1e-12)
+    # 3 of 4 positive where 0.5 is promised: log(3).
+    found = calibration_intercept([1, 1, 1, 0], [0.5] * 4)
+    assert found.value == pytest.approx(math.log(3))
+    # The information of four patients at 3/4 is 4 * 3/16.
+    assert found.interval[1] == pytest.approx(math.log(3) + 1.959963984540054 / math.sqrt(0.75))
+
+
+@settings(deadline=None)
+@given(_PATIENTS)
+def test_what_is_defined_is_finite_and_what_is_not_has_a_reason(
+    patients: list[tuple[int, float]],
+) -> None:
+    labels, p = zip(*patients, strict=True)
+    for found in (calibration_intercept(labels, p), calibration_slope(labels, p)):
+        assert math.isfinite(found.value) != bool(found.reason)
+        assert np.isfinite(found.interval).all() != bool(found.reason)
+
+
+@settings(deadline=None)
+@given(_PATIENTS)
+def test_turning_labels_and_probabilities_round_keeps_the_slope(
+    patients: list[tuple[int, float]],
+) -> None:
+    labels, p = (np.array(column) for column in zip(*patients, strict=True))
+    p = np.round(p, 3)
+    found, turned = calibration_slope(labels, p), calibration_slope(1 - labels, 1 - p)
+    assert turned.value == pytest.approx(found.value, rel=1e-5, nan_ok=True)
+
+
+@settings(deadline=None)
+@given(_PATIENTS)
+def test_brier_score_is_scikit_learns(patients: list[tuple[int, float]]) -> None:
+    labels, p = zip(*patients, strict=True)
+    expected = brier_score_loss(labels, p, pos_label=1, labels=[0, 1])
+    assert brier_score(labels, p) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(_PATIENTS)
+def test_log_loss_is_scikit_learns_of_clipped_probabilities(
+    patients: list[tuple[int, float]],
+) -> None:
+    labels, p = zip(*patients, strict=True)
+    expected = sklearn_log_loss(labels, np.clip(p, CLIP, 1 - CLIP), labels=[0, 1])
+    assert log_loss(labels, p) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_certain_and_wrong_costs_as_much_as_the_clip() -> None:
+    assert log_loss([1], [0.0]) == pytest.approx(-math.log(CLIP))
+    assert log_loss([1], [1.0]) == pytest.approx(CLIP, rel=1e-5)
+    np.testing.assert_allclose(logits([0, 1]), [math.log(CLIP), -math.log(CLIP)], rtol=1e-5)
+
+
+def test_bins_of_equally_many_are_scikit_learns() -> None:
+    labels, p = _cohort(2, num=200)
+    bins = reliability_bins(labels, p, num_bins=10)
+    shares, means = calibration_curve(labels, p, n_bins=10, strategy="quantile")
+    assert [b.num_patients for b in bins] == [20] * 10
+    assert [b.share_positive for b in bins] == pytest.approx(shares)
+    assert [b.mean_probability for b in bins] == pytest.approx(means)
+
+
+@settings(deadline=None)
+@given(_PATIENTS, st.integers(1, 12))
+def test_ece_is_that_of_a_plain_loop_over_the_bins(
+    patients: list[tuple[int, float]], num_bins: int
+) -> None:
+    labels, p = (np.array(column) for column in zip(*patients, strict=True))
+    bins = reliability_bins(labels, p, num_bins)
+    start, total = 0, 0.0
+    order = np.argsort(p, kind="stable")
+    last = -1.0
+    for b in bins:  # bins follow one another, and never part equal probabilities
+        inside = order[start : start + b.num_patients]
+        assert p[inside].min() > last
+        last = p[inside].max()
+        mean_y, mean_p = sum(labels[inside]) / len(inside), sum(p[inside]) / len(inside)
+        assert b.share_positive == pytest.approx(mean_y)
+        assert b.mean_probability == pytest.approx(mean_p)
+        total += len(inside) / len(p) * abs(mean_y - mean_p)
+        start += len(inside)
+    assert start == len(p)
+    assert len(bins) <= num_bins
+    assert expected_calibration_error(labels, p, num_bins) == pytest.approx(total, abs=1e-12)
+
+
+def test_ece_uses_the_mean_of_a_bin_not_its_edge() -> None:
+    """Ten patients at 0.41, four of them positive: 0.01 off, whatever the bin's upper end is."""
+    labels = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert expected_calibration_error(labels, [0.41] * 10) == pytest.approx(0.01)
+
+
+def test_ece_does_not_depend_on_the_order_of_tied_patients() -> None:
+    labels, p = [0, 1, 0, 1, 1, 0], [0.2, 0.2, 0.2, 0.2, 0.9, 0.9]
+    turned = labels[3::-1] + labels[:3:-1]
+    assert expected_calibration_error(labels, p, 3) == expected_calibration_error(turned, p, 3)
+
+
+def test_nothing_is_said_about_no_patients() -> None:
+    assert reliability_bins([], []) == ()
+    for measure in (expected_calibration_error, brier_score, log_loss):
+        assert math.isnan(measure([], []))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1.5])
+def test_probabilities_that_are_none_are_refused(bad: float) -> None:
+    for function in (calibration_slope, calibration_intercept, log_loss):
+        with pytest.raises(InputError, match=r"expected a finite number|expected 0 to 1"):
+            function([0, 1], [0.5, bad])

@@ -1,0 +1,299 @@
+"""Oracles: DeLong's covariance written out, SAS on DeLong's own data, coins and fractions.
+
+The covariance of the placements of two models is computed here patient by patient and pair by
+pair (DeLong, DeLong, Clarke-Pearson 1988, equations 4 to 6), and the difference's variance from
+the three variances; the code under test takes the placements' differences in one pass.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from preprocessing.errors import InputError
+from radiotrain.evaluation.auc import auc, delong_interval, delong_variance
+from radiotrain.evaluation.bootstrap import bootstrap_values
+from radiotrain.evaluation.comparison import (
+    bootstrap_difference_interval,
+    holm_adjusted,
+    mcnemar_p_value,
+    paired_difference,
+    unpaired_difference,
+)
+
+_SCORE = st.sampled_from([0.0, 0.25, 0.5, math.nextafter(0.5, 1), 0.75, 1.0])
+_PATIENT = st.tuples(st.integers(0, 1), _SCORE, _SCORE)
+
+# Albumin, total protein, K-G score and outcome of 43 patients with ovarian cancer: the data of
+# DeLong, DeLong, Clarke-Pearson (1988), as printed in the SAS/STAT User's Guide, The LOGISTIC
+# Procedure, example "Comparing Receiver Operating Characteristic Curves".
+_OVARIAN = """
+3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0
+1.6 5.6 5 1  3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1
+4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0  4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1
+3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1
+3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1
+3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1
+3.6 6.6 5 1
+"""
+
+
+def _wins(positive: float, negative: float) -> float:
+    return float(positive > negative) + 0.5 * (positive == negative)
+
+
+def _naive_covariance(
+    labels: Sequence[int], first: Sequence[float], second: Sequence[float]
+) -> float:
+    """The covariance of two AUCs of the same patients."""
+    ones = [i for i, y in enumerate(labels) if y == 1]
+    zeros = [i for i, y in enumerate(labels) if y == 0]
+    m, n = len(ones), len(zeros)
+    v10 = [[sum(_wins(s[i], s[j]) for j in zeros) / n for i in ones] for s in (first, second)]
+    v01 = [[sum(_wins(s[i], s[j]) for i in ones) / m for j in zeros] for s in (first, second)]
+    areas = [sum(v) / m for v in v10]
+    s10 = sum((v10[0][k] - areas[0]) * (v10[1][k] - areas[1]) for k in range(m)) / (m - 1)
+    s01 = sum((v01[0][k] - areas[0]) * (v01[1][k] - areas[1]) for k in range(n)) / (n - 1)
+    return s10 / m + s01 / n
+
+
+def _two_models(
+    seed: int, num_positive: int = 30, num_negative: int = 50
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([1, 0], [num_positive, num_negative])
+    common = rng.normal(size=len(labels)) + 0.6 * labels
+    first = common + 0.7 * rng.normal(size=len(labels))
+    second = common + 0.7 * rng.normal(size=len(labels)) + 0.2 * labels
+    return labels, first.round(1), second.round(1)
+
+
+@settings(deadline=None)
+@given(st.lists(_PATIENT, min_size=4, max_size=20))
+def test_paired_difference_has_delongs_variance(patients: list[tuple[int, float, float]]) -> None:
+    labels, first, second = (list(column) for column in zip(*patients, strict=True))
+    assume(2 <= sum(labels) <= len(labels) - 2)
+    found = paired_difference(labels, first, second)
+    variances = [_naive_covariance(labels, s, s) for s in (first, second)]
+    covariance = _naive_covariance(labels, first, second)
+    expected = sum(variances) - 2 * covariance
+    assert found.value == pytest.approx(auc(labels, first) - auc(labels, second), abs=1e-14)
+    assert found.standard_error**2 == pytest.approx(expected, abs=1e-14)
+    if found.standard_error > 0:
+        z = found.value / math.sqrt(expected)
+        assert found.p_value == pytest.approx(2 * norm.cdf(-abs(z)), abs=1e-9)
+        assert found.p_value <= 0.05 or found.interval[0] <= 0 <= found.interval[1]
+    if min(variances) > 0 and found.standard_error > 0:
+        expected_correlation = covariance / math.sqrt(variances[0] * variances[1])
+        assert found.correlation == pytest.approx(expected_correlation, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(_PATIENT, min_size=2, max_size=15))
+def test_turning_two_models_round_turns_the_sign_round(
+    patients: list[tuple[int, float, float]],
+) -> None:
+    labels, first, second = (list(column) for column in zip(*patients, strict=True))
+    one, other = paired_difference(labels, first, second), paired_difference(labels, second, first)
+    assert one.value == pytest.approx(-other.value, nan_ok=True)
+    assert one.standard_error == pytest.approx(other.standard_error, nan_ok=True)
+    assert one.p_value == pytest.approx(other.p_value, nan_ok=True)
+    low, high = other.interval
+    assert one.interval == pytest.approx((-high, -low), nan_ok=True)
+
+
+def test_delongs_own_data_give_what_sas_prints() -> None:
+    """SAS/STAT User's Guide, example above, ROC association and contrast estimation results.
+
+    Areas with standard errors 0.7366 (0.0927) of albumin, 0.7258 (0.1028) of the K-G score and
+    0.6478 (0.1000) of total protein; against the K-G score total protein -0.0780, error 0.1046,
+    -0.2830 to 0.1271, chi-square 0.5554, p 0.4561, and albumin 0.0108, error 0.0953, -0.1761 to
+    0.1976, chi-square 0.0127, p 0.9102.
+    """
+    albumin, protein, kg_score, labels = np.array(_OVARIAN.split(), float).reshape(-1, 4).T
+    low_is_good = -kg_score
+    areas = [
+        (round(auc(labels, s), 4), round(math.sqrt(delong_variance(labels, s)), 4))
+        for s in (albumin, low_is_good, protein)
+    ]
+    assert areas == [(0.7366, 0.0927), (0.7258, 0.1028), (0.6478, 0.1000)]
+    for scores, printed in (
+        (protein, (-0.0780, 0.1046, -0.2830, 0.1271, 0.5554, 0.4561)),
+        (albumin, (0.0108, 0.0953, -0.1761, 0.1976, 0.0127, 0.9102)),
+    ):
+        found = paired_difference(labels, scores, low_is_good)
+        chi_square = (found.value / found.standard_error) ** 2
+        values = (found.value, found.standard_error, *found.interval, chi_square, found.p_value)
+        assert tuple(round(v, 4) for v in values) == printed
+
+
+def test_models_that_rank_alike_differ_by_zero_with_p_one() -> None:
+    labels, scores, _ = _two_models(1)
+    for other in (scores, np.exp(scores)):
+        found = paired_difference(labels, scores, other)
+        assert (found.value, found.standard_error, found.p_value) == (0.0, 0.0, 1.0)
+        assert all(math.isnan(end) for end in found.interval)
+    interval = bootstrap_difference_interval(labels, scores, scores, num_resamples=200)
+    assert all(math.isnan(end) for end in interval)
+
+
+@pytest.mark.parametrize("labels", [[], [0, 0, 0], [1, 1, 1]])
+def test_one_class_has_no_difference(labels: list[int]) -> None:
+    first, second = [0.1, 0.5, 0.9][: len(labels)], [0.2, 0.1, 0.4][: len(labels)]
+    found = paired_difference(labels, first, second)
+    assert all(map(math.isnan, (found.value, found.standard_error, found.p_value)))
+    unpaired = unpaired_difference(labels, first, labels, second)
+    assert all(map(math.isnan, (unpaired.value, unpaired.standard_error, unpaired.p_value)))
+    assert all(map(math.isnan, bootstrap_difference_interval(labels, first, second)))
+
+
+@pytest.mark.parametrize("labels", [[1, 0, 0, 0], [0, 1, 1, 1]])
+def test_one_patient_of_a_class_gives_a_difference_without_error(labels: list[int]) -> None:
+    found = paired_difference(labels, [0.5, 0.1, 0.2, 0.3], [0.1, 0.5, 0.2, 0.0])
+    assert abs(found.value) == pytest.approx(2 / 3)
+    assert all(map(math.isnan, (found.standard_error, found.p_value, *found.interval)))
+    same = paired_difference(labels, [0.5, 0.1, 0.2, 0.3], [0.5, 0.1, 0.2, 0.3])
+    assert (same.value, same.p_value) == (0.0, 1.0)
+
+
+def test_two_separating_models_are_alike_and_a_turned_one_shows_no_spread() -> None:
+    labels, right, turned = [1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1], [0.1, 0.2, 0.8, 0.9]
+    alike = paired_difference(labels, right, [0.7, 0.9, 0.3, 0.1])
+    assert (alike.value, alike.p_value) == (0.0, 1.0)
+    opposite = paired_difference(labels, right, turned)
+    assert (opposite.value, opposite.standard_error) == (1.0, 0.0)
+    assert all(map(math.isnan, (opposite.p_value, opposite.correlation, *opposite.interval)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers_are_refused(bad: float) -> None:
+    with pytest.raises(InputError, match="expected a finite number"):
+        paired_difference([0, 1], [0.1, 0.2], [0.1, bad])
+
+
+def test_unpaired_variances_add_up() -> None:
+    labels, first, second = _two_models(3)
+    found = unpaired_difference(labels, first, labels, second)
+    variance = delong_variance(labels, first) + delong_variance(labels, second)
+    assert found.value == auc(labels, first) - auc(labels, second)
+    assert found.standard_error == pytest.approx(math.sqrt(variance), rel=1e-14)
+    assert found.correlation == 0
+    paired = paired_difference(labels, first, second)
+    assert paired.correlation > 0.3
+    assert paired.standard_error < found.standard_error
+
+
+def test_a_coin_beside_a_model_has_the_models_own_error() -> None:
+    """All scores tied are an AUC of 0.5 without variance, so nothing is added."""
+    labels, scores, _ = _two_models(4)
+    found = paired_difference(labels, scores, np.zeros(len(labels)))
+    low, high = delong_interval(labels, scores)
+    assert found.interval == pytest.approx((low - 0.5, high - 0.5), abs=1e-12)
+    assert math.isnan(found.correlation)
+
+
+def test_bootstrap_draws_the_same_patients_for_both_models() -> None:
+    """A plain loop over patients' indices, and scores with fewer distinct values than patients."""
+    labels, first, second = _two_models(5, 12, 20)
+    second = np.round(second)
+    rng = np.random.default_rng(0)
+    naive = []
+    for _ in range(1_500):
+        drawn = np.concatenate(
+            [rng.choice(np.flatnonzero(labels == y), (labels == y).sum()) for y in (0, 1)]
+        )
+        naive.append(auc(labels[drawn], first[drawn]) - auc(labels[drawn], second[drawn]))
+    ours = [bootstrap_values(labels, s, num_resamples=20_000, seed=2) for s in (first, second)]
+    differences = ours[0] - ours[1]
+    assert differences.std() == pytest.approx(np.std(naive), rel=4 / math.sqrt(3_000))
+    assert differences.mean() == pytest.approx(np.mean(naive), abs=4 * np.std(naive) / 38)
+    interval = bootstrap_difference_interval(labels, first, second, num_resamples=20_000, seed=2)
+    assert interval == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])))
+    reach = 1.96 * paired_difference(labels, first, second).standard_error
+    assert interval[1] - interval[0] == pytest.approx(2 * reach, rel=0.15)
+
+
+def test_draws_do_not_depend_on_how_many_scores_are_tied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("radiotrain.evaluation.bootstrap._CELLS_AT_A_TIME", 300)
+    labels, scores, _ = _two_models(6)
+    order = np.argsort(np.argsort(scores, kind="stable"), kind="stable")
+    untied = bootstrap_values(labels, order.astype(float), num_resamples=50, seed=1)
+    whole = bootstrap_values(labels, order // 2 * 2.0, num_resamples=50, seed=1)
+    # Tying neighbours moves an AUC by at most half of what the tied pairs count.
+    assert np.abs(untied - whole).max() < 0.05
+    assert np.corrcoef(untied, whole)[0, 1] > 0.98
+
+
+def test_equal_models_are_found_different_as_often_as_they_should() -> None:
+    """1,000 pairs of equally good models: 50 expected, four standard errors are 28."""
+    rng = np.random.default_rng(7)
+    labels = np.repeat([1, 0], [40, 60])
+    num = 0
+    for _ in range(1_000):
+        common = rng.normal(size=100) + labels
+        first, second = (common + 0.8 * rng.normal(size=100) for _ in range(2))
+        num += paired_difference(labels, first, second).p_value < 0.05
+    assert abs(num - 50) <= 28
+
+
+@settings(deadline=None)
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_mcnemar_is_the_binomial_tail_in_fractions(first: int, second: int) -> None:
+    num = first + second
+    ways = [Fraction(math.comb(num, k), 2**num) for k in range(num + 1)]
+    expected = sum(w for w in ways if w <= ways[first])
+    assert mcnemar_p_value(first, second) == pytest.approx(float(expected), rel=1e-9)
+    assert mcnemar_p_value(second, first) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_mcnemar_without_discordant_patients_is_one() -> None:
+    assert mcnemar_p_value(0, 0) == 1.0
+    assert mcnemar_p_value(5, 5) == 1.0
+    assert mcnemar_p_value(0, 6) == pytest.approx(2 / 64)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=7))
+def test_holm_rejects_what_its_steps_reject(p_values: list[float]) -> None:
+    """Adjusted p is below a level if, and only if, the stepwise procedure rejects at it."""
+    adjusted = holm_adjusted(p_values)
+    known = sorted(p for p in p_values if not math.isnan(p))
+    for level in (0.01, 0.05, 0.3, 0.9):
+        num_rejected = next(
+            (k for k, p in enumerate(known) if p * (len(known) - k) > level), len(known)
+        )
+        rejected = sorted(p for p, a in zip(p_values, adjusted, strict=True) if a <= level)
+        assert rejected == known[:num_rejected]
+    for p, a in zip(p_values, adjusted, strict=True):
+        assert math.isnan(a) if math.isnan(p) else p <= a <= 1
+
+
+def test_holm_of_holms_steps() -> None:
+    """By hand: 3 x 0.01; 2 x 0.02; 1 x 0.03, but not below the one before."""
+    assert holm_adjusted([0.03, 0.01, 0.02]) == pytest.approx((0.04, 0.03, 0.04))
+    assert holm_adjusted([]) == ()
+    with pytest.raises(InputError, match="from 0 to 1"):
+        holm_adjusted([1.2])
+
+
+def test_corrections_and_mcnemar_are_statsmodels() -> None:
+    """Printed by statsmodels 0.15.0: `multipletests(method="holm")`, `mcnemar(exact=True)`."""
+    adjusted = holm_adjusted([0.2, 0.011, 0.04, 0.011, 0.6])
+    assert adjusted == pytest.approx((0.4, 0.055, 0.12, 0.055, 0.6))
+    assert mcnemar_p_value(12, 5) == pytest.approx(0.143463134765625, rel=1e-12)
+
+
+def test_holm_does_not_depend_on_the_order() -> None:
+    p_values = [0.2, 0.011, 0.04, 0.011]
+    expected = dict(zip(p_values, holm_adjusted(p_values), strict=True))
+    for order in itertools.permutations(p_values):
+        assert dict(zip(order, holm_adjusted(order), strict=True)) == expected
