@@ -27,6 +27,13 @@ def evaluate(
     store: Annotated[
         str | None, typer.Option(help="The store, where it has moved since the runs.")
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            help="Beside networks: models of clinical columns, tumour size and enhancement, and a"
+            " look for shortcuts. Of --predictions, no effect."
+        ),
+    ] = True,
     purpose: Annotated[
         str, typer.Option(help="Why the test set is opened; goes into its log.")
     ] = "evaluation",
@@ -43,7 +50,7 @@ def evaluate(
     from radiotrain.evaluation.evaluate import evaluate_table
     from radiotrain.evaluation.report import write_report
 
-    table, context = _predictions(runs or [], predictions, store, purpose)
+    table, context = _predictions(runs or [], predictions, store, purpose, baselines)
     num_results = len(table[["run", "target"]].drop_duplicates())
     with progress("evaluate", num_results) as advance:
         evaluation = evaluate_table(table, seed=seed, num_resamples=resamples, on_result=advance)
@@ -55,7 +62,7 @@ def evaluate(
 
 
 def _predictions(
-    runs: list[str], predictions: str | None, store: str | None, purpose: str
+    runs: list[str], predictions: str | None, store: str | None, purpose: str, baselines: bool
 ) -> tuple[pd.DataFrame, ReportContext]:
     from preprocessing.errors import InputError
     from preprocessing.progress import progress
@@ -68,7 +75,7 @@ def _predictions(
         raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
     if predictions is not None:
         return read_predictions(predictions), ReportContext()
-    return predict_runs(runs, store, purpose, progress)
+    return predict_runs(runs, store, purpose, progress, baselines=baselines)
 
 
 def _print_table(evaluation: Evaluation) -> None:

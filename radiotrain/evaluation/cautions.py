@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
+from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.operating_point import youden_threshold
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.published import LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
@@ -29,7 +30,8 @@ def find_cautions(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple
     for result in results:
         found += _about_leaks(result)
     found += _about_targets_crossing(table)
-    for result in results:
+    # Of baselines, what the networks' own cautions say of the same test set is not said again.
+    for result in [r for r in results if not is_baseline(r.run)] or results:
         found += _about_test_set(result)
         found += _about_threshold(table, result)
         found += _about_folds(table, result)
@@ -126,8 +128,9 @@ def _about_comparing_runs(table: pd.DataFrame, results: Sequence[TargetResult]) 
                 f"{target}: the runs were tested on different patients, so their AUCs do not"
                 " compare."
             )
-        if len(runs) > 1:
-            compared.append(f"{len(runs)} runs for {target}")
+        chosen_from = [run for run in runs if not is_baseline(run)]
+        if len(chosen_from) > 1:
+            compared.append(f"{len(chosen_from)} runs for {target}")
     if compared:
         yield (
             f"Several runs were tested on the same question ({', '.join(compared)}). The best of"

@@ -15,7 +15,25 @@ import pandas as pd
 from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
+from radiotrain.evaluation.acquisition import scanner_of
+from radiotrain.evaluation.baselines.features import read_records
+from radiotrain.evaluation.baselines.predict import (
+    Baselines,
+    count_baselines,
+    fit_baselines,
+    predict_test,
+    read_sets,
+)
+from radiotrain.evaluation.leaks import leak_cautions
+from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.probe import NetworkFeatures, read_network_features
 from radiotrain.evaluation.report import CohortFlow, ReportContext
+from radiotrain.evaluation.shortcuts import (
+    Development,
+    Shortcuts,
+    find_shortcuts,
+    read_development,
+)
 from radiotrain.predict import check_run, load_network, predict_run
 from radiotrain.promoted import Promoted, member_urls, read_promoted
 from radiotrain.runs import RunFolder, RunRecord, open_run
@@ -56,12 +74,19 @@ class _Model:
         tables = [predict_run(url, store, split, "test", access) for url in self.members]
         return pd.concat(tables, ignore_index=True).assign(run=self.name)
 
+    def features(self, store: Store, split: Split) -> tuple[NetworkFeatures, ...]:
+        """Return what goes into each network's last layer, of its validation patients."""
+        found = [read_network_features(url, store, split) for url in self.members]
+        return tuple(features for features in found if features is not None)
+
 
 def predict_runs(
     urls: Sequence[str],
     store_url: str | None,
     purpose: str,
     progress: Callable[[str, int], Any],
+    *,
+    baselines: bool = True,
 ) -> tuple[pd.DataFrame, ReportContext]:
     """Predict validation and test patients with each run; the opening of the test is logged.
 
@@ -77,6 +102,9 @@ def predict_runs(
         Goes into the log of openings.
     progress
         See `preprocessing.progress`.
+    baselines
+        Whether to append the rows of models without a network, fitted to the development patients
+        of the same split, and to look for shortcuts.
 
     Returns
     -------
@@ -93,23 +121,72 @@ def predict_runs(
     store = Store.open(store_url or first.store)
     split = load_split(first.split, store)
     tables = []
-    with progress("predict", 2 * len(models)) as advance:
+    with progress("predict", len(models)) as advance:
         # All that could be refused is refused before the test set is opened.
         for model in models:
             tables.append(model.validation(store, split))
             advance()
+    beside = _Beside.fit(store, split, models, progress) if baselines else None
+    with progress("test", len(models)) as advance:
         access = open_test_set(first.split, purpose, [model.name for model in models])
         for model in models:
             tables.append(model.test(store, split, access))
             advance()
+    if beside is not None:
+        tables += [beside.fitted.validation, predict_test(beside.fitted, store, split, access)]
+    table = pd.concat([t for t in tables if len(t)], ignore_index=True)
+    shortcuts = None
+    if beside is not None:
+        shortcuts = beside.shortcuts(store, split, table, access, progress)
+    leaks = leak_cautions(store, split, access, progress)
     context = ReportContext(
         flow=_flow(store, split, models),
         openings=read_openings(first.split),
         provenance=_provenance(models, store, split),
-        warnings=tuple(_cautions(models)),
+        warnings=(*leaks, *_cautions(models), *(beside.fitted.notes if beside else ())),
+        shortcuts=shortcuts,
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
-    return pd.concat(tables, ignore_index=True), context
+    return table, context
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Models without a network, and what the gate knows before the test set is opened."""
+
+    fitted: Baselines
+    known: Development
+    networks: dict[str, tuple[NetworkFeatures, ...]]
+
+    @classmethod
+    def fit(
+        cls,
+        store: Store,
+        split: Split,
+        models: Sequence[_Model],
+        progress: Callable[[str, int], Any],
+    ) -> _Beside:
+        targets = tuple(dict.fromkeys(t for model in models for t in model.config.targets))
+        sets = read_sets(store, split, split.development_ids)
+        with progress("baselines", count_baselines(targets)) as advance:
+            fitted = fit_baselines(store, split, targets, sets=sets, on_fitted=advance)
+        known = read_development(store, split, targets, sets)
+        return cls(fitted, known, {model.name: model.features(store, split) for model in models})
+
+    def shortcuts(
+        self,
+        store: Store,
+        split: Split,
+        table: pd.DataFrame,
+        access: TestAccess,
+        progress: Callable[[str, int], Any],
+    ) -> Shortcuts:
+        name = self.known.scanner
+        records = read_records(store, split, split.test_ids, access) if name else []
+        scanners = {record.patient_id: scanner_of(record, name or "") for record in records}
+        checked = validate_predictions(table)
+        with progress("shortcuts", len(self.known.labels) + len(self.networks)) as advance:
+            return find_shortcuts(self.known, self.networks, checked, scanners, advance)
 
 
 def _open(url: str) -> _Model:

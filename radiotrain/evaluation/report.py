@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,15 +15,17 @@ import pandas as pd
 import radiotrain
 from preprocessing import files
 from radiotrain.evaluation.auc import Interval
+from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.metrics_json import metrics_json
 from radiotrain.evaluation.patients import PatientScores, patient_scores
-from radiotrain.evaluation.plots import roc_svg
 from radiotrain.evaluation.predictions import SPLITS, validate_predictions, write_predictions
 from radiotrain.evaluation.published import PublishedResult, published_for
+from radiotrain.evaluation.report_plots import Plot, draw_plots
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.verdict import Verdict, judge, resolvable
 
 if TYPE_CHECKING:
+    from radiotrain.evaluation.shortcuts import Shortcuts
     from radiotrain.seal import Opening
 
 REPORT_NAME = "report.html"
@@ -74,6 +74,8 @@ class ReportContext:
         More sentences for the list of warnings.
     generated_at
         Date and time to print; none keeps the report the same for the same input.
+    shortcuts
+        Whether the target may be read from the scanner.
     """
 
     flow: CohortFlow | None = None
@@ -81,6 +83,7 @@ class ReportContext:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     generated_at: str = ""
+    shortcuts: Shortcuts | None = None
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,13 @@ class _Entry:
     verdict: Verdict
     resolvable: str
     published: tuple[PublishedResult, ...]
-    plot_name: str | None
-    plot_svg: str | None
+    plots: tuple[Plot, ...]
     counts: tuple[tuple[str, PatientScores], ...]
 
     @property
-    def plot_uri(self) -> str:
-        """The plot as an image address that holds the image itself."""
-        content = base64.b64encode((self.plot_svg or "").encode()).decode()
-        return f"data:image/svg+xml;base64,{content}"
+    def is_baseline(self) -> bool:
+        """Whether the run is a model without a network."""
+        return is_baseline(self.result.run)
 
 
 def write_report(
@@ -135,8 +136,8 @@ def write_report(
     url = files.absolute(out)
     write_predictions(table, files.join(url, "predictions.parquet"))
     for entry in entries:
-        if entry.plot_name is not None and entry.plot_svg is not None:
-            files.write_text(files.join(url, "plots", entry.plot_name), entry.plot_svg)
+        for plot in entry.plots:
+            files.write_text(files.join(url, "plots", plot.name), plot.svg)
     files.write_text(files.join(url, "metrics.json"), metrics)
     files.write_text(files.join(url, REPORT_NAME), page)
     return files.join(url, REPORT_NAME)
@@ -149,7 +150,6 @@ def _entries(evaluation: Evaluation, table: pd.DataFrame) -> list[_Entry]:
             (split, patient_scores(table, result.run, result.target, split)) for split in SPLITS
         )
         test = dict(counts)["test"]
-        drawn = roc_svg(result, test, seed=evaluation.seed) if result.auc is not None else None
         entries.append(
             _Entry(
                 anchor=f"result-{number}",
@@ -157,17 +157,11 @@ def _entries(evaluation: Evaluation, table: pd.DataFrame) -> list[_Entry]:
                 verdict=judge(result),
                 resolvable=resolvable(result),
                 published=published_for(result.target),
-                plot_name=_plot_name(number, result) if drawn is not None else None,
-                plot_svg=drawn,
+                plots=draw_plots(number, result, test, seed=evaluation.seed),
                 counts=counts,
             )
         )
     return entries
-
-
-def _plot_name(number: int, result: TargetResult) -> str:
-    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{result.target}-{result.run}").strip("-")
-    return f"roc-{number:02d}-{words[:60]}.svg"
 
 
 def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
@@ -177,6 +171,7 @@ def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
         "flow": flow,
         "openings": [asdict(opening) for opening in context.openings],
         "provenance": _plain(dict(context.provenance)),
+        "shortcuts": None if context.shortcuts is None else asdict(context.shortcuts),
     }
 
 
@@ -194,7 +189,15 @@ def _render(evaluation: Evaluation, entries: Sequence[_Entry], context: ReportCo
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"num": _number, "ci": _interval, "percent": _percent, "at": _position}
+    environment.filters |= {
+        "num": _number,
+        "ci": _interval,
+        "percent": _percent,
+        "at": _position,
+        "p": _p_value,
+        "signed": _signed,
+        "between": _between,
+    }
     return environment.get_template("report.html.j2").render(
         version=radiotrain.__version__,
         evaluation=evaluation,
@@ -222,7 +225,26 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _interval(value: Interval | None, digits: int = 3) -> str:
-    return "no interval" if value is None else f"{value[0]:.{digits}f}–{value[1]:.{digits}f}"
+    if value is None:
+        return "no interval"
+    if value[0] < 0:
+        return _between(value)
+    return f"{value[0]:.{digits}f}–{value[1]:.{digits}f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _between(value: Interval) -> str:
+    """Return an interval that may have negative ends: a dash between them would mislead."""
+    return f"{value[0]:.3f} to {value[1]:.3f}".replace("-", "−")
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:

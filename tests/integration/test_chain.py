@@ -162,7 +162,10 @@ def test_the_report_is_whole(report):
     assert not set(table[table["split"] == "test"].patient_id) & set(
         table[table["split"] == "validation"].patient_id
     )
-    assert sorted(p.suffix for p in (report / "plots").iterdir()) == [".svg", ".svg"]
+    assert {p.suffix for p in (report / "plots").iterdir()} == {".svg"}
+    assert {run for run in table["run"] if not run.startswith("baseline ")} == {"ER_run", "PR_run"}
+    assert "baseline size and kinetics (logistic)" in set(table["run"])
+    assert "Tumour, or scanner?" in page
 
 
 def test_each_opening_of_the_test_set_is_logged(folder, split, report, runs):

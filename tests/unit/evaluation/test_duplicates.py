@@ -62,6 +62,13 @@ def test_three_times_the_same_are_three_pairs() -> None:
     assert pairs(same, crop(breast(4)), same, same) == {("P0", "P2"), ("P0", "P3"), ("P2", "P3")}
 
 
+def test_where_all_are_alike_only_what_is_closer_still_counts() -> None:
+    """Twenty patients that share most of what can be seen."""
+    common = breast(0)
+    alike = [crop(common + 0.25 * breast(seed)) for seed in range(1, 21)]
+    assert pairs(*alike, alike[4]) == {("P4", "P20")}
+
+
 def test_empty_crops_are_like_none() -> None:
     empty = np.zeros(SHAPE, dtype=np.int16)
     assert pairs(empty, empty) == set()

@@ -1,53 +1,35 @@
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.metrics_json import metrics_json
-from radiotrain.evaluation.operating_point import Confusion
-from radiotrain.evaluation.results import Evaluation, TargetResult
-
-Patients = Sequence[tuple[int, float]]
-
-VALIDATION: Patients = [(0, 0.1), (0, 0.4), (1, 0.35), (1, 0.6), (1, 0.8)]
-TEST: Patients = [(0, 0.2), (0, 0.7), (1, 0.3), (1, 0.6), (1, 0.9)]
-
-
-def make_rows(
-    patients: Patients,
-    split: str,
-    *,
-    run: str = "net",
-    target: str = "ER",
-    fold: int | None = None,
-) -> pd.DataFrame:
-    """One row for each (label, probability), patients named after their split."""
-    return pd.DataFrame(
-        {
-            "run": run,
-            "patient_id": [f"{split}-{i:03d}" for i in range(len(patients))],
-            "target": target,
-            "split": split,
-            "fold": pd.Series([fold] * len(patients), dtype="Int64"),
-            "label": [label for label, _ in patients],
-            "probability": [probability for _, probability in patients],
-        }
-    )
-
-
-def evaluate(*tables: pd.DataFrame, seed: int = 0) -> Evaluation:
-    return evaluate_table(pd.concat(tables, ignore_index=True), seed=seed, num_resamples=200)
+from radiotrain.evaluation.metrics_json import SCHEMA_VERSION, metrics_json
+from radiotrain.evaluation.operating_point import Confusion, wilson_interval
+from radiotrain.evaluation.power import smallest_area_above, smallest_difference
+from radiotrain.evaluation.report import CohortFlow
+from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.verdict import resolvable
+from radiotrain.seal import Opening
+from tests.unit.evaluation.small_tables import (
+    PATIENTS,
+    TEST,
+    VALIDATION,
+    Patients,
+    evaluate,
+    good_cohort,
+    make_rows,
+    strict_json,
+)
 
 
 def evaluate_one(test: Patients, validation: Patients = VALIDATION) -> TargetResult:
@@ -61,14 +43,6 @@ def assert_undefined_values_have_a_reason(result: TargetResult) -> None:
     undefined = {f.name for f in fields(result) if getattr(result, f.name) is None}
     assert set(result.reasons) == undefined
     assert all(result.reasons.values())
-
-
-def strict_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) -> dict[str, Any]:
-    def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
-
-    document: dict[str, Any] = json.loads(metrics_json(evaluation, extra), parse_constant=refuse)
-    return document
 
 
 def test_numbers_of_a_small_cohort_are_those_counted_by_hand() -> None:
@@ -92,7 +66,9 @@ def test_numbers_of_a_small_cohort_are_those_counted_by_hand() -> None:
     assert result.threshold_source == "validation, Youden, n=5 (3 positive)"
     assert (result.num_patients, result.num_positive) == (5, 3)
     assert (result.num_validation, result.num_validation_positive) == (5, 3)
-    assert result.reasons == {}
+    # As few patients as these resolve nothing: the normal approximation's error of 0.5 is 0.29.
+    why = "no AUC up to 1 would do with 3 positive, 2 negative"
+    assert result.reasons == {"detectable_auc": why, "detectable_difference": why}
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -243,14 +219,8 @@ def test_too_few_resamples_for_a_95_percent_interval_are_refused() -> None:
         evaluate_table(make_rows(TEST, "test"), num_resamples=99)
 
 
-_PATIENTS = st.lists(
-    st.tuples(st.sampled_from([-1, 0, 1]), st.sampled_from([0.0, 0.2, 0.5, 0.5000001, 1.0])),
-    max_size=8,
-)
-
-
 @settings(max_examples=40, deadline=None)
-@given(_PATIENTS, _PATIENTS)
+@given(PATIENTS, PATIENTS)
 def test_whatever_is_undefined_has_a_reason_and_is_null_in_strict_json(
     test: Patients, validation: Patients
 ) -> None:
@@ -266,6 +236,44 @@ def test_whatever_is_undefined_has_a_reason_and_is_null_in_strict_json(
     for name in ("auc", "auc_ci95_delong", "auc_ci95_bootstrap", "sensitivity", "brier"):
         value = getattr(result, name)
         assert value is None or np.array_equal(np.clip(value, 0, 1), value)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_probability_that_is_no_number_is_refused(bad: float) -> None:
+    with pytest.raises(InputError, match="expected a number from 0 to 1"):
+        evaluate(make_rows([*TEST, (1, bad)], "test"))
+
+
+def test_a_row_that_comes_twice_is_refused_rather_than_counted_twice() -> None:
+    rows = make_rows(TEST, "test")
+    with pytest.raises(InputError, match="rows 1 and 6 both predict patient 'test-000'"):
+        evaluate(rows, rows.iloc[:1])
+
+
+def test_probabilities_one_rounding_step_apart_are_told_apart() -> None:
+    above = math.nextafter(0.5, 1)
+    result = evaluate_one([(0, 0.5), (1, above)], [(0, 0.5), (1, above)])
+    assert (result.auc, result.threshold) == (1.0, above)
+    assert result.confusion == Confusion(tp=1, fp=0, tn=1, fn=0)
+
+
+def test_what_the_test_set_resolves_is_said_in_words() -> None:
+    """By the Hanley-McNeil variance, as in tests/reference/test_power.py."""
+    result = evaluate_one(good_cohort(80, 0.7, 1), good_cohort(80, 0.7, 2))
+    least, area = smallest_area_above(0.5, 40, 40), result.auc
+    assert area is not None
+    gain = smallest_difference(area, 40, 40, 0.5)
+    assert (result.detectable_auc, result.detectable_difference) == (least, gain)
+    words = resolvable(result)
+    assert f"its true AUC is {least:.3f} or more" in words
+    assert f"higher by {gain:.3f} or more (if the two AUCs correlate by 0.5)" in words
+
+
+def test_too_few_patients_resolve_nothing_and_say_so() -> None:
+    cohort = [(0, 0.1), (0, 0.4), (1, 0.3), (1, 0.6)]
+    assert "No AUC, however high" in resolvable(evaluate_one(cohort, cohort))
+    alone = evaluate_one([(1, 0.4), (1, 0.6)])
+    assert resolvable(alone).startswith("No difference can be judged: only one class")
 
 
 def test_metrics_are_kept_by_run_and_target() -> None:
@@ -306,22 +314,77 @@ def test_metrics_are_kept_by_run_and_target() -> None:
     assert {row["target"] for row in document["published"]} == {"ER", "PR", "HER2"}
 
 
+def _keys(document: Any) -> Iterator[str]:
+    """Every key of nested JSON, but for names that are data."""
+    if isinstance(document, list):
+        for value in document:
+            yield from _keys(value)
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield key
+            if key == "runs":
+                yield from _keys([v for targets in value.values() for v in targets.values()])
+            elif key not in {"reasons", "provenance"}:
+                yield from _keys(value)
+
+
+def test_the_document_of_metrics_json_names_every_key() -> None:
+    document = Path(__file__).parents[3].joinpath("docs", "metrics-json.md").read_text("utf-8")
+    tables = [
+        make_rows(TEST, "test"),
+        make_rows(VALIDATION, "validation"),
+        make_rows(TEST[::-1], "test", run="other"),
+    ]
+    extra = {"flow": {}, "openings": [], "provenance": {}, "shortcuts": None}
+    kept = strict_json(evaluate(*tables), extra)
+    assert kept["schema_version"] == SCHEMA_VERSION == 2
+    missing = {key for key in _keys(kept) if f"`{key}`" not in document}
+    assert missing == set()
+    flow = {"`" + f.name + "`" for f in [*fields(CohortFlow), *fields(Opening)]}
+    assert all(name in document for name in flow)
+
+
+def test_every_undefined_value_of_points_recalibrations_and_comparisons_has_a_reason() -> None:
+    tables = [make_rows(TEST, "test"), make_rows(TEST, "test", run="other")]
+    evaluation = evaluate(*tables)
+    first, (compared,) = evaluation.results[0], evaluation.comparisons
+    for found in (*first.operating_points, *first.recalibrations, compared):
+        undefined = {f.name for f in fields(found) if getattr(found, f.name) is None}
+        assert undefined == set(found.reasons)
+        assert all(found.reasons.values())
+    assert {p.rule for p in first.operating_points} == {"Youden", "sensitivity 0.90"}
+    assert (compared.difference, compared.p, compared.p_holm) == (0.0, 1.0, 1.0)
+    assert "rank the patients alike" in compared.note
+    assert compared.reasons["mcnemar_p"].startswith("no calls of run net: no validation patient")
+
+
+def test_a_threshold_of_a_fixed_sensitivity_is_chosen_on_validation() -> None:
+    """Of three validation positives 0.35, 0.6 and 0.8, nine in ten are all three."""
+    point = evaluate_one(TEST).operating_points[1]
+    assert (point.rule, point.threshold) == ("sensitivity 0.90", 0.35)
+    assert point.source == "validation, sensitivity 0.90, n=5 (3 positive)"
+    # 0.6, 0.7 and 0.9 are called positive, 0.2 and 0.3 negative.
+    assert point.confusion == Confusion(tp=2, fp=1, tn=1, fn=1)
+    assert (point.ppv, point.npv) == (pytest.approx(2 / 3), 0.5)
+    assert point.ppv_ci95 == pytest.approx(wilson_interval(2, 3))
+    assert point.npv_ci95 == pytest.approx(wilson_interval(1, 2))
+
+
+def test_nobody_called_positive_has_no_ppv_but_an_npv() -> None:
+    point = evaluate_one([(0, 0.1), (1, 0.2)]).operating_points[0]
+    assert (point.ppv, point.npv) == (None, 0.5)
+    assert point.reasons["ppv"] == "nobody is called positive among 2 test patients"
+
+
 def test_json_refuses_what_is_no_number_rather_than_write_it() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         metrics_json(evaluate(make_rows(TEST, "test")), {"provenance": {"loss": math.nan}})
 
 
-def _good_cohort(num: int, shift: float, seed: int) -> list[tuple[int, float]]:
-    rng = np.random.default_rng(seed)
-    labels = np.arange(num) % 2
-    scores = 1 / (1 + np.exp(-(rng.normal(size=num) + shift * labels)))
-    return [(int(y), float(x)) for y, x in zip(labels, scores, strict=True)]
-
-
 def test_a_sound_and_modest_result_gets_no_warning() -> None:
     tables = [
-        make_rows(_good_cohort(80, 0.7, 1), "test"),
-        make_rows(_good_cohort(80, 0.7, 2), "validation"),
+        make_rows(good_cohort(80, 0.7, 1), "test"),
+        make_rows(good_cohort(80, 0.7, 2), "validation"),
     ]
     evaluation = evaluate(*tables)
     assert evaluation.warnings == ()
@@ -330,13 +393,13 @@ def test_a_sound_and_modest_result_gets_no_warning() -> None:
 @pytest.mark.parametrize(
     ("target", "test", "validation", "words"),
     [
-        ("ER", _good_cohort(80, 3.0, 1), _good_cohort(80, 3.0, 2), "Look for a leak"),
-        ("ER", _good_cohort(80, -2.0, 1), _good_cohort(80, 0.7, 2), "turned round"),
-        ("HER2", _good_cohort(80, 0.5, 1), _good_cohort(80, 4.0, 2), "above the test interval"),
-        ("HER2", _good_cohort(12, 0.7, 1), _good_cohort(80, 0.7, 2), "6 positive and 6 negative"),
-        ("HER2", _good_cohort(80, 0.7, 1), _good_cohort(12, 0.7, 2), "few validation patients"),
-        ("HER2", _good_cohort(80, 0.7, 1), [(1, 0.1), (0, 0.9)] * 10, "calling everyone positive"),
-        ("HER2", _good_cohort(80, 0.7, 1), [], "no operating point"),
+        ("ER", good_cohort(80, 3.0, 1), good_cohort(80, 3.0, 2), "Look for a leak"),
+        ("ER", good_cohort(80, -2.0, 1), good_cohort(80, 0.7, 2), "turned round"),
+        ("HER2", good_cohort(80, 0.5, 1), good_cohort(80, 4.0, 2), "above the test interval"),
+        ("HER2", good_cohort(12, 0.7, 1), good_cohort(80, 0.7, 2), "6 positive and 6 negative"),
+        ("HER2", good_cohort(80, 0.7, 1), good_cohort(12, 0.7, 2), "few validation patients"),
+        ("HER2", good_cohort(80, 0.7, 1), [(1, 0.1), (0, 0.9)] * 10, "calling everyone positive"),
+        ("HER2", good_cohort(80, 0.7, 1), [], "no operating point"),
     ],
 )
 def test_what_a_careful_reader_should_know_is_warned_about(

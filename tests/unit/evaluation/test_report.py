@@ -171,12 +171,13 @@ def test_the_plot_in_the_page_is_the_file_beside_it_and_refers_to_nothing(
     full_folder: Path, full_page: str
 ) -> None:
     images = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', full_page)
-    files = sorted((full_folder / "plots").iterdir())
-    assert [f.name for f in files] == [
-        "roc-01-ER-net.svg",
-        "roc-02-PR-net.svg",
-        "roc-03-HER2-net.svg",
+    names = [
+        f"{kind}-{number:02d}-{target}-net.svg"
+        for number, target in enumerate(("ER", "PR", "HER2"), start=1)
+        for kind in ("roc", "calibration", "decision")
     ]
+    files = [full_folder / "plots" / name for name in names]
+    assert set(files) == set((full_folder / "plots").iterdir())
     assert [base64.b64decode(i) for i in images] == [f.read_bytes() for f in files]
     for file in files:
         for element in ElementTree.parse(file).iter():
@@ -254,6 +255,41 @@ def test_warnings_of_the_context_and_of_the_numbers_are_printed(
     assert all(warning in text for warning in warnings)
 
 
+def test_runs_are_compared_with_the_numbers_of_the_json(tmp_path: Path) -> None:
+    other = make_table("other")
+    other["probability"] = np.random.default_rng(3).permutation(other["probability"])
+    page = Page(write(tmp_path, make_table(), other, make_table("third").iloc[3:]))
+    text = (tmp_path / "metrics.json").read_text(encoding="utf-8")
+    found, *incomparable = json.loads(text)["comparisons"]
+    low, high = found["difference_ci95_delong"]
+    values = f"{found['difference']:+.3f} {low:.3f} to {high:.3f} {found['p']:.3f}"
+    assert any(values.replace("-", "−") in row for row in page.rows)
+    calls = f"{found['num_only_run_right']} : {found['num_only_other_right']}"
+    assert any(calls in row for row in page.rows)
+    assert [c["design"] for c in incomparable] == [None, None]
+    assert page.rows.count("the runs were tested on partly different patients") == 2
+    assert "corrected for 3 comparisons" in page.text
+
+
+def test_one_run_is_compared_with_nothing(full_page: str) -> None:
+    assert "Runs beside each other" not in full_page
+
+
+def test_operating_points_and_recalibration_are_printed(full_folder: Path, full_page: str) -> None:
+    text = (full_folder / "metrics.json").read_text(encoding="utf-8")
+    values = json.loads(text)["runs"]["net"]["ER"]
+    rows = Page(full_page).rows
+    for point in values["operating_points"]:
+        ours = next(
+            row for row in rows if row.startswith(f"{point['rule']} {point['threshold']:.4f}")
+        )
+        for name in ("sensitivity", "specificity", "ppv", "npv"):
+            assert f"{point[name]:.3f}" in ours
+    for row, method in (("as predicted", "none"), ("isotonic", "isotonic")):
+        kept = next(c for c in values["recalibrations"] if c["method"] == method)
+        assert f"{row} {kept['brier']:.3f} {kept['ece']:.3f} {kept['log_loss']:.3f}" in rows
+
+
 def test_what_was_not_given_is_said_to_be_unknown(tmp_path: Path) -> None:
     text = Page(write(tmp_path, make_table())).text
     assert "No log of openings was given" in text
@@ -277,7 +313,9 @@ def test_the_same_table_gives_the_same_files_and_its_copy_gives_the_same_numbers
     first = write(tmp_path / "first", make_table())
     again = write(tmp_path / "again", read_predictions(tmp_path / "first" / "predictions.parquet"))
     assert again == first
-    for name in ("metrics.json", "plots/roc-01-ER-net.svg", "predictions.parquet"):
+    kinds = ("roc", "calibration", "decision")
+    plots = [f"plots/{kind}-01-ER-net.svg" for kind in kinds]
+    for name in ("metrics.json", *plots, "predictions.parquet"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
 
 

@@ -163,7 +163,7 @@ def test_it_is_tested_without_an_operating_point(
     record = folder.read_record()
     assert record is not None
     folder.write_record(replace(record, status="stopped"))
-    table, context = predict_runs([config.out], None, "a test", silent)
+    table, context = predict_runs([config.out], None, "a test", silent, baselines=False)
     assert set(table["split"]) == {"test"}
     result = evaluate_table(table, num_resamples=100).results[0]
     assert result.auc is not None

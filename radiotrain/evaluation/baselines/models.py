@@ -1,0 +1,104 @@
+"""Two models of a few numbers: one straight, one that bends.
+
+Axis legend: N patients, K features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from radiotrain.evaluation.baselines.features import is_varied
+
+Settings = Mapping[str, float]
+
+# A ratio over a dark voxel can lie anywhere: beyond this many deviations it is as far as here.
+_FARTHEST = 4.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A kind of model, and the settings that nested cross-validation chooses from.
+
+    Parameters
+    ----------
+    grid
+        Simplest first: of equally good ones, the first is taken.
+    build
+        From one of `grid` and a seed to a scikit-learn classifier.
+    """
+
+    name: str
+    grid: tuple[Settings, ...]
+    build: Callable[[Settings, int], Any]
+
+    def fit(
+        self, x: NDArray[np.float64], y: NDArray[np.int64], settings: Settings, seed: int
+    ) -> Fitted:
+        """Fit to features (N, K), NaN for missing, and labels (N,) of 0 and 1, both present."""
+        # Of a column that is missing in all of a fold's patients, nothing can be learnt.
+        columns = is_varied(x)
+        classifier = self.build(settings, seed) if columns.any() else DummyClassifier()
+        with warnings.catch_warnings():
+            # A model cut off at its last iteration is still one, and validation judges it.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(x[:, columns], y)
+        return Fitted(classifier, columns)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model that has learnt.
+
+    Parameters
+    ----------
+    columns
+        bool (K,): which features it reads.
+    """
+
+    classifier: Any
+    columns: NDArray[np.bool_]
+
+    def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probability (N,) of label 1 from features (N, K)."""
+        if not len(x):
+            return np.empty(0)
+        return np.asarray(self.classifier.predict_proba(x[:, self.columns])[:, 1], dtype=np.float64)
+
+
+def _logistic(settings: Settings, seed: int) -> Any:
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        FunctionTransformer(np.clip, kw_args={"a_min": -_FARTHEST, "a_max": _FARTHEST}),
+        LogisticRegression(C=settings["C"], max_iter=1000, random_state=seed),
+    )
+
+
+def _boosting(settings: Settings, seed: int) -> Any:
+    return HistGradientBoostingClassifier(
+        max_leaf_nodes=int(settings["leaves"]),
+        max_iter=60,
+        learning_rate=0.05,
+        min_samples_leaf=10,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=seed,
+    )
+
+
+LOGISTIC = Model("logistic", tuple({"C": c} for c in (0.001, 0.01, 0.1, 1.0)), _logistic)
+BOOSTING = Model("boosting", tuple({"leaves": n} for n in (2, 4, 8)), _boosting)
+MODELS = (LOGISTIC, BOOSTING)

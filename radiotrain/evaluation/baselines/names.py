@@ -1,0 +1,9 @@
+"""How baselines are told from networks in a predictions table."""
+
+BASELINE_PREFIX = "baseline "
+"""What the name of a baseline's run begins with."""
+
+
+def is_baseline(run: str) -> bool:
+    """Tell whether a run is a model without a network."""
+    return run.startswith(BASELINE_PREFIX)

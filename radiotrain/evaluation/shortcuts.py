@@ -1,0 +1,418 @@
+"""The shortcut gate: whether a target is read from the tumour, or from how the images were made.
+
+Four questions: does the acquisition alone predict the target, can the scanner be read from the
+network's features, what is left of its AUC among patients of one scanner, and do baselines hold
+on a scanner that they were not fitted on. The verdict is in `shortcut_verdict.py`.
+
+Axis legend: N patients, K features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from preprocessing.cohort import MISSING_LABEL
+from preprocessing.store import Store
+from radiotrain.evaluation.acquisition import (
+    Variable,
+    acquisition_variables,
+    measure_background,
+    scanner_name,
+    scanner_of,
+)
+from radiotrain.evaluation.baselines.features import is_varied, read_features, read_records
+from radiotrain.evaluation.baselines.models import LOGISTIC
+from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
+from radiotrain.evaluation.baselines.nested import choose_settings, nested_cv
+from radiotrain.evaluation.baselines.predict import (
+    Sets,
+    fold_numbers,
+    read_labels,
+)
+from radiotrain.evaluation.patients import patient_scores
+from radiotrain.evaluation.probe import NetworkFeatures, probe
+from radiotrain.evaluation.shortcut_verdict import Fall, ShortcutVerdict, judge_shortcut
+from radiotrain.evaluation.stratified import (
+    Area,
+    groups_of,
+    stratified_area,
+    stratified_auc,
+)
+from radiotrain.split import Split
+
+ALL_VARIABLES = "all of these together"
+BACKGROUND = "images without the tumour"
+
+_RESAMPLES = 500
+_NOT_KNOWN = Area(None, None, 0, 0, "the store says nothing about it that differs between patients")
+
+Networks = Mapping[str, Sequence[NetworkFeatures]]
+
+
+@dataclass(frozen=True)
+class AcquisitionResult:
+    """How well one source predicts a target, out of fold on development patients."""
+
+    target: str
+    source: str
+    area: Area
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """How well one acquisition variable can be read from a network's features."""
+
+    run: str
+    variable: str
+    question: str
+    area: Area
+
+
+@dataclass(frozen=True)
+class ScannerResult:
+    """How well a run does on the test patients of one scanner."""
+
+    run: str
+    target: str
+    scanner: str
+    area: Area
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How well a baseline does on the development patients of one scanner.
+
+    Parameters
+    ----------
+    area
+        Of a model fitted on the other scanners only.
+    area_seen
+        Of the cross-validation, whose models have seen this scanner's other patients.
+    """
+
+    run: str
+    target: str
+    scanner: str
+    area: Area
+    area_seen: Area
+
+
+@dataclass(frozen=True)
+class FallResult:
+    """What is left of a run's AUC within scanners; None where it cannot be told."""
+
+    run: str
+    target: str
+    fall: Fall | None
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """All that the gate found.
+
+    Parameters
+    ----------
+    scanner
+        The covariate that tells scanners apart; None where there is none.
+    verdicts
+        One for each network and target.
+    """
+
+    scanner: str | None
+    acquisition: tuple[AcquisitionResult, ...]
+    probes: tuple[ProbeResult, ...]
+    by_scanner: tuple[ScannerResult, ...]
+    falls: tuple[FallResult, ...]
+    left_out: tuple[LeftOut, ...]
+    verdicts: tuple[ShortcutVerdict, ...]
+
+
+@dataclass(frozen=True)
+class Development:
+    """What the gate knows of development patients; no test patient was read for it.
+
+    Parameters
+    ----------
+    folds
+        int64 (N,).
+    labels
+        Target to int64 (N,).
+    scanners
+        (N,) texts; empty where no covariate tells scanners apart.
+    background
+        float64 (N, K).
+    """
+
+    patient_ids: tuple[str, ...]
+    folds: NDArray[np.int64]
+    labels: Mapping[str, NDArray[np.int64]]
+    variables: tuple[Variable, ...]
+    scanner: str | None
+    scanners: tuple[str, ...]
+    background: NDArray[np.float64]
+    sets: Sets
+
+
+def read_development(store: Store, split: Split, targets: Sequence[str], sets: Sets) -> Development:
+    """Read what is known of the development patients' acquisition.
+
+    Parameters
+    ----------
+    sets
+        Features of the baselines, of the same patients.
+    """
+    ids = split.development_ids
+    records = read_records(store, split, ids, None)
+    name = scanner_name(records)
+    return Development(
+        patient_ids=ids,
+        folds=fold_numbers(split, ids),
+        labels={target: read_labels(store, split, ids, target) for target in targets},
+        variables=acquisition_variables(records),
+        scanner=name,
+        scanners=tuple(scanner_of(r, name) for r in records) if name else (),
+        background=read_features(measure_background, store, split, ids, None).values,
+        sets=sets,
+    )
+
+
+def find_shortcuts(
+    known: Development,
+    networks: Networks,
+    table: pd.DataFrame,
+    test_scanners: Mapping[str, str],
+    advance: Callable[[], None] = lambda: None,
+) -> Shortcuts:
+    """Ask the four questions and judge.
+
+    Parameters
+    ----------
+    known
+        From `read_development`.
+    networks
+        Run to the features of its networks' validation patients.
+    table
+        Predictions of networks and baselines, validated.
+    test_scanners
+        Test patient to scanner; empty where no covariate tells.
+    advance
+        Called once for each target, then once for each network.
+    """
+    acquisition: list[AcquisitionResult] = []
+    for target in known.labels:
+        acquisition += _acquisition(known, target)
+        advance()
+    probes: list[ProbeResult] = []
+    for run, features in networks.items():
+        probes += _probes(known, run, features)
+        advance()
+    scanners = {**dict(zip(known.patient_ids, known.scanners, strict=False)), **test_scanners}
+    keys = [(str(r), str(t)) for r, t in table[["run", "target"]].drop_duplicates().to_numpy()]
+    networks_keys = [(r, t) for r, t in keys if not is_baseline(r)]
+    falls = [FallResult(r, t, measure_fall(table, r, t, scanners)) for r, t in networks_keys]
+    return Shortcuts(
+        scanner=known.scanner,
+        acquisition=tuple(acquisition),
+        probes=tuple(probes),
+        by_scanner=tuple(_by_scanner(table, networks_keys, test_scanners)),
+        falls=tuple(falls),
+        left_out=tuple(_left_out(known)),
+        verdicts=tuple(_verdicts(known, acquisition, probes, falls)),
+    )
+
+
+def measure_fall(
+    table: pd.DataFrame, run: str, target: str, scanners: Mapping[str, str], seed: int = 0
+) -> Fall | None:
+    """Compare a run's AUC over all pairs of patients with that over pairs of one scanner.
+
+    Test patients and validation patients both count, but only pairs of the same part, whose
+    probabilities come from the same networks.
+
+    Parameters
+    ----------
+    table
+        A validated predictions table.
+    scanners
+        Patient to scanner.
+
+    Returns
+    -------
+    None where no scanner is known, or where pairs of one scanner are too few.
+    """
+    ids, labels, scores, parts = _parts(table, run, target)
+    if not set(ids) <= set(scanners):
+        return None
+    within = [(part, scanners[i]) for part, i in zip(parts, ids, strict=True)]
+    if stratified_area(labels, scores, within).auc is None:
+        return None
+    overall, inside = _both(labels, scores, parts, within)
+    low, high = _fall_interval(labels, scores, parts, within, seed)
+    return Fall(overall, inside, overall - inside, (low, high), len(labels))
+
+
+def _parts(
+    table: pd.DataFrame, run: str, target: str
+) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float64], list[str]]:
+    """Return ids, labels, scores and parts of the patients whom a run has not seen."""
+    ids: list[str] = []
+    labels, scores, parts = [], [], []
+    validation = table[(table["run"] == run) & (table["split"] == "validation")]
+    for fold, rows in validation.groupby("fold", dropna=False):
+        found = patient_scores(rows, run, target, "validation")
+        ids += found.patient_ids
+        labels.append(found.labels)
+        scores.append(found.scores)
+        parts += [f"fold {fold}"] * found.num_patients
+    test = patient_scores(table, run, target, "test")
+    ids += test.patient_ids
+    labels.append(test.labels)
+    scores.append(test.scores)
+    parts += ["test"] * test.num_patients
+    return tuple(ids), np.concatenate(labels), np.concatenate(scores), parts
+
+
+def _both(
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    parts: Sequence[str],
+    within: Sequence[tuple[str, str]],
+) -> tuple[float, float]:
+    return stratified_auc(labels, scores, parts), stratified_auc(labels, scores, within)
+
+
+def _fall_interval(
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    parts: Sequence[str],
+    within: Sequence[tuple[str, str]],
+    seed: int,
+) -> tuple[float, float]:
+    """Return the percentile interval of the fall, patients drawn within scanner and class."""
+    generator = np.random.default_rng(seed)
+    cells = list(groups_of(list(zip(within, labels.tolist(), strict=True))).values())
+    falls = []
+    for _ in range(_RESAMPLES):
+        rows = np.concatenate([generator.choice(cell, len(cell)) for cell in cells])
+        overall, inside = _both(
+            labels[rows], scores[rows], [parts[i] for i in rows], [within[i] for i in rows]
+        )
+        falls.append(overall - inside)
+    low, high = np.percentile(falls, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _acquisition(known: Development, target: str) -> Iterator[AcquisitionResult]:
+    labels = known.labels[target]
+    for variable in known.variables:
+        area = _cross_validated(known, variable.values, labels)
+        yield AcquisitionResult(target, variable.name, area)
+    together = _NOT_KNOWN
+    if known.variables:
+        values = np.hstack([variable.values for variable in known.variables])
+        together = _cross_validated(known, values, labels)
+    yield AcquisitionResult(target, ALL_VARIABLES, together)
+    background = _cross_validated(known, known.background, labels)
+    yield AcquisitionResult(target, BACKGROUND, background)
+
+
+def _cross_validated(
+    known: Development, values: NDArray[np.float64], labels: NDArray[np.int64]
+) -> Area:
+    columns = is_varied(values)
+    if not columns.any():
+        return _NOT_KNOWN
+    scores = nested_cv(LOGISTIC, values[:, columns], labels, known.folds).probabilities
+    return _area_of(known, labels, scores)
+
+
+def _area_of(
+    known: Development,
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    chosen: NDArray[np.bool_] | None = None,
+) -> Area:
+    usable = (labels != MISSING_LABEL) & ~np.isnan(scores)
+    if chosen is not None:
+        usable &= chosen
+    return stratified_area(labels[usable], scores[usable], known.folds[usable].tolist())
+
+
+def _probes(
+    known: Development, run: str, features: Sequence[NetworkFeatures]
+) -> Iterator[ProbeResult]:
+    rows = {patient_id: i for i, patient_id in enumerate(known.patient_ids)}
+    for variable in known.variables if features else ():
+        answers = [variable.answers[[rows[i] for i in part.patient_ids]] for part in features]
+        area = probe([part.values for part in features], answers)
+        yield ProbeResult(run, variable.name, variable.question, area)
+
+
+def _by_scanner(
+    table: pd.DataFrame, keys: Sequence[tuple[str, str]], scanners: Mapping[str, str]
+) -> Iterator[ScannerResult]:
+    for run, target in keys if scanners else ():
+        test = patient_scores(table, run, target, "test")
+        groups = groups_of([scanners[i] for i in test.patient_ids])
+        for scanner in sorted(groups, key=str):
+            rows = groups[scanner]
+            area = stratified_area(test.labels[rows], test.scores[rows], [0] * len(rows))
+            yield ScannerResult(run, target, str(scanner), area)
+
+
+def _left_out(known: Development) -> Iterator[LeftOut]:
+    """Fit logistic baselines without one scanner, and test them on its development patients."""
+    scanners = np.array(known.scanners)
+    for name, features in known.sets.items():
+        columns = is_varied(features.values)
+        if not columns.any() or not known.scanners:
+            continue
+        x = features.values[:, columns]
+        for target, labels in known.labels.items():
+            seen = nested_cv(LOGISTIC, x, labels, known.folds).probabilities
+            for scanner in sorted(set(known.scanners)):
+                mine = scanners == scanner
+                area = _one_left_out(known, x, labels, mine)
+                area_seen = _area_of(known, labels, seen, mine)
+                run = f"{BASELINE_PREFIX}{name} ({LOGISTIC.name})"
+                yield LeftOut(run, target, scanner, area, area_seen)
+
+
+def _one_left_out(
+    known: Development,
+    x: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    mine: NDArray[np.bool_],
+) -> Area:
+    rows = np.flatnonzero(~mine & (labels != MISSING_LABEL))
+    tested = mine & (labels != MISSING_LABEL)
+    if len(np.unique(labels[rows])) < 2:
+        reason = "the other scanners have one class only"
+        return Area(None, None, int(tested.sum()), int((labels[tested] == 1).sum()), reason)
+    settings = choose_settings(LOGISTIC, x[rows], labels[rows], known.folds[rows], 0)
+    scores = LOGISTIC.fit(x[rows], labels[rows], settings, 0).predict(x[tested])
+    return stratified_area(labels[tested], scores, [0] * len(scores))
+
+
+def _verdicts(
+    known: Development,
+    acquisition: Sequence[AcquisitionResult],
+    probes: Sequence[ProbeResult],
+    falls: Sequence[FallResult],
+) -> Iterator[ShortcutVerdict]:
+    areas = {(a.target, a.source): a.area for a in acquisition}
+    probed = {(p.run, p.variable): p.area for p in probes}
+    for found in falls:
+        yield judge_shortcut(
+            found.run,
+            found.target,
+            areas[found.target, ALL_VARIABLES],
+            areas[found.target, BACKGROUND],
+            probed.get((found.run, known.scanner or "")),
+            found.fall,
+        )

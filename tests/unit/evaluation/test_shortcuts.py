@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from preprocessing.store import PatientRecord, Store
+from radiotrain.data.patients import load_patients
+from radiotrain.evaluation.acquisition import (
+    acquisition_variables,
+    background_features,
+    scanner_name,
+)
+from radiotrain.evaluation.auc import auc, delong_interval
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.from_runs import predict_runs
+from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.probe import last_features, probe
+from radiotrain.evaluation.report import ReportContext, write_report
+from radiotrain.evaluation.shortcut_verdict import Fall, judge_shortcut
+from radiotrain.evaluation.shortcuts import ALL_VARIABLES, measure_fall
+from radiotrain.evaluation.stratified import Area, stratified_area, stratified_auc
+from radiotrain.networks.fusion import LateFusion
+from radiotrain.networks.registry import build_network
+from radiotrain.split import make_split, save_split
+from radiotrain.training.loop import train
+from tests.unit.evaluation.scanner_store import CROP_SHAPE, write_scanner_store
+from tests.unit.training.synthetic import run_config
+
+COIN = Area(0.5, (0.42, 0.58), 200, 100)
+CLEAR = Area(0.7, (0.62, 0.78), 200, 100)
+BARELY = Area(0.6, (0.52, 0.68), 200, 100)
+NONE = Area(None, None, 0, 0, "nothing is known")
+STAYS = Fall(0.7, 0.695, 0.005, (-0.01, 0.02), 200)
+FALLS = Fall(0.7, 0.6, 0.1, (0.05, 0.15), 200)
+UNSURE = Fall(0.7, 0.6, 0.1, (-0.05, 0.25), 200)
+
+
+# --- the verdict ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "background", "probed", "fall", "kind", "words"),
+    [
+        (COIN, COIN, COIN, STAYS, "pass", "Nothing here suggests"),
+        # Features nearly always give the scanner away: alone it is no reason.
+        (COIN, COIN, CLEAR, STAYS, "pass", "Nothing here suggests"),
+        # Better than chance, but not by a clear margin.
+        (BARELY, COIN, CLEAR, STAYS, "pass", "Nothing here suggests"),
+        (COIN, COIN, CLEAR, UNSURE, "pass", "Nothing here suggests"),
+        (CLEAR, COIN, CLEAR, STAYS, "caution", "It was not seen to do so"),
+        (CLEAR, COIN, CLEAR, UNSURE, "caution", "too few to show"),
+        (CLEAR, COIN, CLEAR, None, "caution", "too few to show"),
+        (COIN, CLEAR, COIN, STAYS, "caution", "Images without the tumour predict ER"),
+        (COIN, COIN, COIN, FALLS, "caution", "difference between scanners"),
+        (NONE, COIN, None, None, "caution", "cannot be judged: nothing is known"),
+        (COIN, COIN, None, None, "caution", "too few patients share a scanner"),
+        (CLEAR, COIN, COIN, FALLS, "caution", "difference between scanners"),
+        (CLEAR, COIN, CLEAR, FALLS, "fail", "reads ER from the scanner"),
+        # A network with no validation patients cannot be probed; the fall has shown enough.
+        (CLEAR, COIN, None, FALLS, "fail", "reads ER from the scanner"),
+        (CLEAR, COIN, NONE, FALLS, "fail", "reads ER from the scanner"),
+    ],
+)
+def test_verdict(
+    acquisition: Area,
+    background: Area,
+    probed: Area | None,
+    fall: Fall | None,
+    kind: str,
+    words: str,
+) -> None:
+    verdict = judge_shortcut("run", "ER", acquisition, background, probed, fall)
+    assert (verdict.kind, words in verdict.sentence) == (kind, True), verdict
+
+
+def test_verdict_gives_its_numbers() -> None:
+    details = " ".join(judge_shortcut("run", "ER", CLEAR, COIN, CLEAR, FALLS).details)
+    assert "AUC 0.700 (95 % CI 0.620 to 0.780); up to 0.78 cannot be ruled out" in details
+    assert "a fall of 0.100 (95 % CI 0.050 to 0.150)" in details
+
+
+# --- pairs of one stratum -------------------------------------------------------------------
+
+
+def naive_stratified(labels: Any, scores: Any, strata: Any) -> float:
+    right, pairs = 0.0, 0
+    for i in range(len(labels)):
+        for j in range(len(labels)):
+            if labels[i] == 1 and labels[j] == 0 and strata[i] == strata[j]:
+                right += (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
+                pairs += 1
+    return right / pairs
+
+
+def test_stratified_auc_counts_pairs_of_one_stratum() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 60)
+    scores, strata = generator.integers(0, 9, 60) / 9.0, generator.integers(0, 5, 60).tolist()
+    expected = naive_stratified(labels, scores, strata)
+    assert stratified_auc(labels, scores, strata) == pytest.approx(expected)
+    assert stratified_area(labels, scores, strata).auc == pytest.approx(expected)
+
+
+def test_one_stratum_is_delong() -> None:
+    generator = np.random.default_rng(1)
+    labels, scores = generator.integers(0, 2, 50), generator.normal(size=50)
+    area = stratified_area(labels, scores, [0] * 50)
+    assert area.auc == pytest.approx(auc(labels, scores))
+    assert area.interval == pytest.approx(delong_interval(labels, scores))
+
+
+def test_classes_that_do_not_overlap_have_an_interval() -> None:
+    labels = np.arange(40) % 2
+    for strata in ([0] * 40, (np.arange(40) // 4).tolist()):
+        area = stratified_area(labels, labels.astype(float), strata)
+        assert area.auc == pytest.approx(1.0)
+        assert area.interval is not None
+        assert 0.7 < area.interval[0] < 0.99
+
+
+def test_a_small_group_has_no_auc_but_a_reason() -> None:
+    labels = np.array([1] * 4 + [0] * 20)
+    area = stratified_area(labels, labels.astype(float), [0] * 24)
+    assert area.auc is None
+    assert area.reason == "too small a group, 4 positive and 20 negative"
+
+
+def table_of(labels: Any, probabilities: Any, parts: Any) -> pd.DataFrame:
+    rows = [
+        ("run", f"P{i}", "ER", "test" if part is None else "validation", part, label, probability)
+        for i, (label, probability, part) in enumerate(
+            zip(labels, probabilities, parts, strict=True)
+        )
+    ]
+    columns = ["run", "patient_id", "target", "split", "fold", "label", "probability"]
+    return validate_predictions(pd.DataFrame(rows, columns=columns).astype({"fold": "Int64"}))
+
+
+def test_a_network_that_reads_the_scanner_falls_within_scanners() -> None:
+    generator = np.random.default_rng(2)
+    labels = np.arange(160) % 2
+    scanner = np.where(generator.random(160) < 0.85, labels, 1 - labels)
+    scanners = {f"P{i}": str(s) for i, s in enumerate(scanner)}
+    parts = [None if i % 3 else 0 for i in range(160)]
+    noise = generator.uniform(0, 0.2, 160)
+    reads_scanner = measure_fall(
+        table_of(labels, 0.3 + 0.4 * scanner + noise, parts), "run", "ER", scanners
+    )
+    reads_tumour = measure_fall(
+        table_of(labels, 0.3 + 0.1 * labels + noise, parts), "run", "ER", scanners
+    )
+    assert reads_scanner is not None
+    assert reads_tumour is not None
+    assert reads_scanner.is_clear
+    assert reads_scanner.within == pytest.approx(0.5, abs=0.15)
+    assert not reads_tumour.is_clear
+
+
+# --- acquisition and features ---------------------------------------------------------------
+
+
+def test_acquisition_variables_ask_a_question_each() -> None:
+    records = [
+        PatientRecord(
+            i,
+            f"P{i}",
+            "stored",
+            covariates={"manufacturer": "GE" if i < 13 else "Siemens", "field_strength_t": None},
+            spacing_mm=(0.7, 0.7, 1.0 if i % 2 else 2.0),
+        )
+        for i in range(20)
+    ]
+    found = {variable.name: variable for variable in acquisition_variables(records)}
+    assert list(found) == ["manufacturer", "voxel size"]
+    assert found["manufacturer"].question == "GE or not"
+    assert found["manufacturer"].answers.tolist() == [1] * 13 + [0] * 7
+    assert found["voxel size"].question == "above 0.735 mm³ or not"
+    assert scanner_name(records) == "manufacturer"
+    assert scanner_name(records[:13]) is None
+
+
+def test_background_stays_clear_of_the_tumour() -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(80, 120, (30, 30, 12)).astype(np.int16)
+    tumour, padding = np.zeros(image.shape, dtype=bool), np.zeros(image.shape, dtype=bool)
+    tumour[12:15, 12:15, 5:7] = True
+    within_10_mm = image.copy()
+    within_10_mm[7:20, 7:20, 2:10] = image[7:20, 7:20, 2:10][::-1]
+    args = (tumour, padding, (2.0, 2.0, 4.0), 1.0)
+    first, second = background_features(image, *args), background_features(within_10_mm, *args)
+    assert {k: second[k] for k in first} == pytest.approx(first)
+    outside = image.copy()
+    outside[:4] += 50
+    assert background_features(outside, *args)["background_p99"] != first["background_p99"]
+
+
+@pytest.mark.parametrize("name", ["ResNet10-narrow", "SEResNet50", "SEResNext50"])
+def test_features_are_what_the_last_layer_reads(store: Store, name: str) -> None:
+    split = make_split(store, num_folds=3)
+    patients = load_patients(store, split, split.folds[0][:3], ["ER"])
+    torch.manual_seed(0)
+    network = build_network(name, 3, 1, CROP_SHAPE).eval()
+    features = last_features(network, patients, 2, torch.device("cpu"))
+    assert features is not None
+    batch = patients.batch(np.arange(3), torch.device("cpu"))
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    last = next(m for m in reversed(linear) if m.out_features == 1)
+    with torch.inference_mode():
+        logits = network(batch.images)
+        from_features = last(torch.from_numpy(features).float())
+    torch.testing.assert_close(from_features, logits, rtol=1e-3, atol=1e-4)
+    aged = replace(patients, covariates=np.ones((3, 1), dtype=np.float32))
+    fused = last_features(LateFusion(network, 1, 1), aged, 2, torch.device("cpu"))
+    np.testing.assert_allclose(fused, features)
+
+
+def test_a_probe_finds_what_is_there_and_nothing_else() -> None:
+    generator = np.random.default_rng(3)
+    x, y = generator.normal(size=(60, 200)), np.arange(60) % 2
+    assert (probe([x], [y]).auc or 0) == pytest.approx(0.5, abs=0.2)
+    x[:, :20] += y[:, None]
+    found = probe([x[:30], x[30:]], [y[:30], y[30:]])
+    assert found.auc is not None
+    assert found.auc > 0.85
+    few = probe([x[:6]], [y[:6]])
+    assert few.reason == "too few validation patients, 3 with yes and 3 with no"
+
+
+# --- from a store to the verdict ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_scanner_store(str(tmp_path_factory.mktemp("scanner") / "store"), num_patients=24)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "tumour_effect", "kind"), [(0.9, 0.0, "fail"), (0.5, 1.0, "pass")]
+)
+def test_the_gate_catches_a_planted_shortcut_and_passes_a_clean_cohort(
+    tmp_path: Path, agreement: float, tumour_effect: float, kind: str
+) -> None:
+    store = write_scanner_store(
+        str(tmp_path / "store"), agreement=agreement, tumour_effect=tumour_effect
+    )
+    save_split(make_split(store, num_folds=3), str(tmp_path / "splits.json"))
+    training = {"epochs": 4, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1}
+    config = run_config(store, str(tmp_path / "splits.json"), tmp_path / "run", train=training)
+    train(config, reporter=lambda _: None)
+    table, context = predict_runs(
+        [config.out], None, "a test", lambda _, __: nullcontext(lambda: None)
+    )
+    found = context.shortcuts
+    assert found is not None
+    (verdict,) = found.verdicts
+    assert verdict.kind == kind, verdict
+    (scanner,) = [p.area for p in found.probes if p.variable == "manufacturer"]
+    assert scanner.auc is not None
+    (alone,) = [a.area for a in found.acquisition if a.source == ALL_VARIABLES]
+    assert alone.auc is not None
+    assert (alone.auc > 0.8) == (kind == "fail")
+    assert {r.scanner for r in found.by_scanner} == {"A", "B"}
+    assert {is_baseline(r.run) for r in found.left_out} == {True}
+    assert not is_baseline(table["run"].iloc[0])
+    _check_report(table, context, tmp_path / "report", kind)
+
+
+def _check_report(table: pd.DataFrame, context: ReportContext, out: Path, kind: str) -> None:
+    write_report(evaluate_table(table, num_resamples=100), table, out, context=context)
+    metrics = json.loads((out / "metrics.json").read_text("utf-8"))
+    assert metrics["shortcuts"]["verdicts"][0]["kind"] == kind
+    page = (out / "report.html").read_text("utf-8")
+    assert "Tumour, or scanner?" in page
+    assert f"{kind.capitalize()}: ER, run run" in page
+    # A baseline gets no headline.
+    assert '<p class="soft">Run baseline' not in page
+
+
+def test_without_baselines_there_are_networks_only(tmp_path: Path, store: Store) -> None:
+    save_split(make_split(store, num_folds=3), str(tmp_path / "splits.json"))
+    training = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 0}
+    config = run_config(store, str(tmp_path / "splits.json"), tmp_path / "run", train=training)
+    train(config, reporter=lambda _: None)
+    table, context = predict_runs(
+        [config.out],
+        None,
+        "a test",
+        lambda _, __: nullcontext(lambda: None),
+        baselines=False,
+    )
+    assert set(table["run"]) == {"run"}
+    assert context.shortcuts is None
