@@ -114,12 +114,12 @@ def test_workers_together_equal_one(
 
 
 @pytest.mark.parametrize("world_size", SIZES)
-def test_one_worker_writes_and_all_stop(
+def test_one_worker_writes_and_all_pause(
     configs: dict[int, RunConfig], together: Path, world_size: int
 ) -> None:
     folder = RunFolder(configs[world_size].out)
     record = folder.read_record()
     assert record is not None
-    assert (record.status, record.world_size, record.num_epochs) == ("stopped", world_size, 2)
+    assert (record.status, record.world_size, record.num_epochs) == ("paused", world_size, 2)
     assert [m.epoch for m in folder.read_metrics()] == [0, 1]
     assert len(folder.read_predictions()) == 16
