@@ -29,8 +29,8 @@ from cluster.sweep.folder import (
 from cluster.sweep.ladder import Action, Ladder, num_places
 from preprocessing import files
 from preprocessing.errors import MissingPathError
-from radiotrain.evaluation.auc import auc, delong_variance
 from radiotrain.evaluation.patients import patient_scores
+from radiotrain.evaluation.statistics.auc import auc, delong_variance
 from radiotrain.runs import RunFolder
 
 _READERS = 16

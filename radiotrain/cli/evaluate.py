@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from radiotrain.evaluation.report import ReportContext
+    from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.results import Evaluation
 
 
@@ -48,7 +48,7 @@ def evaluate(
     """
     from preprocessing.progress import progress
     from radiotrain.evaluation.evaluate import evaluate_table
-    from radiotrain.evaluation.report import write_report
+    from radiotrain.evaluation.report.write import write_report
 
     table, context = _predictions(runs or [], predictions, store, purpose, baselines)
     num_results = len(table[["run", "target"]].drop_duplicates())
@@ -68,7 +68,7 @@ def _predictions(
     from preprocessing.progress import progress
     from radiotrain.evaluation.from_runs import predict_runs
     from radiotrain.evaluation.predictions import read_predictions
-    from radiotrain.evaluation.report import ReportContext
+    from radiotrain.evaluation.report.context import ReportContext
 
     if bool(runs) == (predictions is not None):
         got = "both" if runs else "neither"

@@ -1,1 +1,20 @@
-"""A table of predictions becomes numbers, plots and a report. Imports neither torch nor the store."""
+"""Predictions in, numbers, plots and a report out.
+
+====================  ============================================================================
+``from_runs.py``      runs and promoted models to a predictions table; opens the sealed test set
+``model.py``          a run or promoted model, as evaluation sees it
+``predictions.py``    the predictions table, ours or anyone's
+``patients.py``       one probability a patient from it
+``evaluate.py``       the table to results: `measure.py` one run, `run_pairs.py` two
+``results.py``        what is found, as frozen values
+``cautions.py``       what to know before believing it
+``statistics/``       pure functions of labels and probabilities
+``baselines/``        what a network has to beat
+``leaks/``            patients on both sides of the split
+``shortcuts/``        whether the scanner is read instead of the tumour
+``report/``           the HTML and the JSON
+====================  ============================================================================
+
+What judges a table (all but `from_runs.py`, `model.py`, `baselines/`, `leaks/`, `shortcuts/`)
+imports neither torch nor the store.
+"""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from radiotrain.evaluation.baselines.names import is_baseline
-from radiotrain.evaluation.operating_point import youden_threshold
 from radiotrain.evaluation.patients import patient_scores
-from radiotrain.evaluation.published import LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
+from radiotrain.evaluation.report.published import LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
 from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.statistics.operating_point import youden_threshold
 
 FEW_OF_A_CLASS = 10
 """With fewer positives or negatives, one patient moves sensitivity or specificity by over 10 %."""

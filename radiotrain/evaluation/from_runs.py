@@ -12,10 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from preprocessing.errors import InputError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.evaluation.acquisition import scanner_of
 from radiotrain.evaluation.baselines.features import read_records
 from radiotrain.evaluation.baselines.predict import (
     Baselines,
@@ -24,60 +21,16 @@ from radiotrain.evaluation.baselines.predict import (
     predict_test,
     read_sets,
 )
-from radiotrain.evaluation.leaks import leak_cautions
+from radiotrain.evaluation.leaks.find import leak_cautions
+from radiotrain.evaluation.model import Model, open_models
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.probe import NetworkFeatures, read_network_features
-from radiotrain.evaluation.report import CohortFlow, ReportContext
-from radiotrain.evaluation.shortcuts import (
-    Development,
-    Shortcuts,
-    find_shortcuts,
-    read_development,
-)
-from radiotrain.predict import check_run, load_network, predict_run
-from radiotrain.promoted import Promoted, member_urls, read_promoted
-from radiotrain.runs import RunFolder, RunRecord, open_run
+from radiotrain.evaluation.report.context import CohortFlow, ReportContext
+from radiotrain.evaluation.shortcuts.acquisition import scanner_of
+from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, read_development
+from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
+from radiotrain.evaluation.shortcuts.results import Shortcuts
 from radiotrain.seal import TestAccess, open_test_set, read_openings
 from radiotrain.split import Split, load_split
-
-
-@dataclass(frozen=True)
-class _Model:
-    """A run, or a promoted model; `config` and `record` are those of its first network.
-
-    Parameters
-    ----------
-    members
-        Run folders of its networks: its own, where it is a run.
-    promoted
-        None of a run.
-    """
-
-    name: str
-    url: str
-    members: tuple[str, ...]
-    config: RunConfig
-    record: RunRecord
-    promoted: Promoted | None
-
-    def validation(self, store: Store, split: Split) -> pd.DataFrame:
-        """Return predictions of patients that the network behind each had not seen."""
-        if self.promoted is None:
-            return predict_run(self.url, store, split, "validation")
-        for url in self.members:
-            folder, _ = check_run(url, store, split)
-            load_network(folder.best_weights)
-        return RunFolder(self.url).read_predictions().assign(run=self.name)
-
-    def test(self, store: Store, split: Split, access: TestAccess) -> pd.DataFrame:
-        """Return every network's predictions of the test patients, of which the mean will count."""
-        tables = [predict_run(url, store, split, "test", access) for url in self.members]
-        return pd.concat(tables, ignore_index=True).assign(run=self.name)
-
-    def features(self, store: Store, split: Split) -> tuple[NetworkFeatures, ...]:
-        """Return what goes into each network's last layer, of its validation patients."""
-        found = [read_network_features(url, store, split) for url in self.members]
-        return tuple(features for features in found if features is not None)
 
 
 def predict_runs(
@@ -115,8 +68,7 @@ def predict_runs(
     InputError
         If the runs do not belong together, or to the store; the test set is not opened then.
     """
-    models = [_open(url) for url in urls]
-    _check_together(models)
+    models = open_models(urls)
     first = models[0].config
     store = Store.open(store_url or first.store)
     split = load_split(first.split, store)
@@ -163,7 +115,7 @@ class _Beside:
         cls,
         store: Store,
         split: Split,
-        models: Sequence[_Model],
+        models: Sequence[Model],
         progress: Callable[[str, int], Any],
     ) -> _Beside:
         targets = tuple(dict.fromkeys(t for model in models for t in model.config.targets))
@@ -189,40 +141,7 @@ class _Beside:
             return find_shortcuts(self.known, self.networks, checked, scanners, advance)
 
 
-def _open(url: str) -> _Model:
-    promoted = read_promoted(url)
-    if promoted is not None and promoted.status != "finished":
-        raise InputError(
-            f"model {RunFolder(url).url} is not finished: run 'radiotrain promote' again first"
-        )
-    members = (url,) if promoted is None else member_urls(url, promoted)
-    opened = [open_run(member) for member in members]
-    for folder, _, record in opened:
-        if record.status not in ("finished", "stopped"):
-            raise InputError(
-                f"run {folder.url} is {record.status}, expected a finished one: run"
-                " 'radiotrain train' or 'radiotrain tune' again first"
-            )
-    own = RunFolder(url)
-    _, config, record = opened[0]
-    urls = tuple(folder.url for folder, _, _ in opened)
-    return _Model(own.name, own.url, urls, config, record, promoted)
-
-
-def _check_together(models: Sequence[_Model]) -> None:
-    names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two runs are both named {name!r}: evaluate them one by one")
-    splits = {model.config.split for model in models}
-    if len(splits) > 1:
-        raise InputError(
-            f"the runs belong to {len(splits)} splits, {', '.join(sorted(splits))}, expected one:"
-            " evaluate those of one split together"
-        )
-
-
-def _flow(store: Store, split: Split, models: Sequence[_Model]) -> CohortFlow:
+def _flow(store: Store, split: Split, models: Sequence[Model]) -> CohortFlow:
     reasons = {r.patient_id: next(f for f in r.findings if f.excludes) for r in store.excluded}
     fold = models[0].config.fold
     return CohortFlow(
@@ -238,7 +157,7 @@ def _flow(store: Store, split: Split, models: Sequence[_Model]) -> CohortFlow:
     )
 
 
-def _who_trained(split: Split, models: Sequence[_Model]) -> Iterator[str]:
+def _who_trained(split: Split, models: Sequence[Model]) -> Iterator[str]:
     """Say which patients the networks were trained on, and which chose the threshold."""
     runs = [model for model in models if model.promoted is None]
     folds = sorted({run.config.fold for run in runs if run.config.fold is not None})
@@ -253,7 +172,7 @@ def _who_trained(split: Split, models: Sequence[_Model]) -> Iterator[str]:
             yield f"{model.name} is {model.promoted.describe(split)}"
 
 
-def _cautions(models: Sequence[_Model]) -> Iterator[str]:
+def _cautions(models: Sequence[Model]) -> Iterator[str]:
     for model in models:
         if model.promoted is None:
             continue
@@ -267,7 +186,7 @@ def _cautions(models: Sequence[_Model]) -> Iterator[str]:
         )
 
 
-def _provenance(models: Sequence[_Model], store: Store, split: Split) -> dict[str, Any]:
+def _provenance(models: Sequence[Model], store: Store, split: Split) -> dict[str, Any]:
     return {
         "store": f"{store.url}, fingerprint {store.fingerprint}",
         "split": f"{models[0].config.split}, fingerprint {split.fingerprint}, seed {split.seed}",

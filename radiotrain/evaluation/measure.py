@@ -9,22 +9,26 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-from radiotrain.evaluation import calibration
-from radiotrain.evaluation.auc import auc, delong_interval
-from radiotrain.evaluation.bootstrap import average_precision_of, bootstrap_interval, brier_of
-from radiotrain.evaluation.decision_curve import decision_curve
-from radiotrain.evaluation.operating_point import (
+from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
+from radiotrain.evaluation.statistics import calibration
+from radiotrain.evaluation.statistics.auc import auc, delong_interval
+from radiotrain.evaluation.statistics.bootstrap import (
+    average_precision_of,
+    bootstrap_interval,
+    brier_of,
+)
+from radiotrain.evaluation.statistics.decision_curve import decision_curve
+from radiotrain.evaluation.statistics.operating_point import (
     OperatingPoint,
     confusion,
     sensitivity_threshold,
     wilson_interval,
     youden_threshold,
 )
-from radiotrain.evaluation.patients import PatientScores, patient_scores
-from radiotrain.evaluation.permutation import permutation_test
-from radiotrain.evaluation.power import smallest_area_above, smallest_difference
-from radiotrain.evaluation.recalibration import recalibrations
-from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
+from radiotrain.evaluation.statistics.permutation import permutation_test
+from radiotrain.evaluation.statistics.power import smallest_area_above, smallest_difference
+from radiotrain.evaluation.statistics.recalibration import recalibrations
 
 FIXED_SENSITIVITY = 0.9
 

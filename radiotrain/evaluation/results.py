@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from radiotrain.evaluation.auc import Interval
-from radiotrain.evaluation.calibration import Bin
-from radiotrain.evaluation.decision_curve import NetBenefit
-from radiotrain.evaluation.operating_point import Confusion, OperatingPoint
-from radiotrain.evaluation.recalibration import Recalibration
+from radiotrain.evaluation.statistics.auc import Interval
+from radiotrain.evaluation.statistics.calibration import Bin
+from radiotrain.evaluation.statistics.decision_curve import NetBenefit
+from radiotrain.evaluation.statistics.operating_point import Confusion, OperatingPoint
+from radiotrain.evaluation.statistics.recalibration import Recalibration
 
 CONFIDENCE = 0.95
 

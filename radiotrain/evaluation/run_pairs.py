@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 
 from radiotrain.evaluation.baselines.names import is_baseline
-from radiotrain.evaluation.comparison import (
+from radiotrain.evaluation.measure import Values
+from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.results import Comparison, TargetResult
+from radiotrain.evaluation.statistics.comparison import (
     Difference,
     bootstrap_difference_interval,
     holm_adjusted,
@@ -19,10 +22,7 @@ from radiotrain.evaluation.comparison import (
     paired_difference,
     unpaired_difference,
 )
-from radiotrain.evaluation.measure import Values
-from radiotrain.evaluation.patients import PatientScores, patient_scores
-from radiotrain.evaluation.power import smallest_difference
-from radiotrain.evaluation.results import Comparison, TargetResult
+from radiotrain.evaluation.statistics.power import smallest_difference
 
 _OF_PAIRS = ("num_only_run_right", "num_only_other_right", "mcnemar_p")
 

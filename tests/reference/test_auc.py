@@ -26,7 +26,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.auc import auc, delong_interval, delong_variance, split_by_label
+from radiotrain.evaluation.statistics.auc import (
+    auc,
+    delong_interval,
+    delong_variance,
+    split_by_label,
+)
 
 _TIED = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 _NEARLY_TIED = st.integers(0, 4).map(lambda steps: 0.5 + steps * math.ulp(0.5))

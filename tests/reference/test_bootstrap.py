@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_curve
 
-from radiotrain.evaluation import bootstrap
-from radiotrain.evaluation.auc import auc, delong_interval, delong_variance
-from radiotrain.evaluation.bootstrap import (
+from radiotrain.evaluation.statistics import bootstrap
+from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
+from radiotrain.evaluation.statistics.bootstrap import (
     Statistic,
     average_precision_of,
     bootstrap_interval,

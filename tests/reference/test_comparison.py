@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.auc import auc, delong_interval, delong_variance
-from radiotrain.evaluation.bootstrap import bootstrap_values
-from radiotrain.evaluation.comparison import (
+from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
+from radiotrain.evaluation.statistics.bootstrap import bootstrap_values
+from radiotrain.evaluation.statistics.comparison import (
     bootstrap_difference_interval,
     holm_adjusted,
     mcnemar_p_value,
@@ -223,7 +223,7 @@ def test_bootstrap_draws_the_same_patients_for_both_models() -> None:
 
 
 def test_draws_do_not_depend_on_how_many_scores_are_tied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radiotrain.evaluation.bootstrap._CELLS_AT_A_TIME", 300)
+    monkeypatch.setattr("radiotrain.evaluation.statistics.bootstrap._CELLS_AT_A_TIME", 300)
     labels, scores, _ = _two_models(6)
     order = np.argsort(np.argsort(scores, kind="stable"), kind="stable")
     untied = bootstrap_values(labels, order.astype(float), num_resamples=50, seed=1)

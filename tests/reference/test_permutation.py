@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import permutation_test as scipy_permutation_test
 
-from radiotrain.evaluation import permutation
-from radiotrain.evaluation.auc import auc
-from radiotrain.evaluation.permutation import permutation_test, permuted_aucs
+from radiotrain.evaluation.statistics import permutation
+from radiotrain.evaluation.statistics.auc import auc
+from radiotrain.evaluation.statistics.permutation import permutation_test, permuted_aucs
 
 Floats = NDArray[np.float64]
 

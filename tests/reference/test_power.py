@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.auc import auc
-from radiotrain.evaluation.comparison import paired_difference
-from radiotrain.evaluation.power import (
+from radiotrain.evaluation.statistics.auc import auc
+from radiotrain.evaluation.statistics.comparison import paired_difference
+from radiotrain.evaluation.statistics.power import (
     hanley_mcneil_variance,
     power_against_value,
     power_of_difference,

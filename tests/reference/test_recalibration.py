@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from radiotrain.evaluation.auc import auc
-from radiotrain.evaluation.calibration import brier_score, expected_calibration_error, log_loss
-from radiotrain.evaluation.recalibration import (
+from radiotrain.evaluation.statistics.auc import auc
+from radiotrain.evaluation.statistics.calibration import (
+    brier_score,
+    expected_calibration_error,
+    log_loss,
+)
+from radiotrain.evaluation.statistics.recalibration import (
     apply_temperature,
     fit_temperature,
     isotonic,

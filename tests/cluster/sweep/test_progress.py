@@ -25,8 +25,8 @@ from cluster.sweep.progress import (
     read_progress,
 )
 from preprocessing.errors import MissingPathError
-from radiotrain.evaluation.auc import delong_interval, delong_variance
 from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.statistics.auc import delong_interval, delong_variance
 from radiotrain.runs import RunFolder, RunRecord
 from radiotrain.training.loop import train
 from radiotrain.training.metrics import EpochMetrics

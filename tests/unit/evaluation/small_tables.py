@@ -11,7 +11,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.metrics_json import metrics_json
+from radiotrain.evaluation.report.metrics_json import metrics_json
 from radiotrain.evaluation.results import Evaluation
 
 Patients = Sequence[tuple[int, float]]

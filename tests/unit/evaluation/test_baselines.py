@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, Store
-from radiotrain.evaluation.auc import auc
 from radiotrain.evaluation.baselines.covariates import choose_columns, encode, kind_of
 from radiotrain.evaluation.baselines.kinetics import kinetics_features
 from radiotrain.evaluation.baselines.models import LOGISTIC, MODELS, Fitted, Model, Settings
@@ -23,8 +22,9 @@ from radiotrain.evaluation.baselines.nested import nested_cv
 from radiotrain.evaluation.baselines.predict import fit_baselines, predict_test, read_sets
 from radiotrain.evaluation.baselines.size import size_features
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.shortcuts import read_development
-from radiotrain.evaluation.stratified import stratified_auc
+from radiotrain.evaluation.shortcuts.find import read_development
+from radiotrain.evaluation.shortcuts.stratified import stratified_auc
+from radiotrain.evaluation.statistics.auc import auc
 from radiotrain.seal import TestAccess, open_test_set
 from radiotrain.split import Split, make_split, save_split
 from tests.unit.evaluation.scanner_store import write_scanner_store

@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from preprocessing.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
-from radiotrain.evaluation.duplicates import find_duplicates
-from radiotrain.evaluation.leaks import leak_cautions
+from radiotrain.evaluation.leaks.duplicates import find_duplicates
+from radiotrain.evaluation.leaks.find import leak_cautions
 from radiotrain.seal import open_test_set
 from radiotrain.split import make_split, save_split
 

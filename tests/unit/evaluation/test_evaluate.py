@@ -13,12 +13,12 @@ from hypothesis import given, settings
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.metrics_json import SCHEMA_VERSION, metrics_json
-from radiotrain.evaluation.operating_point import Confusion, wilson_interval
-from radiotrain.evaluation.power import smallest_area_above, smallest_difference
-from radiotrain.evaluation.report import CohortFlow
+from radiotrain.evaluation.report.context import CohortFlow
+from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION, metrics_json
+from radiotrain.evaluation.report.verdict import resolvable
 from radiotrain.evaluation.results import TargetResult
-from radiotrain.evaluation.verdict import resolvable
+from radiotrain.evaluation.statistics.operating_point import Confusion, wilson_interval
+from radiotrain.evaluation.statistics.power import smallest_area_above, smallest_difference
 from radiotrain.seal import Opening
 from tests.unit.evaluation.small_tables import (
     PATIENTS,

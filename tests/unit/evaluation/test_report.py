@@ -19,8 +19,9 @@ import pytest
 from radiotrain.cli import main
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.predictions import read_predictions, write_predictions
-from radiotrain.evaluation.published import PUBLISHED
-from radiotrain.evaluation.report import CohortFlow, ReportContext, write_report
+from radiotrain.evaluation.report.context import CohortFlow, ReportContext
+from radiotrain.evaluation.report.published import PUBLISHED
+from radiotrain.evaluation.report.write import write_report
 from radiotrain.seal import Opening
 
 SCRIPT = "<script>alert(1)</script>"

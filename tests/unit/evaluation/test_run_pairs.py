@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiotrain.evaluation.comparison import paired_difference
 from radiotrain.evaluation.results import Comparison
+from radiotrain.evaluation.statistics.comparison import paired_difference
 from tests.unit.evaluation.small_tables import (
     PATIENTS,
     Patients,

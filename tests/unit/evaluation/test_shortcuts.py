@@ -13,21 +13,22 @@ import torch
 
 from preprocessing.store import PatientRecord, Store
 from radiotrain.data.patients import load_patients
-from radiotrain.evaluation.acquisition import (
-    acquisition_variables,
-    background_features,
-    scanner_name,
-)
-from radiotrain.evaluation.auc import auc, delong_interval
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.probe import last_features, probe
-from radiotrain.evaluation.report import ReportContext, write_report
-from radiotrain.evaluation.shortcut_verdict import Fall, judge_shortcut
-from radiotrain.evaluation.shortcuts import ALL_VARIABLES, measure_fall
-from radiotrain.evaluation.stratified import Area, stratified_area, stratified_auc
+from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.write import write_report
+from radiotrain.evaluation.shortcuts.acquisition import (
+    acquisition_variables,
+    background_features,
+    scanner_name,
+)
+from radiotrain.evaluation.shortcuts.find import ALL_VARIABLES, measure_fall
+from radiotrain.evaluation.shortcuts.probe import last_features, probe
+from radiotrain.evaluation.shortcuts.stratified import Area, stratified_area, stratified_auc
+from radiotrain.evaluation.shortcuts.verdict import Fall, judge_shortcut
+from radiotrain.evaluation.statistics.auc import auc, delong_interval
 from radiotrain.networks.fusion import LateFusion
 from radiotrain.networks.registry import build_network
 from radiotrain.split import make_split, save_split

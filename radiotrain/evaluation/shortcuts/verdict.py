@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from radiotrain.evaluation.auc import Interval
-from radiotrain.evaluation.stratified import Area
+from radiotrain.evaluation.shortcuts.stratified import Area
+from radiotrain.evaluation.statistics.auc import Interval
 
 ShortcutKind = Literal["pass", "caution", "fail"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from radiotrain.evaluation.auc import Interval, split_by_label
-from radiotrain.evaluation.bootstrap import percentile_interval
+from radiotrain.evaluation.statistics.auc import Interval, split_by_label
+from radiotrain.evaluation.statistics.bootstrap import percentile_interval
 
 _CELLS_AT_A_TIME = 2_000_000
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores
-from radiotrain.evaluation.plots import roc_svg
-from radiotrain.evaluation.probability_plots import calibration_svg, decision_svg
-from radiotrain.evaluation.published import published_for
+from radiotrain.evaluation.report.plots import roc_svg
+from radiotrain.evaluation.report.probability_plots import calibration_svg, decision_svg
+from radiotrain.evaluation.report.published import published_for
 from radiotrain.evaluation.results import TargetResult
 
 

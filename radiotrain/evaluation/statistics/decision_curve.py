@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.auc import split_by_label
+from radiotrain.evaluation.statistics.auc import split_by_label
 
 Floats = NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 Four questions: does the acquisition alone predict the target, can the scanner be read from the
 network's features, what is left of its AUC among patients of one scanner, and do baselines hold
-on a scanner that they were not fitted on. The verdict is in `shortcut_verdict.py`.
+on a scanner that they were not fitted on. The verdict is in `verdict.py`.
 
 Axis legend: N patients, K features.
 """
@@ -18,13 +18,6 @@ from numpy.typing import NDArray
 
 from preprocessing.cohort import MISSING_LABEL
 from preprocessing.store import Store
-from radiotrain.evaluation.acquisition import (
-    Variable,
-    acquisition_variables,
-    measure_background,
-    scanner_name,
-    scanner_of,
-)
 from radiotrain.evaluation.baselines.features import is_varied, read_features, read_records
 from radiotrain.evaluation.baselines.models import LOGISTIC
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
@@ -35,14 +28,29 @@ from radiotrain.evaluation.baselines.predict import (
     read_labels,
 )
 from radiotrain.evaluation.patients import patient_scores
-from radiotrain.evaluation.probe import NetworkFeatures, probe
-from radiotrain.evaluation.shortcut_verdict import Fall, ShortcutVerdict, judge_shortcut
-from radiotrain.evaluation.stratified import (
+from radiotrain.evaluation.shortcuts.acquisition import (
+    Variable,
+    acquisition_variables,
+    measure_background,
+    scanner_name,
+    scanner_of,
+)
+from radiotrain.evaluation.shortcuts.probe import NetworkFeatures, probe
+from radiotrain.evaluation.shortcuts.results import (
+    AcquisitionResult,
+    FallResult,
+    LeftOut,
+    ProbeResult,
+    ScannerResult,
+    Shortcuts,
+)
+from radiotrain.evaluation.shortcuts.stratified import (
     Area,
     groups_of,
     stratified_area,
     stratified_auc,
 )
+from radiotrain.evaluation.shortcuts.verdict import Fall, ShortcutVerdict, judge_shortcut
 from radiotrain.split import Split
 
 ALL_VARIABLES = "all of these together"
@@ -52,84 +60,6 @@ _RESAMPLES = 500
 _NOT_KNOWN = Area(None, None, 0, 0, "the store says nothing about it that differs between patients")
 
 Networks = Mapping[str, Sequence[NetworkFeatures]]
-
-
-@dataclass(frozen=True)
-class AcquisitionResult:
-    """How well one source predicts a target, out of fold on development patients."""
-
-    target: str
-    source: str
-    area: Area
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """How well one acquisition variable can be read from a network's features."""
-
-    run: str
-    variable: str
-    question: str
-    area: Area
-
-
-@dataclass(frozen=True)
-class ScannerResult:
-    """How well a run does on the test patients of one scanner."""
-
-    run: str
-    target: str
-    scanner: str
-    area: Area
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """How well a baseline does on the development patients of one scanner.
-
-    Parameters
-    ----------
-    area
-        Of a model fitted on the other scanners only.
-    area_seen
-        Of the cross-validation, whose models have seen this scanner's other patients.
-    """
-
-    run: str
-    target: str
-    scanner: str
-    area: Area
-    area_seen: Area
-
-
-@dataclass(frozen=True)
-class FallResult:
-    """What is left of a run's AUC within scanners; None where it cannot be told."""
-
-    run: str
-    target: str
-    fall: Fall | None
-
-
-@dataclass(frozen=True)
-class Shortcuts:
-    """All that the gate found.
-
-    Parameters
-    ----------
-    scanner
-        The covariate that tells scanners apart; None where there is none.
-    verdicts
-        One for each network and target.
-    """
-
-    scanner: str | None
-    acquisition: tuple[AcquisitionResult, ...]
-    probes: tuple[ProbeResult, ...]
-    by_scanner: tuple[ScannerResult, ...]
-    falls: tuple[FallResult, ...]
-    left_out: tuple[LeftOut, ...]
-    verdicts: tuple[ShortcutVerdict, ...]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import radiotrain
-from radiotrain.evaluation.published import PUBLISHED
+from radiotrain.evaluation.report.published import PUBLISHED
 from radiotrain.evaluation.results import Evaluation, TargetResult
 
 SCHEMA_VERSION = 2

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from radiotrain.evaluation.bootstrap import roc_band
 from radiotrain.evaluation.patients import PatientScores
-from radiotrain.evaluation.published import published_for
+from radiotrain.evaluation.report.published import published_for
 from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.statistics.bootstrap import roc_band
 
 OURS = "#1f5f99"
 PUBLISHED = "#b3541e"

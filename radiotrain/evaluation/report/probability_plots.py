@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from radiotrain.evaluation.decision_curve import net_benefit, net_benefit_of_all
 from radiotrain.evaluation.patients import PatientScores
-from radiotrain.evaluation.plots import GREY, OURS, PUBLISHED, as_svg, frame_square
+from radiotrain.evaluation.report.plots import GREY, OURS, PUBLISHED, as_svg, frame_square
 from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.statistics.decision_curve import net_benefit, net_benefit_of_all
 
 
 def calibration_svg(result: TargetResult, test: PatientScores) -> str:

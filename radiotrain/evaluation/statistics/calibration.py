@@ -16,8 +16,8 @@ from scipy.special import logit as _logit
 from scipy.stats import norm
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.auc import Interval, split_by_label
-from radiotrain.evaluation.operating_point import wilson_interval
+from radiotrain.evaluation.statistics.auc import Interval, split_by_label
+from radiotrain.evaluation.statistics.operating_point import wilson_interval
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.auc import Interval, split_by_label
+from radiotrain.evaluation.statistics.auc import Interval, split_by_label
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from radiotrain.evaluation.auc import Interval
+from radiotrain.evaluation.statistics.auc import Interval
 
 LEAK_SUSPECT_AUC = 0.75
 """Above this an ER or PR AUC on the Duke cohort is likelier a leak than a discovery."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from radiotrain.evaluation.auc import Interval, split_by_label
+from radiotrain.evaluation.statistics.auc import Interval, split_by_label
 
 _CELLS_AT_A_TIME = 2_000_000
 

@@ -20,7 +20,7 @@ from radiotrain.data.patients import Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.evaluation.baselines.models import LOGISTIC
 from radiotrain.evaluation.baselines.nested import nested_cv
-from radiotrain.evaluation.stratified import FEWEST_OF_A_CLASS, Area, stratified_area
+from radiotrain.evaluation.shortcuts.stratified import FEWEST_OF_A_CLASS, Area, stratified_area
 from radiotrain.networks.fusion import LateFusion
 from radiotrain.predict import call_network, check_run, load_network
 from radiotrain.split import Split

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from radiotrain.evaluation.auc import Interval, auc, delong_variance
+from radiotrain.evaluation.statistics.auc import Interval, auc, delong_variance
 
 FEWEST_OF_A_CLASS = 5
 """With fewer positives or negatives, no AUC is given: a single patient would move it by 0.2."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.store import Store
-from radiotrain.evaluation.duplicates import Duplicate, find_duplicates
+from radiotrain.evaluation.leaks.duplicates import Duplicate, find_duplicates
 from radiotrain.seal import TestAccess, check_sealed
 from radiotrain.split import Split
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from radiotrain.evaluation.published import PublishedResult, published_for
+from radiotrain.evaluation.report.published import PublishedResult, published_for
 from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
 
 VerdictKind = Literal["better", "unclear", "worse", "undefined"]

@@ -16,8 +16,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from radiotrain.evaluation.auc import split_by_label
-from radiotrain.evaluation.calibration import (
+from radiotrain.evaluation.statistics.auc import split_by_label
+from radiotrain.evaluation.statistics.calibration import (
     brier_score,
     expected_calibration_error,
     log_loss,

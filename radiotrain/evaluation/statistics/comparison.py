@@ -14,14 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, norm
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.auc import (
+from radiotrain.evaluation.statistics.auc import (
     Interval,
     auc,
     delong_variance,
     placement_counts,
     split_by_label,
 )
-from radiotrain.evaluation.bootstrap import bootstrap_values, percentile_interval
+from radiotrain.evaluation.statistics.bootstrap import bootstrap_values, percentile_interval
 
 _NO_INTERVAL = (math.nan, math.nan)
 

@@ -1,0 +1,103 @@
+"""A run, or a model promoted from a sweep, as evaluation sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from preprocessing.errors import InputError
+from preprocessing.store import Store
+from radiotrain.config import RunConfig
+from radiotrain.evaluation.shortcuts.probe import NetworkFeatures, read_network_features
+from radiotrain.predict import check_run, load_network, predict_run
+from radiotrain.promoted import Promoted, member_urls, read_promoted
+from radiotrain.runs import RunFolder, RunRecord, open_run
+from radiotrain.seal import TestAccess
+from radiotrain.split import Split
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run, or a promoted model; `config` and `record` are those of its first network.
+
+    Parameters
+    ----------
+    members
+        Run folders of its networks: its own, where it is a run.
+    promoted
+        None of a run.
+    """
+
+    name: str
+    url: str
+    members: tuple[str, ...]
+    config: RunConfig
+    record: RunRecord
+    promoted: Promoted | None
+
+    def validation(self, store: Store, split: Split) -> pd.DataFrame:
+        """Return predictions of patients that the network behind each had not seen."""
+        if self.promoted is None:
+            return predict_run(self.url, store, split, "validation")
+        for url in self.members:
+            folder, _ = check_run(url, store, split)
+            load_network(folder.best_weights)
+        return RunFolder(self.url).read_predictions().assign(run=self.name)
+
+    def test(self, store: Store, split: Split, access: TestAccess) -> pd.DataFrame:
+        """Return every network's predictions of the test patients, of which the mean will count."""
+        tables = [predict_run(url, store, split, "test", access) for url in self.members]
+        return pd.concat(tables, ignore_index=True).assign(run=self.name)
+
+    def features(self, store: Store, split: Split) -> tuple[NetworkFeatures, ...]:
+        """Return what goes into each network's last layer, of its validation patients."""
+        found = [read_network_features(url, store, split) for url in self.members]
+        return tuple(features for features in found if features is not None)
+
+
+def open_models(urls: Sequence[str]) -> tuple[Model, ...]:
+    """Open runs and promoted models, all of one split.
+
+    Raises
+    ------
+    InputError
+        If one is not finished, or if they do not belong together.
+    """
+    models = tuple(_open(url) for url in urls)
+    _check_together(models)
+    return models
+
+
+def _open(url: str) -> Model:
+    promoted = read_promoted(url)
+    if promoted is not None and promoted.status != "finished":
+        raise InputError(
+            f"model {RunFolder(url).url} is not finished: run 'radiotrain promote' again first"
+        )
+    members = (url,) if promoted is None else member_urls(url, promoted)
+    opened = [open_run(member) for member in members]
+    for folder, _, record in opened:
+        if record.status not in ("finished", "stopped"):
+            raise InputError(
+                f"run {folder.url} is {record.status}, expected a finished one: run"
+                " 'radiotrain train' or 'radiotrain tune' again first"
+            )
+    own = RunFolder(url)
+    _, config, record = opened[0]
+    urls = tuple(folder.url for folder, _, _ in opened)
+    return Model(own.name, own.url, urls, config, record, promoted)
+
+
+def _check_together(models: Sequence[Model]) -> None:
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two runs are both named {name!r}: evaluate them one by one")
+    splits = {model.config.split for model in models}
+    if len(splits) > 1:
+        raise InputError(
+            f"the runs belong to {len(splits)} splits, {', '.join(sorted(splits))}, expected one:"
+            " evaluate those of one split together"
+        )

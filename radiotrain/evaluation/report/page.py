@@ -1,0 +1,150 @@
+"""The report's page: what its templates are given, and how numbers are written in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+import radiotrain
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.predictions import SPLITS
+from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.published import PublishedResult, published_for
+from radiotrain.evaluation.report.result_plots import Plot, draw_plots
+from radiotrain.evaluation.report.verdict import Verdict, judge, resolvable
+from radiotrain.evaluation.results import Evaluation, TargetResult
+from radiotrain.evaluation.statistics.auc import Interval
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run and target as the template shows it."""
+
+    anchor: str
+    result: TargetResult
+    verdict: Verdict
+    resolvable: str
+    published: tuple[PublishedResult, ...]
+    plots: tuple[Plot, ...]
+    counts: tuple[tuple[str, PatientScores], ...]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the run is a model without a network."""
+        return is_baseline(self.result.run)
+
+
+def make_entries(evaluation: Evaluation, table: pd.DataFrame) -> list[Entry]:
+    """Return what the page shows of each run and target.
+
+    Parameters
+    ----------
+    table
+        Validated predictions.
+    """
+    entries = []
+    for number, result in enumerate(evaluation.results, start=1):
+        counts = tuple(
+            (split, patient_scores(table, result.run, result.target, split)) for split in SPLITS
+        )
+        test = dict(counts)["test"]
+        entries.append(
+            Entry(
+                anchor=f"result-{number}",
+                result=result,
+                verdict=judge(result),
+                resolvable=resolvable(result),
+                published=published_for(result.target),
+                plots=draw_plots(number, result, test, seed=evaluation.seed),
+                counts=counts,
+            )
+        )
+    return entries
+
+
+def render_page(evaluation: Evaluation, entries: Sequence[Entry], context: ReportContext) -> str:
+    """Return the page as HTML; all text is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("radiotrain.evaluation.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "num": _number,
+        "ci": _interval,
+        "percent": _percent,
+        "at": _position,
+        "p": _p_value,
+        "signed": _signed,
+        "between": _between,
+    }
+    return environment.get_template("report.html.j2").render(
+        version=radiotrain.__version__,
+        evaluation=evaluation,
+        entries=entries,
+        targets=_by_target(entries),
+        context=context,
+        warnings=[*context.warnings, *evaluation.warnings],
+        provenance=[(k, _readable(v)) for k, v in json_values(dict(context.provenance)).items()],
+    )
+
+
+def _by_target(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.result.target, []).append(entry)
+    return found
+
+
+def _readable(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(value: Interval | None, digits: int = 3) -> str:
+    if value is None:
+        return "no interval"
+    if value[0] < 0:
+        return _between(value)
+    return f"{value[0]:.{digits}f}–{value[1]:.{digits}f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _between(value: Interval) -> str:
+    """Return an interval that may have negative ends: a dash between them would mislead."""
+    return f"{value[0]:.3f} to {value[1]:.3f}".replace("-", "−")
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def _position(value: float) -> str:
+    """Return where an AUC lies on the bar's axis from 0.3 to 1, in per cent of its width."""
+    return f"{100 * min(1.0, max(0.0, (value - 0.3) / 0.7)):.1f}"
+
+
+def json_values(values: Any) -> Any:
+    """Return JSON values, whatever numbers or paths are in there; NaN becomes the text."""
+    text = json.dumps(values, default=str, allow_nan=True)
+    return json.loads(text, parse_constant=str)

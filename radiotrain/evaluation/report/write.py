@@ -1,0 +1,68 @@
+"""The report: one HTML file that needs nothing else, and the numbers and plots beside it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from preprocessing import files
+from radiotrain.evaluation.predictions import validate_predictions, write_predictions
+from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.metrics_json import metrics_json
+from radiotrain.evaluation.report.page import json_values, make_entries, render_page
+from radiotrain.evaluation.results import Evaluation
+
+REPORT_NAME = "report.html"
+
+
+def write_report(
+    evaluation: Evaluation,
+    df: pd.DataFrame,
+    out: str | Path,
+    *,
+    context: ReportContext | None = None,
+) -> str:
+    """Write ``metrics.json``, ``predictions.parquet``, ``plots/*.svg`` and ``report.html``.
+
+    Everything is made before the first file is written, and the report is written last.
+
+    Parameters
+    ----------
+    evaluation
+        From `evaluate.evaluate_table`.
+    df
+        The table it was computed from.
+    out
+        A folder or an object store's prefix.
+
+    Returns
+    -------
+    Where the report is.
+    """
+    context = context or ReportContext()
+    table = validate_predictions(df)
+    entries = make_entries(evaluation, table)
+    page = render_page(evaluation, entries, context)
+    metrics = metrics_json(evaluation, _extra(evaluation, context))
+    url = files.absolute(out)
+    write_predictions(table, files.join(url, "predictions.parquet"))
+    for entry in entries:
+        for plot in entry.plots:
+            files.write_text(files.join(url, "plots", plot.name), plot.svg)
+    files.write_text(files.join(url, "metrics.json"), metrics)
+    files.write_text(files.join(url, REPORT_NAME), page)
+    return files.join(url, REPORT_NAME)
+
+
+def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
+    flow = None if context.flow is None else asdict(context.flow)
+    return {
+        "warnings": [*context.warnings, *evaluation.warnings],
+        "flow": flow,
+        "openings": [asdict(opening) for opening in context.openings],
+        "provenance": json_values(dict(context.provenance)),
+        "shortcuts": None if context.shortcuts is None else asdict(context.shortcuts),
+    }
