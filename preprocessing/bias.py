@@ -6,6 +6,7 @@ destroy the enhancement curve (docs/decisions/0003).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,8 @@ class BiasField:
         Full-volume position of the first shrunk voxel's centre, along each axis.
     tissue_median
         Median of the corrected tissue that the field was fitted on, in the scanner's units.
+    volume_digest
+        Over the shrunk volume: the same for one examination under any id or file name.
     """
 
     lattice: NDArray[np.float64]
@@ -47,6 +50,7 @@ class BiasField:
     shrink: Shape
     centre: tuple[float, float, float]
     tissue_median: float
+    volume_digest: str
 
     def log_field(self, part: Box) -> NDArray[np.float64]:
         """Return the log field at the voxels of `part` of the full volume."""
@@ -84,7 +88,8 @@ def fit_bias_field(volume: Volume, config: PreprocessConfig) -> BiasField:
     # B-spline weights sum to 1, so a constant added to the lattice is added to the field.
     mean = float(log_field.mean())
     tissue = small[mask] * np.exp(mean - log_field)
-    return BiasField(lattice - mean, shape, shrink, centre, float(np.median(tissue)))
+    median = float(np.median(tissue))
+    return BiasField(lattice - mean, shape, shrink, centre, median, _digest(small))
 
 
 def _fit(
@@ -94,6 +99,12 @@ def _fit(
         return np.zeros((4, 4, 4))
     engine = n4_simpleitk if config.bias_engine == "simpleitk" else n4
     return np.asarray(engine.fit_lattice(small, mask, config.n4))
+
+
+def _digest(small: NDArray[np.float64]) -> str:
+    """Return 16 hexadecimal digits; nothing about the patient can be read from them."""
+    content = str(small.shape).encode() + small.astype("<f4").tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def choose_shrink(shape: Shape, wanted: int) -> Shape:

@@ -184,6 +184,8 @@ def _sampled_field(view: _View) -> NDArray[np.float32] | None:
 
 def _details(view: _View, motions: tuple[Motion | None, ...]) -> dict[str, Any]:
     details: dict[str, Any] = {}
+    if view.field is not None:
+        details["volume_digest"] = view.field.volume_digest
     if view.gain != 1.0:
         details["intensity_gain"] = view.gain
     if motions:

@@ -111,6 +111,9 @@ class PatientRecord:
         Over the names and sizes of the files it was made from; tells whether they changed.
     checksums
         CRC-32 of what is stored of the patient, by the array's name.
+    details
+        What was found on the way: ``volume_digest`` over the whole pre-contrast volume, where a bias
+        field was fitted; ``intensity_gain``; ``motion`` of each phase.
     """
 
     index: int

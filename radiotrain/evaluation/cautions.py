@@ -29,7 +29,6 @@ def find_cautions(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple
     found: list[str] = []
     for result in results:
         found += _about_leaks(result)
-    found += _about_targets_crossing(table)
     # Of baselines, what the networks' own cautions say of the same test set is not said again.
     for result in [r for r in results if not is_baseline(r.run)] or results:
         found += _about_test_set(result)
@@ -63,19 +62,6 @@ def _about_leaks(result: TargetResult) -> Iterator[str]:
             f"{_name(result)}: the validation AUC {validation:.3f} lies above the test interval."
             " Choices were fitted to the validation patients, or the test patients are different."
         )
-
-
-def _about_targets_crossing(table: pd.DataFrame) -> Iterator[str]:
-    """Find patients of one run who are tested for one target and trained on for another."""
-    for run, rows in table.groupby("run", sort=False):
-        tested = set(rows.loc[rows["split"] == "test", "patient_id"])
-        crossing = tested & set(rows.loc[rows["split"] != "test", "patient_id"])
-        if crossing:
-            yield (
-                f"Run {run}: {_count(len(crossing), 'patient')} tested for one target but used in"
-                f" training or validation for another (first: {min(crossing)}). If one network"
-                " reads both targets, it has seen its test patients."
-            )
 
 
 def _about_test_set(result: TargetResult) -> Iterator[str]:
@@ -140,7 +126,3 @@ def _about_comparing_runs(table: pd.DataFrame, results: Sequence[TargetResult]) 
 
 def _test_ids(table: pd.DataFrame, run: str, target: str) -> Iterable[str]:
     return patient_scores(table, run, target, "test").patient_ids
-
-
-def _count(num: int, noun: str) -> str:
-    return f"{num} {noun} is" if num == 1 else f"{num} {noun}s are"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.cautions import find_cautions
+from radiotrain.evaluation.leaks.in_table import check_table
 from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.results import Evaluation, TargetResult
@@ -46,6 +47,8 @@ def evaluate_table(
             " the ends of a 95 % interval need them"
         )
     table = validate_predictions(df)
+    leak_checks = check_table(table)
+    leaks = [finding for check in leak_checks for finding in check.findings]
     results: list[TargetResult] = []
     for run, target in table[["run", "target"]].drop_duplicates().to_numpy():
         found = measure(table, str(run), str(target), seed=seed, num_resamples=num_resamples)
@@ -57,5 +60,6 @@ def evaluate_table(
         seed=seed,
         num_resamples=num_resamples,
         comparisons=compare_runs(table, results, seed=seed, num_resamples=num_resamples),
-        warnings=find_cautions(table, results),
+        warnings=(*leaks, *find_cautions(table, results)),
+        leak_checks=leak_checks,
     )

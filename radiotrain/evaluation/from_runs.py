@@ -21,7 +21,7 @@ from radiotrain.evaluation.baselines.predict import (
     predict_test,
     read_sets,
 )
-from radiotrain.evaluation.leaks.find import leak_cautions
+from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.evaluation.model import Model, open_models
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import CohortFlow, ReportContext
@@ -90,12 +90,14 @@ def predict_runs(
     shortcuts = None
     if beside is not None:
         shortcuts = beside.shortcuts(store, split, table, access, progress)
-    leaks = leak_cautions(store, split, access, progress)
+    leak_checks = check_store(store, split, access, progress)
+    leaks = [finding for check in leak_checks for finding in check.findings]
     context = ReportContext(
         flow=_flow(store, split, models),
         openings=read_openings(first.split),
         provenance=_provenance(models, store, split),
         warnings=(*leaks, *_cautions(models), *(beside.fitted.notes if beside else ())),
+        leak_checks=leak_checks,
         shortcuts=shortcuts,
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )

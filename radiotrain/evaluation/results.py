@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.statistics.auc import Interval
 from radiotrain.evaluation.statistics.calibration import Bin
 from radiotrain.evaluation.statistics.decision_curve import NetBenefit
@@ -174,6 +175,8 @@ class Evaluation:
         One for each two runs of a target, in the order of the table.
     warnings
         Sentences for a person, about the table as a whole or one result.
+    leak_checks
+        What was looked for in the table; findings are among the warnings too.
     """
 
     results: tuple[TargetResult, ...]
@@ -181,4 +184,5 @@ class Evaluation:
     num_resamples: int
     comparisons: tuple[Comparison, ...] = ()
     warnings: tuple[str, ...] = ()
+    leak_checks: tuple[LeakCheck, ...] = ()
     confidence: float = CONFIDENCE

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from radiotrain.evaluation.leaks.results import LeakCheck
     from radiotrain.evaluation.shortcuts.results import Shortcuts
     from radiotrain.seal import Opening
 
@@ -55,6 +56,8 @@ class ReportContext:
         More sentences for the list of warnings.
     generated_at
         Date and time to print; none keeps the report the same for the same input.
+    leak_checks
+        What was looked for in the store; findings are said as warnings.
     shortcuts
         Whether the target may be read from the scanner.
     """
@@ -64,4 +67,5 @@ class ReportContext:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     generated_at: str = ""
+    leak_checks: tuple[LeakCheck, ...] = ()
     shortcuts: Shortcuts | None = None

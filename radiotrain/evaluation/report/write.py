@@ -61,6 +61,9 @@ def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
     flow = None if context.flow is None else asdict(context.flow)
     return {
         "warnings": [*context.warnings, *evaluation.warnings],
+        "leak_checks": [
+            asdict(check) for check in (*context.leak_checks, *evaluation.leak_checks)
+        ],
         "flow": flow,
         "openings": [asdict(opening) for opening in context.openings],
         "provenance": json_values(dict(context.provenance)),

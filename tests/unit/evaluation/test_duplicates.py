@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,9 +14,10 @@ from scipy.ndimage import gaussian_filter
 from preprocessing.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
 from radiotrain.evaluation.leaks.duplicates import find_duplicates
-from radiotrain.evaluation.leaks.find import leak_cautions
+from radiotrain.evaluation.leaks.in_store import check_store
+from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.seal import open_test_set
-from radiotrain.split import make_split, save_split
+from radiotrain.split import Split, make_split, save_split
 
 SHAPE = (64, 64, 24)
 
@@ -89,6 +91,56 @@ def silent(_: str, __: int) -> Iterator[object]:
 
 
 def test_what_it_means_depends_on_the_side_of_the_split(tmp_path: object) -> None:
+    store, split, ids = _twenty(tmp_path, {})
+    (test, second, *_), (train, other, third, *_) = split.test_ids, split.development_ids
+    store, split, ids = _twenty(tmp_path, {train: 100, test: 100, other: 200, third: 200})
+    with pytest.raises(SealedTestSetError):
+        check_store(store, split, None, silent)  # type: ignore[arg-type]
+    sides, volumes, crops = _checks(store, split, tmp_path)
+    assert (sides.outcome, volumes.outcome, crops.outcome) == ("clear", "not done", "found")
+    first, last = crops.findings
+    assert first.startswith("Leak: ")
+    assert {train, test} == {word for word in first.split() if word in ids}
+    assert "one of them tested and the other trained on" in first
+    assert {other, third} == {word for word in last.split() if word in ids}
+    assert "both of them in development" in last
+    assert second not in first + last
+
+
+def test_equal_volumes_are_found_though_the_crops_differ(tmp_path: object) -> None:
+    digests = {f"P{n:02d}": f"digest {n}" for n in range(20)}
+    store, split, _ = _twenty(tmp_path, {}, digests)
+    _, volumes, _ = _checks(store, split, tmp_path)
+    assert volumes.outcome == "clear"
+    test, train = split.test_ids[0], split.development_ids[0]
+    store, split, _ = _twenty(tmp_path, {}, {**digests, test: digests[train]})
+    _, volumes, crops = _checks(store, split, tmp_path)
+    (finding,) = volumes.findings
+    assert finding.startswith("Leak: ")
+    assert {test, train} <= set(finding.split())
+    assert crops.outcome == "clear"
+
+
+def test_a_pair_is_named_once_where_volumes_and_crops_are_equal(tmp_path: object) -> None:
+    _, split, _ = _twenty(tmp_path, {})
+    test, train = split.test_ids[0], split.development_ids[0]
+    store, split, _ = _twenty(tmp_path, {test: 100, train: 100}, {test: "same", train: "same"})
+    _, volumes, crops = _checks(store, split, tmp_path)
+    assert len(volumes.findings) == 1
+    assert crops.findings == ()
+    assert "1 with equal volumes" in crops.sentence
+
+
+def _checks(store: Store, split: Split, tmp_path: object) -> tuple[LeakCheck, ...]:
+    save_split(split, f"{tmp_path}/{store.fingerprint}.json")
+    access = open_test_set(f"{tmp_path}/{store.fingerprint}.json", "a test", ["none"])
+    return check_store(store, split, access, silent)
+
+
+def _twenty(
+    tmp_path: object, copies: dict[str, int], digests: dict[str, str] | None = None
+) -> tuple[Store, Split, tuple[str, ...]]:
+    """Twenty patients; of those in `copies` the number says which breast they have."""
     ids = tuple(f"P{n:02d}" for n in range(20))
     spec = StoreSpec(
         patient_ids=ids,
@@ -97,30 +149,18 @@ def test_what_it_means_depends_on_the_side_of_the_split(tmp_path: object) -> Non
         num_phases=1,
         crop_shape=SHAPE,
     )
-    writer = StoreWriter.create_or_resume(f"{tmp_path}/blank", spec, {"radiotrain": "test"})
-    blank = _filled(writer, ids, {})
-    split = make_split(blank, seed=0, num_folds=3)
-    (test, second, *_), (train, other, *_) = split.test_ids, split.development_ids
-    copies = {train: 100, test: 100, other: 200, split.development_ids[2]: 200}
-    writer = StoreWriter.create_or_resume(f"{tmp_path}/store", spec, {"radiotrain": "test"})
-    store = _filled(writer, ids, copies)
-    split = make_split(store, seed=0, num_folds=3)
-    save_split(split, f"{tmp_path}/splits.json")
-    with pytest.raises(SealedTestSetError):
-        leak_cautions(store, split, None, silent)  # type: ignore[arg-type]
-    access = open_test_set(f"{tmp_path}/splits.json", "a test", ["none"])
-    first, last = leak_cautions(store, split, access, silent)
-    assert first.startswith("Leak: ")
-    assert {train, test} == {word for word in first.split() if word in ids}
-    assert "one of them tested and the other trained on" in first
-    assert {other, split.development_ids[2]} == {word for word in last.split() if word in ids}
-    assert "both of them in development" in last
-    assert second not in first + last
+    url = tempfile.mkdtemp(dir=str(tmp_path))
+    writer = StoreWriter.create_or_resume(f"{url}/store", spec, {"radiotrain": "test"})
+    store = _filled(writer, ids, copies, digests or {})
+    return store, make_split(store, seed=0, num_folds=3), ids
 
 
-def _filled(writer: StoreWriter, ids: tuple[str, ...], copies: dict[str, int]) -> Store:
+def _filled(
+    writer: StoreWriter, ids: tuple[str, ...], copies: dict[str, int], digests: dict[str, str]
+) -> Store:
     for n, patient_id in enumerate(ids):
         images = crop(breast(copies.get(patient_id, n))).astype(np.float32)[None]
-        record = PatientRecord(index=n, patient_id=patient_id, status="stored")
+        details = {"volume_digest": digests[patient_id]} if patient_id in digests else {}
+        record = PatientRecord(index=n, patient_id=patient_id, status="stored", details=details)
         writer.write(record, PatientTensor(images, np.zeros(SHAPE, dtype=np.uint8)))
     return writer.finish()

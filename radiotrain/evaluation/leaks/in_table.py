@@ -1,0 +1,116 @@
+"""Leaks that show in a predictions table alone, whatever model made it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from radiotrain.evaluation.leaks.results import LeakCheck
+
+# So many test rows that equal validation rows are no coincidence, if they are this share of the test.
+_FEWEST_REPEATS, _REPEATED_SHARE = 5, 0.5
+
+
+def check_table(table: pd.DataFrame) -> tuple[LeakCheck, ...]:
+    """Ask of a validated predictions table whether test patients were seen before.
+
+    A patient on two sides within one run and target never comes here: such a table is refused by
+    `predictions.validate_predictions`.
+    """
+    return (_crossing(table), _spelling(table), _repeated(table))
+
+
+def _crossing(table: pd.DataFrame) -> LeakCheck:
+    tested = table[table["split"] == "test"]
+    num = tested["patient_id"].nunique()
+    return LeakCheck.of(
+        "A patient tested by one run, and trained or validated on by another",
+        f"{num} test patients, {table['run'].nunique()} runs,"
+        f" {table['target'].nunique()} targets; within a run such a table is refused",
+        tuple(_runs_that_cross(table, tested)),
+    )
+
+
+def _runs_that_cross(table: pd.DataFrame, tested: pd.DataFrame) -> Iterator[str]:
+    seen = {
+        str(run): set(rows["patient_id"])
+        for run, rows in table[table["split"] != "test"].groupby("run", sort=False)
+    }
+    for run, rows in tested.groupby("run", sort=False):
+        for other, ids in seen.items():
+            common = set(rows["patient_id"]) & ids
+            if common and other != run:
+                yield (
+                    f"Leak: {_are(len(common), 'test patient')} of run {run} in training or"
+                    f" validation of run {other} (first: {min(common)}). The two are of different"
+                    " splits: do not compare them, nor take their mean."
+                )
+            elif common:
+                yield (
+                    f"Run {run}: {_are(len(common), 'patient')} tested for one target but used in"
+                    f" training or validation for another (first: {min(common)}). If one network"
+                    " reads both targets, it has seen its test patients."
+                )
+
+
+def _spelling(table: pd.DataFrame) -> LeakCheck:
+    """Find ids that differ in capitals, blanks, signs or leading zeros only."""
+    tested = table["split"] == "test"
+    sides = [sorted(set(table.loc[rows, "patient_id"])) for rows in (tested, ~tested)]
+    others: dict[str, list[str]] = {}
+    for patient_id in sides[1]:
+        others.setdefault(_plain(patient_id), []).append(patient_id)
+    pairs = [(i, j) for i in sides[0] for j in others.get(_plain(i), []) if i != j]
+    findings = []
+    if pairs:
+        num = len({tested for tested, _ in pairs})
+        findings.append(
+            f"Leak: {_are(num, 'test patient')} trained or validated on under another spelling"
+            f" (first: {pairs[0][0]!r} and {pairs[0][1]!r}), as capitals, signs and leading zeros"
+            " make no other patient."
+        )
+    return LeakCheck.of(
+        "One patient under two spellings of an id, on both sides",
+        f"{len(sides[0])} ids of test patients against {len(sides[1])} others",
+        tuple(findings),
+    )
+
+
+def _plain(patient_id: str) -> str:
+    """Return an id without what people write now so, now so; numbers stay apart."""
+    words = re.findall(r"[^\W\d_]+|\d+", patient_id.casefold())
+    return " ".join(word.lstrip("0") or "0" for word in words)
+
+
+def _repeated(table: pd.DataFrame) -> LeakCheck:
+    question = "The threshold chosen on the patients that are tested, under other ids"
+    if not (table["split"] == "validation").any():
+        return LeakCheck(question, "not done", "no validation rows, so no threshold was chosen")
+    findings = []
+    for (run, target), rows in table.groupby(["run", "target"], sort=False):
+        tested, validated = (
+            _distinct(rows[rows["split"] == split]) for split in ("test", "validation")
+        )
+        num = len(tested & validated)
+        if num >= _FEWEST_REPEATS and num >= _REPEATED_SHARE * len(tested):
+            findings.append(
+                f"Leak: {target}, run {run}: {num} of {len(tested)} test predictions are those of"
+                " validation patients, to the last digit. Threshold and claim seem to come from the"
+                " same patients."
+            )
+    return LeakCheck.of(
+        question, "each run's test predictions against its validation's", tuple(findings)
+    )
+
+
+def _distinct(rows: pd.DataFrame) -> set[tuple[int, float]]:
+    """Return (label, probability) of patients whom no other shares it with."""
+    inside = rows[(rows["probability"] > 0) & (rows["probability"] < 1)]
+    pairs = inside[["label", "probability"]].value_counts()
+    return {(int(label), float(p)) for label, p in pairs[pairs == 1].index}
+
+
+def _are(num: int, noun: str) -> str:
+    return f"{num} {noun} is" if num == 1 else f"{num} {noun}s are"

@@ -1,0 +1,77 @@
+"""Leaks that show in a predictions table alone."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from radiotrain.evaluation.leaks.in_table import check_table
+from radiotrain.evaluation.predictions import validate_predictions
+from tests.unit.evaluation.small_tables import TEST, VALIDATION, evaluate, make_rows
+
+
+def checks(*tables: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Outcome and findings of each check, by the first words of its question."""
+    table = validate_predictions(pd.concat(tables, ignore_index=True))
+    return {
+        " ".join(check.question.split()[:2]): (check.outcome, *check.findings)
+        for check in check_table(table)
+    }
+
+
+def test_an_honest_table_is_clear() -> None:
+    found = checks(make_rows(VALIDATION, "validation"), make_rows(TEST, "test"))
+    assert found == {
+        "A patient": ("clear",),
+        "One patient": ("clear",),
+        "The threshold": ("clear",),
+    }
+
+
+def test_runs_of_different_splits_are_named() -> None:
+    theirs = make_rows(TEST, "test", run="theirs").assign(patient_id=lambda t: "x" + t.patient_id)
+    ours = make_rows(VALIDATION, "validation").assign(patient_id=theirs["patient_id"])
+    outcome, finding = checks(ours, make_rows(TEST, "test"), theirs)["A patient"]
+    assert outcome == "found"
+    assert finding.startswith("Leak: 5 test patients are of run theirs in training or validation")
+    assert "of run net" in finding
+
+
+@pytest.mark.parametrize(
+    ("tested", "seen"), [("P-007", "p7"), ("Breast_MRI_001", "BREAST MRI 1"), ("Jürgen", "JÜRGEN")]
+)
+def test_a_patient_under_another_spelling_is_named(tested: str, seen: str) -> None:
+    test, validation = make_rows(TEST, "test"), make_rows(VALIDATION, "validation")
+    test.loc[2, "patient_id"] = tested
+    validation.loc[1, "patient_id"] = seen
+    outcome, finding = checks(test, validation)["One patient"]
+    assert outcome == "found"
+    assert repr(tested) in finding
+    assert repr(seen) in finding
+    assert "1 test patient is" in finding
+
+
+@pytest.mark.parametrize(("tested", "seen"), [("P10", "P1"), ("P12", "P1-2"), ("A1", "B1")])
+def test_other_patients_are_no_spellings(tested: str, seen: str) -> None:
+    test, validation = make_rows(TEST, "test"), make_rows(VALIDATION, "validation")
+    test.loc[2, "patient_id"] = tested
+    validation.loc[1, "patient_id"] = seen
+    assert checks(test, validation)["One patient"] == ("clear",)
+
+
+def test_test_rows_copied_from_validation_under_other_ids_are_a_leak() -> None:
+    evaluation = evaluate(make_rows(TEST, "validation"), make_rows(TEST, "test"))
+    check = evaluation.leak_checks[-1]
+    assert check.outcome == "found"
+    assert "5 of 5 test predictions" in check.findings[0]
+    assert evaluation.warnings[0] == check.findings[0]
+
+
+def test_saturated_and_shared_probabilities_are_no_copies() -> None:
+    patients = [(0, 0.0)] * 6 + [(1, 1.0)] * 6 + [(1, 0.5)] * 4
+    found = checks(make_rows(patients, "validation"), make_rows(patients, "test"))
+    assert found["The threshold"] == ("clear",)
+
+
+def test_without_validation_it_says_that_nothing_could_be_looked_for() -> None:
+    assert checks(make_rows(TEST, "test"))["The threshold"][0] == "not done"
