@@ -17,6 +17,7 @@ from radiotrain.cli import (
     preprocess,
     promote,
     qc,
+    reproduce,
     split,
     status,
     store,
@@ -51,6 +52,7 @@ for module in (
     board,
     promote,
     evaluate,
+    reproduce,
     demo,
 ):
     module.register(app)

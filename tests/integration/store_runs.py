@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 from radiotrain.cli import main
@@ -47,10 +47,10 @@ def end_all() -> None:
             kill_session(process)
 
 
-def end(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+def end(process: subprocess.Popen[str], status: int = 0, timeout_s: float = 120) -> tuple[str, str]:
     """Wait for a command's end and check its exit status; return its output and errors."""
     try:
-        out, error = process.communicate(timeout=120)
+        out, error = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         kill_session(process)
         raise
@@ -86,8 +86,12 @@ def the_sentence(error: str) -> str:
 
 
 def kill_session(process: subprocess.Popen[str]) -> None:
-    """Kill -9 a command with all its workers."""
+    """Kill -9 a command with all its workers, and the commands that it has started."""
+    started = descendants(process.pid)
     os.killpg(process.pid, signal.SIGKILL)
+    for pid in started:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.communicate()
 
 

@@ -92,6 +92,7 @@ def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsy
         "board",
         "evaluate",
         "demo",
+        "reproduce",
     ],
 )
 def test_every_help_has_an_example(capsys, command):

@@ -1,0 +1,256 @@
+"""``radiotrain reproduce``: the paper's whole table, from the download to the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radiotrain.cli.preprocess import Where
+from radiotrain.cli.step import as_typed, run_step
+
+if TYPE_CHECKING:
+    from cluster.sweep.config import SweepConfig
+    from radiotrain.reproduction import ReproduceConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("reproduce")(reproduce)
+
+
+def reproduce(
+    cohort: Annotated[
+        str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
+    ],
+    out: Annotated[str, typer.Option(help="Folder for everything it makes, or s3://…")],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="YAML file with sections preprocess, split and sweep, where you want it otherwise"
+            " than the paper; radiotrain/reproduction.py documents it."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value, wins over the file; may be repeated."),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Rehearse: small crops, small networks, few epochs. Minutes, no result."
+        ),
+    ] = False,
+    on: Annotated[Where, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
+        Where.local
+    ),
+    purpose: Annotated[
+        str, typer.Option(help="Why the test set is opened; goes into its log.")
+    ] = "reproduction of the published table",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the settings and print the commands.")
+    ] = False,
+) -> None:
+    """Make the paper's table: check → preprocess → split → sweep → promote → evaluate.
+
+    Each step is a command of its own and is printed as you would type it. Run it again to resume:
+    what is done is not done again, and the test set is opened once.
+
+    Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out duke`
+
+    Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out rehearsal --quick`
+    """
+    begin = time.monotonic()
+    settings = _settings(config, overrides or [], quick)
+    road = Road.of(cohort, out, settings, on, purpose)
+    # Whatever is wrong is said now, not after hours of preprocessing.
+    sweep = road.checked()
+    if dry_run:
+        for words in road.commands(sweep):
+            typer.echo(as_typed(words))
+        return
+    road.write_settings()
+    check, *before, evaluate = road.commands(sweep)
+    if not road.is_checked:
+        run_step(*check, quiet=True)
+    for words in before:
+        run_step(*words)
+    if road.is_evaluated(sweep):
+        typer.echo(
+            f"\nthe test set was opened for these models before: see {road.report}/report.html; to"
+            f" open it again:\n{as_typed(evaluate)}"
+        )
+    else:
+        run_step(*evaluate)
+    print_beside_the_paper(road.report)
+    typer.echo(f"done in {(time.monotonic() - begin) / 60:.1f} minutes")
+
+
+@dataclass(frozen=True)
+class Road:
+    """Where each step's result lies, and what each is told."""
+
+    cohort: str
+    out: str
+    settings: ReproduceConfig
+    on: Where
+    purpose: str
+
+    @classmethod
+    def of(cls, cohort: str, out: str, settings: ReproduceConfig, on: Where, purpose: str) -> Road:
+        """Return the road to a folder, whose URL is made absolute where it is local."""
+        from preprocessing import files
+
+        return cls(cohort, files.absolute(out), settings, on, purpose)
+
+    @property
+    def report(self) -> str:
+        """Folder of the report."""
+        return self._in_out("report")
+
+    def commands(self, sweep: SweepConfig) -> list[list[object]]:
+        """Return the words of each step's command."""
+        from cluster.sweep.config import group_of
+
+        store, split, folder = (
+            self._in_out(name) for name in ("store.zarr", "splits.json", "sweep")
+        )
+        on_ray = ["--on", "ray"] if self.on is Where.ray else []
+        workers = ["--workers", sweep.resources.workers] if on_ray else []
+        options = self.settings.split
+        divided = ["--seed", options.seed, "--folds", options.folds]
+        divided += ["--test-fraction", options.test_fraction]
+        models = [f"{folder}/promoted/{group_of(one)}" for one in sweep.targets]
+        prepared = ["--config", self._in_out("preprocess.yaml")]
+        return [
+            ["cohort", "check", self.cohort, "--json", self._in_out("check.json")],
+            ["preprocess", self.cohort, store, *prepared, *on_ray],
+            ["split", store, "--out", split, *divided],
+            ["tune", "--config", self._in_out("sweep.yaml")],
+            ["promote", folder, *on_ray, *workers],
+            ["evaluate", *models, "--out", self.report, "--purpose", self.purpose],
+        ]
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the cohort was looked at before."""
+        from preprocessing import files
+
+        return files.exists(self._in_out("check.json"))
+
+    def checked(self) -> SweepConfig:
+        """Return the sweep's configuration, or say what is wrong with it or that there is no cohort."""
+        from cluster.sweep.config import SweepConfig
+        from preprocessing import files
+        from preprocessing.errors import MissingPathError
+        from radiotrain.config import parse_config
+
+        if not files.exists(files.absolute(self.cohort)):
+            raise MissingPathError(
+                f"no cohort at {files.absolute(self.cohort)}: name a folder or a manifest CSV that"
+                " exists"
+            )
+        return parse_config(SweepConfig, self._sweep_values(), "sweep")
+
+    def write_settings(self) -> None:
+        """Write the files that the steps are told by."""
+        import yaml
+
+        from preprocessing import files
+
+        prepared = self.settings.preprocess.model_dump(mode="json", exclude_unset=True)
+        for name, values in (
+            ("preprocess.yaml", prepared),
+            ("sweep.yaml", self._sweep_values()),
+        ):
+            text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            files.write_text(self._in_out(name), text)
+
+    def is_evaluated(self, sweep: SweepConfig) -> bool:
+        """Whether the report is there, of the very models that are there."""
+        from cluster.sweep.config import group_of
+        from preprocessing import files
+        from radiotrain.promoted import read_promoted
+        from radiotrain.split import load_split
+
+        metrics = _metrics(self.report)
+        if metrics is None or not files.exists(files.join(self.report, "report.html")):
+            return False
+        said = metrics.get("provenance", {})
+        for one in sweep.targets:
+            group = group_of(one)
+            made = read_promoted(self._in_out("sweep", "promoted", group))
+            known = said.get(f"model {group}", {})
+            if made is None or {**known, **json.loads(json.dumps(asdict(made)))} != known:
+                return False
+        fingerprint = load_split(self._in_out("splits.json")).fingerprint
+        return fingerprint in str(said.get("split"))
+
+    def _sweep_values(self) -> dict[str, Any]:
+        return self.settings.sweep_yaml(
+            self._in_out("store.zarr"), self._in_out("splits.json"), self._in_out("sweep")
+        )
+
+    def _in_out(self, *names: str) -> str:
+        from preprocessing import files
+
+        return files.join(self.out, *names)
+
+
+def print_beside_the_paper(report: str) -> None:
+    """Print a report's models beside the published rows of their targets."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from radiotrain.evaluation.baselines.names import is_baseline
+
+    metrics = _metrics(report) or {"runs": {}, "published": []}
+    table = Table(title="beside the published rows, whose test patients were others")
+    for column in ("target", "model", "AUC (95 % CI)", "sensitivity", "specificity"):
+        table.add_column(column)
+    for run, targets in metrics["runs"].items():
+        made = metrics["provenance"].get(f"model {run}", {})
+        for target, found in targets.items() if not is_baseline(run) else ():
+            model = f"ours: {made.get('trial', run)}"
+            table.add_row(target, model, *_row(found, "auc_ci95_delong"))
+            for row in metrics["published"]:
+                if row["target"] == target.upper():
+                    by = f"{row['method']}, {row['source']}"
+                    table.add_row("", by, *_row(row, "auc_ci95"))
+            table.add_section()
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
+
+
+def _row(values: dict[str, Any], interval: str) -> list[str]:
+    ends = values[interval]
+    area = _number(values["auc"]) + (f" ({ends[0]:.3f}-{ends[1]:.3f})" if ends else "")
+    return [area, _number(values["sensitivity"]), _number(values["specificity"])]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _metrics(report: str) -> dict[str, Any] | None:
+    from preprocessing import files
+
+    try:
+        text = files.read_text(files.join(report, "metrics.json"))
+    except FileNotFoundError:
+        return None
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _settings(config: str | None, overrides: list[str], quick: bool) -> ReproduceConfig:
+    from radiotrain.config import apply_overrides, parse_config, read_yaml
+    from radiotrain.reproduction import QUICK, ReproduceConfig, merged
+
+    values = merged(QUICK if quick else {}, read_yaml(config) if config else {})
+    return parse_config(
+        ReproduceConfig, apply_overrides(values, overrides), config or "reproduction"
+    )
