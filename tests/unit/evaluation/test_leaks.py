@@ -73,5 +73,14 @@ def test_saturated_and_shared_probabilities_are_no_copies() -> None:
     assert found["The threshold"] == ("clear",)
 
 
+def test_a_model_of_few_levels_repeats_itself_without_a_leak() -> None:
+    """As trees on one column do; so it was on real patients."""
+    levels = [0.1, 0.2, 0.3, 0.4, 0.5]
+    shared = [(label, p) for p in (0.7, 0.8, 0.9) for label in (0, 1) for _ in range(2)]
+    patients = [*((1, p) for p in levels), *shared]
+    found = checks(make_rows(patients, "validation"), make_rows(patients, "test"))
+    assert found["The threshold"] == ("clear",)
+
+
 def test_without_validation_it_says_that_nothing_could_be_looked_for() -> None:
     assert checks(make_rows(TEST, "test"))["The threshold"][0] == "not done"
