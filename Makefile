@@ -40,6 +40,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.training
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ray_overhead
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.sweep_startup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scaling
 
 clean:
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
