@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.results import Evaluation
+    from radiotrain.evaluation.subgroups.results import Subgroups
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +26,18 @@ def evaluate(
         str | None, typer.Option(help="Instead of runs: a predictions table, CSV or Parquet.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(help="The store, where it has moved since the runs.")
+        str | None,
+        typer.Option(
+            help="The store, where it has moved since the runs. With --predictions: what is known"
+            " of the patients, for results by age, scanner and other groups."
+        ),
+    ] = None,
+    patients: Annotated[
+        str | None,
+        typer.Option(
+            help="With --predictions: a table of patients for the same, patient_id and one column"
+            " for each covariate."
+        ),
     ] = None,
     baselines: Annotated[
         bool,
@@ -45,12 +57,14 @@ def evaluate(
     Example: `radiotrain evaluate runs/ER_SEResNet50 --out report --purpose "final test"`
 
     Example: `radiotrain evaluate --predictions table.csv --out report`
+
+    Example: `radiotrain evaluate --predictions table.csv --patients patients.csv --out report`
     """
     from preprocessing.progress import progress
     from radiotrain.evaluation.evaluate import evaluate_table
     from radiotrain.evaluation.report.write import write_report
 
-    table, context = _predictions(runs or [], predictions, store, purpose, baselines)
+    table, context = _predictions(runs or [], predictions, store, patients, purpose, baselines)
     num_results = len(table[["run", "target"]].drop_duplicates())
     with progress("evaluate", num_results) as advance:
         evaluation = evaluate_table(table, seed=seed, num_resamples=resamples, on_result=advance)
@@ -62,7 +76,12 @@ def evaluate(
 
 
 def _predictions(
-    runs: list[str], predictions: str | None, store: str | None, purpose: str, baselines: bool
+    runs: list[str],
+    predictions: str | None,
+    store: str | None,
+    patients: str | None,
+    purpose: str,
+    baselines: bool,
 ) -> tuple[pd.DataFrame, ReportContext]:
     from preprocessing.errors import InputError
     from preprocessing.progress import progress
@@ -74,8 +93,33 @@ def _predictions(
         got = "both" if runs else "neither"
         raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
     if predictions is not None:
-        return read_predictions(predictions), ReportContext()
+        table = read_predictions(predictions)
+        subgroups = _subgroups(table, store, patients)
+        warnings = subgroups.warnings if subgroups is not None else ()
+        return table, ReportContext(subgroups=subgroups, warnings=warnings)
+    if patients is not None:
+        raise InputError(
+            "--patients is for --predictions TABLE: of runs, the store says what is known of patients"
+        )
     return predict_runs(runs, store, purpose, progress, baselines=baselines)
+
+
+def _subgroups(table: pd.DataFrame, store: str | None, patients: str | None) -> Subgroups | None:
+    """Return results in groups of a table's patients, as far as something is known of them."""
+    from preprocessing.store import Store
+    from radiotrain.evaluation.subgroups.facts import Facts, read_patients
+    from radiotrain.evaluation.subgroups.find import find_subgroups
+    from radiotrain.evaluation.subgroups.from_store import facts_of_store
+
+    tested = sorted(set(table.loc[table["split"] == "test", "patient_id"]))
+    known: list[Facts] = []
+    if store is not None:
+        known.append(facts_of_store(Store.open(store), tested))
+    if patients is not None:
+        known.append(read_patients(patients))
+    if not known:
+        return None
+    return find_subgroups(table, known[0] if len(known) == 1 else known[0].beside(known[1]))
 
 
 def _print_table(evaluation: Evaluation) -> None:

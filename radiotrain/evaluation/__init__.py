@@ -12,9 +12,11 @@
 ``baselines/``        what a network has to beat
 ``leaks/``            patients on both sides of the split
 ``shortcuts/``        whether the scanner is read instead of the tumour
+``subgroups/``        whether it holds for everyone: results by age, scanner, receptors
 ``report/``           the HTML and the JSON
+``compare/``          two reports beside each other
 ====================  ============================================================================
 
-What judges a table (all but `from_runs.py`, `model.py`, `baselines/`, `leaks/`, `shortcuts/`)
-imports neither torch nor the store.
+What judges a table (all but `from_runs.py`, `model.py`, `baselines/`, `leaks/`, `shortcuts/` and
+where `subgroups/` reads what is known of patients) imports neither torch nor the store.
 """

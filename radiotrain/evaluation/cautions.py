@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.report.published import LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
 from radiotrain.evaluation.results import TargetResult
@@ -28,7 +28,9 @@ def find_cautions(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple
     """
     found: list[str] = []
     for result in results:
-        found += _about_leaks(result)
+        if not is_baseline(result.run):
+            found += _about_leaks(result)
+    found += _about_leaks_of_baselines([r for r in results if is_baseline(r.run)])
     # Of baselines, what the networks' own cautions say of the same test set is not said again.
     for result in [r for r in results if not is_baseline(r.run)] or results:
         found += _about_test_set(result)
@@ -43,25 +45,69 @@ def _name(result: TargetResult) -> str:
 
 
 def _about_leaks(result: TargetResult) -> Iterator[str]:
-    suspect = result.target.strip().upper() in LEAK_SUSPECT_TARGETS
-    if suspect and result.auc is not None and result.auc > LEAK_SUSPECT_AUC:
+    if _is_suspect(result):
         yield (
             f"{_name(result)}: AUC {result.auc:.3f} is above {LEAK_SUSPECT_AUC:.2f}, more than"
             " images of this cohort have given anyone. Look for a leak before believing it:"
             " patients on both sides of the split, or a label that shows in the image."
         )
-    interval = result.auc_ci95
-    if interval is not None and interval[1] < 0.5:
+    if _is_turned(result):
         yield (
             f"{_name(result)}: the AUC is below 0.5 beyond chance. Check whether labels or"
             " probabilities are turned round."
         )
-    validation = result.auc_validation
-    if interval is not None and validation is not None and validation > interval[1]:
+    if _is_overfitted(result):
         yield (
-            f"{_name(result)}: the validation AUC {validation:.3f} lies above the test interval."
+            f"{_name(result)}: the validation AUC {result.auc_validation:.3f} lies above the test interval."
             " Choices were fitted to the validation patients, or the test patients are different."
         )
+
+
+def _about_leaks_of_baselines(results: Sequence[TargetResult]) -> Iterator[str]:
+    """Say of each target once what holds for several baselines: there are many of them."""
+    for is_so, what, then in (
+        (
+            _is_suspect,
+            f"an AUC above {LEAK_SUSPECT_AUC:.2f}, more than anyone has got from this cohort",
+            "Look for a leak before believing it",
+        ),
+        (
+            _is_turned,
+            "an AUC below 0.5 beyond chance",
+            "Check whether labels or probabilities are turned round",
+        ),
+        (
+            _is_overfitted,
+            "a validation AUC above the test interval",
+            "Choices were fitted to the validation patients, or the test patients are different",
+        ),
+    ):
+        for target in dict.fromkeys(result.target for result in results):
+            of_target = [r for r in results if r.target == target]
+            runs = [r for r in of_target if is_so(r)]
+            if runs:
+                named = ", ".join(
+                    f"{r.run.removeprefix(BASELINE_PREFIX)} {r.auc:.3f}" for r in runs
+                )
+                yield (
+                    f"{target}, {len(runs)} of {len(of_target)} models without a network have"
+                    f" {what} ({named}). {then}."
+                )
+
+
+def _is_suspect(result: TargetResult) -> bool:
+    if result.target.strip().upper() not in LEAK_SUSPECT_TARGETS:
+        return False
+    return result.auc is not None and result.auc > LEAK_SUSPECT_AUC
+
+
+def _is_turned(result: TargetResult) -> bool:
+    return result.auc_ci95 is not None and result.auc_ci95[1] < 0.5
+
+
+def _is_overfitted(result: TargetResult) -> bool:
+    interval, validation = result.auc_ci95, result.auc_validation
+    return interval is not None and validation is not None and validation > interval[1]
 
 
 def _about_test_set(result: TargetResult) -> Iterator[str]:

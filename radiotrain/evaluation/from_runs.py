@@ -21,14 +21,17 @@ from radiotrain.evaluation.baselines.predict import (
     predict_test,
     read_sets,
 )
+from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
 from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.evaluation.model import Model, open_models
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.report.context import CohortFlow, ReportContext
+from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.shortcuts.acquisition import scanner_of
 from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, read_development
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
 from radiotrain.evaluation.shortcuts.results import Shortcuts
+from radiotrain.evaluation.subgroups.find import find_subgroups
+from radiotrain.evaluation.subgroups.from_store import facts_of_split
 from radiotrain.seal import TestAccess, open_test_set, read_openings
 from radiotrain.split import Split, load_split
 
@@ -80,7 +83,7 @@ def predict_runs(
             advance()
     beside = _Beside.fit(store, split, models, progress) if baselines else None
     with progress("test", len(models)) as advance:
-        access = open_test_set(first.split, purpose, [model.name for model in models])
+        access = open_test_set(first.split, purpose, _what_is_tested(models, beside))
         for model in models:
             tables.append(model.test(store, split, access))
             advance()
@@ -90,15 +93,23 @@ def predict_runs(
     shortcuts = None
     if beside is not None:
         shortcuts = beside.shortcuts(store, split, table, access, progress)
+    subgroups = find_subgroups(validate_predictions(table), facts_of_split(store, split, access))
     leak_checks = check_store(store, split, access, progress)
     leaks = [finding for check in leak_checks for finding in check.findings]
     context = ReportContext(
-        flow=_flow(store, split, models),
+        flow=describe_flow(store, split, models),
+        facts=describe_runs(store, split, models),
         openings=read_openings(first.split),
         provenance=_provenance(models, store, split),
-        warnings=(*leaks, *_cautions(models), *(beside.fitted.notes if beside else ())),
+        warnings=(
+            *leaks,
+            *subgroups.warnings,
+            *_cautions(models),
+            *(beside.fitted.notes if beside else ()),
+        ),
         leak_checks=leak_checks,
         shortcuts=shortcuts,
+        subgroups=subgroups,
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
     return table, context
@@ -143,48 +154,27 @@ class _Beside:
             return find_shortcuts(self.known, self.networks, checked, scanners, advance)
 
 
-def _flow(store: Store, split: Split, models: Sequence[Model]) -> CohortFlow:
-    reasons = {r.patient_id: next(f for f in r.findings if f.excludes) for r in store.excluded}
-    fold = models[0].config.fold
-    return CohortFlow(
-        num_patients=len(store.spec.patient_ids),
-        excluded=tuple((i, finding.code, finding.message) for i, finding in reasons.items()),
-        num_train=len(split.train_ids(fold)),
-        num_validation=len(split.validation_ids(fold)),
-        num_test=len(split.test_ids),
-        note=(
-            f"{split.num_folds} folds, stratified jointly over {', '.join(split.targets)};"
-            f" {'; '.join(_who_trained(split, models))}."
-        ),
-    )
-
-
-def _who_trained(split: Split, models: Sequence[Model]) -> Iterator[str]:
-    """Say which patients the networks were trained on, and which chose the threshold."""
-    runs = [model for model in models if model.promoted is None]
-    folds = sorted({run.config.fold for run in runs if run.config.fold is not None})
-    if folds:
-        yield f"validated on fold {', '.join(map(str, folds))}"
-    for run in runs:
-        if run.config.fold is None:
-            num = len(split.development_ids)
-            yield f"{run.name} was trained on all {num} development patients, none validated it"
-    for model in models:
-        if model.promoted is not None:
-            yield f"{model.name} is {model.promoted.describe(split)}"
+def _what_is_tested(models: Sequence[Model], beside: _Beside | None) -> list[str]:
+    """Name networks and baselines: to look at a baseline's test result is to look, too."""
+    baselines = () if beside is None else beside.fitted.validation["run"]
+    return list(dict.fromkeys([*(model.name for model in models), *map(str, baselines)]))
 
 
 def _cautions(models: Sequence[Model]) -> Iterator[str]:
-    for model in models:
-        if model.promoted is None:
+    for kind in ("retrain", "ensemble"):
+        runs = [m.name for m in models if m.promoted is not None and m.promoted.kind == kind]
+        if not runs:
             continue
-        moved = "Those of this network, trained anew on more patients, may lie higher or lower"
-        if model.promoted.kind == "ensemble":
+        several = len(runs) > 1
+        whose = "each network" if several else "this network"
+        moved = f"Those of {whose}, trained anew on more patients, may lie higher or lower"
+        if kind == "ensemble":
             moved = "Their means, which are tested, lie closer together"
+        theirs = "thresholds and AUCs" if several else "its threshold and its AUC"
         yield (
-            f"Run {model.name}: its threshold and its AUC on validation come from the probabilities"
-            f" of single networks of the sweep. {moved}; sensitivity and specificity move with"
-            " that, the AUC does not."
+            f"Run{'s' * several} {', '.join(runs)}: {theirs} on validation come from the"
+            f" probabilities of single networks of the sweep. {moved}; sensitivity and specificity"
+            " move with that, the AUC does not."
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.patients import PatientScores, fold_scores, patient_scores
 from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
 from radiotrain.evaluation.statistics import calibration
 from radiotrain.evaluation.statistics.auc import auc, delong_interval
@@ -61,6 +62,7 @@ def measure(
     _put_probability_quality(values, test, seed, num_resamples)
     why = _why_one_class(validation, "validation")
     values.put("auc_validation", auc(validation.labels, validation.scores), why)
+    _put_folds(values, fold_scores(table, run, target, "validation"))
     points = operating_points(test, validation)
     _put_first_point(values, points[0])
     return TargetResult(
@@ -81,6 +83,17 @@ def measure(
         reasons=values.reasons,
         **values.defined,
     )
+
+
+def _put_folds(values: Values, folds: Sequence[PatientScores]) -> None:
+    """Keep the mean of the folds' AUCs: within a fold one network gave all probabilities."""
+    areas = [auc(fold.labels, fold.scores) for fold in folds]
+    defined = [area for area in areas if not math.isnan(area)]
+    values.defined["num_validation_folds"] = len(folds)
+    values.defined["num_validation_folds_defined"] = len(defined)
+    mean = sum(defined) / len(defined) if defined else None
+    why = "no fold's validation patients have both classes"
+    values.put("auc_validation_mean_of_folds", mean, why)
 
 
 def operating_points(test: PatientScores, validation: PatientScores) -> tuple[OperatingPoint, ...]:

@@ -75,6 +75,17 @@ def patient_scores(df: pd.DataFrame, run: str, target: str, split: str) -> Patie
     )
 
 
+def fold_scores(df: pd.DataFrame, run: str, target: str, split: str) -> tuple[PatientScores, ...]:
+    """Gather the same predictions fold by fold; rows without a fold are one of their own.
+
+    Folds without a patient of known label are left out.
+    """
+    chosen = df[(df["run"] == run) & (df["target"] == target) & (df["split"] == split)]
+    parts = (part for _, part in chosen.groupby("fold", dropna=False, sort=True))
+    scores = (patient_scores(part, run, target, split) for part in parts)
+    return tuple(found for found in scores if found.num_patients)
+
+
 def _mean(values: list[float]) -> float:
     """Sum exactly and round once: the order of the folds makes and breaks no ties."""
     return values[0] if len(values) == 1 else mean(values)

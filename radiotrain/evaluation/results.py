@@ -53,6 +53,13 @@ class TargetResult:
         As predicted, and after temperature and isotonic scaling fitted on validation.
     net_benefits
         The decision curve at some thresholds.
+    auc_validation
+        Over all validation patients, pooled over folds.
+    num_validation_folds, num_validation_folds_defined
+        Folds with a known label among their validation patients, and those with both classes.
+    auc_validation_mean_of_folds
+        Mean of the AUCs of the latter. Pooled folds mix networks, whose levels of probability
+        differ: the AUC over them may lie far lower (Forman and Scholz 2010).
     threshold
         Youden's, chosen on the validation patients; a probability at or above it is called
         positive. It and the values after it are those of the first operating point.
@@ -92,6 +99,9 @@ class TargetResult:
     recalibrations: tuple[Recalibration, ...] = ()
     net_benefits: tuple[NetBenefit, ...] = ()
     auc_validation: float | None = None
+    num_validation_folds: int = 0
+    num_validation_folds_defined: int = 0
+    auc_validation_mean_of_folds: float | None = None
     threshold: float | None = None
     threshold_source: str | None = None
     sensitivity: float | None = None

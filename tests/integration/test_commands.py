@@ -91,8 +91,10 @@ def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsy
         "status",
         "board",
         "evaluate",
+        "compare",
         "demo",
         "reproduce",
+        "plan",
     ],
 )
 def test_every_help_has_an_example(capsys, command):

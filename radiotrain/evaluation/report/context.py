@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from radiotrain.evaluation.report.facts import RunFacts
 
 if TYPE_CHECKING:
     from radiotrain.evaluation.leaks.results import LeakCheck
     from radiotrain.evaluation.shortcuts.results import Shortcuts
+    from radiotrain.evaluation.subgroups.results import Subgroups
     from radiotrain.seal import Opening
+
+
+@dataclass(frozen=True)
+class FoldCounts:
+    """Development patients of one fold: those who train and those who validate."""
+
+    fold: int
+    num_train: int
+    num_validation: int
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Labels of one target in one part, ``development`` or ``test``."""
+
+    target: str
+    part: str
+    num_positive: int
+    num_negative: int
+    num_missing: int
+
+    @property
+    def num_patients(self) -> int:
+        """Patients of the part."""
+        return self.num_positive + self.num_negative + self.num_missing
 
 
 @dataclass(frozen=True)
@@ -27,6 +55,10 @@ class CohortFlow:
         Patients in each split; of one fold where there are several.
     note
         A sentence to print below, e.g. how the folds are made.
+    folds
+        Training and validation patients of each fold; empty where that is not known.
+    labels
+        Known and missing labels of each target and part; empty where that is not known.
     """
 
     num_patients: int
@@ -35,11 +67,50 @@ class CohortFlow:
     num_validation: int
     num_test: int
     note: str = ""
+    folds: tuple[FoldCounts, ...] = ()
+    labels: tuple[LabelCounts, ...] = ()
+
+    @property
+    def num_included(self) -> int:
+        """Patients who were not left out."""
+        return self.num_patients - len(self.excluded)
+
+    @property
+    def num_development(self) -> int:
+        """Patients who train or validate."""
+        return self.num_train + self.num_validation
+
+    @property
+    def mismatches(self) -> tuple[str, ...]:
+        """What does not add up, a sentence each; empty where all of it does."""
+        return tuple(_mismatches(self))
 
     @property
     def excluded_by_code(self) -> tuple[tuple[str, int], ...]:
         """Finding codes and how many patients left for each, most first."""
         return tuple(Counter(code for _, code, _ in self.excluded).most_common())
+
+
+def _mismatches(flow: CohortFlow) -> Iterator[str]:
+    parted = flow.num_development + flow.num_test
+    if parted != flow.num_included:
+        yield (
+            f"{flow.num_included} patients were not left out, but {parted} are in the split's parts."
+        )
+    for fold in flow.folds:
+        found = fold.num_train + fold.num_validation
+        if found != flow.num_development:
+            yield (
+                f"Fold {fold.fold} has {found} patients, but {flow.num_development} are in"
+                " development."
+            )
+    of_part = {"development": flow.num_development, "test": flow.num_test}
+    for counts in flow.labels:
+        if counts.num_patients != of_part.get(counts.part):
+            yield (
+                f"{counts.target} has {counts.num_patients} labels, known or missing, in"
+                f" {counts.part}, but {of_part.get(counts.part, 0)} patients are there."
+            )
 
 
 @dataclass(frozen=True)
@@ -54,18 +125,24 @@ class ReportContext:
         What is needed to repeat it (fingerprints, seeds, versions, configuration), JSON values.
     warnings
         More sentences for the list of warnings.
+    facts
+        What is known of the networks and their data: the model card and the checklists need it.
     generated_at
         Date and time to print; none keeps the report the same for the same input.
     leak_checks
         What was looked for in the store; findings are said as warnings.
     shortcuts
         Whether the target may be read from the scanner.
+    subgroups
+        How well the runs do in groups of test patients.
     """
 
     flow: CohortFlow | None = None
+    facts: RunFacts | None = None
     openings: tuple[Opening, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     generated_at: str = ""
     leak_checks: tuple[LeakCheck, ...] = ()
     shortcuts: Shortcuts | None = None
+    subgroups: Subgroups | None = None

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
 import radiotrain
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.predictions import SPLITS
+from radiotrain.evaluation.report.checklists.fill import fill_checklists
 from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.flow_diagram import flow_svg
+from radiotrain.evaluation.report.model_card import make_card
 from radiotrain.evaluation.report.published import PublishedResult, published_for
 from radiotrain.evaluation.report.result_plots import Plot, draw_plots
 from radiotrain.evaluation.report.verdict import Verdict, judge, resolvable
@@ -68,10 +73,40 @@ def make_entries(evaluation: Evaluation, table: pd.DataFrame) -> list[Entry]:
     return entries
 
 
-def render_page(evaluation: Evaluation, entries: Sequence[Entry], context: ReportContext) -> str:
-    """Return the page as HTML; all text is escaped."""
+def render_page(
+    evaluation: Evaluation,
+    entries: Sequence[Entry],
+    context: ReportContext,
+    forests: Sequence[Plot] = (),
+) -> str:
+    """Return the page as HTML; all text is escaped.
+
+    Parameters
+    ----------
+    forests
+        The plots of `context.subgroups`, one for each run and target.
+    """
+    environment = make_environment(jinja2.PackageLoader("radiotrain.evaluation.report"))
+    return environment.get_template("report.html.j2").render(
+        version=radiotrain.__version__,
+        evaluation=evaluation,
+        entries=entries,
+        targets=_by_target(entries),
+        context=context,
+        forests=forests,
+        **_shown_and_folded(entries),
+        card=make_card(evaluation, context),
+        checklists=fill_checklists(evaluation, context),
+        flow_svg=Markup(flow_svg(context.flow)) if context.flow is not None else "",
+        warnings=[*context.warnings, *evaluation.warnings],
+        provenance=[(k, _readable(v)) for k, v in json_values(dict(context.provenance)).items()],
+    )
+
+
+def make_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
+    """Return where templates are rendered: text is escaped, numbers have the report's filters."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("radiotrain.evaluation.report"),
+        loader=loader,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -85,16 +120,31 @@ def render_page(evaluation: Evaluation, entries: Sequence[Entry], context: Repor
         "p": _p_value,
         "signed": _signed,
         "between": _between,
+        "headings": _headings,
+        "tested": _tested,
     }
-    return environment.get_template("report.html.j2").render(
-        version=radiotrain.__version__,
-        evaluation=evaluation,
-        entries=entries,
-        targets=_by_target(entries),
-        context=context,
-        warnings=[*context.warnings, *evaluation.warnings],
-        provenance=[(k, _readable(v)) for k, v in json_values(dict(context.provenance)).items()],
-    )
+    return environment
+
+
+def _shown_and_folded(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Part the networks from the baselines beside them; baselines alone are shown."""
+    networks = [entry for entry in entries if not entry.is_baseline]
+    baselines = [entry for entry in entries if entry.is_baseline]
+    return {"shown": networks or baselines, "folded": baselines if networks else []}
+
+
+def _tested(runs: Sequence[str]) -> str:
+    """Name the networks of an opening, and say how many baselines were tested beside them."""
+    networks = ", ".join(run for run in runs if not is_baseline(run))
+    num = sum(map(is_baseline, runs))
+    beside = f"{num} model{'' if num == 1 else 's'} without a network" if num else ""
+    return "; ".join(part for part in (networks, beside) if part)
+
+
+def _headings(html: str) -> list[tuple[str, Markup]]:
+    """Return the anchors and titles of sections; templates have escaped both."""
+    found = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', html, flags=re.DOTALL)
+    return [(anchor, Markup(title)) for anchor, title in found]
 
 
 def _by_target(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -109,7 +159,7 @@ def _readable(value: Any) -> str:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _interval(value: Interval | None, digits: int = 3) -> str:

@@ -10,10 +10,13 @@ import pandas as pd
 
 from preprocessing import files
 from radiotrain.evaluation.predictions import validate_predictions, write_predictions
+from radiotrain.evaluation.report.checklists.fill import checklists_csv, fill_checklists
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.metrics_json import metrics_json
+from radiotrain.evaluation.report.model_card import card_markdown, make_card
 from radiotrain.evaluation.report.page import json_values, make_entries, render_page
 from radiotrain.evaluation.results import Evaluation
+from radiotrain.evaluation.subgroups.forest import draw_forests
 
 REPORT_NAME = "report.html"
 
@@ -45,14 +48,21 @@ def write_report(
     context = context or ReportContext()
     table = validate_predictions(df)
     entries = make_entries(evaluation, table)
-    page = render_page(evaluation, entries, context)
+    forests = draw_forests(context.subgroups)
+    page = render_page(evaluation, entries, context, forests)
+    card = card_markdown(make_card(evaluation, context), evaluation, context)
+    checklists = checklists_csv(fill_checklists(evaluation, context))
     metrics = metrics_json(evaluation, _extra(evaluation, context))
     url = files.absolute(out)
     write_predictions(table, files.join(url, "predictions.parquet"))
     for entry in entries:
         for plot in entry.plots:
             files.write_text(files.join(url, "plots", plot.name), plot.svg)
+    for plot in forests:
+        files.write_text(files.join(url, "plots", plot.name), plot.svg)
     files.write_text(files.join(url, "metrics.json"), metrics)
+    files.write_text(files.join(url, "model-card.md"), card)
+    files.write_text(files.join(url, "checklists.csv"), checklists)
     files.write_text(files.join(url, REPORT_NAME), page)
     return files.join(url, REPORT_NAME)
 
@@ -61,11 +71,10 @@ def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
     flow = None if context.flow is None else asdict(context.flow)
     return {
         "warnings": [*context.warnings, *evaluation.warnings],
-        "leak_checks": [
-            asdict(check) for check in (*context.leak_checks, *evaluation.leak_checks)
-        ],
+        "leak_checks": [asdict(check) for check in (*context.leak_checks, *evaluation.leak_checks)],
         "flow": flow,
         "openings": [asdict(opening) for opening in context.openings],
         "provenance": json_values(dict(context.provenance)),
         "shortcuts": None if context.shortcuts is None else asdict(context.shortcuts),
+        "subgroups": None if context.subgroups is None else context.subgroups.to_json(),
     }

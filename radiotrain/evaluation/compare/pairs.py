@@ -1,0 +1,182 @@
+"""Each run of one report with each of another, corrected for how many there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from preprocessing.cohort import MISSING_LABEL
+from preprocessing.errors import InputError, nearest_hint
+from radiotrain.evaluation.compare.calls import call_differences
+from radiotrain.evaluation.compare.cautions import find_cautions
+from radiotrain.evaluation.compare.report_folder import Report
+from radiotrain.evaluation.compare.results import Pair, ReportComparison
+from radiotrain.evaluation.compare.settings import (
+    differing_run_settings,
+    differing_settings,
+)
+from radiotrain.evaluation.compare.verdict import judge_pair
+from radiotrain.evaluation.measure import measure
+from radiotrain.evaluation.patients import patient_scores
+from radiotrain.evaluation.run_pairs import compare_runs
+from radiotrain.evaluation.statistics.comparison import holm_adjusted
+
+Chosen = tuple[str, str, str]
+"""Target, run of the first report, run of the second."""
+
+
+def compare_reports(
+    first: Report,
+    second: Report,
+    runs: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    num_resamples: int = 10_000,
+    on_pair: Callable[[], None] = lambda: None,
+) -> ReportComparison:
+    """Compare two reports.
+
+    Parameters
+    ----------
+    runs
+        A run of each; empty for every pair of runs that are no baselines.
+    seed, num_resamples
+        Of the bootstrap.
+    on_pair
+        Called after each pair of `choose_pairs`.
+
+    Raises
+    ------
+    InputError
+        If there is no such run or no common target, or labels disagree.
+    """
+    chosen = choose_pairs(first, second, runs)
+    for target, run, other in chosen:
+        _check_labels(first, run, second, other, target)
+    pairs = []
+    for pair in chosen:
+        pairs.append(_compare(first, second, pair, seed, num_resamples))
+        on_pair()
+    warnings = tuple(find_cautions(first, second, chosen))
+    return ReportComparison(
+        first.name,
+        second.name,
+        tuple(_judged(pairs)),
+        differing_settings(first, second),
+        warnings,
+        seed,
+        num_resamples,
+    )
+
+
+def choose_pairs(first: Report, second: Report, runs: Sequence[str] = ()) -> tuple[Chosen, ...]:
+    """Return which runs are compared for which target.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, or no common target.
+    """
+    if runs and len(runs) != 2:
+        raise InputError(
+            f"--run is given {len(runs)} time{'s' * (len(runs) > 1)}, expected two: a run of the"
+            " first report, then one of the second"
+        )
+    for report, run in zip((first, second), runs, strict=False):
+        if run not in report.all_runs:
+            raise InputError(
+                f"report {report.name} has no run {run!r}{nearest_hint(run, report.all_runs)}:"
+                f" expected one of {', '.join(report.all_runs)}"
+            )
+    found = [
+        (target, run, other)
+        for target in first.targets
+        if target in second.targets
+        for run in _runs(first, target, runs[:1])
+        for other in _runs(second, target, runs[1:])
+    ]
+    if not found:
+        of = [f"{r.name} has {', '.join(r.targets) or 'none'}" for r in (first, second)]
+        which = " of these runs" if runs else ""
+        raise InputError(
+            f"the reports share no tested target{which}: {'; '.join(of)}; give two reports on the"
+            " same question"
+        )
+    return tuple(found)
+
+
+def _runs(report: Report, target: str, wanted: Sequence[str]) -> tuple[str, ...]:
+    if not wanted:
+        return report.runs(target)
+    table = report.table
+    is_here = (table["run"] == wanted[0]) & (table["target"] == target) & (table["split"] == "test")
+    return tuple(wanted) if is_here.any() else ()
+
+
+def _check_labels(first: Report, run: str, second: Report, other: str, target: str) -> None:
+    """Refuse reports that disagree about a patient whom both know."""
+    ours, theirs = _labels(first, run, target), _labels(second, other, target)
+    for patient in sorted(set(ours) & set(theirs)):
+        if ours[patient] != theirs[patient]:
+            raise InputError(
+                f"patient {patient!r} has the {target!r} label {ours[patient]} in {first.name} and"
+                f" {theirs[patient]} in {second.name}, expected one: the reports are of different"
+                " cohorts, or a table was corrected; evaluate both with the same labels"
+            )
+
+
+def _labels(report: Report, run: str, target: str) -> dict[str, int]:
+    table = report.table
+    rows = table[(table["run"] == run) & (table["target"] == target)]
+    known = rows[rows["label"] != MISSING_LABEL]
+    return dict(zip(known["patient_id"], known["label"].tolist(), strict=True))
+
+
+def _compare(first: Report, second: Report, pair: Chosen, seed: int, num_resamples: int) -> Pair:
+    target, run, other = pair
+    names = f"A ({run})", f"B ({other})"
+    table = pd.concat(
+        [_rows(first, run, target, names[0]), _rows(second, other, target, names[1])],
+        ignore_index=True,
+    )
+    results = [measure(table, n, target, seed=seed, num_resamples=num_resamples) for n in names]
+    (comparison,) = compare_runs(table, results, seed=seed, num_resamples=num_resamples)
+    a, b = (patient_scores(table, name, target, "test") for name in names)
+    is_same = a.patient_ids == b.patient_ids and np.array_equal(a.labels, b.labels)
+    values = call_differences(results[0], results[1], a, b, comparison.design)
+    return Pair(
+        target,
+        replace(results[0], run=run),
+        replace(results[1], run=other),
+        replace(comparison, run=run, other=other),
+        is_identical=is_same and np.array_equal(a.scores, b.scores),
+        settings=differing_run_settings(first, run, second, other),
+        reasons=values.reasons,
+        **values.defined,
+    )
+
+
+def _rows(report: Report, run: str, target: str, name: str) -> pd.DataFrame:
+    table = report.table
+    return table[(table["run"] == run) & (table["target"] == target)].assign(run=name)
+
+
+def _judged(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """Correct p values for all pairs, and judge."""
+    found = [pair.comparison for pair in pairs]
+    p_values = holm_adjusted([math.nan if c.p is None else c.p for c in found])
+    calls = holm_adjusted([math.nan if c.mcnemar_p is None else c.mcnemar_p for c in found])
+    num = sum(not math.isnan(p) for p in p_values)
+    for pair, p, mcnemar in zip(pairs, p_values, calls, strict=True):
+        corrected = replace(
+            pair.comparison,
+            p_holm=None if math.isnan(p) else p,
+            mcnemar_p_holm=None if math.isnan(mcnemar) else mcnemar,
+        )
+        known = replace(pair, comparison=corrected)
+        kind, sentence = judge_pair(known, num)
+        yield replace(known, verdict=kind, sentence=sentence)

@@ -1,0 +1,56 @@
+"""The comparison as one HTML file that needs nothing else, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import jinja2
+
+import radiotrain
+from preprocessing import files
+from radiotrain.evaluation.compare.results import SCHEMA_VERSION, ReportComparison
+from radiotrain.evaluation.report.page import make_environment
+
+PAGE_NAME, JSON_NAME = "comparison.html", "comparison.json"
+
+
+def write_comparison(comparison: ReportComparison, out: str | Path) -> str:
+    """Write ``comparison.json``, then ``comparison.html``; return where the page is.
+
+    Parameters
+    ----------
+    out
+        A folder or an object store's prefix.
+    """
+    page, values = render_comparison(comparison), comparison_json(comparison)
+    url = files.absolute(out)
+    files.write_text(files.join(url, JSON_NAME), values)
+    files.write_text(files.join(url, PAGE_NAME), page)
+    return files.join(url, PAGE_NAME)
+
+
+def render_comparison(comparison: ReportComparison) -> str:
+    """Return the page as HTML, in the report's style; all text is escaped."""
+    loaders = [
+        jinja2.PackageLoader("radiotrain.evaluation.compare"),
+        jinja2.PackageLoader("radiotrain.evaluation.report"),
+    ]
+    environment = make_environment(jinja2.ChoiceLoader(loaders))
+    template = environment.get_template("comparison.html.j2")
+    return template.render(version=radiotrain.__version__, comparison=comparison)
+
+
+def comparison_json(comparison: ReportComparison) -> str:
+    """Return strict JSON; docs/metrics-json.md explains every key."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "generated_by": f"radiotrain {radiotrain.__version__}",
+        "reports": [comparison.first, comparison.second],
+        "pairs": [pair.to_json() for pair in comparison.pairs],
+        "settings": [asdict(setting) for setting in comparison.settings],
+        "warnings": list(comparison.warnings),
+        "bootstrap": {"seed": comparison.seed, "num_resamples": comparison.num_resamples},
+    }
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

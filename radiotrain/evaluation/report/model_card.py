@@ -1,0 +1,229 @@
+"""The model card, filled in as far as the run knows it.
+
+References
+----------
+Mitchell et al., Model cards for model reporting, FAT* 2019, 220-229: the headings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import radiotrain
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.facts import ModelFacts, RunFacts
+from radiotrain.evaluation.report.sentences import (
+    describe_final,
+    describe_initialisation,
+    describe_network,
+    describe_preprocessing,
+    describe_training,
+    each,
+)
+from radiotrain.evaluation.results import Evaluation
+
+
+@dataclass(frozen=True)
+class Line:
+    """One statement of the card.
+
+    Parameters
+    ----------
+    text
+        Empty where only the author knows it.
+    where
+        Anchor of the report's section to read on; empty for none.
+    """
+
+    name: str
+    text: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading of the card with its statements."""
+
+    heading: str
+    lines: tuple[Line, ...]
+
+
+def make_card(evaluation: Evaluation, context: ReportContext) -> tuple[Section, ...]:
+    """Return the card; what is not known stands there with an empty text."""
+    facts = context.facts
+    return (
+        Section("Model details", tuple(_details(facts))),
+        Section("Intended use", tuple(_use())),
+        Section("Factors", tuple(_factors(context))),
+        Section("Metrics", tuple(_metrics(evaluation))),
+        Section("Training data", tuple(_training_data(context))),
+        Section("Evaluation data", tuple(_evaluation_data(evaluation, context))),
+        Section("Quantitative analyses", tuple(_analyses(evaluation, context))),
+        Section("Ethical considerations", tuple(_ethics())),
+        Section("Caveats and recommendations", tuple(_caveats(evaluation, context))),
+    )
+
+
+def card_markdown(card: Sequence[Section], evaluation: Evaluation, context: ReportContext) -> str:
+    """Return the card as ``model-card.md``: YAML front matter, then a heading a section.
+
+    JSON texts are YAML too, so whatever the names hold stays text.
+    """
+    front = {
+        "library_name": "radiotrain",
+        "library_version": radiotrain.__version__,
+        "tags": ["breast", "dce-mri", "research-use-only"],
+        "targets": list(dict.fromkeys(r.target for r in evaluation.results)),
+        "models": [r for r in dict.fromkeys(r.run for r in evaluation.results) if _is_model(r)],
+    }
+    if context.generated_at:
+        front["date"] = context.generated_at
+    lines = ["---", *(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in front.items()), "---"]
+    lines += ["", "# Model card", "", "Research use only. Not a medical device."]
+    for section in card:
+        lines += ["", f"## {section.heading}", ""]
+        for line in section.lines:
+            lines.append(f"- **{_plain(line.name)}**: {_plain(line.text) or '**author: to be written**'}")
+    return "\n".join(lines) + "\n"
+
+
+def _is_model(run: str) -> bool:
+    return not is_baseline(run)
+
+
+def _plain(text: str) -> str:
+    """Keep names from the data from being read as markup."""
+    text = " ".join(text.split())
+    for sign in ("\\", "`", "*", "_", "[", "]", "#", "|"):
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _details(facts: RunFacts | None) -> Iterator[Line]:
+    if facts is None:
+        for name in ("Network", "Input", "Preprocessing", "Training", "Weights", "Software"):
+            yield Line(name)
+    else:
+        yield Line("Network", each(facts.models, describe_network))
+        yield Line("Input", _input(facts))
+        yield Line("Preprocessing", describe_preprocessing(facts.data))
+        yield Line("Training", each(facts.models, describe_training))
+        yield Line("Weights at the start", each(facts.models, describe_initialisation))
+        yield Line("Weights that predict", each(facts.models, describe_final))
+        yield Line("Seeds", each(facts.models, _seed))
+        software = ", ".join(f"{k} {v}" for k, v in facts.versions.items())
+        yield Line("Software", software, "repeat")
+    for name in ("Developed by", "Version and date of release", "Licence", "Contact"):
+        yield Line(name)
+
+
+def _input(facts: RunFacts) -> str:
+    spacing = facts.data.spacing_text
+    return f"{facts.data.input_text}{f', {spacing}' if spacing else ''}."
+
+
+def _seed(model: ModelFacts) -> str:
+    return "not known" if model.seed is None else str(model.seed)
+
+
+def _use() -> Iterator[Line]:
+    yield Line(
+        "Out of scope",
+        "Any decision about a patient's care; it is no medical device, and biopsy is not replaced.",
+    )
+    yield Line("Intended use")
+    yield Line("Intended users")
+
+
+def _factors(context: ReportContext) -> Iterator[Line]:
+    data = None if context.facts is None else context.facts.data
+    known = "" if data is None else ", ".join(f"{n} {v} ({k})" for n, v, k in data.acquisition)
+    text = f"Development patients: {known}." if known else ""
+    yield Line("Scanners", text, "shortcuts" if context.shortcuts is not None else "")
+    groups = context.subgroups
+    if groups is not None and groups.results:
+        names = ", ".join(dict.fromkeys(result.variable for result in groups.results))
+        yield Line("Groups of patients", f"Evaluated by {names}.", "subgroups")
+    else:
+        yield Line("Groups of patients")
+
+
+def _metrics(evaluation: Evaluation) -> Iterator[Line]:
+    yield Line(
+        "Performance",
+        "AUC, PR-AUC, sensitivity and specificity, Brier score, calibration, net benefit.",
+        "methods",
+    )
+    sources = sorted({r.threshold_source for r in evaluation.results if r.threshold_source})
+    yield Line("Thresholds", "; ".join(sources), "methods")
+    yield Line(
+        "Uncertainty",
+        f"95 % intervals after DeLong and of {evaluation.num_resamples} bootstrap resamples.",
+        "methods",
+    )
+
+
+def _training_data(context: ReportContext) -> Iterator[Line]:
+    flow = context.flow
+    text = ""
+    if flow is not None:
+        text = f"{flow.num_development} development patients: {flow.num_train} training,"
+        text += f" {flow.num_validation} validation."
+    yield Line("Patients", text, "patients" if flow is not None else "")
+    labels = [] if flow is None else [c for c in flow.labels if c.part == "development"]
+    if labels:
+        counts = "; ".join(
+            f"{c.target} {c.num_positive} positive, {c.num_negative} negative,"
+            f" {c.num_missing} missing"
+            for c in labels
+        )
+        yield Line("Labels", f"{counts}.", "patients")
+    yield Line("Cohort: name, place, dates, consent")
+    yield Line("How labels were defined")
+
+
+def _evaluation_data(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
+    tested = {
+        f"{r.target} {r.num_patients} patients, {r.num_positive} positive"
+        for r in evaluation.results
+    }
+    yield Line("Test patients", f"{'; '.join(sorted(tested))}.", "patients")
+    flow = context.flow
+    text = "" if flow is None else "A random, sealed part of the same cohort; no other hospital's."
+    yield Line("Where they come from", text, "openings" if flow is not None else "")
+
+
+def _analyses(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
+    for r in evaluation.results:
+        if not _is_model(r.run):
+            continue
+        if r.auc is None:
+            yield Line(f"{r.target}, {r.run}", f"AUC not defined: {r.reasons['auc']}.", "table")
+            continue
+        interval = r.auc_ci95
+        around = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        yield Line(f"{r.target}, {r.run}", f"AUC {r.auc:.3f}{around}.", "table")
+    if evaluation.comparisons:
+        yield Line("Beside other models", "Differences with intervals.", "comparisons")
+    if context.shortcuts is not None:
+        yield Line("Scanner or tumour", "Whether the scanner may be read instead.", "shortcuts")
+
+
+def _ethics() -> Iterator[Line]:
+    yield Line("Ethical approval and consent")
+    yield Line("Risks, and what was done about them")
+
+
+def _caveats(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
+    num = len(context.warnings) + len(evaluation.warnings)
+    if num:
+        text = f"{num} warning{'' if num == 1 else 's'} to read before believing the numbers."
+        yield Line("Warnings", text, "warnings")
+    opened = len(context.openings)
+    if opened:
+        text = f"The test set was opened {opened} time{'' if opened == 1 else 's'}."
+        yield Line("Openings", text, "openings")
+    yield Line("Further caveats and recommendations")

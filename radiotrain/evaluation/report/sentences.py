@@ -1,0 +1,82 @@
+"""Networks, their training and their images in words, for the model card and the checklists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from radiotrain.evaluation.report.facts import DataFacts, ModelFacts
+
+
+def each(models: Sequence[ModelFacts], describe: Callable[[ModelFacts], str]) -> str:
+    """Return what is said of each model, and once what is said of several alike."""
+    said: dict[str, list[str]] = {}
+    for model in models:
+        said.setdefault(describe(model), []).append(model.run)
+    if len(said) == 1:
+        return _sentence(next(iter(said)))
+    return " ".join(f"{', '.join(runs)}: {_sentence(text, False)}" for text, runs in said.items())
+
+
+def describe_network(model: ModelFacts) -> str:
+    """Say which architecture it is, how large, and for what."""
+    size = "" if model.num_parameters is None else f", {model.num_parameters:,} parameters"
+    many = "" if model.num_networks == 1 else f" {model.num_networks} networks of it."
+    beside = f" Reads {', '.join(model.covariates)} beside images." if model.covariates else ""
+    return f"{model.network} (3D){size}, for {', '.join(model.targets)}.{many}{beside}"
+
+
+def describe_initialisation(model: ModelFacts) -> str:
+    """Say what its weights were before training."""
+    seed = "" if model.seed is None else f", seed {model.seed}"
+    if model.initial_weights:
+        return f"published weights from {model.initial_weights}{seed}"
+    return f"random weights{seed}"
+
+
+def describe_training(model: ModelFacts) -> str:
+    """Say how it was trained."""
+    train = model.config.get("train", {})
+    names = ("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "loss", "sampling")
+    settings = ", ".join(f"{name} {train[name]}" for name in names if name in train)
+    changed = "with random changes of the images" if _augments(model) else "images not changed"
+    return f"AdamW with warm-up and cosine ({settings}), {changed}"
+
+
+def describe_final(model: ModelFacts) -> str:
+    """Say which of its weights predict."""
+    if model.about:
+        return model.about
+    if model.fold is None:
+        return f"the weights after the last of {model.epochs} epochs; no fold validated"
+    return (
+        f"the epoch with the best AUC on the validation patients of fold {model.fold}:"
+        f" {model.best_epoch} of {model.epochs} trained"
+    )
+
+
+def describe_preprocessing(data: DataFacts) -> str:
+    """Say how images became the networks' input."""
+    parts = [
+        f"crop around the {data.preprocessing.get('region', 'tumour')}",
+        _resampling(data.preprocessing, data.spacing_text),
+        f"motion correction {data.preprocessing.get('motion', 'not known')}",
+        f"N4 bias field ({data.preprocessing.get('bias_engine', 'not known')})",
+        "normalised by each patient's pre-contrast image",
+    ]
+    return f"{', '.join(part for part in parts if part)}."
+
+
+def _resampling(settings: Mapping[str, Any], spacing: str) -> str:
+    if settings.get("resample_mm") is not None:
+        return f"resampled to {settings['resample_mm']} mm"
+    return f"voxels as acquired ({spacing})" if spacing else "voxels as acquired"
+
+
+def _augments(model: ModelFacts) -> bool:
+    return bool(model.config.get("augment", {}).get("enabled"))
+
+
+def _sentence(text: str, capital: bool = True) -> str:
+    first = text[:1].upper() if capital else text[:1]
+    return f"{first}{text[1:]}".removesuffix(".") + "."

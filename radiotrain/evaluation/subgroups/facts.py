@@ -1,0 +1,148 @@
+"""What is known of patients beyond their images: from a table of anyone's, ``patient_id`` and more."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from preprocessing import files
+from preprocessing.errors import InputError, MissingPathError, nearest_hint
+
+Value = str | float | None
+
+_ID = "patient_id"
+_MISSING = {"", "nc", "np", "na", "n/a", "nan", "none", "unknown", "not known"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Covariates and labels of patients, tested ones and others.
+
+    Parameters
+    ----------
+    covariates
+        Patient to name to value, None or absent where it is missing.
+    labels
+        Target to patient to 0, 1 or -1.
+    source
+        What it was read from, for messages.
+    """
+
+    covariates: Mapping[str, Mapping[str, Value]]
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    source: str = "the patients' table"
+
+    def beside(self, other: Facts) -> Facts:
+        """Return the facts of both; of what both say, the other's."""
+        ids = [*self.covariates, *(i for i in other.covariates if i not in self.covariates)]
+        both = {i: {**self.covariates.get(i, {}), **other.covariates.get(i, {})} for i in ids}
+        source = f"{self.source} and {other.source}"
+        return Facts(both, {**self.labels, **other.labels}, source)
+
+
+def read_patients(path: str | Path) -> Facts:
+    """Read a table of patients: the column ``patient_id``, and one for each covariate.
+
+    Parameters
+    ----------
+    path
+        A ``.csv`` or ``.parquet`` file.
+
+    Raises
+    ------
+    MissingPathError
+        If there is no such file.
+    InputError
+        If it is no such table, or a patient has two rows.
+    """
+    url = str(path)
+    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(Path(url).suffix.lower())
+    if read is None:
+        raise InputError(
+            f"patients' table {url} ends in {Path(url).suffix!r}, expected .csv or .parquet"
+        )
+    try:
+        content = files.read_bytes(url)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingPathError(
+            f"no patients' table at {url}: give the path of a .csv or .parquet file"
+        ) from error
+    except IsADirectoryError as error:
+        raise InputError(f"{url} is a folder, expected a .csv or .parquet file") from error
+    try:
+        table = read(content)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"patients' table {url} cannot be read ({str(error).strip()}): expected a header with"
+            " patient_id and one column for each covariate"
+        ) from error
+    return facts_of_table(table, f"patients' table {url}")
+
+
+def facts_of_table(table: pd.DataFrame, name: str) -> Facts:
+    """Return the facts in a table.
+
+    Raises
+    ------
+    InputError
+        If it has no patients, no covariates, or two rows of a patient.
+    """
+    columns = [str(c).strip() for c in table.columns]
+    if _ID not in columns:
+        hint = nearest_hint(_ID, columns).replace("did you mean", "is it")
+        raise InputError(
+            f"{name} has no column {_ID!r}{hint}: got {', '.join(columns)}; expected it and one"
+            " column for each covariate"
+        )
+    repeated = [c for c in columns if columns.count(c) > 1]
+    if repeated:
+        raise InputError(f"{name} has two columns {repeated[0]!r}, expected one: rename one")
+    if len(columns) == 1 or table.empty:
+        what = "no rows" if table.empty else "no column but patient_id"
+        raise InputError(f"{name} has {what}, expected patients with covariates such as age_years")
+    found: dict[str, dict[str, Value]] = {}
+    for i, row in enumerate(table.set_axis(columns, axis=1).to_dict("records"), start=1):
+        patient = _patient_id(row.pop(_ID))
+        if not patient:
+            raise InputError(f"{name}: patient_id in row {i} is empty, expected a name: delete it")
+        if patient in found:
+            raise InputError(
+                f"{name} has two rows of patient {patient!r}, expected one: delete one"
+            )
+        found[patient] = {str(key): _value(value) for key, value in row.items()}
+    return Facts(found, {}, name)
+
+
+def _read_csv(content: bytes) -> pd.DataFrame:
+    """Read everything as text, so that patient ``007`` stays that."""
+    # With a header of its own, pandas would take surplus first columns for names of rows.
+    table = pd.read_csv(
+        io.BytesIO(content), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+    )
+    return table.iloc[1:].set_axis([str(h) for h in table.iloc[0]], axis=1)
+
+
+def _read_parquet(content: bytes) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(content))
+
+
+def _patient_id(value: Any) -> str:
+    if isinstance(value, int | np.integer):
+        return str(value)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _value(value: Any) -> Value:
+    """Return a number or a text; None where the cell says that it is not known."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | float | np.integer | np.floating):
+        return float(value) if np.isfinite(value) else None
+    text = str(value).strip() if value is not None and value is not pd.NA else ""
+    return None if text.lower() in _MISSING else text

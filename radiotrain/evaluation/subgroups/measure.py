@@ -1,0 +1,127 @@
+"""The numbers of one group of test patients.
+
+Axis legend: n patients.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radiotrain.evaluation.measure import Values
+from radiotrain.evaluation.statistics.auc import Interval, auc, delong_interval
+from radiotrain.evaluation.statistics.comparison import unpaired_difference
+from radiotrain.evaluation.statistics.operating_point import confusion, wilson_interval
+from radiotrain.evaluation.subgroups.results import FEWEST_JUDGED, FEWEST_SHOWN, Group, Standing
+
+Patients = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Labels (n,) of 0 and 1, and probabilities (n,)."""
+
+_MEASURED = ("auc", "sensitivity", "specificity", "calibration_difference", "auc_difference")
+
+
+def measure_group(
+    name: str, patients: Patients, rest: Patients, threshold: float, *, is_unknown: bool = False
+) -> Group:
+    """Measure one group.
+
+    Parameters
+    ----------
+    rest
+        The variable's other patients of whom it is known.
+    threshold
+        Chosen on validation; NaN where there is none.
+    is_unknown
+        Whether it is the patients of whom nothing is known.
+    """
+    labels, scores = patients
+    standing = standing_of(labels)
+    values = Values()
+    if standing == "withheld":
+        values.reasons |= _all_reasons(f"withheld: fewer than {FEWEST_SHOWN} of a class")
+    else:
+        _put_auc(values, patients)
+        _put_calls(values, patients, threshold)
+        difference, interval = calibration_difference(labels, scores)
+        values.put("calibration_difference", difference, "no patients")
+        values.put("calibration_difference_ci95", interval, "no patients")
+        _put_difference(values, patients, rest, is_unknown)
+    return Group(
+        name=name,
+        num_patients=len(labels),
+        num_positive=int(labels.sum()),
+        is_unknown=is_unknown,
+        standing=standing,
+        reasons=values.reasons,
+        **values.defined,
+    )
+
+
+def standing_of(labels: NDArray[np.int64]) -> Standing:
+    """Tell by the rarer class whether a group can be judged."""
+    num_positive = int(labels.sum())
+    few = min(num_positive, len(labels) - num_positive)
+    if few < FEWEST_SHOWN:
+        return "withheld"
+    return "judged" if few >= FEWEST_JUDGED else "too few to say"
+
+
+def calibration_difference(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> tuple[float, Interval]:
+    """Return the share of positives less the mean probability, with a 95 % interval.
+
+    The probabilities count as fixed: the interval is Wilson's of the share, moved by their mean.
+    NaN without patients.
+    """
+    if not len(labels):
+        return math.nan, (math.nan, math.nan)
+    promised = float(probabilities.mean())
+    low, high = wilson_interval(int(labels.sum()), len(labels))
+    return float(labels.mean()) - promised, (low - promised, high - promised)
+
+
+def _put_auc(values: Values, patients: Patients) -> None:
+    area = auc(*patients)
+    values.put("auc", area, "one class only")
+    why = "all probabilities are tied, so there is no spread to build an interval from"
+    if area in (0.0, 1.0):
+        why = "the classes do not overlap, so there is no spread to build an interval from"
+    values.put("auc_ci95", delong_interval(*patients), why)
+
+
+def _put_calls(values: Values, patients: Patients, threshold: float) -> None:
+    names = ("sensitivity", "specificity")
+    if math.isnan(threshold):
+        why = "no threshold: validation holds one class only, or nobody"
+        values.reasons |= {n: why for name in names for n in (name, f"{name}_ci95")}
+        return
+    called = confusion(*patients, threshold)
+    for name, right, wrong in (
+        ("sensitivity", called.tp, called.fn),
+        ("specificity", called.tn, called.fp),
+    ):
+        values.put(name, right / (right + wrong), "no patients")
+        values.put(f"{name}_ci95", wilson_interval(right, right + wrong), "no patients")
+
+
+def _put_difference(values: Values, patients: Patients, rest: Patients, is_unknown: bool) -> None:
+    why = ""
+    if is_unknown:
+        why = "not a group: nothing is known of these patients"
+    elif standing_of(patients[0]) != "judged":
+        why = f"too few to say: fewer than {FEWEST_JUDGED} of a class"
+    elif standing_of(rest[0]) != "judged":
+        why = f"too few other patients to say: fewer than {FEWEST_JUDGED} of a class"
+    if why:
+        values.reasons |= {"auc_difference": why, "auc_difference_ci95": why}
+        return
+    found = unpaired_difference(*patients, *rest)
+    values.put("auc_difference", found.value, "")
+    values.put("auc_difference_ci95", found.interval, "there is no spread to build it from")
+
+
+def _all_reasons(why: str) -> dict[str, str]:
+    return {n: why for name in _MEASURED for n in (name, f"{name}_ci95")}

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from preprocessing.errors import InputError, MissingPathError, SchemaError
+from radiotrain.evaluation.compare.pairs import choose_pairs, compare_reports
+from radiotrain.evaluation.compare.report_folder import Report, read_report
+from radiotrain.evaluation.compare.results import Pair, ReportComparison
+from radiotrain.evaluation.compare.settings import NOT_THERE
+from radiotrain.evaluation.compare.write import comparison_json, render_comparison
+from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
+from radiotrain.evaluation.report.write import write_report
+from radiotrain.evaluation.statistics.comparison import holm_adjusted
+from tests.integration.store_runs import call, the_sentence
+from tests.unit.evaluation.small_tables import good_cohort, make_rows
+
+
+def make_table(
+    run: str = "net", *, shift: float = 0.8, seed: int = 1, target: str = "ER", num: int = 80
+) -> pd.DataFrame:
+    rows = [
+        make_rows(good_cohort(num, shift, seed), "test", run=run, target=target),
+        make_rows(good_cohort(60, shift, 100), "validation", run=run, target=target, fold=0),
+    ]
+    return validate_predictions(pd.concat(rows, ignore_index=True))
+
+
+def make_report(name: str, *tables: pd.DataFrame, provenance: Any = None) -> Report:
+    return Report(name, pd.concat(tables, ignore_index=True), provenance or {})
+
+
+def compare(first: Report, second: Report, runs: Sequence[str] = ()) -> ReportComparison:
+    return compare_reports(first, second, runs, num_resamples=200)
+
+
+def only(found: ReportComparison) -> Pair:
+    (pair,) = found.pairs
+    return pair
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+
+def test_a_pair_is_what_one_evaluation_of_both_runs_says() -> None:
+    a, b = make_table("net"), make_table("dense", shift=1.6, seed=3)
+    pair = only(compare(make_report("a", a), make_report("b", b)))
+    both = evaluate_table(pd.concat([a, b], ignore_index=True), num_resamples=200)
+    (expected,) = both.comparisons
+    assert pair.comparison == expected
+    assert (pair.first.auc, pair.second.auc) == tuple(r.auc for r in both.results)
+    first, second = both.results
+    assert first.sensitivity is not None
+    assert second.sensitivity is not None
+    assert pair.sensitivity_difference == pytest.approx(first.sensitivity - second.sensitivity)
+    low, high = pair.sensitivity_difference_ci95 or (0, 0)
+    assert low < pair.sensitivity_difference < high
+
+
+def test_runs_of_the_same_name_are_two_runs() -> None:
+    a, b = make_table(), make_table(shift=1.6, seed=3)
+    pair = only(compare(make_report("a", a), make_report("b", b)))
+    assert (pair.first.run, pair.second.run) == ("net", "net")
+    assert pair.first.auc != pair.second.auc
+
+
+def test_the_same_report_twice_is_identical() -> None:
+    report = make_report("a", make_table(), provenance={"run net": {"seed": 0}})
+    found = compare(report, report)
+    pair = only(found)
+    assert (pair.verdict, pair.is_identical) == ("identical", True)
+    assert pair.comparison.difference == pair.sensitivity_difference == 0
+    assert pair.specificity_difference == 0
+    assert pair.reasons["sensitivity_difference_ci95"] == "both are identical"
+    assert (found.settings, pair.settings) == ((), ())
+    assert "identical" in pair.sentence
+
+
+def test_p_values_are_corrected_for_all_pairs() -> None:
+    a = [make_table("net", target=t) for t in ("ER", "PR")]
+    b = [
+        make_table(r, shift=s, seed=4, target=t)
+        for t in ("ER", "PR")
+        for r, s in (("x", 1.2), ("y", 1.8))
+    ]
+    found = compare(make_report("a", *a), make_report("b", *b))
+    assert [(p.target, p.second.run) for p in found.pairs] == [
+        ("ER", "x"), ("ER", "y"), ("PR", "x"), ("PR", "y"),
+    ]  # fmt: skip
+    alone = [p.comparison.p or 0.0 for p in found.pairs]
+    assert [p.comparison.p_holm for p in found.pairs] == list(holm_adjusted(alone))
+    assert "4 pairs of runs" in " ".join(found.warnings)
+    assert "corrected for 4 comparisons" in found.pairs[0].sentence
+
+
+def test_verdict_names_the_better_one_whichever_comes_first() -> None:
+    weak, strong = (
+        make_report("a", make_table()),
+        make_report("b", make_table("x", shift=3, seed=3)),
+    )
+    assert only(compare(weak, strong)).verdict == "second"
+    pair = only(compare(strong, weak))
+    assert pair.verdict == "first"
+    assert "the AUC of A (x) is higher than that of B (net) by" in pair.sentence
+    again = make_report("b", make_table("x", seed=9))
+    pair = only(compare(weak, again))
+    assert pair.verdict == "not shown"
+    assert "Four of five such test sets would show" in pair.sentence
+
+
+def test_different_patients_are_compared_without_pairing() -> None:
+    other = make_table("x", shift=3, seed=3)
+    other["patient_id"] = "other-" + other["patient_id"]
+    pair = only(compare(make_report("a", make_table()), make_report("b", other)))
+    assert pair.comparison.design == "unpaired"
+    assert pair.comparison.num_only_run_right is None
+    assert pair.sensitivity_difference is not None
+
+
+def test_partly_the_same_patients_are_refused_with_a_reason() -> None:
+    table = make_table("x")
+    fewer = table[table["patient_id"] != "test-000"]
+    found = compare(make_report("a", make_table()), make_report("b", fewer))
+    pair = only(found)
+    assert (pair.verdict, pair.comparison.difference) == ("not comparable", None)
+    assert "partly different patients: evaluate both on the same" in pair.sentence
+    written = json.loads(comparison_json(found))["pairs"][0]
+    undefined = {k for k, v in written.items() if v is None}
+    assert undefined <= set(written["reasons"])
+
+
+def test_one_class_is_no_crash() -> None:
+    table = make_table().assign(label=1)
+    found = compare(make_report("a", table), make_report("b", table.assign(probability=0.5)))
+    assert only(found).verdict == "not comparable"
+    assert "only one class" in only(found).sentence
+    assert "not compared" in render_comparison(found)
+
+
+# --- which runs, and what is refused --------------------------------------------------------
+
+
+def test_networks_are_compared_unless_a_baseline_is_named() -> None:
+    a = make_report("a", make_table(), make_table("baseline size"))
+    b = make_report("b", make_table("x"), make_table("baseline size"))
+    assert choose_pairs(a, b) == (("ER", "net", "x"),)
+    assert choose_pairs(a, b, ["net", "baseline size"]) == (("ER", "net", "baseline size"),)
+    only_baselines = make_report("c", make_table("baseline size"))
+    assert choose_pairs(a, only_baselines) == (("ER", "net", "baseline size"),)
+    with pytest.raises(InputError, match=r"has no run 'ne' \(did you mean 'net'\?\)"):
+        choose_pairs(a, b, ["ne", "x"])
+    with pytest.raises(InputError, match="given 1 time, expected two"):
+        choose_pairs(a, b, ["net"])
+
+
+def test_no_common_target_is_refused() -> None:
+    a, b = make_report("a", make_table()), make_report("b", make_table(target="PR"))
+    with pytest.raises(InputError, match="share no tested target: a has ER; b has PR"):
+        compare(a, b)
+
+
+def test_labels_that_disagree_are_refused_by_name() -> None:
+    other = make_table("x")
+    other.loc[other["patient_id"] == "test-007", "label"] = 0
+    with pytest.raises(InputError, match="patient 'test-007' has the 'ER' label 1 in a and 0 in b"):
+        compare(make_report("a", make_table()), make_report("b", other))
+
+
+# --- what was done differently --------------------------------------------------------------
+
+PROVENANCE = {
+    "store": "/data/st, fingerprint abc1",
+    "split": "/data/sp.json, fingerprint def2, seed 0",
+    "preprocessing": {"crop_shape": [24, 24, 12], "motion": "none"},
+    "software": {"torch": "2.13.0"},
+    "run net": {"out": "runs/a", "seed": 0, "train": {"lr": 0.1, "epochs": 3}},
+}
+
+
+def test_settings_that_differ_are_found() -> None:
+    changed = PROVENANCE | {
+        "run net": {"out": "runs/b", "seed": 0, "train": {"lr": 0.2, "epochs": 3, "ema": 0.9}},
+        "preprocessing": {"crop_shape": [24, 24, 12], "motion": "rigid"},
+    }
+    a = make_report("a", make_table(), provenance=PROVENANCE)
+    found = compare(a, make_report("b", make_table(seed=5), provenance=changed))
+    assert [(s.name, s.first, s.second) for s in only(found).settings] == [
+        ("train.lr", "0.1", "0.2"), ("train.ema", NOT_THERE, "0.9"),
+    ]  # fmt: skip
+    assert [s.name for s in found.settings] == ["preprocessing.motion"]
+    assert "The preprocessing differs" in " ".join(found.warnings)
+
+
+def test_other_splits_and_stores_are_warned_of() -> None:
+    changed = PROVENANCE | {"split": "sp.json, fingerprint 999", "store": "st, fingerprint 888"}
+    a = make_report("a", make_table(), provenance=PROVENANCE)
+    said = " ".join(compare(a, make_report("b", make_table(), provenance=changed)).warnings)
+    assert "The splits differ (fingerprints def2 and 999)" in said
+    assert "The stores differ (fingerprints abc1 and 888)" in said
+    assert compare(a, a).warnings == ()
+    said = " ".join(compare(a, make_report("b", make_table())).warnings)
+    assert "How the predictions of b were made is not known" in said
+
+
+# --- as a user ------------------------------------------------------------------------------
+
+
+def write(folder: Path, table: pd.DataFrame, provenance: Any = None) -> Path:
+    context = ReportContext(provenance=provenance or {})
+    write_report(evaluate_table(table, num_resamples=100), table, folder, context=context)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("reports")
+    other = make_table("<b>x</b>", shift=2.5, seed=3)
+    changed = {"run <b>x</b>": {"train": {"lr": 0.2}}}
+    return write(folder / "a", make_table(), PROVENANCE), write(folder / "b", other, changed)
+
+
+def test_the_command_prints_and_writes(reports: tuple[Path, Path], tmp_path: Path) -> None:
+    out, _ = call("compare", *reports, "--out", tmp_path / "out", "--resamples", 200)
+    assert "ER: the AUC of B (<b>x</b>) is higher than that of A (net) by" in out
+    assert "train.lr: 0.1 in A, 0.2 in B" in out
+    page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
+    assert "B (&lt;b&gt;x&lt;/b&gt;)" in page
+    assert "<b>x</b>" not in page
+    assert "http" not in page
+    assert "src=" not in page
+    values = json.loads((tmp_path / "out" / "comparison.json").read_text("utf-8"))
+    (pair,) = values["pairs"]
+    assert pair["verdict"] == "second"
+    tables = [read_report(str(report)) for report in reports]
+    expected = only(compare(*tables)).comparison.difference
+    assert pair["difference"] == expected
+    assert f"{expected:+.3f}" in out
+    assert {k for k, v in pair.items() if v is None} <= set(pair["reasons"])
+
+
+def test_the_files_of_a_report_are_the_report(reports: tuple[Path, Path]) -> None:
+    names = ("", "metrics.json", "predictions.parquet")
+    tables = [read_report(str(reports[0] / name)) for name in names]
+    assert all(t.provenance == tables[0].provenance for t in tables)
+    assert all(t.table.equals(tables[0].table) for t in tables)
+    assert tables[0].fingerprint("split") == "def2"
+
+
+def test_a_predictions_table_alone_will_do(reports: tuple[Path, Path], tmp_path: Path) -> None:
+    make_table("x").to_csv(tmp_path / "table.csv", index=False)
+    out, _ = call("compare", reports[0], tmp_path / "table.csv", "--resamples", 100)
+    assert "made is not known" in out
+
+
+def test_mistakes_are_one_sentence(reports: tuple[Path, Path], tmp_path: Path) -> None:
+    _, error = call("compare", reports[0], tmp_path / "nowhere", status=2)
+    assert "no report at" in the_sentence(error)
+    (tmp_path / "empty").mkdir()
+    _, error = call("compare", reports[0], tmp_path / "empty", status=2)
+    assert "it holds no metrics.json" in the_sentence(error)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        ('{"schema_version": 1}', SchemaError, "has schema 1, expected .: make it again"),
+        ('{"schema_version": 99}', SchemaError, "made by a newer radiotrain"),
+        ("[]", SchemaError, "has schema None"),
+        ("{", InputError, "is damaged"),
+    ],
+)
+def test_reports_of_another_schema_are_refused(
+    tmp_path: Path, content: str, kind: type[Exception], message: str
+) -> None:
+    (tmp_path / "metrics.json").write_text(content)
+    make_table().to_parquet(tmp_path / "predictions.parquet")
+    with pytest.raises(kind, match=message):
+        read_report(str(tmp_path))
+
+
+def test_a_report_without_predictions_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
+    with pytest.raises(MissingPathError, match=r"holds no predictions\.parquet"):
+        read_report(str(tmp_path))
+
+
+def test_probabilities_are_compared_exactly() -> None:
+    table = make_table()
+    moved = table.copy()
+    moved.loc[0, "probability"] = np.nextafter(moved.loc[0, "probability"], 1)
+    found = only(compare(make_report("a", table), make_report("b", moved)))
+    assert not found.is_identical
+    assert found.verdict == "not shown"
