@@ -49,6 +49,14 @@ def evaluate(
     purpose: Annotated[
         str, typer.Option(help="Why the test set is opened; goes into its log.")
     ] = "evaluation",
+    tta: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Test-time augmentation: average over this many random changes of each image"
+            " beside the image itself. Of runs only.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.")] = 10_000,
 ) -> None:
@@ -64,7 +72,7 @@ def evaluate(
     from radiotrain.evaluation.evaluate import evaluate_table
     from radiotrain.evaluation.report.write import write_report
 
-    table, context = _predictions(runs or [], predictions, store, patients, purpose, baselines)
+    table, context = _predictions(runs or [], predictions, store, patients, purpose, baselines, tta)
     num_results = len(table[["run", "target"]].drop_duplicates())
     with progress("evaluate", num_results) as advance:
         evaluation = evaluate_table(table, seed=seed, num_resamples=resamples, on_result=advance)
@@ -82,18 +90,24 @@ def _predictions(
     patients: str | None,
     purpose: str,
     baselines: bool,
+    tta: int,
 ) -> tuple[pd.DataFrame, ReportContext]:
     from preprocessing.errors import InputError
     from preprocessing.progress import progress
     from radiotrain.evaluation.from_runs import predict_runs
     from radiotrain.evaluation.predictions import read_predictions
     from radiotrain.evaluation.report.context import ReportContext
+    from radiotrain.evaluation.stability.replicates import add_ensembles
 
     if bool(runs) == (predictions is not None):
         got = "both" if runs else "neither"
         raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
     if predictions is not None:
-        table = read_predictions(predictions)
+        if tta:
+            raise InputError(
+                f"--tta {tta} needs networks, but --predictions has their results only: give runs"
+            )
+        table = add_ensembles(read_predictions(predictions))
         subgroups = _subgroups(table, store, patients)
         warnings = subgroups.warnings if subgroups is not None else ()
         return table, ReportContext(subgroups=subgroups, warnings=warnings)
@@ -101,7 +115,7 @@ def _predictions(
         raise InputError(
             "--patients is for --predictions TABLE: of runs, the store says what is known of patients"
         )
-    return predict_runs(runs, store, purpose, progress, baselines=baselines)
+    return predict_runs(runs, store, purpose, progress, baselines=baselines, num_draws=tta)
 
 
 def _subgroups(table: pd.DataFrame, store: str | None, patients: str | None) -> Subgroups | None:

@@ -10,6 +10,7 @@ from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.report.published import LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
 from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.stability.replicates import about_ensembles
 from radiotrain.evaluation.statistics.operating_point import youden_threshold
 
 FEW_OF_A_CLASS = 10
@@ -37,6 +38,7 @@ def find_cautions(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple
         found += _about_threshold(table, result)
         found += _about_folds(table, result)
     found += _about_comparing_runs(table, results)
+    found += about_ensembles(table)
     return tuple(found)
 
 
@@ -90,8 +92,8 @@ def _about_leaks_of_baselines(results: Sequence[TargetResult]) -> Iterator[str]:
                     f"{r.run.removeprefix(BASELINE_PREFIX)} {r.auc:.3f}" for r in runs
                 )
                 yield (
-                    f"{target}, {len(runs)} of {len(of_target)} models without a network have"
-                    f" {what} ({named}). {then}."
+                    f"{target}, {len(runs)} of {len(of_target)} models without a network"
+                    f" {'has' if len(runs) == 1 else 'have'} {what} ({named}). {then}."
                 )
 
 

@@ -6,13 +6,14 @@ The only place where a test set is opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from preprocessing.store import Store
+from radiotrain.augmented_prediction import describe_draws
 from radiotrain.evaluation.baselines.features import read_records
 from radiotrain.evaluation.baselines.predict import (
     Baselines,
@@ -30,6 +31,8 @@ from radiotrain.evaluation.shortcuts.acquisition import scanner_of
 from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, read_development
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
 from radiotrain.evaluation.shortcuts.results import Shortcuts
+from radiotrain.evaluation.stability.configurations import name_configurations
+from radiotrain.evaluation.stability.replicates import add_ensembles
 from radiotrain.evaluation.subgroups.find import find_subgroups
 from radiotrain.evaluation.subgroups.from_store import facts_of_split
 from radiotrain.seal import TestAccess, open_test_set, read_openings
@@ -43,6 +46,7 @@ def predict_runs(
     progress: Callable[[str, int], Any],
     *,
     baselines: bool = True,
+    num_draws: int = 0,
 ) -> tuple[pd.DataFrame, ReportContext]:
     """Predict validation and test patients with each run; the opening of the test is logged.
 
@@ -61,6 +65,8 @@ def predict_runs(
     baselines
         Whether to append the rows of models without a network, fitted to the development patients
         of the same split, and to look for shortcuts.
+    num_draws
+        Random changes of each image over which runs' probabilities are averaged; 0: none.
 
     Returns
     -------
@@ -76,16 +82,17 @@ def predict_runs(
     store = Store.open(store_url or first.store)
     split = load_split(first.split, store)
     tables = []
+    predicting = _Predicting(store, split, num_draws)
     with progress("predict", len(models)) as advance:
         # All that could be refused is refused before the test set is opened.
         for model in models:
-            tables.append(model.validation(store, split))
+            tables.append(predicting.validation(model))
             advance()
     beside = _Beside.fit(store, split, models, progress) if baselines else None
     with progress("test", len(models)) as advance:
         access = open_test_set(first.split, purpose, _what_is_tested(models, beside))
         for model in models:
-            tables.append(model.test(store, split, access))
+            tables.append(predicting.test(model, access))
             advance()
     if beside is not None:
         tables += [beside.fitted.validation, predict_test(beside.fitted, store, split, access)]
@@ -93,14 +100,15 @@ def predict_runs(
     shortcuts = None
     if beside is not None:
         shortcuts = beside.shortcuts(store, split, table, access, progress)
-    subgroups = find_subgroups(validate_predictions(table), facts_of_split(store, split, access))
+    table = add_ensembles(validate_predictions(_with_configurations(table, models)))
+    subgroups = find_subgroups(table, facts_of_split(store, split, access))
     leak_checks = check_store(store, split, access, progress)
     leaks = [finding for check in leak_checks for finding in check.findings]
     context = ReportContext(
         flow=describe_flow(store, split, models),
         facts=describe_runs(store, split, models),
         openings=read_openings(first.split),
-        provenance=_provenance(models, store, split),
+        provenance=_provenance(models, store, split) | predicting.provenance(models),
         warnings=(
             *leaks,
             *subgroups.warnings,
@@ -110,9 +118,57 @@ def predict_runs(
         leak_checks=leak_checks,
         shortcuts=shortcuts,
         subgroups=subgroups,
+        draws=predicting.all_draws,
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
     return table, context
+
+
+@dataclass(frozen=True)
+class _Predicting:
+    """Predicts with each model, and keeps what it gave for changed images."""
+
+    store: Store
+    split: Split
+    num_draws: int
+    draws: list[pd.DataFrame] = field(default_factory=list)
+
+    def validation(self, model: Model) -> pd.DataFrame:
+        if not self.num_draws:
+            return model.validation(self.store, self.split)
+        return self._augmented(model, "validation")
+
+    def test(self, model: Model, access: TestAccess) -> pd.DataFrame:
+        if not self.num_draws:
+            return model.test(self.store, self.split, access)
+        return self._augmented(model, "test", access)
+
+    def _augmented(
+        self, model: Model, which: Literal["validation", "test"], access: TestAccess | None = None
+    ) -> pd.DataFrame:
+        found = model.augmented(self.store, self.split, which, self.num_draws, access)
+        self.draws.append(found.draws)
+        return found.table
+
+    @property
+    def all_draws(self) -> pd.DataFrame | None:
+        return pd.concat(self.draws, ignore_index=True) if self.draws else None
+
+    def provenance(self, models: Sequence[Model]) -> dict[str, Any]:
+        if not self.num_draws:
+            return {}
+        words = {model.name: describe_draws(model.config, self.num_draws) for model in models}
+        return {"test-time augmentation": words}
+
+
+def _with_configurations(table: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
+    """Add which configuration and seed each run has; a promoted model chose its own."""
+    configs = {model.name: model.config for model in models if model.promoted is None}
+    seeds = {run: config.seed for run, config in configs.items()}
+    return table.assign(
+        configuration=table["run"].map(name_configurations(configs)).fillna(""),
+        seed=table["run"].map(seeds).astype("Int64"),
+    )
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
 from preprocessing.errors import InputError
 from preprocessing.store import Store
+from radiotrain.augmented_prediction import AugmentedPrediction, predict_augmented
 from radiotrain.config import RunConfig
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures, read_network_features
 from radiotrain.predict import check_run, load_network, predict_run
@@ -50,6 +52,28 @@ class Model:
         """Return every network's predictions of the test patients, of which the mean will count."""
         tables = [predict_run(url, store, split, "test", access) for url in self.members]
         return pd.concat(tables, ignore_index=True).assign(run=self.name)
+
+    def augmented(
+        self,
+        store: Store,
+        split: Split,
+        which: Literal["validation", "test"],
+        num_draws: int,
+        access: TestAccess | None = None,
+    ) -> AugmentedPrediction:
+        """Return predictions that are means over changed images.
+
+        Raises
+        ------
+        InputError
+            Of a promoted model, whose predictions of validation patients came with it.
+        """
+        if self.promoted is not None:
+            raise InputError(
+                f"--tta {num_draws} is for runs, but {self.name} is a promoted model, whose"
+                " validation predictions were made without: leave out --tta, or evaluate its runs"
+            )
+        return predict_augmented(self.url, store, split, which, num_draws, access)
 
     def features(self, store: Store, split: Split) -> tuple[NetworkFeatures, ...]:
         """Return what goes into each network's last layer, of its validation patients."""

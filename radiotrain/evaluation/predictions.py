@@ -12,6 +12,13 @@ One row is one prediction of one patient:
 ``probability``  of label 1, from 0 to 1
 ===============  =====================================================
 
+Two more columns may be there; what a run has in them is the same in all its rows:
+
+=================  =============================================================================
+``configuration``  text or empty; runs with the same are one configuration trained again
+``seed``           integer from 0, or empty
+=================  =============================================================================
+
 Other columns are left out.
 """
 
@@ -21,7 +28,7 @@ import io
 import math
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +39,7 @@ from preprocessing.errors import InputError, MissingPathError, nearest_hint
 
 COLUMNS = ("run", "patient_id", "target", "split", "fold", "label", "probability")
 SPLITS = ("train", "validation", "test")
+OPTIONAL_COLUMNS = ("configuration", "seed")
 
 _KEY = ["run", "patient_id", "target", "split", "fold"]
 
@@ -46,7 +54,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
     Returns
     -------
-    The columns `COLUMNS`, one row a prediction, checked by `validate_predictions`.
+    The columns `COLUMNS`, and of `OPTIONAL_COLUMNS` those that are there, one row a prediction,
+    checked by `validate_predictions`.
 
     Raises
     ------
@@ -84,13 +93,14 @@ def validate_predictions(df: pd.DataFrame, *, name: str = "predictions table") -
 
     Returns
     -------
-    Text, Int64 (fold), int64 (label) and float64 (probability) columns, rows in the same order.
+    Text, Int64 (fold, seed), int64 (label) and float64 (probability) columns, rows in the same
+    order. An empty ``configuration`` is an empty text.
 
     Raises
     ------
     InputError
         At the first missing column, value that cannot be used, repeated prediction, patient
-        in two splits, or patient with two labels.
+        in two splits, patient with two labels, or run with two configurations or seeds.
     """
     _check_columns(list(df.columns), name)
     if df.empty:
@@ -111,7 +121,11 @@ def validate_predictions(df: pd.DataFrame, *, name: str = "predictions table") -
             ),
         }
     )
+    for column in _optional(df):
+        parsed = _OPTIONAL[column]
+        checked[column] = pd.Series(rows.parse(column, *parsed.how), dtype=parsed.dtype)
     _check_no_repeats(checked, name)
+    _check_one_of_run(checked, name)
     _check_one_label(checked, name)
     _check_no_leak(checked, name)
     return checked
@@ -168,8 +182,13 @@ def _check_columns(found: list[Hashable], name: str) -> None:
                 f"{name} has no column {column!r}{hint}: got {', '.join(names)};"
                 f" expected {', '.join(COLUMNS)}"
             )
+    for column in (*COLUMNS, *OPTIONAL_COLUMNS):
         if names.count(column) > 1:
             raise InputError(f"{name} has {names.count(column)} columns {column!r}, expected one")
+
+
+def _optional(df: pd.DataFrame) -> list[str]:
+    return [column for column in OPTIONAL_COLUMNS if column in df.columns]
 
 
 class _Rows:
@@ -229,8 +248,16 @@ def _integer(value: Any) -> int:
     return int(number)
 
 
+def _is_empty(value: Any) -> bool:
+    return _is_missing(value) or (isinstance(value, float) and math.isnan(value))
+
+
+def _text_or_empty(value: Any) -> str:
+    return "" if _is_empty(value) else _text(value)
+
+
 def _fold(value: Any) -> Any:
-    if _is_missing(value) or (isinstance(value, float) and math.isnan(value)):
+    if _is_empty(value):
         return pd.NA
     number = _integer(value)
     if number < 0:
@@ -256,6 +283,39 @@ def _probability(value: Any) -> float:
 
 def _or(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+class _Parsed(NamedTuple):
+    """How an optional column is read: conversion, what is expected, type."""
+
+    convert: Callable[[Any], Any]
+    expected: str
+    dtype: Any
+
+    @property
+    def how(self) -> tuple[Callable[[Any], Any], str]:
+        return self.convert, self.expected
+
+
+_OPTIONAL = {
+    "configuration": _Parsed(_text_or_empty, "a name or empty", "str"),
+    "seed": _Parsed(_fold, "an integer from 0 or empty", "Int64"),
+}
+
+
+def _check_one_of_run(df: pd.DataFrame, name: str) -> None:
+    for column in _optional(df):
+        num = df.groupby("run", sort=False)[column].nunique(dropna=False)
+        wrong = num[num > 1]
+        if wrong.empty:
+            continue
+        run = wrong.index[0]
+        values = df.loc[df["run"] == run, column].drop_duplicates().tolist()
+        got = " and ".join("none" if _is_empty(v) else repr(v) for v in values[:2])
+        raise InputError(
+            f"{name}: run {run!r} has the {column} {got}, expected one in all its rows:"
+            " name each training as a run of its own"
+        )
 
 
 def _check_no_repeats(df: pd.DataFrame, name: str) -> None:

@@ -137,6 +137,8 @@ class Comparison:
         ones; None where on some of the same, which cannot be compared.
     difference, standard_error, difference_ci95_delong, p
         After DeLong, with the covariance where paired; p is two-sided.
+    null_range95
+        The middle 95 % of differences where the two runs are swapped within patients at random.
     p_holm
         p corrected for all comparisons of the evaluation.
     correlation
@@ -159,6 +161,7 @@ class Comparison:
     standard_error: float | None = None
     difference_ci95_delong: Interval | None = None
     difference_ci95_bootstrap: Interval | None = None
+    null_range95: Interval | None = None
     p: float | None = None
     p_holm: float | None = None
     correlation: float | None = None

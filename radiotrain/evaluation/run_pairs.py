@@ -22,6 +22,7 @@ from radiotrain.evaluation.statistics.comparison import (
     paired_difference,
     unpaired_difference,
 )
+from radiotrain.evaluation.statistics.paired_permutation import null_range
 from radiotrain.evaluation.statistics.power import smallest_difference
 
 _OF_PAIRS = ("num_only_run_right", "num_only_other_right", "mcnemar_p")
@@ -32,8 +33,8 @@ def compare_runs(
 ) -> tuple[Comparison, ...]:
     """Compare all pairs of runs of each target on their test patients.
 
-    Two baselines are not compared: nobody asks which of them is better, and each comparison
-    costs the others power by the correction.
+    Not two baselines, nor two runs of one configuration or one of them with their mean: nobody
+    asks which of those is better, and each comparison costs the others power by the correction.
 
     Parameters
     ----------
@@ -45,15 +46,27 @@ def compare_runs(
         Of the bootstrap.
     """
     found = []
+    configurations = _configurations(table)
     for target in dict.fromkeys(r.target for r in results):
         ours = [r for r in results if r.target == target]
         tested = {r.run: patient_scores(table, r.run, target, "test") for r in ours}
         for first, second in combinations(ours, 2):
             if is_baseline(first.run) and is_baseline(second.run):
                 continue
+            configuration = configurations.get(first.run)
+            if configuration and configuration == configurations.get(second.run):
+                continue
             pair = tested[first.run], tested[second.run]
             found.append(_compare(first, second, *pair, seed, num_resamples))
     return _corrected(found)
+
+
+def _configurations(table: pd.DataFrame) -> dict[str, str]:
+    """Return each run's configuration, where the table says one."""
+    if "configuration" not in table:
+        return {}
+    rows = table[["run", "configuration"]].drop_duplicates().to_numpy()
+    return {str(run): str(name) for run, name in rows}
 
 
 def _compare(
@@ -74,6 +87,8 @@ def _compare(
         )
         why = _why_undefined(first, second, difference)
         values.put("difference_ci95_bootstrap", interval, why)
+        chance = null_range(a.labels, a.scores, b.scores, num_permutations=num_resamples, seed=seed)
+        values.put("null_range95", chance, why)
         _put_difference(values, difference, why)
         _put_detectable(values, first, second, difference, why)
         _put_calls(values, first, second, a, b)
@@ -82,7 +97,8 @@ def _compare(
         difference = unpaired_difference(a.labels, a.scores, b.labels, b.scores)
         _put_difference(values, difference, _why_undefined(first, second, difference))
         separate = "the runs were tested on different patients"
-        for name in ("difference_ci95_bootstrap", "detectable_difference", *_OF_PAIRS):
+        paired_only = ("difference_ci95_bootstrap", "null_range95", "detectable_difference")
+        for name in (*paired_only, *_OF_PAIRS):
             values.reasons[name] = separate
     else:
         alike = a.patient_ids == b.patient_ids

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from radiotrain.evaluation.report.facts import RunFacts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from radiotrain.evaluation.leaks.results import LeakCheck
     from radiotrain.evaluation.shortcuts.results import Shortcuts
     from radiotrain.evaluation.subgroups.results import Subgroups
@@ -135,6 +137,8 @@ class ReportContext:
         Whether the target may be read from the scanner.
     subgroups
         How well the runs do in groups of test patients.
+    draws
+        Probabilities of randomly changed images, where predictions are means over such.
     """
 
     flow: CohortFlow | None = None
@@ -146,3 +150,4 @@ class ReportContext:
     leak_checks: tuple[LeakCheck, ...] = ()
     shortcuts: Shortcuts | None = None
     subgroups: Subgroups | None = None
+    draws: pd.DataFrame | None = None

@@ -86,7 +86,9 @@ def card_markdown(card: Sequence[Section], evaluation: Evaluation, context: Repo
     for section in card:
         lines += ["", f"## {section.heading}", ""]
         for line in section.lines:
-            lines.append(f"- **{_plain(line.name)}**: {_plain(line.text) or '**author: to be written**'}")
+            lines.append(
+                f"- **{_plain(line.name)}**: {_plain(line.text) or '**author: to be written**'}"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -157,7 +159,11 @@ def _metrics(evaluation: Evaluation) -> Iterator[Line]:
         "AUC, PR-AUC, sensitivity and specificity, Brier score, calibration, net benefit.",
         "methods",
     )
-    sources = sorted({r.threshold_source for r in evaluation.results if r.threshold_source})
+    sources = [
+        f"{r.target}, {r.run}: from {r.threshold_source}"
+        for r in evaluation.results
+        if r.threshold_source and _is_model(r.run)
+    ]
     yield Line("Thresholds", "; ".join(sources), "methods")
     yield Line(
         "Uncertainty",

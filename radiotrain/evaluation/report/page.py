@@ -24,6 +24,7 @@ from radiotrain.evaluation.report.published import PublishedResult, published_fo
 from radiotrain.evaluation.report.result_plots import Plot, draw_plots
 from radiotrain.evaluation.report.verdict import Verdict, judge, resolvable
 from radiotrain.evaluation.results import Evaluation, TargetResult
+from radiotrain.evaluation.stability.results import Stability
 from radiotrain.evaluation.statistics.auc import Interval
 
 
@@ -78,6 +79,8 @@ def render_page(
     entries: Sequence[Entry],
     context: ReportContext,
     forests: Sequence[Plot] = (),
+    stability: Stability | None = None,
+    curves: Sequence[Plot] = (),
 ) -> str:
     """Return the page as HTML; all text is escaped.
 
@@ -85,6 +88,8 @@ def render_page(
     ----------
     forests
         The plots of `context.subgroups`, one for each run and target.
+    stability, curves
+        What is known of noise, and the plots of `Stability.drawn`.
     """
     environment = make_environment(jinja2.PackageLoader("radiotrain.evaluation.report"))
     return environment.get_template("report.html.j2").render(
@@ -94,6 +99,8 @@ def render_page(
         targets=_by_target(entries),
         context=context,
         forests=forests,
+        stability=stability or Stability(),
+        curves=curves,
         **_shown_and_folded(entries),
         card=make_card(evaluation, context),
         checklists=fill_checklists(evaluation, context),

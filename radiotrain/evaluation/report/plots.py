@@ -21,7 +21,13 @@ OURS = "#1f5f99"
 PUBLISHED = "#b3541e"
 GREY = "#8a929b"
 _GRID_POINTS = 201
-_STYLE: Any = {"svg.hashsalt": "radiotrain", "font.size": 10, "axes.edgecolor": GREY}
+# Text as text, not as outlines: a third of the size, and it can be searched and read aloud.
+_STYLE: Any = {
+    "svg.hashsalt": "radiotrain",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.edgecolor": GREY,
+}
 
 
 def roc_svg(result: TargetResult, test: PatientScores, *, seed: int) -> str:

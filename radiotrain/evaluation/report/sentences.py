@@ -21,9 +21,9 @@ def each(models: Sequence[ModelFacts], describe: Callable[[ModelFacts], str]) ->
 def describe_network(model: ModelFacts) -> str:
     """Say which architecture it is, how large, and for what."""
     size = "" if model.num_parameters is None else f", {model.num_parameters:,} parameters"
-    many = "" if model.num_networks == 1 else f" {model.num_networks} networks of it."
-    beside = f" Reads {', '.join(model.covariates)} beside images." if model.covariates else ""
-    return f"{model.network} (3D){size}, for {', '.join(model.targets)}.{many}{beside}"
+    many = "" if model.num_networks == 1 else f", mean of {model.num_networks} networks"
+    beside = f", reading {', '.join(model.covariates)} beside images" if model.covariates else ""
+    return f"{model.network} (3D){size}, for {', '.join(model.targets)}{many}{beside}"
 
 
 def describe_initialisation(model: ModelFacts) -> str:
@@ -60,16 +60,32 @@ def describe_preprocessing(data: DataFacts) -> str:
     parts = [
         f"crop around the {data.preprocessing.get('region', 'tumour')}",
         _resampling(data.preprocessing, data.spacing_text),
-        f"motion correction {data.preprocessing.get('motion', 'not known')}",
-        f"N4 bias field ({data.preprocessing.get('bias_engine', 'not known')})",
+        _motion(data.preprocessing),
+        _bias(data.preprocessing),
         "normalised by each patient's pre-contrast image",
     ]
     return f"{', '.join(part for part in parts if part)}."
 
 
+def _motion(settings: Mapping[str, Any]) -> str:
+    motion = settings.get("motion")
+    if motion is None:
+        return ""
+    return "motion not corrected" if motion == "none" else f"motion corrected ({motion})"
+
+
+def _bias(settings: Mapping[str, Any]) -> str:
+    engine = settings.get("bias_engine")
+    if engine is None:
+        return ""
+    return (
+        "bias field not corrected" if engine == "none" else f"bias field corrected by N4 ({engine})"
+    )
+
+
 def _resampling(settings: Mapping[str, Any], spacing: str) -> str:
     if settings.get("resample_mm") is not None:
-        return f"resampled to {settings['resample_mm']} mm"
+        return f"resampled to {spacing}" if spacing else "resampled"
     return f"voxels as acquired ({spacing})" if spacing else "voxels as acquired"
 
 

@@ -16,6 +16,9 @@ from radiotrain.evaluation.report.metrics_json import metrics_json
 from radiotrain.evaluation.report.model_card import card_markdown, make_card
 from radiotrain.evaluation.report.page import json_values, make_entries, render_page
 from radiotrain.evaluation.results import Evaluation
+from radiotrain.evaluation.stability.find import find_stability
+from radiotrain.evaluation.stability.plots import draw_selective
+from radiotrain.evaluation.stability.uncertainty import uncertainty_csv
 from radiotrain.evaluation.subgroups.forest import draw_forests
 
 REPORT_NAME = "report.html"
@@ -49,20 +52,25 @@ def write_report(
     table = validate_predictions(df)
     entries = make_entries(evaluation, table)
     forests = draw_forests(context.subgroups)
-    page = render_page(evaluation, entries, context, forests)
+    stability = find_stability(evaluation, table, context.draws)
+    curves = draw_selective(stability)
+    page = render_page(evaluation, entries, context, forests, stability, curves)
     card = card_markdown(make_card(evaluation, context), evaluation, context)
     checklists = checklists_csv(fill_checklists(evaluation, context))
-    metrics = metrics_json(evaluation, _extra(evaluation, context))
+    extra = {**_extra(evaluation, context), "stability": stability.to_json()}
+    metrics = metrics_json(evaluation, extra)
     url = files.absolute(out)
     write_predictions(table, files.join(url, "predictions.parquet"))
     for entry in entries:
         for plot in entry.plots:
             files.write_text(files.join(url, "plots", plot.name), plot.svg)
-    for plot in forests:
+    for plot in (*forests, *curves):
         files.write_text(files.join(url, "plots", plot.name), plot.svg)
     files.write_text(files.join(url, "metrics.json"), metrics)
     files.write_text(files.join(url, "model-card.md"), card)
     files.write_text(files.join(url, "checklists.csv"), checklists)
+    uncertainty = uncertainty_csv(stability.patients)
+    files.write_text(files.join(url, "uncertainty.csv"), uncertainty)
     files.write_text(files.join(url, REPORT_NAME), page)
     return files.join(url, REPORT_NAME)
 

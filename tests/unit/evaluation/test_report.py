@@ -177,6 +177,7 @@ def test_the_plot_in_the_page_is_the_file_beside_it_and_refers_to_nothing(
         for number, target in enumerate(("ER", "PR", "HER2"), start=1)
         for kind in ("roc", "calibration", "decision")
     ]
+    names += [f"selective-{n:02d}-{t}-net.svg" for n, t in enumerate(("ER", "PR", "HER2"), 1)]
     files = [full_folder / "plots" / name for name in names]
     assert set(files) == set((full_folder / "plots").iterdir())
     assert [base64.b64decode(i) for i in images] == [f.read_bytes() for f in files]
@@ -263,7 +264,9 @@ def test_runs_are_compared_with_the_numbers_of_the_json(tmp_path: Path) -> None:
     text = (tmp_path / "metrics.json").read_text(encoding="utf-8")
     found, *incomparable = json.loads(text)["comparisons"]
     low, high = found["difference_ci95_delong"]
-    values = f"{found['difference']:+.3f} {low:.3f} to {high:.3f} {found['p']:.3f}"
+    values = f"{found['difference']:+.3f} {low:.3f} to {high:.3f}"
+    least, most = found["null_range95"]
+    values += f" by chance {least:.3f} to {most:.3f} {found['p']:.3f}"
     assert any(values.replace("-", "−") in row for row in page.rows)
     calls = f"{found['num_only_run_right']} : {found['num_only_other_right']}"
     assert any(calls in row for row in page.rows)

@@ -44,7 +44,7 @@ def _about_networks(facts: RunFacts) -> Iterator[tuple[str, Answer]]:
     if facts.versions:
         software = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
         yield "software", of("repeat", f"{software}.")
-    text = "The best epoch's weights of each run predict patients that it was not trained on; of"
+    text = "The weights that each run kept predict patients that it was not trained on; of"
     text += " several networks of a model the mean probability counts."
     yield "prediction", of("methods", text)
     text = "Architecture and training are in the model card; why they were chosen is the author's."

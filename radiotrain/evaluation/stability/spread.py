@@ -1,0 +1,218 @@
+"""How far the trainings of a configuration lie apart, and what that makes of a difference."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.measure import Values
+from radiotrain.evaluation.results import Comparison, TargetResult
+from radiotrain.evaluation.stability.replicates import ensembles, replicates
+from radiotrain.evaluation.stability.results import Member, PairNoise, Spread, Standing
+from radiotrain.evaluation.stability.variance import crossed_components, sd_interval
+
+Z95 = 1.959963984540054
+_COMPONENTS = ("variance_seed", "variance_fold", "variance_residual")
+
+
+def find_spreads(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple[Spread, ...]:
+    """Return the spread of each configuration and target with two or more runs.
+
+    Parameters
+    ----------
+    table
+        A validated predictions table.
+    results
+        What was measured from it.
+    """
+    found = {(r.run, r.target): r for r in results}
+    means = {name: run for run, name in ensembles(table).items()}
+    spreads = []
+    for name, runs in replicates(table).items():
+        for target in dict.fromkeys(r.target for r in results):
+            members = [_member(table, found[run, target]) for run in runs if (run, target) in found]
+            if len(members) > 1:
+                ensemble = means.get(name)
+                spreads.append(_spread(name, target, members, ensemble))
+    return tuple(spreads)
+
+
+def pair_noise(comparison: Comparison, table: pd.DataFrame, spreads: Sequence[Spread]) -> PairNoise:
+    """Say whether a difference is larger than what training again does.
+
+    The floor of two configurations is 1.96 times the root of the sum of their variances; a model
+    without a network is fitted without chance and counts as 0.
+    """
+    who = comparison.target, comparison.run, comparison.other
+    sides = [_side(run, comparison.target, table, spreads) for run in (who[1], who[2])]
+    unknown = [side for side in sides if isinstance(side, str)]
+    known = [side for side in sides if isinstance(side, Spread)]
+    if unknown or not known:
+        why = "; ".join(dict.fromkeys(unknown)) or "nothing here was trained by chance"
+        return PairNoise(*who, "not known", f"Noise floor not known: {why}.")
+    floor, interval = _floor_of(known)
+    if comparison.difference is None:
+        return PairNoise(*who, "not known", "No difference to judge.", floor, interval)
+    standing, words = _standing(abs(comparison.difference), floor, interval)
+    varied = {word for s in known for word in s.over.split(" and ")}
+    over = " and ".join(sorted(varied, reverse=True))
+    range_of = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    sentence = (
+        f"Noise floor {floor:.3f}{range_of}: this difference is {words} what another {over}"
+        f" does{', but the floor is known too roughly to be sure' if standing == 'about' else ''}."
+    )
+    return PairNoise(*who, standing, sentence, floor, interval)
+
+
+def repeated_trainings(table: pd.DataFrame, spreads: Sequence[Spread]) -> Iterator[str]:
+    """Say where members share seed and fold, so that they are no independent trainings."""
+    for spread in spreads:
+        places = Counter((m.seed, m.fold) for m in spread.members if m.seed is not None)
+        twice = [place for place, num in places.items() if num > 1]
+        if twice:
+            yield (
+                f"{spread.target}, {spread.configuration}: {len(twice)} pair"
+                f"{'' if len(twice) == 1 else 's'} of seed and fold occur more than once; if these"
+                " are copies of one run, the spread is too small."
+            )
+
+
+def _member(table: pd.DataFrame, result: TargetResult) -> Member:
+    rows = table[(table["run"] == result.run) & (table["target"] == result.target)]
+    return Member(
+        result.run,
+        _the_one(rows["seed"]) if "seed" in rows else None,
+        _the_one(rows["fold"]),
+        result.auc,
+        result.auc_validation,
+    )
+
+
+def _the_one(values: pd.Series[Any]) -> int | None:
+    found = values.dropna().unique()
+    return int(found[0]) if len(found) == 1 else None
+
+
+def _over(members: Sequence[Member]) -> str:
+    words = [name for name in ("seed", "fold") if len({getattr(m, name) for m in members}) > 1]
+    return " and ".join(words) or "training"
+
+
+def _spread(name: str, target: str, members: Sequence[Member], ensemble: str | None) -> Spread:
+    values = Values()
+    areas = np.array([m.auc for m in members if m.auc is not None])
+    validation = np.array([m.auc_validation for m in members if m.auc_validation is not None])
+    few = "fewer than two runs have an AUC on test"
+    enough = len(areas) > 1
+    values.put("mean", float(areas.mean()) if enough else None, few)
+    values.put("sd", float(areas.std(ddof=1)) if enough else None, few)
+    values.put("lowest", float(areas.min()) if enough else None, few)
+    values.put("highest", float(areas.max()) if enough else None, few)
+    few_validation = "fewer than two runs have an AUC on validation"
+    both = len(validation) > 1
+    values.put("mean_validation", float(validation.mean()) if both else None, few_validation)
+    values.put("sd_validation", float(validation.std(ddof=1)) if both else None, few_validation)
+    _put_training(values, members, areas, few)
+    return Spread(
+        name, target, _over(members), tuple(members), ensemble, reasons=values.reasons,
+        **values.defined,
+    )  # fmt: skip
+
+
+def _put_training(
+    values: Values, members: Sequence[Member], areas: np.ndarray[Any, Any], few: str
+) -> None:
+    """Keep the components where they can be told apart, and the spread of one more training."""
+    sd = float(areas.std(ddof=1)) if len(areas) > 1 else math.nan
+    degrees = float(len(areas) - 1)
+    crossed = _crossed(members)
+    if crossed is None:
+        for name in _COMPONENTS:
+            values.reasons[name] = "not every seed was trained once on every one of several folds"
+    else:
+        parts = crossed_components(crossed)
+        sd, degrees = parts.sd, parts.degrees_of_freedom
+        for name, part in zip(_COMPONENTS, (parts.seed, parts.fold, parts.residual), strict=True):
+            values.put(name, part, few)
+    interval = sd_interval(sd, degrees)
+    values.put("sd_of_training", sd, few)
+    values.put("sd_of_training_ci95", interval, few)
+    floor, low, high = (_cut(math.sqrt(2) * end) for end in (sd, *interval))
+    values.put("noise_floor", floor, few)
+    values.put("noise_floor_ci95", (low, high), few)
+
+
+def _cut(sd: float) -> float:
+    """Return the floor that belongs to the SD of a difference; no AUCs differ by more than 1."""
+    return math.nan if math.isnan(sd) else min(1.0, Z95 * sd)
+
+
+def _crossed(members: Sequence[Member]) -> list[list[float]] | None:
+    """Return AUCs, seeds by folds, where each pair was trained once; else None."""
+    area = {(m.seed, m.fold): m.auc for m in members}
+    seeds = sorted({m.seed for m in members if m.seed is not None})
+    folds = sorted({m.fold for m in members if m.fold is not None})
+    if min(len(seeds), len(folds)) < 2 or len(members) != len(seeds) * len(folds):
+        return None
+    rows = [[area.get((seed, fold)) for fold in folds] for seed in seeds]
+    complete = [[value for value in row if value is not None] for row in rows]
+    return complete if all(len(row) == len(folds) for row in complete) else None
+
+
+def _side(
+    run: str, target: str, table: pd.DataFrame, spreads: Sequence[Spread]
+) -> Spread | str | None:
+    """Return a run's spread, why it has none, or None of a model that is fitted without chance."""
+    if is_baseline(run):
+        return None
+    for spread in spreads:
+        if spread.target == target and run in {m.run for m in spread.members}:
+            if spread.noise_floor is None:
+                return spread.reasons["noise_floor"]
+            return spread
+        if spread.target == target and run == spread.ensemble:
+            return f"{run} is there once, and a mean varies less than the single runs do"
+    if "configuration" not in table:
+        return "the table does not say which runs are replicates (columns configuration and seed)"
+    return f"{run} was trained once"
+
+
+def _floor_of(known: Sequence[Spread]) -> tuple[float, tuple[float, float] | None]:
+    """Combine one or two spreads: one alone, beside a model without chance, counts once."""
+    if len(known) == 2 and known[0] is known[1] and known[0].noise_floor is not None:
+        return known[0].noise_floor, known[0].noise_floor_ci95
+    variances = [(s.sd_of_training or 0.0) ** 2 for s in known]
+    total = sum(variances)
+    degrees = [_degrees(s) for s in known]
+    spread = sum(v**2 / df for v, df in zip(variances, degrees, strict=True))
+    floor = _cut(math.sqrt(total))
+    if not spread:
+        return floor, None
+    low, high = sd_interval(math.sqrt(total), total**2 / spread)
+    return floor, (_cut(low), _cut(high))
+
+
+def _degrees(spread: Spread) -> float:
+    crossed = _crossed(spread.members)
+    if crossed is not None:
+        return crossed_components(crossed).degrees_of_freedom
+    return float(sum(m.auc is not None for m in spread.members) - 1)
+
+
+def _standing(
+    size: float, floor: float, interval: tuple[float, float] | None
+) -> tuple[Standing, str]:
+    low, high = interval or (floor, floor)
+    if size <= low:
+        return "within", "within"
+    if size > high:
+        return "beyond", "larger than"
+    if size <= floor:
+        return "about", "within"
+    return "about", "larger than"

@@ -1,0 +1,121 @@
+"""How sure a run is of each test patient.
+
+Axis legend: K predictions of a patient.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import xlogy
+
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.stability.replicates import ensembles, replicates
+from radiotrain.evaluation.stability.results import PatientUncertainty
+
+DRAW_COLUMNS = ("run", "patient_id", "target", "split", "draw", "probability")
+
+
+def entropy(probability: ArrayLike) -> NDArray[np.float64]:
+    """Return the entropy of a yes or no in nats, from 0 to log 2."""
+    p = np.asarray(probability, dtype=np.float64)
+    return np.asarray(-(xlogy(p, p) + xlogy(1 - p, 1 - p)), dtype=np.float64)
+
+
+def mutual_information(predictions: ArrayLike) -> float:
+    """Return the entropy of the mean of K predictions less their mean entropy, in nats.
+
+    References
+    ----------
+    Houlsby et al. (2011), arXiv 1112.5745: disagreement between members. Depeweg et al., ICML
+    2018: its place beside the entropy of the mean.
+    """
+    p = np.asarray(predictions, dtype=np.float64)
+    # Rounding may put it a hair below its bound of 0.
+    return max(0.0, float(entropy(p.mean()) - entropy(p).mean()))
+
+
+def find_uncertainty(
+    table: pd.DataFrame, results: Sequence[TargetResult], draws: pd.DataFrame | None = None
+) -> tuple[PatientUncertainty, ...]:
+    """Return the uncertainty of every test patient, of all runs but models without a network.
+
+    Parameters
+    ----------
+    table
+        A validated predictions table.
+    results
+        What was measured from it: the thresholds.
+    draws
+        Probabilities of augmented images, columns `DRAW_COLUMNS`; None where there are none.
+    """
+    found: list[PatientUncertainty] = []
+    tested = table[table["split"] == "test"]
+    for result in results:
+        if not is_baseline(result.run):
+            found += _of_result(tested, result, _members(table, result.run), draws)
+    return tuple(found)
+
+
+def uncertainty_csv(patients: Sequence[PatientUncertainty]) -> str:
+    """Return the text of ``uncertainty.csv``, one row for each run, target and test patient."""
+    columns = [field.name for field in fields(PatientUncertainty)]
+    buffer = io.StringIO()
+    frame = pd.DataFrame([asdict(patient) for patient in patients], columns=columns)
+    frame.to_csv(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _members(table: pd.DataFrame, run: str) -> tuple[str, ...]:
+    """Return the runs that a run is the mean of: its own, or an ensemble's."""
+    name = ensembles(table).get(run)
+    return (replicates(table).get(name, ()) if name is not None else ()) or (run,)
+
+
+def _of_result(
+    tested: pd.DataFrame,
+    result: TargetResult,
+    members: tuple[str, ...],
+    draws: pd.DataFrame | None,
+) -> list[PatientUncertainty]:
+    of_target = tested[tested["target"] == result.target]
+    own = of_target[of_target["run"] == result.run]
+    label_of = dict(zip(own["patient_id"], own["label"], strict=True))
+    mean_of = own.groupby("patient_id")["probability"].mean().to_dict()
+    source = of_target[of_target["run"].isin(members)]
+    if draws is not None:
+        chosen = draws["run"].isin(members) & (draws["target"] == result.target)
+        drawn = draws[chosen & (draws["split"] == "test")]
+        source = drawn if len(drawn) else source
+    predictions = source.groupby("patient_id")["probability"].apply(list).to_dict()
+    return [
+        _of_patient(result, patient, int(label_of[patient]), mean_of[patient], predictions[patient])
+        for patient in sorted(label_of)
+    ]
+
+
+def _of_patient(
+    result: TargetResult, patient: str, label: int, probability: float, predictions: list[float]
+) -> PatientUncertainty:
+    several = len(predictions) > 1
+    distance = None if result.threshold is None else probability - result.threshold
+    right = None if distance is None or label not in (0, 1) else (distance >= 0) == (label == 1)
+    return PatientUncertainty(
+        run=result.run,
+        target=result.target,
+        patient_id=patient,
+        label=label,
+        probability=float(probability),
+        num_predictions=len(predictions),
+        sd=float(np.std(predictions, ddof=1)) if several else None,
+        entropy=float(entropy(probability)),
+        mutual_information=mutual_information(predictions) if several else None,
+        distance_to_threshold=distance,
+        is_right=right,
+    )

@@ -1,0 +1,85 @@
+"""What the report says of a run, its store and its split, against the files themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from preprocessing.store import Store
+from radiotrain.config import dump_config
+from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
+from radiotrain.evaluation.model import open_models
+from radiotrain.runs import RunFolder
+from radiotrain.seal import read_openings
+from radiotrain.split import load_split, make_split, save_split
+from tests.integration.store_runs import call
+from tests.unit.evaluation.scanner_store import write_scanner_store
+from tests.unit.training.synthetic import run_config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("described")
+    store = write_scanner_store(str(folder / "store"), num_patients=60, tumour_effect=0.4)
+    save_split(make_split(store, num_folds=2, test_fraction=0.4), str(folder / "splits.json"))
+    training = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 0}
+    config = run_config(store, str(folder / "splits.json"), folder / "run", train=training)
+    (folder / "run.yaml").write_text(dump_config(config))
+    call("train", "--config", folder / "run.yaml")
+    call("evaluate", folder / "run", "--out", folder / "report", "--resamples", 100)
+    return folder
+
+
+def test_the_flow_counts_what_store_and_split_hold(folder: Path) -> None:
+    store = Store.open(str(folder / "store"))
+    split = load_split(str(folder / "splits.json"), store)
+    flow = describe_flow(store, split, open_models([str(folder / "run")]))
+    assert flow.mismatches == ()
+    assert flow.num_patients == 60
+    assert flow.num_test == len(split.test_ids)
+    assert [fold.num_validation for fold in flow.folds] == [len(fold) for fold in split.folds]
+    for counts in flow.labels:
+        ids = split.test_ids if counts.part == "test" else split.development_ids
+        column = store.spec.targets.index(counts.target)
+        labels = [int(store.labels[store.index_of(i), column]) for i in ids]
+        found = (counts.num_positive, counts.num_negative, counts.num_missing)
+        assert found == (labels.count(1), labels.count(0), labels.count(-1))
+
+
+def test_the_network_is_described_as_it_lies_in_its_folder(folder: Path) -> None:
+    store = Store.open(str(folder / "store"))
+    split = load_split(str(folder / "splits.json"), store)
+    facts = describe_runs(store, split, open_models([str(folder / "run")]))
+    (model,) = facts.models
+    saved = torch.load(RunFolder(str(folder / "run")).best_weights, weights_only=True)
+    record = json.loads((folder / "run" / "run.json").read_text("utf-8"))
+    learnt = [
+        name
+        for name in saved["weights"]
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    ]
+    assert model.num_parameters == sum(saved["weights"][name].numel() for name in learnt)
+    assert model.epochs == record["num_epochs"] == 2
+    assert model.best_epoch == record["best_epoch"] + 1
+    assert facts.versions == record["versions"]
+    assert facts.data.crop_shape == store.spec.crop_shape
+    makers = [count for name, _, count in facts.data.acquisition if name == "manufacturer"]
+    assert sum(makers) == len(split.development_ids)
+
+
+def test_the_log_of_openings_names_the_baselines_that_were_tested(folder: Path) -> None:
+    (opening,) = read_openings(str(folder / "splits.json"))
+    runs = json.loads((folder / "report" / "metrics.json").read_text("utf-8"))["runs"]
+    assert set(opening.runs) == set(runs)
+    assert len(opening.runs) > 1
+
+
+def test_card_and_checklists_are_filled_from_the_run(folder: Path) -> None:
+    card = (folder / "report" / "model-card.md").read_text("utf-8")
+    assert "parameters, for ER" in card
+    lines = (folder / "report" / "checklists.csv").read_text("utf-8").splitlines()
+    by_run = [line for line in lines if line.startswith("CLAIM") and ",run," in line]
+    assert len(by_run) >= 18
