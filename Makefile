@@ -1,13 +1,14 @@
 # setup   install everything into .venv (Python 3.11 or 3.12 needed)
 # check   linters, types, import directions
 # test    the test suite
+# test-cluster   a Ray cluster on several hosts, made on this machine (root, iproute2, openssh-server, rsync)
 # demo    the whole chain on a small phantom cohort; ends with a report to open
 # bench   measure and print today's ratios
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup check test demo bench clean
+.PHONY: help setup check test test-cluster demo bench clean
 
 help:
 	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
@@ -29,7 +30,10 @@ check: setup
 	$(BIN)/lint-imports
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --ignore=tests/nodes
+
+test-cluster: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/nodes
 
 demo: setup
 	$(BIN)/radiotrain demo
