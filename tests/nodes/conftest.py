@@ -62,12 +62,6 @@ class Cluster:
         """Submit a job and go on."""
         return self.hosts.popen("laptop", self._submission(job, *words))
 
-    def join(self, name: str) -> None:
-        """Let a host that was started anew be a node again, as its operator would."""
-        token = self.hosts.folder / "auth_token"
-        self.hosts.run(name, f"mkdir -p ~/.ray && cp {token} ~/.ray/auth_token")
-        self.hosts.run(name, f"ray start --address={self.hosts.ip('head')}:6379 {START}")
-
     def fetch(self, url: str) -> Path:
         """Copy a file or folder from S3 to where the test can read it."""
         here = self.hosts.folder / "fetched" / f"{time.monotonic_ns()}"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(900)
 
 NUM_EPOCHS = 30
-_LONG = 150
 _QUICK_S = 0.5
 
 
@@ -95,21 +94,6 @@ def measure(record_property: Callable[[str, object], None]) -> Callable[[float],
     return keep
 
 
-def test_a_host_is_lost_in_mid_epoch(cluster, road, undisturbed, measure) -> None:
-    process = begin_training(cluster, road, "lost_host")
-    wait_for_epochs(cluster, road, "lost_host", 3)
-    began = time.monotonic()
-    cluster.hosts.kill("w1")
-    try:
-        finish(process)
-        measure(began)
-    finally:
-        cluster.hosts.start("w1")
-        cluster.join("w1")
-        cluster.wait_for_nodes({"head", "w1", "w2"})
-    assert_as_undisturbed(cluster, road, "lost_host", undisturbed)
-
-
 def test_the_driver_is_killed_and_the_job_submitted_again(
     cluster, road, undisturbed, measure
 ) -> None:
@@ -148,19 +132,11 @@ def test_the_network_to_a_worker_is_cut_and_healed(cluster, road, undisturbed, m
     assert_as_undisturbed(cluster, road, "cut", undisturbed)
 
 
-def test_a_host_joins_late_and_is_used(cluster, road, measure) -> None:
-    cluster.hosts.kill("w1")
-    cluster.wait_for_nodes({"head", "w2"})
-    # Long enough for Ray to look, once a minute, whether there is room for more workers.
-    process = begin_training(cluster, road, "late", workers="2-3", epochs=_LONG)
-    wait_for_epochs(cluster, road, "late", 3)
+def test_a_host_is_lost_in_mid_epoch(cluster, road, undisturbed, measure) -> None:
+    process = begin_training(cluster, road, "lost_host")
+    wait_for_epochs(cluster, road, "lost_host", 3)
     began = time.monotonic()
-    cluster.hosts.start("w1")
-    cluster.join("w1")
-    cluster.wait_for_nodes({"head", "w1", "w2"})
+    cluster.hosts.kill("w1")
     finish(process)
     measure(began)
-    record = json.loads(cluster.read(f"{road.out}/late/run.json"))
-    assert (record["status"], record["world_size"]) == ("finished", 3)
-    losses, _ = result_of(cluster, road, "late")
-    assert [epoch for epoch, _ in losses] == list(range(_LONG))
+    assert_as_undisturbed(cluster, road, "lost_host", undisturbed)
