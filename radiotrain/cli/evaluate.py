@@ -57,6 +57,14 @@ def evaluate(
             " beside the image itself. Of runs only.",
         ),
     ] = 0,
+    saliency: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Where networks look: on this many test patients of each run and target, scored and"
+            " drawn; 0 leaves it out. Takes its time with large networks on a CPU.",
+        ),
+    ] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.")] = 10_000,
 ) -> None:
@@ -72,7 +80,9 @@ def evaluate(
     from radiotrain.evaluation.evaluate import evaluate_table
     from radiotrain.evaluation.report.write import write_report
 
-    table, context = _predictions(runs or [], predictions, store, patients, purpose, baselines, tta)
+    table, context = _predictions(
+        runs or [], predictions, store, patients, purpose, baselines, tta, saliency
+    )
     num_results = len(table[["run", "target"]].drop_duplicates())
     with progress("evaluate", num_results) as advance:
         evaluation = evaluate_table(table, seed=seed, num_resamples=resamples, on_result=advance)
@@ -91,6 +101,7 @@ def _predictions(
     purpose: str,
     baselines: bool,
     tta: int,
+    saliency: int,
 ) -> tuple[pd.DataFrame, ReportContext]:
     from preprocessing.errors import InputError
     from preprocessing.progress import progress
@@ -115,7 +126,15 @@ def _predictions(
         raise InputError(
             "--patients is for --predictions TABLE: of runs, the store says what is known of patients"
         )
-    return predict_runs(runs, store, purpose, progress, baselines=baselines, num_draws=tta)
+    return predict_runs(
+        runs,
+        store,
+        purpose,
+        progress,
+        baselines=baselines,
+        num_draws=tta,
+        num_salient=saliency,
+    )
 
 
 def _subgroups(table: pd.DataFrame, store: str | None, patients: str | None) -> Subgroups | None:

@@ -14,11 +14,12 @@
 ``shortcuts/``        whether the scanner is read instead of the tumour
 ``subgroups/``        whether it holds for everyone: results by age, scanner, receptors
 ``stability/``        whether training again gives the same: noise floor, ensembles, uncertainty
+``saliency/``         where a network looks, and whether the map can be believed
 ``report/``           the HTML and the JSON
 ``compare/``          two reports beside each other
 ====================  ============================================================================
 
-What judges a table (all but `from_runs.py`, `model.py`, `baselines/`, `leaks/`, `shortcuts/` and
-where `subgroups/` reads what is known of patients and `stability/` what a run's configuration is)
+What judges a table (all but `from_runs.py`, `model.py`, `baselines/`, `leaks/`, `shortcuts/`, `saliency/`,
+and where `subgroups/` reads what is known of patients and `stability/` what a run's configuration is)
 imports neither torch nor the store.
 """

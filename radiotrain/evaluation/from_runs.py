@@ -27,6 +27,7 @@ from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.evaluation.model import Model, open_models
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.saliency.find import find_saliency
 from radiotrain.evaluation.shortcuts.acquisition import scanner_of
 from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, read_development
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
@@ -47,6 +48,7 @@ def predict_runs(
     *,
     baselines: bool = True,
     num_draws: int = 0,
+    num_salient: int = 0,
 ) -> tuple[pd.DataFrame, ReportContext]:
     """Predict validation and test patients with each run; the opening of the test is logged.
 
@@ -67,6 +69,8 @@ def predict_runs(
         of the same split, and to look for shortcuts.
     num_draws
         Random changes of each image over which runs' probabilities are averaged; 0: none.
+    num_salient
+        Test patients of each model and target to look at where the network looks; 0: none.
 
     Returns
     -------
@@ -102,6 +106,9 @@ def predict_runs(
         shortcuts = beside.shortcuts(store, split, table, access, progress)
     table = add_ensembles(validate_predictions(_with_configurations(table, models)))
     subgroups = find_subgroups(table, facts_of_split(store, split, access))
+    saliency = None
+    if num_salient:
+        saliency = find_saliency(models, store, split, table, access, num_salient, progress)
     leak_checks = check_store(store, split, access, progress)
     leaks = [finding for check in leak_checks for finding in check.findings]
     context = ReportContext(
@@ -118,6 +125,7 @@ def predict_runs(
         leak_checks=leak_checks,
         shortcuts=shortcuts,
         subgroups=subgroups,
+        saliency=saliency,
         draws=predicting.all_draws,
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )

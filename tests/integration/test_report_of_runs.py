@@ -83,3 +83,32 @@ def test_card_and_checklists_are_filled_from_the_run(folder: Path) -> None:
     lines = (folder / "report" / "checklists.csv").read_text("utf-8").splitlines()
     by_run = [line for line in lines if line.startswith("CLAIM") and ",run," in line]
     assert len(by_run) >= 18
+
+
+def test_the_report_shows_where_the_network_looks(folder: Path) -> None:
+    kept = json.loads((folder / "report" / "metrics.json").read_text("utf-8"))
+    (found,) = kept["saliency"]["runs"]
+    assert found["target"] == "ER"
+    assert len(found["patients"]) == 6
+    split = load_split(str(folder / "splits.json"))
+    assert {p["patient_id"] for p in found["patients"]} <= set(split.test_ids)
+    store = Store.open(str(folder / "store"))
+    for patient in found["patients"]:
+        region = store.read_region(store.index_of(patient["patient_id"]))
+        assert patient["chance"] == pytest.approx((region & 1).sum() / (region & 2 == 0).sum())
+        assert patient["completeness_error"] < 0.2
+    document = Path(__file__).parents[2].joinpath("docs", "metrics-json.md").read_text("utf-8")
+    rows = [kept["saliency"], found, found["patients"][0]]
+    assert {key for row in rows for key in row if f"`{key}`" not in document} == set()
+    page = (folder / "report" / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg;base64,") == 4
+    assert 'id="saliency"' in page
+    lines = (folder / "report" / "checklists.csv").read_text("utf-8").splitlines()
+    assert any("Explainability" in line and ",run," in line for line in lines)
+
+
+def test_looking_can_be_left_out(folder: Path) -> None:
+    out = folder / "unseen"
+    call("evaluate", folder / "run", "--out", out, "--no-baselines", "--saliency", 0)
+    assert json.loads((out / "metrics.json").read_text("utf-8"))["saliency"] is None
+    assert 'id="saliency"' not in (out / "report.html").read_text("utf-8")

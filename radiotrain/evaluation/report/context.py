@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from radiotrain.evaluation.leaks.results import LeakCheck
+    from radiotrain.evaluation.saliency.results import Saliency
     from radiotrain.evaluation.shortcuts.results import Shortcuts
     from radiotrain.evaluation.subgroups.results import Subgroups
     from radiotrain.seal import Opening
@@ -135,6 +136,8 @@ class ReportContext:
         What was looked for in the store; findings are said as warnings.
     shortcuts
         Whether the target may be read from the scanner.
+    saliency
+        Where the networks look, on some test patients.
     subgroups
         How well the runs do in groups of test patients.
     draws
@@ -149,5 +152,6 @@ class ReportContext:
     generated_at: str = ""
     leak_checks: tuple[LeakCheck, ...] = ()
     shortcuts: Shortcuts | None = None
+    saliency: Saliency | None = None
     subgroups: Subgroups | None = None
     draws: pd.DataFrame | None = None

@@ -84,5 +84,6 @@ def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
         "openings": [asdict(opening) for opening in context.openings],
         "provenance": json_values(dict(context.provenance)),
         "shortcuts": None if context.shortcuts is None else asdict(context.shortcuts),
+        "saliency": None if context.saliency is None else context.saliency.to_json(),
         "subgroups": None if context.subgroups is None else context.subgroups.to_json(),
     }

@@ -196,6 +196,9 @@ def _about_robustness(
         yield "confounding", Answer("run", text, "shortcuts", met=True)
         if context.shortcuts.by_scanner:
             yield "heterogeneity", Answer("run", "Results by scanner.", "shortcuts")
+    if context.saliency is not None and context.saliency.runs:
+        text = "Integrated gradients on some test patients: scored by deletion, occlusion and random weights."
+        yield "saliency", Answer("run", text, "saliency", met=True)
     subgroups = context.subgroups
     if subgroups is not None and subgroups.results:
         parts.append("Results in subgroups of test patients, with tests of heterogeneity.")

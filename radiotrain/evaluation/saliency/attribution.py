@@ -1,0 +1,111 @@
+"""Which voxels a logit rests on: integrated gradients, and occlusion to check them by.
+
+Axis legend: P phases, R rows, C columns, S slices, N boxes.
+
+References
+----------
+Sundararajan, Taly, Yan: Axiomatic attribution for deep networks. ICML 2017.
+Zeiler, Fergus: Visualizing and understanding convolutional networks. ECCV 2014 (occlusion).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radiotrain.evaluation.saliency.explained import Explained
+
+# What an image is compared with: normalised, 0 is the mean of the pre-contrast.
+_BASELINE = 0.0
+_MOST_AT_A_TIME = 4
+_BOXES = (4, 4, 3)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Integrated gradients of a patient.
+
+    Parameters
+    ----------
+    values
+        float32 (P, R, C, S); they sum to `logit` less `baseline_logit`, but for the steps' error.
+    """
+
+    values: NDArray[np.float32]
+    logit: float
+    baseline_logit: float
+
+    @property
+    def saliency(self) -> NDArray[np.float32]:
+        """How much each voxel counts, whatever its sign and phase: (R, C, S)."""
+        total: NDArray[np.float32] = np.abs(self.values).sum(axis=0)
+        return total
+
+    @property
+    def completeness_error(self) -> float:
+        """How far the sum is off from what there was to explain, in logits."""
+        wanted = self.logit - self.baseline_logit
+        return abs(float(self.values.astype(np.float64).sum()) - wanted)
+
+
+def integrated_gradients(explained: Explained, images: Tensor, steps: int) -> Attribution:
+    """Attribute the logit to voxels, along the straight line from the baseline; midpoint rule.
+
+    Parameters
+    ----------
+    images
+        float32 (P, R, C, S), normalised.
+    """
+    baseline = torch.full_like(images, _BASELINE)
+    total = torch.zeros_like(images)
+    alphas = (torch.arange(steps, dtype=torch.float32) + 0.5) / steps
+    for part in torch.split(alphas, _MOST_AT_A_TIME):
+        weights = part.to(images.device).view(-1, 1, 1, 1, 1)
+        points = (baseline + weights * (images - baseline)).requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(explained.logits(points).sum(), points)
+        total += gradient.sum(dim=0)
+    values = (images - baseline) * total / steps
+    ends = explained.logits_without_gradient([images, baseline], _MOST_AT_A_TIME)
+    return Attribution(values.cpu().numpy(), float(ends[0]), float(ends[1]))
+
+
+def replaced(images: Tensor, voxels: NDArray[np.bool_]) -> Tensor:
+    """Return images (P, R, C, S) with some voxels (R, C, S) as the baseline has them."""
+    mask = torch.from_numpy(voxels).to(images.device)
+    return images.masked_fill(mask, _BASELINE)
+
+
+def boxes_of(shape: Sequence[int]) -> tuple[tuple[slice, slice, slice], ...]:
+    """Divide a crop (R, C, S) into boxes, at most 4 × 4 × 3."""
+    edges = [
+        np.linspace(0, n, min(n, most) + 1).round().astype(int)
+        for n, most in zip(shape, _BOXES, strict=True)
+    ]
+    parts = [[slice(int(a), int(b)) for a, b in itertools.pairwise(e)] for e in edges]
+    return tuple((r, c, s) for r, c, s in itertools.product(*parts))
+
+
+def occlusion(explained: Explained, images: Tensor) -> NDArray[np.float64]:
+    """Return how much the logit falls when each box is as the baseline has it: (N,)."""
+    shape = tuple(images.shape[1:])
+    changed = [images]
+    for box in boxes_of(shape):
+        voxels = np.zeros(shape, dtype=np.bool_)
+        voxels[box] = True
+        changed.append(replaced(images, voxels))
+    logits = explained.logits_without_gradient(changed, _MOST_AT_A_TIME).double().numpy()
+    fall: NDArray[np.float64] = logits[0] - logits[1:]
+    return fall
+
+
+def pooled(attribution: Attribution) -> NDArray[np.float64]:
+    """Return the attribution of each box, as occlusion has them: (N,)."""
+    values = attribution.values.astype(np.float64).sum(axis=0)
+    return np.array([values[box].sum() for box in boxes_of(values.shape)])

@@ -1,0 +1,74 @@
+"""A patient's map over the images: three slices of the tumour, for people.
+
+Axis legend: P phases, R rows, C columns, S slices.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from radiotrain.evaluation.saliency.results import PatientSaliency, Picture
+
+_NUM_SLICES = 3
+_DPI, _QUALITY = 80, 80
+# Weaker than this share of the strongest is left clear.
+_CLEAR = 0.15
+
+
+def draw(
+    images: NDArray[np.float32],
+    saliency: NDArray[np.float32],
+    tumour: NDArray[np.bool_],
+    found: PatientSaliency,
+    target: str,
+) -> Picture:
+    """Draw the first enhancement (or the only phase), the tumour's outline, and the map.
+
+    Parameters
+    ----------
+    images
+        (P, R, C, S), normalised.
+    saliency
+        (R, C, S), not negative.
+    """
+    under = images[1] - images[0] if len(images) > 1 else images[0]
+    low, high = np.percentile(under, [1, 99.5])
+    top = float(np.percentile(saliency, 99.9)) or 1.0
+    slices = _slices(saliency, tumour)
+    figure = Figure(figsize=(2.4 * len(slices), 2.5), layout="constrained")
+    for axes, s in zip(np.atleast_1d(figure.subplots(1, len(slices))), slices, strict=True):
+        axes.imshow(under[:, :, s], cmap="gray", vmin=low, vmax=high)
+        strength = np.clip(saliency[:, :, s] / top, 0, 1)
+        shown = axes.imshow(
+            strength, cmap="inferno", vmin=0, vmax=1, alpha=np.where(strength < _CLEAR, 0, 0.55)
+        )
+        if tumour[:, :, s].any():
+            axes.contour(tumour[:, :, s], levels=[0.5], colors="#35d0ff", linewidths=1)
+        axes.set_title(f"slice {s}", fontsize=8)
+        axes.set_axis_off()
+    bar = figure.colorbar(shown, ax=figure.axes, shrink=0.8, ticks=[0, 1])
+    bar.ax.set_yticklabels(["none", "most"], fontsize=7)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=_DPI, pil_kwargs={"quality": _QUALITY})
+    text = base64.b64encode(buffer.getvalue()).decode()
+    truth = "positive" if found.label == 1 else "negative"
+    said = f"{target} {truth}, probability {found.probability:.2f}, called {'rightly' if found.is_right else 'wrongly'}"
+    return Picture(
+        uri=f"data:image/jpeg;base64,{text}",
+        alt=f"Slices of patient {found.patient_id} with the map over them and the tumour outlined",
+        caption=f"{found.patient_id}: {said}",
+    )
+
+
+def _slices(saliency: NDArray[np.float32], tumour: NDArray[np.bool_]) -> list[int]:
+    """Return the tumour's middle slice, and the slices with most of the map."""
+    inside = np.flatnonzero(tumour.any(axis=(0, 1)))
+    middle = int(inside[len(inside) // 2]) if len(inside) else saliency.shape[2] // 2
+    most = np.argsort(-saliency.sum(axis=(0, 1)), kind="stable")
+    chosen = [middle, *(int(s) for s in most if s != middle)]
+    return sorted(chosen[:_NUM_SLICES])
