@@ -173,9 +173,10 @@ def _with_configurations(table: pd.DataFrame, models: Sequence[Model]) -> pd.Dat
     """Add which configuration and seed each run has; a promoted model chose its own."""
     configs = {model.name: model.config for model in models if model.promoted is None}
     seeds = {run: config.seed for run, config in configs.items()}
+    names = name_configurations(configs)
     return table.assign(
-        configuration=table["run"].map(name_configurations(configs)).fillna(""),
-        seed=table["run"].map(seeds).astype("Int64"),
+        configuration=[names.get(run, "") for run in table["run"]],
+        seed=pd.array([seeds.get(run) for run in table["run"]], dtype="Int64"),
     )
 
 
