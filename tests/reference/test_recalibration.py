@@ -77,6 +77,8 @@ def test_temperature_of_one_level_is_its_share_of_positives() -> None:
         ([1, 1], [0.2, 0.9], "only one class"),
         ([0, 1], [0.9, 0.2], "no temperature makes"),
         ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5], "no temperature makes"),
+        # Equal among both classes, but for what rounding leaves.
+        ([0, 0, 0, 1, 1, 1], [0.0, 0.0, 0.75, 0.0, 0.0, 0.75], "no temperature makes"),
         ([0, 1], [0.1, 0.9], "all validation patients are on the right side"),
         ([0, 1], [0.5, 0.9], "all validation patients are on the right side"),
     ],

@@ -26,6 +26,8 @@ from radiotrain.evaluation.statistics.calibration import (
 
 Floats = NDArray[np.float64]
 _MEASURES = {"brier": brier_score, "ece": expected_calibration_error, "log_loss": log_loss}
+# Of a slope, relative to its terms.
+_ROUNDING = 1e-12
 
 Method = Literal["none", "temperature", "isotonic"]
 
@@ -74,7 +76,8 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float,
     def slope(inverse: float) -> float:
         return float(x @ (expit(inverse * x) - y))
 
-    if slope(0.0) >= 0:
+    # What is left of a sum that cancels is rounding: its root would be an infinite temperature.
+    if slope(0.0) >= -_ROUNDING * float(np.abs(x).sum()):
         return math.nan, "no temperature makes validation probabilities better than 0.5 for all"
     if not np.any(np.where(y == 1, x < 0, x > 0)):
         return math.nan, "all validation patients are on the right side of 0.5"
