@@ -2,13 +2,14 @@
 # check   linters, types, import directions
 # test    the test suite
 # test-cluster   a Ray cluster on several hosts, made on this machine (root, iproute2, openssh-server, rsync)
+# audit  known weaknesses of the packages that are pinned (asks a database on the network)
 # demo    the whole chain on a small phantom cohort; ends with a report to open
 # bench   measure and print today's ratios
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup check test test-cluster demo bench clean
+.PHONY: help setup check test test-cluster audit demo bench clean
 
 help:
 	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
@@ -28,12 +29,21 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pip check
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest --ignore=tests/nodes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/unit tests/reference tests/integration
+# One after the other: they start Ray and servers of their own.
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/s3 tests/cluster tests/security
 
 test-cluster: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/nodes
+
+# In an environment of its own: what it needs is no part of the project.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
 
 demo: setup
 	$(BIN)/radiotrain demo
@@ -47,4 +57,4 @@ bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scaling
 
 clean:
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-audit demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

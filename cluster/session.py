@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import ray
 from ray._private import services
 
+from cluster.growth import most_of
 from preprocessing.errors import InputError
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.data.shared import remove_unused
@@ -77,8 +78,8 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
 
 
 def has_gpus() -> bool:
-    """Tell whether any node of the Ray in use has a GPU."""
-    return bool(ray.cluster_resources().get("GPU", 0))
+    """Tell whether any node of the Ray in use has a GPU, or one that has can be brought."""
+    return most_of("GPU") > 0
 
 
 def _running_cluster() -> str | None:

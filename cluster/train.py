@@ -30,6 +30,7 @@ from cluster.failures import (
     sum_up,
     write_notices,
 )
+from cluster.growth import growth_of_cluster
 from cluster.metrics import TrialMetrics
 from cluster.session import has_gpus, ray_session
 from preprocessing import files
@@ -154,7 +155,7 @@ def _share_cpus(fewest: int, most: int) -> tuple[int, int]:
 
 
 def _check_room(fewest: int, kind: str, is_own: bool) -> None:
-    """Refuse what this machine can never hold; say that a cluster has to grow first."""
+    """Refuse what can never be held; say that a cluster has to grow first."""
     room = int(ray.cluster_resources().get(kind, 0))
     if room >= fewest:
         return
@@ -162,6 +163,13 @@ def _check_room(fewest: int, kind: str, is_own: bool) -> None:
         raise InputError(
             f"{fewest} workers need a {kind} each and this machine has {room}: lower --workers, or"
             " set device to cpu"
+        )
+    most = int(growth_of_cluster().most(kind))
+    # Without an autoscaler, nodes join by somebody's hand, nobody knows how many.
+    if 0 < most < fewest:
+        raise InputError(
+            f"{fewest} workers need a {kind} each and the Ray cluster can grow to {most}: lower"
+            " --workers, or raise max_workers in the cluster's file"
         )
     print_line(f"the Ray cluster has {room} {kind}s, waiting for the {fewest} that are asked for")
 

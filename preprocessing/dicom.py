@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from preprocessing.cohort import Box, DicomSeries, Finding
 from preprocessing.dicom_header import SliceHeader, damaged, is_uid, read_header_or_finding
 from preprocessing.geometry import Grid
+from preprocessing.shown_names import shown_reason
 from preprocessing.volumes import UnreadableImageError
 
 _MAX_GAP_DEVIATION = 0.25
@@ -235,7 +236,7 @@ def _read_plane(header: SliceHeader, first_row: int, last_row: int) -> NDArray[A
             os.close(descriptor)
         return np.frombuffer(raw, dtype=dtype).reshape(last_row - first_row, columns)
     except Exception as error:
-        raise damaged(header.path, " ".join(str(error).split())[:160]) from error
+        raise damaged(header.path, shown_reason(error)) from error
 
 
 def _refused(code: str, message: str) -> UnreadableImageError:

@@ -24,6 +24,7 @@ from pydicom.uid import UID
 
 from preprocessing.cohort import Finding
 from preprocessing.dicom_elements import NotPlainError, plain_elements
+from preprocessing.shown_names import shown_file, shown_maker, shown_reason
 from preprocessing.volumes import UnreadableImageError
 
 # Nothing that could identify a patient is read, so that none of it can reach a store.
@@ -44,6 +45,9 @@ _FIRST_BYTES = 16 * 1024
 _MORE_BYTES = 1024 * 1024
 _UID = re.compile(r"[0-2](\.\d+){4,}")
 _PLAIN_CHARACTER_SETS = ("", "ISO_IR 6", "ISO_IR 100")
+
+# Where pydicom warns of a value, it quotes it.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +129,7 @@ def read_header(path: Path) -> SliceHeader:
         raise
     # pydicom raises many types on damaged input; all of them mean the same to a user.
     except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise damaged(path, reason) from error
+        raise damaged(path, shown_reason(error)) from error
 
 
 def read_header_or_finding(path: Path) -> SliceHeader | Finding:
@@ -145,8 +148,8 @@ def damaged(path: Path, reason: str) -> UnreadableImageError:
 
 
 def shown_name(path: Path) -> str:
-    """Return a file's name for a message: UIDs have no place in a store or report."""
-    return "(named by a UID)" if is_uid(path.name.removesuffix(".dcm")) else path.name
+    """Return a file's name for a message: UIDs and people's have no place in a store or report."""
+    return "(named by a UID)" if is_uid(path.name.removesuffix(".dcm")) else shown_file(path.name)
 
 
 def is_uid(name: str) -> bool:
@@ -248,7 +251,7 @@ def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
         slope=_number(values.get("RescaleSlope"), 1) or 1.0,
         intercept=_number(values.get("RescaleIntercept"), 0),
         pixel_offset=offset,
-        manufacturer=values.get("Manufacturer", "").strip() or None,
+        manufacturer=shown_maker(values.get("Manufacturer", "")),
         field_strength_t=_number(strength, 0) if strength else None,
     )
 

@@ -22,6 +22,7 @@ from preprocessing.phase_order import (
     is_dynamic,
     order_phases,
 )
+from preprocessing.shown_names import shown_series
 from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError
 
@@ -146,13 +147,14 @@ def _phases_in(
     if any(f.excludes for f in ordered.findings):
         return FoundPhases((), ordered.findings)
     if not ordered.series:
-        names = sorted({s.description for s in summaries})
+        names = sorted({shown_series(s.description) for s in summaries})
         message = (
             f"no dynamic series among {names}" if names else "none of its files is a DICOM image"
         )
         return FoundPhases((), (Finding("no-dynamic-series" if names else "no-images", message),))
     phases = tuple(
-        Phase(s.description, groups[s.key].headers, groups[s.key].findings) for s in ordered.series
+        Phase(shown_series(s.description), groups[s.key].headers, groups[s.key].findings)
+        for s in ordered.series
     )
     unread = tuple(replace(f, excludes=False) for f in unusable)
     return FoundPhases(phases, (*dynamic.findings, *study.findings, *ordered.findings, *unread))
@@ -184,7 +186,8 @@ def _split(group: _Group) -> list[_Group]:
     parts = split_phases(group.headers)
     if len(parts) == 1:
         return [group]
-    message = f"series {group.headers[0].description!r} holds {len(parts)} phases: taken apart"
+    name = shown_series(group.headers[0].description)
+    message = f"series {name!r} holds {len(parts)} phases: taken apart"
     note = Finding("series-split", message, excludes=False)
     return [_Group(tuple(part), (note, *group.findings), None) for part in parts]
 

@@ -79,17 +79,20 @@ def to_path(text: str | Path) -> Path:
 def sizes_below(folder: Path) -> dict[str, int]:
     """Return the size in bytes of all files below a folder, by path relative to it."""
     if isinstance(folder, Path):
-        return dict(_walk_sizes(str(folder), ""))
+        return dict(_walk_sizes(str(folder), "", frozenset()))
     fs, path = filesystem(str(folder))
     found = fs.find(path, detail=True)
     return {name[len(path) :].lstrip("/"): int(info["size"]) for name, info in found.items()}
 
 
-def _walk_sizes(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+def _walk_sizes(folder: str, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Yield relative paths and sizes; a link back to one of the folders above is not followed."""
+    here = above | {os.path.realpath(folder)}
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                yield from _walk_sizes(entry.path, f"{prefix}{entry.name}/")
+                if not (entry.is_symlink() and os.path.realpath(entry.path) in here):
+                    yield from _walk_sizes(entry.path, f"{prefix}{entry.name}/", here)
             elif entry.is_file():
                 yield prefix + entry.name, entry.stat().st_size
 

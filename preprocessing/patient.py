@@ -17,6 +17,7 @@ from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.sampling import CropGrid
+from preprocessing.shown_names import shown_reason
 from preprocessing.staging import staging
 from preprocessing.store import BIAS_STEP, PatientRecord, PatientTensor
 from preprocessing.volumes import UnreadableImageError, Volume
@@ -62,7 +63,7 @@ def process_patient(
         except UnreadableImageError as error:
             return _excluded(patient, index, (*opened.findings, error.finding)), None
         except (ValueError, ArithmeticError) as error:
-            message = f"processing failed: {' '.join(str(error).split())[:200]}"
+            message = f"processing failed: {shown_reason(error)}"
             finding = Finding("processing-failed", message)
             return _excluded(patient, index, (*opened.findings, finding)), None
 

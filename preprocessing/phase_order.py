@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from preprocessing.cohort import Finding
+from preprocessing.shown_names import shown_series
 
 # Phases are acquired in a minute or more; series of one name closer together are one series twice.
 _SHORTEST_PHASE_S = 20.0
@@ -164,7 +165,7 @@ def order_phases(dynamic: Sequence[SeriesSummary], num_wanted: int = 2) -> Phase
     if not known:
         return found
     message = (
-        f"the series' names ({', '.join(sorted({s.description for s in dynamic}))}) do not tell the"
+        f"the series' names ({_shown_names(dynamic)}) do not tell the"
         " phases apart: ordered by acquisition time"
     )
     note = Finding("phases-by-time", message, excludes=False)
@@ -212,13 +213,17 @@ def _without_copies(in_time: Sequence[SeriesSummary]) -> PhaseOrder:
 
 def _missing(number: int, dynamic: Sequence[SeriesSummary]) -> Finding:
     what = "pre-contrast" if number == 0 else f"post-contrast phase {number}"
-    names = ", ".join(sorted({s.description for s in dynamic}))
+    names = _shown_names(dynamic)
     return Finding("phase-missing", f"the {what} is not among its dynamic series ({names})")
+
+
+def _shown_names(series: Sequence[SeriesSummary]) -> str:
+    return ", ".join(sorted({shown_series(s.description) for s in series}))
 
 
 def _repeated(series: SeriesSummary, what: str) -> Finding:
     message = (
-        f"series {series.description!r} (number {series.series_number}) repeats {what}:"
+        f"series {shown_series(series.description)!r} (number {series.series_number}) repeats {what}:"
         " the one with more files, else the earlier, is used"
     )
     return Finding("series-repeated", message, excludes=False)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from preprocessing.errors import InputError
+from preprocessing.redaction import has_credentials, without_credentials
 
 # How patient we are with an object store. s3fs asks up to 5 times what botocore has asked up to
 # `_ATTEMPTS` times, with growing pauses. So a server that refuses is given up after some 10 s a
@@ -27,8 +28,9 @@ def storage_options(url: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the address there is none.
+        If the address there is none, or one of the two carries a name or password.
     """
+    _check_no_credentials(url, "the address")
     if not url.startswith(_S3):
         return {}
     _check_endpoint()
@@ -43,10 +45,20 @@ def storage_options(url: str) -> dict[str, Any]:
     return {"config_kwargs": config, "use_listings_cache": False}
 
 
+def _check_no_credentials(url: str, what: str) -> None:
+    if has_credentials(url):
+        raise InputError(
+            f"{what} {without_credentials(url)} carries a name or password, which would be stored and"
+            " logged: leave it out, and give credentials by the environment (AWS_ACCESS_KEY_ID,"
+            " AWS_SECRET_ACCESS_KEY)"
+        )
+
+
 def _check_endpoint() -> None:
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         address = os.environ.get(name)
         if address:
+            _check_no_credentials(address, f"environment variable {name}")
             found = urlsplit(address)
             if found.scheme not in ("http", "https") or not found.netloc:
                 raise InputError(

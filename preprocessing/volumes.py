@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from preprocessing.cohort import Box, DicomSeries, Finding, PhaseSource, VolumeFile
 from preprocessing.geometry import Grid
+from preprocessing.shown_names import shown_reason
 from preprocessing.staging import Stage
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -106,9 +107,10 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
         voxels, affine = read(local)
     # The readers raise anything from EOFError to their own types on damaged files.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise UnreadableImageError(
-            Finding("image-unreadable", f"image file {path.name} cannot be read: {reason}")
+            Finding(
+                "image-unreadable", f"image file {path.name} cannot be read: {shown_reason(error)}"
+            )
         ) from error
     if voxels.ndim != 3:
         raise UnreadableImageError(

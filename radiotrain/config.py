@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
+from preprocessing.redaction import has_credentials, without_credentials
 from radiotrain.networks.registry import check_network_name
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
@@ -286,12 +287,29 @@ def parse_config(model: type[_ModelT], values: Mapping[str, Any], source: str) -
     InputError
         One sentence about the first thing wrong, unknown keys before anything else.
     """
+    _check_no_credentials(values, source)
     try:
         return model.model_validate(values)
     except ValidationError as error:
         details = error.errors()
         first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
         raise InputError(f"{source}: {_sentence(model, first)}") from None
+
+
+def _check_no_credentials(values: Any, source: str, key: str = "") -> None:
+    """Refuse a name or password in an address: configurations are kept, shown and tracked."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            _check_no_credentials(value, source, f"{key}.{name}" if key else str(name))
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        for value in values:
+            _check_no_credentials(value, source, key)
+    elif isinstance(values, str) and has_credentials(values):
+        raise InputError(
+            f"{source}: {key} is {without_credentials(values)!r}, an address with a name or password"
+            " in it, which would be stored: give them by the environment (AWS_ACCESS_KEY_ID,"
+            " AWS_SECRET_ACCESS_KEY; MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"
+        )
 
 
 def dump_config(config: BaseModel) -> str:

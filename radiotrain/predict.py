@@ -8,6 +8,7 @@ The predictions table has the columns run, patient_id, target, split (``validati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,6 +123,17 @@ def load_network(weights_url: str) -> TrainedNetwork:
         raise MissingPathError(
             f"no weights at {weights_url}: the run has not finished an epoch, train it"
         ) from None
+    try:
+        return _build(saved)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{weights_url} is not what radiotrain wrote ({type(error).__name__}): train again"
+        ) from error
+
+
+def _build(saved: Mapping[str, Any]) -> TrainedNetwork:
     rows, columns, slices = saved["crop_shape"]
     num_targets = len(saved["targets"])
     network = build_network(

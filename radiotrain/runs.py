@@ -121,6 +121,10 @@ class RunFolder:
             values = yaml.safe_load(files.read_text(url))
         except FileNotFoundError:
             return None
+        except yaml.YAMLError:
+            raise InputError(
+                f"{url} is not what radiotrain wrote: train again into a new folder"
+            ) from None
         return parse_config(RunConfig, values, url)
 
     def write_config(self, config: RunConfig) -> None:

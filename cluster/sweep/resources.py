@@ -11,12 +11,14 @@ import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.growth import growth_of_cluster, most_of
 from cluster.session import has_gpus
 from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
 from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.training.demand import demand_of, memory_bytes
+from radiotrain.training.loop import print_line
 
 # What libraries need in passing, and what fragments take of a GPU's memory.
 _MARGIN = 1.3
@@ -49,7 +51,7 @@ def worker_resources(sweep: SweepConfig, plans: Sequence[TrialPlan]) -> dict[str
         if gpus and sweep.resources.workers == 1:
             image_shape = Store.open(sweep.store).image_shape
             runs = [plan.run for plan in plans or example_trials(sweep)]
-            gpus = gpu_share(runs, image_shape, _gpus_of_cluster())
+            gpus = gpu_share(runs, image_shape, _gpus_there())
     return {"CPU": sweep.resources.cpus, "GPU": gpus}
 
 
@@ -77,6 +79,17 @@ def gpu_share(
     together = max(1, min(_MOST_ON_A_GPU, math.floor(room / (_MARGIN * most))))
     # Ray counts in ten-thousandths.
     return math.floor(10_000 / together) / 10_000
+
+
+def _gpus_there() -> tuple[Gpu, ...]:
+    """Return the GPUs whose memory says how many trials share one; of none, none share."""
+    gpus = _gpus_of_cluster()
+    if not gpus:
+        print_line(
+            "no GPU is up yet, each trial will have one to itself: set resources.gpus, e.g. to 0.5,"
+            " to let trials share"
+        )
+    return gpus
 
 
 def _gpus_of_cluster() -> tuple[Gpu, ...]:
@@ -126,22 +139,22 @@ def max_running(workers: int, each: Mapping[str, float]) -> int | None:
 
 
 def trials_at_a_time(workers: int, each: Mapping[str, float]) -> int:
-    """Return how many trials have room in the Ray in use, at least one."""
-    total = ray.cluster_resources()
-    room = min(int(total.get(kind, 0) // amount) for kind, amount in each.items() if amount)
+    """Return how many trials have room in the Ray in use, fully grown; at least one."""
+    room = min(int(most_of(kind) // amount) for kind, amount in each.items() if amount)
     return max(1, room // workers)
 
 
 def check_room(workers: int, each: Mapping[str, float]) -> None:
     """Refuse workers that no node could ever hold: Tune would wait for ever."""
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+    nodes += [dict(kind.resources) for kind in growth_of_cluster().kinds]
     if not any(all(n.get(k, 0) >= v for k, v in each.items()) for n in nodes):
         largest = max((n.get("CPU", 0), n.get("GPU", 0)) for n in nodes)
         raise InputError(
             f"a trial asks for {each['CPU']:g} CPUs and {each['GPU']:g} GPUs, the largest node has"
             f" {largest[0]:g} and {largest[1]:g}: lower resources in the sweep's configuration"
         )
-    total = ray.cluster_resources()
+    total = {kind: most_of(kind) for kind in ("CPU", "GPU")}
     if any(total.get(kind, 0) < workers * amount for kind, amount in each.items()):
         raise InputError(
             f"a trial of {workers} workers asks for {workers * each['CPU']:g} CPUs and"

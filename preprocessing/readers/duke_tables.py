@@ -18,6 +18,7 @@ import openpyxl
 from preprocessing.cohort import Box, Finding
 from preprocessing.errors import InputError, nearest_hint, storage_trouble
 from preprocessing.readers.values import is_missing, parse_label, parse_number
+from preprocessing.shown_names import shown_cell
 
 TARGETS = ("ER", "PR", "HER2")
 
@@ -114,7 +115,8 @@ def _box_row(row: Sequence[Any], table: _Table) -> Box | Finding:
     cells = [row[table.columns[name]] for name in _BOX_COLUMNS]
     numbers = [parse_number(c) for c in cells]
     if any(n is None or n != int(n) for n in numbers):
-        return Finding("box-unreadable", f"tumour box {cells} is not six whole numbers")
+        shown = ", ".join(shown_cell(c) for c in cells)
+        return Finding("box-unreadable", f"tumour box ({shown}) is not six whole numbers")
     r0, c0, s0, r1, c1, s1 = (int(n) for n in numbers if n is not None)
     return Box((r0 - 1, c0 - 1, s0 - 1), (r1, c1, s1))
 

@@ -24,7 +24,13 @@ import pandas as pd
 
 from preprocessing.cohort import Cohort, Finding, Patient, VolumeFile
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
-from preprocessing.readers.values import is_missing, parse_covariate, parse_label, parse_number
+from preprocessing.readers.values import (
+    identifies,
+    is_missing,
+    parse_covariate,
+    parse_label,
+    parse_number,
+)
 
 EXPECTS = "a folder of MAMA-MIA with images/, segmentations/ and clinical_and_imaging_info.xlsx"
 TARGETS = ("ER", "PR", "HER2", "HR")
@@ -36,9 +42,6 @@ _DOWNLOAD = "download it from Synapse (syn60868042)"
 # A leading dot is a file that macOS or a synchroniser left beside the real one.
 _IMAGE = re.compile(r"([^.].*?)\.nii(\.gz)?", re.IGNORECASE)
 _PHASE = re.compile(r"(.+)_(\d{4})")
-# Names and days identify people, and tell nothing about tumours.
-_IDENTIFYING = re.compile(r"name|date|birth|address|uid", re.IGNORECASE)
-_DAY = re.compile(r"\d+[-/]\d+[-/]\d+")
 # Under the names that the other cohorts have them.
 _RENAMED = {
     "age": "age_years",
@@ -179,7 +182,7 @@ def _covariates(row: _Row) -> dict[str, str | float | None]:
     return {
         _RENAMED.get(name, name): parse_covariate(value)
         for name, value in row.items()
-        if name not in _NEEDED and not _IDENTIFYING.search(name) and not _DAY.match(str(value))
+        if name not in _NEEDED and not identifies(name, value)
     }
 
 

@@ -5,12 +5,13 @@ one DICOM series; relative to the CSV); a tumour box ``box_row_start``, ``box_ro
 ``box_col_start``, ``box_col_stop``, ``box_slice_start``, ``box_slice_stop`` (voxels from 0, stop
 exclusive; in files rows are the second axis and columns the first) or a ``mask`` file; targets
 ``ER``, ``PR``, ``HER2`` or any ``target_NAME`` with 0, 1 or empty; all other columns are
-covariates.
+covariates, but those that identify people: names, days, record numbers.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,8 +28,17 @@ from preprocessing.cohort import (
     PhaseSource,
     VolumeFile,
 )
-from preprocessing.errors import InputError, nearest_hint
-from preprocessing.readers.values import is_missing, parse_covariate, parse_label, parse_number
+from preprocessing.errors import InputError, nearest_hint, storage_trouble
+from preprocessing.readers.values import (
+    identifies,
+    is_missing,
+    parse_covariate,
+    parse_label,
+    parse_number,
+)
+from preprocessing.shown_names import shown_cell
+
+_IMPOSSIBLE = {ValueError: "it holds a NUL", RuntimeError: "its links lead to themselves"}
 
 EXPECTS = "a manifest CSV (or a folder with manifest.csv) with columns patient_id, phase_0, …"
 
@@ -62,7 +72,9 @@ def read(path: Path) -> Cohort:
     phases = _phase_columns(csv, columns)
     targets = _target_columns(csv, columns)
     rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
-    patients = [_patient(row, csv.parent, phases, targets, columns) for row in rows]
+    used = {"patient_id", "mask", *phases, *_BOX_COLUMNS, *targets.values()}
+    covariates = _covariate_columns(csv, [c for c in columns if c not in used])
+    patients = [_patient(row, csv.parent, phases, targets, covariates) for row in rows]
     return Cohort(
         root=csv.parent,
         layout="manifest",
@@ -110,12 +122,24 @@ def _target_columns(csv: Path, columns: list[str]) -> dict[str, str]:
     return targets
 
 
+def _covariate_columns(csv: Path, columns: list[str]) -> list[str]:
+    """Leave out what identifies people, and say so."""
+    left_out = [c for c in columns if identifies(c)]
+    if left_out:
+        warnings.warn(
+            f"manifest {csv}: columns {', '.join(left_out)} seem to identify people and are left out;"
+            " rename one that does not",
+            stacklevel=3,
+        )
+    return [c for c in columns if c not in left_out]
+
+
 def _patient(
     row: Mapping[str, str],
     root: Path,
     phases: list[str],
     targets: Mapping[str, str],
-    columns: list[str],
+    covariates: list[str],
 ) -> Patient:
     findings: list[Finding] = []
     sources = [s for c in phases if (s := _source(row[c], root, findings)) is not None]
@@ -124,14 +148,13 @@ def _patient(
     for target, column in targets.items():
         labels[target], finding = parse_label(row[column], target)
         findings.extend([finding] if finding else [])
-    used = {"patient_id", "mask", *phases, *_BOX_COLUMNS, *targets.values()}
     return Patient(
         patient_id=row["patient_id"],
         phases=tuple(sources),
         box=_box(row, findings),
         mask=mask if isinstance(mask, VolumeFile) else None,
         labels=labels,
-        covariates={c: parse_covariate(row[c]) for c in columns if c not in used},
+        covariates={c: parse_covariate(row[c]) for c in covariates if not identifies(c, row[c])},
         findings=tuple(findings),
     )
 
@@ -139,19 +162,39 @@ def _patient(
 def _source(cell: str, root: Path, findings: list[Finding]) -> PhaseSource | None:
     if not cell:
         return None
-    path = root / cell
-    if isinstance(path, Path):
-        path = path.resolve()
-    if ".." in path.parts or not path.is_relative_to(root):
-        # A manifest is data from elsewhere: it must not make us read the rest of the disk.
+    try:
+        path = _inside(root / cell, root)
+        if path is not None and path.is_dir():
+            return DicomSeries(_files_of(path, root), path.name)
+    # Of links that lead to themselves, Python 3.11 makes a RuntimeError.
+    except (OSError, ValueError, RuntimeError) as error:
+        if storage_trouble(error) is not None:
+            raise
+        why = error.strerror if isinstance(error, OSError) else _IMPOSSIBLE.get(type(error), error)
+        message = f"a path of {len(cell)} characters cannot be followed: {why}"
+        findings.append(Finding("path-impossible", message))
+        return None
+    if path is None:
         message = f"path {cell!r} leads out of the manifest's folder"
         findings.append(Finding("path-outside", message))
         return None
-    if path.is_dir():
-        return DicomSeries(
-            tuple(sorted((p for p in path.iterdir() if p.is_file()), key=str)), path.name
-        )
     return VolumeFile(path)
+
+
+def _inside(path: Path, root: Path) -> Path | None:
+    """Return a path, without links, if it is below `root`.
+
+    A manifest is data from elsewhere: it must not make us read the rest of the disk.
+    """
+    if isinstance(path, Path):
+        path = path.resolve()
+    return None if ".." in path.parts or not path.is_relative_to(root) else path
+
+
+def _files_of(folder: Path, root: Path) -> tuple[Path, ...]:
+    """Return the files in a folder; a link that leads out of `root` is no file of it."""
+    found = (p for p in folder.iterdir() if p.is_file() and _inside(p, root) is not None)
+    return tuple(sorted(found, key=str))
 
 
 def _box(row: Mapping[str, str], findings: list[Finding]) -> Box | None:
@@ -160,9 +203,8 @@ def _box(row: Mapping[str, str], findings: list[Finding]) -> Box | None:
         return None
     numbers = [parse_number(c) for c in cells]
     if any(n is None or n != int(n) for n in numbers):
-        findings.append(
-            Finding("box-unreadable", f"tumour box {cells} is not six whole numbers", excludes=True)
-        )
+        shown = ", ".join(shown_cell(c) for c in cells)
+        findings.append(Finding("box-unreadable", f"tumour box ({shown}) is not six whole numbers"))
         return None
     r0, c0, s0, r1, c1, s1 = (int(n) for n in numbers if n is not None)
     return Box((r0, c0, s0), (r1, c1, s1))

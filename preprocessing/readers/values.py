@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from preprocessing.cohort import MISSING_LABEL, Finding
+from preprocessing.shown_names import shown_cell
 
 _NOTHING = {"", "nc", "np", "na", "n/a", "nan", "none", "-1"}
+# Names, days and record numbers identify people, and tell nothing about tumours.
+_IDENTIFYING = re.compile(
+    r"name|date|^birth$|birth.?(?:day|year|place)|\bdob\b|address|postcode|zip.?code|phone"
+    r"|\be.?mail|\bssn\b|\bmrn\b|insurance|accession|medical.?record|physician|radiologist|operator"
+    r"|(?<![glq])uid",
+    re.IGNORECASE,
+)
+# A name of one of these is none of a person.
+_TECHNICAL = re.compile(r"scanner|model|site|manufacturer|protocol|sequence|coil", re.IGNORECASE)
+_DAY = re.compile(r"\d+[-/]\d+[-/]\d+|\d\d?\.\d\d?\.(?:19|20)\d\d\b")
 
 
 def is_missing(value: Any) -> bool:
@@ -21,7 +33,7 @@ def parse_label(value: Any, target: str) -> tuple[int, Finding | None]:
     number = parse_number(value)
     if number in (0.0, 1.0):
         return int(number), None
-    message = f"{target} is {str(value).strip()!r}, expected 0, 1 or empty: taken as missing"
+    message = f"{target} is {shown_cell(value)}, expected 0, 1 or empty: taken as missing"
     return MISSING_LABEL, Finding("label-unknown", message, excludes=False)
 
 
@@ -34,6 +46,13 @@ def parse_number(value: Any) -> float | None:
     except ValueError:
         return None
     return number if abs(number) < float("inf") else None
+
+
+def identifies(name: str, value: Any = "") -> bool:
+    """Tell whether a column's name, or a value in it, is one that identifies a person."""
+    words = name.replace("_", " ")
+    named = _IDENTIFYING.search(name) or _IDENTIFYING.search(words)
+    return bool(named and not _TECHNICAL.search(name)) or bool(_DAY.match(str(value).strip()))
 
 
 def parse_covariate(value: Any) -> str | float | None:

@@ -138,7 +138,8 @@ class Store:
         record = self.records[i]
         try:
             values = self.read_array(name, i)
-        except (ValueError, RuntimeError) as error:
+        # A codec that Zarr does not know is a key that it does not find.
+        except (ValueError, RuntimeError, KeyError) as error:
             if storage_trouble(error) is not None:
                 raise
             raise self._damaged(name, record, str(error)) from error

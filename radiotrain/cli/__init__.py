@@ -7,6 +7,7 @@ import sys
 import typer
 
 from preprocessing.errors import RadiotrainError, storage_trouble
+from preprocessing.redaction import without_credentials
 from radiotrain.cli import (
     board,
     cohort,
@@ -67,15 +68,16 @@ def main() -> None:
     try:
         app()
     except RadiotrainError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         trouble = storage_trouble(error)
         if trouble is None:
             raise
         print(
-            f"error: the object store did not answer as it should: {trouble}: check the address,"
-            " the credentials and the network, then run the same command again to resume",
+            f"error: the object store did not answer as it should: {without_credentials(trouble)}:"
+            " check the address, the credentials and the network, then run the same command again"
+            " to resume",
             file=sys.stderr,
         )
         sys.exit(2)

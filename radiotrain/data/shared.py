@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data.voxels import read_voxels
 
@@ -137,7 +139,9 @@ def _locked(path: Path) -> Iterator[None]:
 def _enter(folder: Path) -> int:
     """Return the handle of a lock that holds the copy."""
     while True:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        _check_ours(folder)
         with suppress(FileNotFoundError):
             users = os.open(folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(users, fcntl.LOCK_SH)
@@ -145,6 +149,17 @@ def _enter(folder: Path) -> int:
                 return users
             # Somebody who left last removed it meanwhile.
             os.close(users)
+
+
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder that somebody else made under our name, where everybody may make some."""
+    with suppress(FileNotFoundError):
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise InputError(
+                f"{folder}, where the voxels are to be shared, is not this user's own: have it"
+                " removed, or set speed.placement to stream"
+            )
 
 
 def _is_still_there(path: Path, handle: int) -> bool:

@@ -9,6 +9,7 @@ the epoch and the step. Nor is a gradient scaler: bfloat16 needs none.
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import warnings
 import zlib
@@ -17,8 +18,12 @@ from typing import Any, NamedTuple
 import torch
 
 from preprocessing import files
+from preprocessing.errors import InputError
 
 _NUM_KEPT = 2
+_OF_OTHER_FILES = (
+    RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError,
+)  # fmt: skip
 _NAME = re.compile(r"epoch-(\d{4,})-step-(\d{5,})-([0-9a-f]{8})\.pt")
 
 
@@ -58,7 +63,7 @@ def load_newest_checkpoint(folder: str) -> dict[str, Any] | None:
     for crc, name in _newest_first(folder):
         content = files.read_bytes(files.join(folder, name))
         if zlib.crc32(content) == crc:
-            return _from_bytes(content)
+            return _from_bytes(content, files.join(folder, name))
         warnings.warn(
             f"checkpoint {files.join(folder, name)} is damaged: the one before is used",
             stacklevel=2,
@@ -80,8 +85,14 @@ def save_weights(url: str, state: dict[str, Any]) -> None:
 
 
 def load_weights(url: str) -> dict[str, Any]:
-    """Read what `save_weights` wrote, on the CPU."""
-    return _from_bytes(files.read_bytes(url))
+    """Read what `save_weights` wrote, on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the file holds anything else.
+    """
+    return _from_bytes(files.read_bytes(url), url)
 
 
 def _newest_first(folder: str) -> list[tuple[int, str]]:
@@ -97,6 +108,18 @@ def _to_bytes(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _from_bytes(content: bytes) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+def _from_bytes(content: bytes, url: str) -> dict[str, Any]:
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    # Of a file that is not torch's, torch raises whatever its parts do.
+    except (*_OF_OTHER_FILES, pickle.UnpicklingError) as error:
+        is_code = isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error)
+        what = (
+            "holds Python objects that would run code when read, and was not read"
+            if is_code
+            else "cannot be read"
+        )
+        raise InputError(f"{url} {what}: it is not what radiotrain wrote, train again") from None
+    if not isinstance(state, dict):
+        raise InputError(f"{url} is not what radiotrain wrote: train again")
     return state

@@ -16,6 +16,7 @@ from scipy.special import xlogy
 
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.spreadsheet import as_text
 from radiotrain.evaluation.stability.replicates import ensembles, replicates
 from radiotrain.evaluation.stability.results import PatientUncertainty
 
@@ -68,6 +69,8 @@ def uncertainty_csv(patients: Sequence[PatientUncertainty]) -> str:
     columns = [field.name for field in fields(PatientUncertainty)]
     buffer = io.StringIO()
     frame = pd.DataFrame([asdict(patient) for patient in patients], columns=columns)
+    for column in ("run", "target", "patient_id"):
+        frame[column] = frame[column].map(as_text)
     frame.to_csv(buffer, index=False)
     return buffer.getvalue()
 

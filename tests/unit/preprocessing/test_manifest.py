@@ -125,6 +125,59 @@ def test_a_bad_patient_is_a_finding(images, row, code):
         assert not checked.usable
 
 
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("../outside/secret.nii.gz", "path-outside"),
+        ("../data-too/secret.nii.gz", "path-outside"),
+        ("s3://bucket/secret.nii.gz", "image-missing"),
+        ("link.nii.gz", "path-outside"),
+        ("folder", None),
+        ("a" * 300, "path-impossible"),
+        ("a\0b", "path-impossible"),
+        ("loop", "path-impossible"),
+    ],
+)
+def test_paths_cannot_leave_the_manifests_folder(tmp_path, cell, code):
+    """Neither by dots, nor by links, nor by what no file system can follow."""
+    root = tmp_path / "data"
+    for folder in (root / "folder", tmp_path / "outside", tmp_path / "data-too"):
+        folder.mkdir(parents=True)
+        (folder / "secret.nii.gz").write_bytes(b"not for us")
+    (root / "folder" / "secret.nii.gz").unlink()
+    (root / "link.nii.gz").symlink_to(tmp_path / "outside" / "secret.nii.gz")
+    (root / "folder" / "1.dcm").symlink_to(tmp_path / "outside" / "secret.nii.gz")
+    (root / "loop").symlink_to(root / "loop")
+    row = f"p,{cell},{cell},4,7,10,15,2,4,1,,"
+    patient = read_cohort(manifest(root, row)).patients[0]
+    inside = [f for phase in patient.phases for f in getattr(phase, "files", ())]
+    assert inside == []
+    found = {f.code for f in patient.findings}
+    assert found == ({code} if code and code.startswith("path") else set())
+    record, tensor = process_patient(patient, 0, CONFIG)
+    assert tensor is None
+    if code == "image-missing":
+        assert code in {f.code for f in record.findings}
+
+
+def test_an_absolute_path_is_welcome_inside_and_refused_outside(images, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "pre.nii.gz"
+    outside.write_bytes((images / "pre.nii.gz").read_bytes())
+    rows = [f"{name},{pre},post.nii.gz,4,7,10,15,2,4,1,," for name, pre in
+            [("in", images / "pre.nii.gz"), ("out", outside)]]  # fmt: skip
+    found = {p.patient_id: p for p in read_cohort(manifest(images, *rows)).patients}
+    assert process_patient(found["in"], 0, CONFIG)[0].status == "stored"
+    assert [f.code for f in found["out"].findings] == ["path-outside"]
+
+
+def test_columns_that_identify_people_are_left_out_and_named(images):
+    header = f"patient_id,phase_0,phase_1,{BOX},ER,patient_name,date_of_birth,age,seen"
+    row = "p,pre.nii.gz,post.nii.gz,4,7,10,15,2,4,1,Doe,1961-02-03,51,3/2/2001"
+    with pytest.warns(UserWarning, match="patient_name, date_of_birth seem to identify people"):
+        patient = read_cohort(manifest(images, row, header=header)).patients[0]
+    assert patient.covariates == {"age": 51.0}
+
+
 def test_repeated_patient_is_excluded_by_name(images):
     patients = read_cohort(manifest(images, f"p,{ROW}", f"p,{ROW}", f"q,{ROW}")).patients
     assert [(p.patient_id, p.usable) for p in patients] == [("p", False), ("q", True)]

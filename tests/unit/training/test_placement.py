@@ -170,6 +170,22 @@ def test_writing_to_a_mapping_changes_nobody_elses(store, memory):
     assert np.array_equal(second.voxels[0], before)
 
 
+@pytest.mark.parametrize("how", ["link", "open to all", "file"])
+def test_a_folder_that_another_user_laid_there_is_refused(store, memory, tmp_path_factory, how):
+    folder = copy_folder(store, memory)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    if how == "link":
+        folder.symlink_to(elsewhere)
+    elif how == "file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    with pytest.raises(InputError, match="is not this user's own"):
+        SharedCopy(store, memory)
+    assert list(elsewhere.iterdir()) == []
+
+
 HOLDS = """
 import sys, time
 from pathlib import Path

@@ -21,6 +21,7 @@ from radiotrain.evaluation.report.checklists.answers import (
 from radiotrain.evaluation.report.checklists.of_models import known_from_facts
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.results import Evaluation
+from radiotrain.evaluation.spreadsheet import as_text
 
 _FILES = ("claim_2024.yaml", "tripod_ai.yaml", "metrics_2024.yaml")
 _AUTHOR = Answer("author")
@@ -104,7 +105,7 @@ def checklists_csv(filled: tuple[Filled, ...]) -> str:
         for item, answer in checklist.items:
             met = {None: "", True: "yes", False: "no"}[answer.met]
             values = (item.number, item.section, item.text, answer.by, answer.text, met)
-            writer.writerow((checklist.name, *map(_as_text, values), item.weight))
+            writer.writerow((checklist.name, *map(as_text, values), item.weight))
     return buffer.getvalue()
 
 
@@ -128,8 +129,3 @@ def _read(name: str) -> dict[str, Any]:
 def _fill(file: str, answers: Mapping[str, Answer]) -> Filled:
     name, source, items = read_items(file)
     return Filled(name, source, tuple((item, answers.get(item.key, _AUTHOR)) for item in items))
-
-
-def _as_text(value: str) -> str:
-    """Keep spreadsheets from taking a text from the data for a formula."""
-    return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value

@@ -1,0 +1,122 @@
+"""What may be shown of text that comes from images: the field's own words and small numbers.
+
+Names of series, files and makers are typed by people, who also type patients' and colleagues'
+names, dates and record numbers there. What is stored, logged and reported is therefore not the
+text but those of its words that are known to say something technical; each other word becomes
+``…``. Decisions (which series is a phase, and which one) are made on the text itself.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HIDDEN = "…"
+
+_SERIES = """
+ablated acq adc after ax axial b before bh bilat bilateral blade both breast breasts bravo c cad
+calib calibration ce cine coil con contrast cor coronal cube d dce delay delayed diff diffusion dis
+dixon dual dwi dyn dyna dynamic dynamics dynviews early ep epi exam f fast fat fatsat fb fgre fifth
+first fl flash flex fourth fov fs fse fspgr full gad gadolinium gd ge gradient grappa gre haste hi
+high ideal images in inphase inv ir iso isotropic l lava left loc localiser localizer low lower lt
+map mask mb medi min mip mm motion mp mpr mr mri ms multi multiphase multiple n nd nfs no non nonfs
+norm normal oblique off opp or orig original out p part pas pass perf perfusion ph phase phases plus
+post pre prone propeller proton quick r rd ref reformat res resolution right routine rt s sag
+sagittal sat scan scout se sec second sense seq series sets short silicone single slice space spair
+spc spgr spin spir st stir sub subs subtract subtracted subtraction supine survey t tfe th the
+third thin thrive time tirm tra trace trans transverse trigger trufi tse tt tte tumor tumour turbo
+twist uf ultrafast unenhanced upper venc vibe vibrant view views volume w water we wet wfs with
+without wo wwo x xd zoom
+"""
+_FILES = """
+acr bmp dat dcm dic dicom dir file gz hdr im ima image img instance mha mhd mr nii nifti nrrd pre
+post raw scan seg series slice
+"""
+_MAKERS = """
+agfa aurora bruker canon co company corp corporation diagnostic diagnostics esaote europe fonar fuji
+fujifilm ge gehc gmbh group healthcare healthineers hitachi hologic icad imaging inc international
+japan limited ltd magnetic mec medical mptronic mri neusoft of philips resonance siemens software
+solutions spa systems system technologies technology toshiba uih united
+"""
+_CELLS = """
++ ++ +++ - borderline empty equivocal false low neg negative no pending pos positive true unclear
+unknown yes
+"""
+_SERIES_WORDS = frozenset(_SERIES.split())
+_FILE_WORDS = _SERIES_WORDS | frozenset(_FILES.split())
+_MAKER_WORDS = frozenset(_MAKERS.split())
+_CELL_WORDS = frozenset(_CELLS.split())
+
+_DAY = re.compile(
+    r"(?<!\d)(?:(?:19|20)\d\d([-._/ ])\d\d?\1\d\d?|\d\d?([-._/ ])\d\d?\2(?:19|20)?\d\d)(?!\d)"
+)
+# Letters of any alphabet, numbers, and a few signs; whatever else there is shows nobody anything.
+_PARTS = re.compile(
+    r"(?P<word>[^\W\d_]+)|(?P<number>\d+)|(?P<sign>[-_ ./+&,:*()\[\]])|.", re.DOTALL
+)
+# Slices and series are counted so far; larger numbers may be years, dates and record numbers.
+_LARGEST_NUMBER = 1899
+_LONGEST_NUMBER = 8
+_HIDDEN_RUN = re.compile(rf"{_HIDDEN}(?:[\W_]*{_HIDDEN})+")
+_LONGEST = 100
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_PATH = re.compile(r"\S*[/\\]\S*")
+_LONGEST_REASON = 160
+
+
+def shown_series(description: str) -> str:
+    """Return what may be shown of a SeriesDescription.
+
+    Parameters
+    ----------
+    description
+        As the file has it.
+
+    Returns
+    -------
+    The same text where all of it is known, as with ``ax dyn 1st pass``; ``…`` in place of each
+    other word; ``unnamed`` where nothing is left.
+    """
+    return _known(description, _SERIES_WORDS) or "unnamed"
+
+
+def shown_file(name: str) -> str:
+    """Return what may be shown of a DICOM file's name; its numbers tell it from its neighbours."""
+    return _known(name, _FILE_WORDS) or "unnamed"
+
+
+def shown_maker(text: str) -> str | None:
+    """Return what may be shown of a Manufacturer: names of known makers; None where it is empty."""
+    return (_known(text, _MAKER_WORDS) or "other") if text.strip() else None
+
+
+def shown_reason(error: BaseException) -> str:
+    """Return what an error says, without the values and paths that it quotes."""
+    text = _QUOTED.sub(f"'{_HIDDEN}'", " ".join(str(error).split()))
+    return _PATH.sub(_HIDDEN, text)[:_LONGEST_REASON] or type(error).__name__
+
+
+def shown_cell(value: object) -> str:
+    """Return what may be shown of a table's cell: a short number, a usual answer, or its length."""
+    text = str(value).strip()
+    is_number = len(text) <= _LONGEST_NUMBER and re.fullmatch(r"[-+]?\d*\.?\d*", text)
+    if is_number or text.casefold() in _CELL_WORDS:
+        return repr(text)
+    return f"a text of {len(text)} characters"
+
+
+def _known(text: str, words: frozenset[str]) -> str:
+    without_days = _DAY.sub(_HIDDEN, text[:_LONGEST])
+    shown = "".join(_shown_part(match, words) for match in _PARTS.finditer(without_days))
+    shown = _HIDDEN_RUN.sub(_HIDDEN, shown).strip()
+    return shown if re.search(r"\w", shown) else ""
+
+
+def _shown_part(part: re.Match[str], words: frozenset[str]) -> str:
+    text = part[0]
+    if part["word"]:
+        shown = text.casefold() in words
+    elif part["number"]:
+        shown = len(text) <= _LONGEST_NUMBER and int(text) <= _LARGEST_NUMBER
+    else:
+        shown = part["sign"] is not None
+    return text if shown else _HIDDEN

@@ -1,0 +1,90 @@
+"""What people type stays out of what is stored and said; what is technical stays in."""
+
+import pytest
+
+from preprocessing.readers.values import identifies
+from preprocessing.shown_names import (
+    shown_cell,
+    shown_file,
+    shown_maker,
+    shown_reason,
+    shown_series,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ax dyn pre", "ax dyn pre"),
+        ("ax dyn 1st pass", "ax dyn 1st pass"),
+        ("Ax Vibrant MultiPhase", "Ax Vibrant MultiPhase"),
+        ("sag bilateral T1 dynamics", "sag bilateral T1 dynamics"),
+        ("ax 3d dyn MP Doe^J 1961-02-03", "ax 3d dyn MP …"),
+        ("Ph2/ax dyn 20010203", "Ph2/ax dyn …"),
+        ("post 4 03.02.61", "post 4 …"),
+        ("Müller", "unnamed"),
+        ("MRN73519284", "unnamed"),
+        ("", "unnamed"),
+    ],
+)
+def test_series(text: str, shown: str) -> None:
+    assert shown_series(text) == shown
+    assert shown_series(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("1-01.dcm", "1-01.dcm"), ("IM-0001-0002.dcm",) * 2, ("Doe_003.dcm", "…_003.dcm")],
+)
+def test_files(name: str, shown: str) -> None:
+    assert shown_file(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GE MEDICAL SYSTEMS", "GE MEDICAL SYSTEMS"),
+        ("Philips Healthcare", "Philips Healthcare"),
+        ("SIEMENS Doe", "SIEMENS …"),
+        ("Doe", "other"),
+        (" ", None),
+    ],
+)
+def test_makers(text: str, shown: str | None) -> None:
+    assert shown_maker(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        (1.0, "'1.0'"),
+        ("POS", "'POS'"),
+        ("Doe", "a text of 3 characters"),
+        ("123456789", "a text of 9 characters"),
+        ("61-02-03", "a text of 8 characters"),
+    ],
+)
+def test_cells(cell: object, shown: str) -> None:
+    assert shown_cell(cell) == shown
+
+
+def test_reasons_come_without_what_they_quote() -> None:
+    error = ValueError("could not convert 'Doe^J'\nin /data/Doe/1.dcm: \"Doe\" 17")
+    assert shown_reason(error) == "could not convert '…' in … '…' 17"
+    assert shown_reason(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["Patient Name", "DOB", "StudyInstanceUID", "date_of_birth", "MRN", "e-mail", "StudyDate"],
+)
+def test_columns_that_identify_people(column: str) -> None:
+    assert identifies(column)
+
+
+@pytest.mark.parametrize(
+    "column", ["age", "scanner_name", "Manufacturer Model Name", "liquid", "grade", "days_to_mri"]
+)
+def test_columns_that_do_not(column: str) -> None:
+    assert not identifies(column, "3")
+    assert identifies(column, "3/2/1961")
