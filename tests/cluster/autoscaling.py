@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ def autoscaled(
         _wait_for(process, logs / "monitor.log", folder / "out")
         yield Autoscaled(drivers, logs)
     finally:
-        _end(process)
+        _end(process, folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -175,14 +175,18 @@ def _wait_for(process: subprocess.Popen[bytes], log: Path, out: Path) -> None:
         time.sleep(0.2)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the head, whose other processes and nodes go with it."""
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End the head, and what it leaves: its nodes are no children of its."""
     process.terminate()
     try:
         process.wait(timeout=30)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and f"{folder}/".encode() in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _free_port() -> int:
