@@ -77,6 +77,31 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
         remove_unused(SHARED_MEMORY)
 
 
+@contextmanager
+def join_cluster() -> Iterator[None]:
+    """Use the Ray that is there, and start none.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = _running_cluster()
+    if address is None:
+        raise InputError(
+            "no Ray cluster runs on this machine: begin one (ray up, ray start --head), run this on its"
+            " head, or set RAY_ADDRESS"
+        )
+    _connect(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def has_gpus() -> bool:
     """Tell whether any node of the Ray in use has a GPU, or one that has can be brought."""
     return most_of("GPU") > 0

@@ -10,6 +10,7 @@ from preprocessing.errors import RadiotrainError, storage_trouble
 from preprocessing.redaction import without_credentials
 from radiotrain.cli import (
     board,
+    cluster,
     cohort,
     compare,
     demo,
@@ -58,6 +59,7 @@ for module in (
     evaluate,
     compare,
     reproduce,
+    cluster,
     demo,
 ):
     module.register(app)

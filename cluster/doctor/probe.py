@@ -1,0 +1,152 @@
+"""What is measured on a node, by an actor there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+from preprocessing import files
+from radiotrain.data.placement import SHARED_MEMORY
+
+PACKAGES = ("radiotrain", "ray", "torch", "monai", "zarr", "numpy")
+_BYTES = 16_000_000
+# For Python and PyTorch to begin.
+_START_S = 20
+_LOOK = """
+import json, torch
+names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+print(json.dumps(names))
+"""
+
+
+class Probe:
+    """An actor that looks around on its node."""
+
+    def look(self) -> dict[str, Any]:
+        """Return what needs no other node; see `NodeFacts`."""
+        return {
+            "versions": _versions(),
+            "torch_gpus": _gpus_of_torch(),
+            "driver": _driver(),
+            "free_gb": _free_gb(),
+            "asks_for_token": bool(is_token_auth_enabled()),
+        }
+
+    def clock(self) -> float:
+        """Return the time of day, in seconds."""
+        return time.time()
+
+    def write(self, url: str, name: str) -> tuple[float, float]:
+        """Write an object and read it again; return MB/s of each."""
+        content = os.urandom(_BYTES)
+        begin = time.perf_counter()
+        files.write_bytes(files.join(url, name), content)
+        written = time.perf_counter()
+        same = files.read_bytes(files.join(url, name)) == content
+        end = time.perf_counter()
+        if not same:
+            raise OSError("what was read is not what was written")
+        return _BYTES / 1e6 / (written - begin), _BYTES / 1e6 / (end - written)
+
+    def list_names(self, url: str) -> list[str]:
+        """Return the names in a folder as this node sees it."""
+        return files.list_names(url)
+
+    def clean_up(self, url: str, name: str) -> None:
+        """Remove what was written, and the folder where it is this node's own."""
+        files.remove(files.join(url, name))
+        if files.is_local(url):
+            with suppress(OSError):
+                Path(url).rmdir()
+
+    def exchange(
+        self, rank: int, address: str, port: int, backend: str, timeout_s: float
+    ) -> tuple[float, float]:
+        """All-reduce with another node; return GB/s and milliseconds of latency.
+
+        In a process of its own, since a connection that waits for ever cannot be ended.
+
+        Raises
+        ------
+        OSError
+            With the last line of what that process said.
+        """
+        words = [sys.executable, "-m", "cluster.doctor.exchange"]
+        words += [str(rank), address, str(port), backend, str(timeout_s)]
+        try:
+            done = subprocess.run(
+                words,
+                env=_with_gpus(),
+                capture_output=True,
+                text=True,
+                timeout=timeout_s + _START_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise OSError(f"no answer in {timeout_s + _START_S:.0f} s") from None
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["it ended without a word"]
+            raise OSError(lines[-1][:300])
+        gb_per_s, latency_ms = json.loads(done.stdout.splitlines()[-1])
+        return gb_per_s, latency_ms
+
+    def free_port(self) -> int:
+        """Return a port of this node that nobody uses."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+
+def _versions() -> Mapping[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _with_gpus() -> dict[str, str]:
+    """Return the environment of another process: Ray hides GPUs from an actor that asked for none."""
+    return {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+
+
+def _gpus_of_torch() -> tuple[str, ...]:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK],
+        env=_with_gpus(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return tuple(json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else ()
+
+
+def _driver() -> str | None:
+    if shutil.which("nvidia-smi") is None:
+        return None
+    words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None
+
+
+def _free_gb() -> Mapping[str, float]:
+    logs = Path(ray.get_runtime_context().get_temp_dir())
+    folders = {"Ray's logs": logs, "home": Path.home(), "/dev/shm": SHARED_MEMORY}
+    return {n: shutil.disk_usage(p).free / 1e9 for n, p in folders.items() if p.is_dir()}
