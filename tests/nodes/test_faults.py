@@ -108,6 +108,21 @@ def test_the_driver_is_killed_and_the_job_submitted_again(
     assert_as_undisturbed(cluster, road, "killed_driver", undisturbed)
 
 
+def test_it_goes_on_elsewhere_from_s3_alone(cluster, road, undisturbed, measure) -> None:
+    """On a machine that has nothing of the cluster but the address of the storage."""
+    process = begin_training(cluster, road, "moved")
+    wait_for_epochs(cluster, road, "moved", 3)
+    began = time.monotonic()
+    cluster.hosts.run("head", "kill -9 $(pgrep -f '^python .*train.py --config')")
+    process.communicate(timeout=60)
+    command = f"radiotrain train --config {road.out}/moved.yaml --on ray --workers 2"
+    printed = cluster.hosts.run("laptop", command, timeout_s=300)
+    measure(began)
+    assert "epoch 4/" in printed or "epoch 5/" in printed, printed
+    assert "epoch 1/" not in printed, printed
+    assert_as_undisturbed(cluster, road, "moved", undisturbed)
+
+
 def test_s3_does_not_answer_for_twenty_seconds(cluster, road, undisturbed, measure) -> None:
     process = begin_training(cluster, road, "no_s3")
     wait_for_epochs(cluster, road, "no_s3", 3)
