@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.nodes.conftest import Cluster, Road
 
 pytestmark = pytest.mark.timeout(900)
@@ -17,9 +19,12 @@ def test_the_cluster_has_all_nodes(cluster: Cluster) -> None:
     assert cluster.nodes() == {"head", "w1", "w2"}
 
 
-def test_the_doctor_finds_nothing_broken(cluster: Cluster, s3: str) -> None:
+def test_the_doctor_finds_nothing_broken(
+    cluster: Cluster, s3: str, record_property: Callable[[str, object], None]
+) -> None:
     command = f"radiotrain cluster doctor --storage {s3}/doctor --json ~/found.json"
     printed = cluster.exec(command)
+    record_property("what it printed", printed)
     found = json.loads(cluster.hosts.run("head", "cat ~/found.json"))
     nodes = {cluster.hosts.ip(name) for name in ("head", "w1", "w2")}
     assert {node["name"] for node in found["nodes"]} == nodes
@@ -30,11 +35,6 @@ def test_the_doctor_finds_nothing_broken(cluster: Cluster, s3: str) -> None:
     assert all(pair["gb_per_s"] > 0 for pair in pairs.values())
     assert "Ray answers only those who have the token" in printed
     assert "broken" not in printed
-
-
-def test_the_doctor_names_who_does_not_reach_the_storage(cluster: Cluster) -> None:
-    printed = cluster.exec("radiotrain cluster doctor --storage ~/own", status=1)
-    assert "it is not one folder for all" in " ".join(printed.split())
 
 
 def test_the_whole_road_is_taken_on_the_cluster(cluster: Cluster, road: Road) -> None:
