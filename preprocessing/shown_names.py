@@ -96,12 +96,18 @@ def shown_reason(error: BaseException) -> str:
 
 
 def shown_cell(value: object) -> str:
-    """Return what may be shown of a table's cell: a short number, a usual answer, or its length."""
+    """Return what may be shown of a table's cell: a small number, a usual answer, or its length."""
     text = str(value).strip()
-    is_number = len(text) <= _LONGEST_NUMBER and re.fullmatch(r"[-+]?\d*\.?\d*", text)
-    if is_number or text.casefold() in _CELL_WORDS:
+    if not text or _is_small_number(text) or text.casefold() in _CELL_WORDS:
         return repr(text)
     return f"a text of {len(text)} characters"
+
+
+def _is_small_number(text: str) -> bool:
+    """Tell whether a cell is a number too small for a year, date or record number."""
+    if len(text) > _LONGEST_NUMBER or not re.fullmatch(r"[-+]?(?:\d+\.?\d*|\.\d+)", text):
+        return False
+    return abs(float(text)) <= _LARGEST_NUMBER
 
 
 def _known(text: str, words: frozenset[str]) -> str:

@@ -12,13 +12,18 @@ _NOTHING = {"", "nc", "np", "na", "n/a", "nan", "none", "-1"}
 # Names, days and record numbers identify people, and tell nothing about tumours.
 _IDENTIFYING = re.compile(
     r"name|date|^birth$|birth.?(?:day|year|place)|\bdob\b|address|postcode|zip.?code|phone"
-    r"|\be.?mail|\bssn\b|\bmrn\b|insurance|accession|medical.?record|physician|radiologist|operator"
+    r"|\be.?mail|\bssn\b|\bmrn\b|insurance|accession|medical.?record|patient.?id\b"
+    r"|hospital.?(?:id|no|number)\b|physician|radiologist|operator"
     r"|(?<![glq])uid",
     re.IGNORECASE,
 )
 # A name of one of these is none of a person.
 _TECHNICAL = re.compile(r"scanner|model|site|manufacturer|protocol|sequence|coil", re.IGNORECASE)
-_DAY = re.compile(r"\d+[-/]\d+[-/]\d+|\d\d?\.\d\d?\.(?:19|20)\d\d\b")
+_DAY = re.compile(
+    r"\d+[-/]\d+[-/]\d+|\d\d?\.\d\d?\.(?:19|20)\d\d\b"
+    # As DICOM writes days, and as a spreadsheet's number of that.
+    r"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\.0)?$"
+)
 
 
 def is_missing(value: Any) -> bool:

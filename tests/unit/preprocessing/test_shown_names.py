@@ -61,6 +61,14 @@ def test_makers(text: str, shown: str | None) -> None:
         ("POS", "'POS'"),
         ("Doe", "a text of 3 characters"),
         ("123456789", "a text of 9 characters"),
+        ("19610203", "a text of 8 characters"),
+        (73519284, "a text of 8 characters"),
+        ("030261", "a text of 6 characters"),
+        (1961, "a text of 4 characters"),
+        ("-1.5", "'-1.5'"),
+        (512, "'512'"),
+        (".", "a text of 1 characters"),
+        ("", "''"),
         ("61-02-03", "a text of 8 characters"),
     ],
 )
@@ -76,7 +84,17 @@ def test_reasons_come_without_what_they_quote() -> None:
 
 @pytest.mark.parametrize(
     "column",
-    ["Patient Name", "DOB", "StudyInstanceUID", "date_of_birth", "MRN", "e-mail", "StudyDate"],
+    [
+        "Patient Name",
+        "DOB",
+        "PatientID",
+        "hospital no",
+        "StudyInstanceUID",
+        "date_of_birth",
+        "MRN",
+        "e-mail",
+        "StudyDate",
+    ],
 )
 def test_columns_that_identify_people(column: str) -> None:
     assert identifies(column)
@@ -87,4 +105,7 @@ def test_columns_that_identify_people(column: str) -> None:
 )
 def test_columns_that_do_not(column: str) -> None:
     assert not identifies(column, "3")
-    assert identifies(column, "3/2/1961")
+    for day in ("3/2/1961", "19610203", 19610203, 19610203.0):
+        assert identifies(column, day)
+    for number in ("19611303", "1961020", "196102034", "19610203.5"):
+        assert not identifies(column, number)
