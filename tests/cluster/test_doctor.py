@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-import warnings
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from cluster.doctor import examine as examine_module
 from cluster.doctor.facts import Examination, NodeFacts, PairFacts, StorageFacts
-from cluster.doctor.judge import Finding, is_broken, judge
+from cluster.doctor.judge import is_broken, judge
 from tests.integration.store_runs import call, the_sentence
 
 VERSIONS = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0"}
@@ -145,25 +146,38 @@ def test_what_is_no_trouble(node: NodeFacts) -> None:
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Cluster]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        hosts = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000},
-        )
+    """A cluster beside the Ray of the other tests, for programs of their own."""
+    arguments = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+    hosts = Cluster(initialize_head=True, head_node_args=arguments)
+    try:
         hosts.add_node(num_cpus=1, object_store_memory=80_000_000)
-        hosts.connect()
-        hosts.wait_for_nodes()
         yield hosts
-        ray.shutdown()
+    finally:
         hosts.shutdown()
+
+
+def drive(hosts: Cluster, *words: object, status: int = 0) -> tuple[str, str]:
+    """Run Python on the cluster; return its output and errors."""
+    done = subprocess.run(
+        [sys.executable, *map(str, words)],
+        env={**os.environ, "RAY_ADDRESS": hosts.address},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+DOCTOR = ("-m", "radiotrain", "cluster", "doctor")
 
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
 def test_on_a_real_ray(two_nodes: Cluster, tmp_path: Path) -> None:
     words = ("--storage", tmp_path / "runs", "--json", tmp_path / "found.json")
-    out, error = call("cluster", "doctor", *words)
+    out, error = drive(two_nodes, *DOCTOR, *words)
     assert "looking at 2 nodes" in error
     found = json.loads((tmp_path / "found.json").read_text())
     assert [node["is_head"] for node in found["nodes"]].count(True) == 1
@@ -187,28 +201,33 @@ def test_on_a_real_ray(two_nodes: Cluster, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_that_cannot_be_written_is_broken(two_nodes: Cluster, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    out, _ = call("cluster", "doctor", "--storage", tmp_path / "file" / "runs", status=1)
+    words = ("--storage", tmp_path / "file" / "runs")
+    out, _ = drive(two_nodes, *DOCTOR, *words, status=1)
     assert "broken" in out
     assert "cannot use" in out
 
 
+SWALLOWED = """
+import json, sys
+from cluster.doctor import examine
+from cluster.session import join_cluster
+examine._PAIR_TIMEOUT_S = 3.0
+examine._port = lambda node: int(sys.argv[1])
+with join_cluster():
+    print(json.dumps(examine.examine(None, lambda line: None).to_json()["pairs"]))
+"""
+
+
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
-def test_a_port_that_swallows_everything_is_a_finding(
-    two_nodes: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_that_swallows_everything_is_a_finding(two_nodes: Cluster) -> None:
     """As behind a firewall that drops: nobody answers, and nothing hangs."""
-    monkeypatch.setattr(examine_module, "_PAIR_TIMEOUT_S", 3.0)
     with socket.create_server(("0.0.0.0", 0)) as hole:
-        port = hole.getsockname()[1]
-        monkeypatch.setattr(examine_module, "_port", lambda node: port)
-        found = examine_module.examine(None, lambda _: None)
-    (pair,) = found.pairs
+        out, _ = drive(two_nodes, "-c", SWALLOWED, hole.getsockname()[1])
+    (pair,) = (PairFacts(**values) for values in json.loads(out.splitlines()[-1]))
     assert pair.gb_per_s is None
     assert pair.error
-    (finding,) = [f for f in judge(found) if f.check == "exchange"]
-    assert isinstance(finding, Finding)
-    assert finding.grade == "broken"
+    assert grades(replace(WELL, pairs=(pair,)))["exchange"] == {"broken"}
 
 
 def test_without_a_cluster_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
