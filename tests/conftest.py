@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,22 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real Duke files here: set RADIOTRAIN_REAL_DATA to a folder of them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[str]:
+    """The address of one local Ray for all tests that ask for it: starting it takes longer than most.
+
+    It lives until the last test of the run has ended, so others count only what they began themselves.
+    """
+    import ray
+
+    from cluster.session import start_local
+
+    # What Ray does while it starts and ends is not this project's to mend.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Not a session: it would join a cluster that somebody has begun on this machine.
+        start_local(num_cpus=4)
+        yield ray.get_runtime_context().gcs_address
+        ray.shutdown()

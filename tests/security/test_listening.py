@@ -6,6 +6,7 @@ there nothing is done for those who do not have the token.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import ssl
@@ -14,16 +15,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 import ray
 from distributed import Client
 
 from cluster.dask_on_ray import ray_home
-from cluster.session import start_local
-from preprocessing.dask_home import local_home
 from tests.integration.store_runs import kill_session, start
 from tests.security.conftest import Chain
 from tests.security.listening import Listening, listening
@@ -32,15 +31,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 # These answer with numbers to everybody, see SECURITY.md, and with nothing else.
 EXPORTERS = ("ray::DashboardAgent", "autoscaler/_private/monitor.py", "dashboard/dashboard.py")
-
-
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[str]:
-    """The address of a local Ray, as `start_local` starts one."""
-    start_local(2)
-    ray.get(ray.remote(lambda: 1).remote())
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
 
 
 def test_sockets_are_seen() -> None:
@@ -59,12 +49,31 @@ def test_which_addresses_are_this_machines_own(address: str, is_local: bool) -> 
     assert Listening(1, "x", address, 80).is_local is is_local
 
 
-def test_preprocessing_listens_for_this_machine_alone() -> None:
+# A process of its own: this one may have a Ray below it.
+PREPROCESSING = """
+import json
+from preprocessing.dask_home import local_home
+from tests.security.listening import listening
+if __name__ == "__main__":
     with local_home(2)(2) as client:
         assert client.submit(sum, [1, 2]).result() == 3
-        found = [s for s in listening() if "gcs_server" not in s.program]
-        assert len(found) >= 4
-        assert [s for s in found if not s.is_local] == []
+        print(json.dumps(listening()))
+"""
+
+
+def test_preprocessing_listens_for_this_machine_alone(tmp_path: Path) -> None:
+    (tmp_path / "listens.py").write_text(PREPROCESSING)
+    out = subprocess.run(
+        [sys.executable, tmp_path / "listens.py"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    ).stdout
+    found = [Listening(*values) for values in json.loads(out.splitlines()[-1])]
+    assert len(found) >= 4
+    assert [s for s in found if not s.is_local] == []
 
 
 def test_the_board_listens_for_this_machine_alone(swept: Chain) -> None:
@@ -94,6 +103,7 @@ def test_training_listens_to_nobody(chain: Chain, tmp_path_factory: pytest.TempP
 
 
 def test_what_ray_opens_to_others_is_known(ray_here: str) -> None:
+    ray.get(ray.remote(lambda: 1).remote())
     others = [s for s in listening() if not s.is_local]
     assert others
     known = ("gcs_server", "raylet", "ray::", "python", "pytest")
