@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from preprocessing import files
+from preprocessing.errors import StorageFullError, is_disk_full
 
 
 class Stage:
@@ -19,12 +21,27 @@ class Stage:
         self._fetched: dict[str, Path] = {}
 
     def local(self, paths: Sequence[Path]) -> list[Path]:
-        """Return local paths of some files, fetching those that lie elsewhere, all at once."""
+        """Return local paths of some files, fetching those that lie elsewhere, all at once.
+
+        Raises
+        ------
+        StorageFullError
+            If this machine has no room for them: that is no fault of the patient's.
+        """
         if all(isinstance(p, Path) for p in paths):
             return list(paths)
         missing = [str(p) for p in paths if str(p) not in self._fetched]
         if missing:
-            self._fetch(missing)
+            try:
+                self._fetch(missing)
+            except OSError as error:
+                if not is_disk_full(error):
+                    raise
+                raise StorageFullError(
+                    f"disk full in {tempfile.gettempdir()} on {socket.gethostname()}, where files of"
+                    " an object store are brought to: free some space there and run the same"
+                    " command again"
+                ) from error
         return [self._fetched[str(p)] for p in paths]
 
     def _fetch(self, urls: Sequence[str]) -> None:
