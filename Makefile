@@ -51,6 +51,7 @@ demo: setup
 bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.preprocessing
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.augmentation
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.training
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ray_overhead
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.sweep_startup

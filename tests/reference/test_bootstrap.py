@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_curve
 
+from preprocessing.errors import InputError
 from radiotrain.evaluation.statistics import bootstrap
 from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
 from radiotrain.evaluation.statistics.bootstrap import (
@@ -288,3 +289,48 @@ def test_brier_intervals_cover() -> None:
         interval = bootstrap_interval(labels, scores, brier_of, num_resamples=500, seed=seed)
         covered += interval[0] <= truth <= interval[1]
     assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_variance_over_all_resamples_is_the_closed_form() -> None:
+    """Of the ideal bootstrap, no resample drawn: a two-sample U statistic with the found shares.
+
+    With the share of won pairs A, and Q the share of pairs of pairs with one patient in common that
+    are both won, m n Var = E[win^2] - A^2 + (n - 1)(Q of a positive - A^2) + (m - 1)(Q of a
+    negative - A^2), patients drawn with replacement.
+    """
+    rng = np.random.default_rng(12)
+    labels, scores = _binormal(rng, 20, 35, shift=0.8)
+    scores = np.round(scores, 1)
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    m, n = wins.shape
+    area = wins.mean()
+    expected = (wins**2).mean() - area**2
+    expected += (n - 1) * ((wins.mean(axis=1) ** 2).mean() - area**2)
+    expected += (m - 1) * ((wins.mean(axis=0) ** 2).mean() - area**2)
+    expected /= m * n
+    ours = bootstrap_values(labels, scores, num_resamples=40_000, seed=4)
+    # A variance of 40,000 nearly normal values is known to sqrt(2 / 40,000), 0.7 %.
+    assert ours.var() == pytest.approx(expected, rel=0.03)
+    assert ours.mean() == pytest.approx(area, abs=4 * math.sqrt(expected / 40_000))
+
+
+def test_average_precision_and_brier_score_of_the_scikit_learn_guide() -> None:
+    """Printed in scikit-learn 1.9, docs of `average_precision_score` (0.83) and `brier_score_loss`.
+
+    By hand: the highest is positive, 1/1; the second positive is the third highest, 2/3.
+    """
+    once = np.array([[1, 1, 1, 1]])
+    scores = np.array([0.1, 0.35, 0.4, 0.8])
+    drawn = once * [0, 1, 0, 1], once * [1, 0, 1, 0]
+    assert average_precision_of(*drawn, scores) == pytest.approx([(1 + 2 / 3) / 2])
+    probabilities = np.array([0.1, 0.3, 0.8, 0.9])
+    drawn = once * [0, 0, 1, 1], once * [1, 1, 0, 0]
+    assert brier_of(*drawn, probabilities) == pytest.approx([0.0375])
+
+
+@pytest.mark.parametrize("statistic", [bootstrap.auc_of, average_precision_of, brier_of])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers_are_refused(statistic: Statistic, bad: float) -> None:
+    with pytest.raises(InputError, match="expected a finite number"):
+        bootstrap_values([0, 1], [0.1, bad], statistic, num_resamples=100)

@@ -283,3 +283,51 @@ def test_probabilities_that_are_none_are_refused(bad: float) -> None:
     for function in (calibration_slope, calibration_intercept, log_loss):
         with pytest.raises(InputError, match=r"expected a finite number|expected 0 to 1"):
             function([0, 1], [0.5, bad])
+
+
+# Temperature (degrees F) and thermal distress of an O-ring on 23 flights of the space shuttle
+# before Challenger: Dalal, Fowlkes, Hoadley, JASA 84 (1989) 945-957; Agresti, Categorical Data
+# Analysis, table 5.10.
+_FLIGHTS = (
+    "66 70 69 68 67 72 73 70 57 63 70 78 67 53 67 75 70 81 76 79 75 76 58",
+    "0 1 0 0 0 0 0 0 1 1 1 0 0 1 0 0 0 0 0 0 1 0 1",
+)
+
+
+def test_slope_of_the_shuttle_flights_is_the_published_one() -> None:
+    """Agresti: logit = 15.043 - 0.232 temperature, standard error 0.108; here in tens of degrees."""
+    temperatures, labels = (np.array(words.split(), dtype=float) for words in _FLIGHTS)
+    found = calibration_slope(labels, 1 / (1 + np.exp((temperatures - 70) / 10)))
+    assert found.value == pytest.approx(10 * 0.2322, abs=5e-4)
+    low, high = found.interval
+    assert (high - low) / 2 / 1.959964 == pytest.approx(10 * 0.1082, abs=5e-4)
+
+
+def test_slope_between_two_levels_is_the_closed_form() -> None:
+    """Probabilities 0.3 and 0.6, of which 2 of 8 and 7 of 10 are positive.
+
+    Two levels are fitted exactly: the found log odds' difference over the promised one's. Its
+    variance is that of the log odds ratio, the four counts' reciprocals summed (Woolf 1955).
+    """
+    labels = [1] * 2 + [0] * 6 + [1] * 7 + [0] * 3
+    promised = math.log(0.6 / 0.4) - math.log(0.3 / 0.7)
+    expected = (math.log(7 / 3) - math.log(2 / 6)) / promised
+    reach = 1.959963984540054 * math.sqrt(1 / 2 + 1 / 6 + 1 / 7 + 1 / 3) / promised
+    found = calibration_slope(labels, [0.3] * 8 + [0.6] * 10)
+    assert found.value == pytest.approx(expected, rel=1e-9)
+    assert found.interval == pytest.approx((expected - reach, expected + reach), rel=1e-8)
+
+
+def test_scores_are_those_that_scikit_learns_guide_prints() -> None:
+    """scikit-learn 1.9, docs of `brier_score_loss` (0.0375) and `log_loss` (0.21616)."""
+    assert brier_score([0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3]) == pytest.approx(0.0375)
+    assert round(log_loss([1, 0, 0, 1], [0.9, 0.1, 0.2, 0.65]), 5) == 0.21616
+
+
+def test_ece_is_what_torchmetrics_prints() -> None:
+    """torchmetrics 1.9, docs of `BinaryCalibrationError`: 0.29 with two bins.
+
+    Its bins are equally wide and ours equally full; these patients fall into the same ones.
+    """
+    found = expected_calibration_error([0, 0, 1, 1, 1], [0.25, 0.25, 0.55, 0.75, 0.75], 2)
+    assert found == pytest.approx(0.29)

@@ -192,6 +192,24 @@ def test_unpaired_variances_add_up() -> None:
     assert paired.standard_error < found.standard_error
 
 
+def test_unpaired_difference_of_two_published_areas() -> None:
+    """The CT ratings of Hanley and McNeil against albumin in DeLong's ovarian cancers.
+
+    Stata prints 0.8932 (0.0307) for the one, SAS 0.7366 (0.0927) for the other; what two test sets
+    differ by has the root of the summed squares as its error (Hanley and McNeil 1983, equation 1).
+    """
+    ratings = [1, 2, 3, 4, 5]
+    ct = np.concatenate(
+        [np.repeat(ratings, [33, 6, 6, 11, 2]), np.repeat(ratings, [3, 2, 2, 11, 33])]
+    )
+    albumin, _, _, labels = np.array(_OVARIAN.split(), float).reshape(-1, 4).T
+    found = unpaired_difference(np.repeat([0, 1], [58, 51]), ct, labels, albumin)
+    error = math.hypot(0.0307, 0.0927)
+    assert found.value == pytest.approx(0.8932 - 0.7366, abs=1e-4)
+    assert found.standard_error == pytest.approx(error, abs=1e-4)
+    assert found.p_value == pytest.approx(2 * norm.sf(0.1566 / error), abs=1e-3)
+
+
 def test_a_coin_beside_a_model_has_the_models_own_error() -> None:
     """All scores tied are an AUC of 0.5 without variance, so nothing is added."""
     labels, scores, _ = _two_models(4)
@@ -290,6 +308,27 @@ def test_corrections_and_mcnemar_are_statsmodels() -> None:
     adjusted = holm_adjusted([0.2, 0.011, 0.04, 0.011, 0.6])
     assert adjusted == pytest.approx((0.4, 0.055, 0.12, 0.055, 0.6))
     assert mcnemar_p_value(12, 5) == pytest.approx(0.143463134765625, rel=1e-12)
+
+
+def test_mcnemar_of_published_pairs() -> None:
+    """Bentur et al., as in Fagerland, Lydersen, Laake, BMC Med Res Methodol 13 (2013) 91, table 1.
+
+    Airway hyper-responsiveness of 21 children: 1 only before, 7 only after transplantation. Their
+    exact conditional p is twice the binomial tail, 2 (1 + 8) / 2^8 = 0.0703.
+    """
+    assert mcnemar_p_value(1, 7) == pytest.approx(18 / 256)
+
+
+def test_holm_on_the_p_values_of_benjamini_and_hochberg() -> None:
+    """Benjamini, Hochberg, J R Stat Soc B 57 (1995) 289-300, section 4: 15 p values of one trial.
+
+    There, control of the familywise error at 0.05 rejects the first three, and no more.
+    """
+    p_values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459]
+    p_values += [0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    adjusted = holm_adjusted(p_values)
+    assert [a <= 0.05 for a in adjusted] == [True] * 3 + [False] * 12
+    assert adjusted[:4] == pytest.approx((15 * 0.0001, 14 * 0.0004, 13 * 0.0019, 12 * 0.0095))
 
 
 def test_holm_does_not_depend_on_the_order() -> None:

@@ -96,3 +96,25 @@ def test_what_is_kept_is_the_curve() -> None:
     assert [k.threshold for k in kept] == list(THRESHOLDS)
     assert [k.model for k in kept] == list(net_benefit(labels, p, THRESHOLDS))
     assert [k.all for k in kept] == list(net_benefit_of_all(labels, THRESHOLDS))
+
+
+def test_calling_all_is_worth_what_is_published() -> None:
+    """Table 4 of PMC6993280: net benefit of an intervention in all, 30 % of whom have the disease."""
+    printed = {0.03: 0.278, 0.05: 0.263, 0.08: 0.239, 0.1: 0.222, 0.2: 0.125, 0.3: 0.0}
+    printed |= {0.4: -0.167, 0.5: -0.4, 0.6: -0.75, 0.7: -1.333, 0.8: -2.5, 0.9: -6.0}
+    labels = [1] * 30 + [0] * 70
+    found = net_benefit_of_all(labels, list(printed))
+    np.testing.assert_allclose(found, list(printed.values()), atol=5.1e-4)
+    # A model that calls everybody is worth the same.
+    np.testing.assert_allclose(net_benefit(labels, [0.95] * 100, list(printed)), found, atol=1e-12)
+
+
+def test_net_benefit_is_the_closed_form_of_the_rates() -> None:
+    """Sensitivity times prevalence, less false alarms times the odds (Vickers and Elkin 2006)."""
+    rng = np.random.default_rng(3)
+    labels, p = rng.integers(0, 2, 300), rng.random(300)
+    for t in THRESHOLDS:
+        called, share = p > t, labels.mean()
+        expected = called[labels == 1].mean() * share
+        expected -= called[labels == 0].mean() * (1 - share) * t / (1 - t)
+        assert net_benefit(labels, p, [t])[0] == pytest.approx(expected, abs=1e-12)

@@ -73,6 +73,21 @@ def test_p_is_scipys(seed: int) -> None:
     assert ours.p_value == pytest.approx(theirs.pvalue, abs=4 * math.sqrt(0.25 / 4_000))
 
 
+def test_p_is_the_published_one_of_the_rank_sum() -> None:
+    """Permeability of the human chorioamnion, Hollander and Wolfe (1973) 69f.
+
+    R's help on `wilcox.test` prints W = 35 and p = 0.1272, one-sided and exact. Without ties the
+    distribution is symmetric, so that two-sided it is twice that.
+    """
+    at_term = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46]
+    early = [1.15, 0.88, 0.90, 0.74, 1.21]
+    labels = [1] * 10 + [0] * 5
+    assert auc(labels, at_term + early) == 35 / 50
+    found = permutation_test(labels, at_term + early, num_permutations=40_000, seed=1)
+    error = math.sqrt(0.2544 * 0.7456 / 40_000)
+    assert found.p_value == pytest.approx(2 * 0.1272, abs=4 * error + 1e-4)
+
+
 def test_spread_is_that_of_the_rank_sum() -> None:
     """Without ties the AUC's variance under chance is (m + n + 1) / (12 m n), Mann-Whitney 1947."""
     labels = np.repeat([1, 0], [60, 124])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,3 +173,23 @@ def test_predictive_values_are_shares_of_those_called() -> None:
 def test_rates_without_patients_of_the_class_are_undefined() -> None:
     assert math.isnan(Confusion(tp=0, fp=2, tn=3, fn=0).sensitivity)
     assert math.isnan(Confusion(tp=2, fp=0, tn=0, fn=1).specificity)
+
+
+def test_cut_points_of_ct_ratings_are_what_stata_prints() -> None:
+    """109 CT images rated 1 to 5, Hanley and McNeil, Radiology 143 (1982) 29-36, table I.
+
+    ``roctab disease rating, detail`` (Stata Base Reference Manual, entry roctab) prints sensitivity
+    and specificity in per cent at each cut point; 86.27 + 77.59 is the largest of the sums.
+    """
+    ratings = [1, 2, 3, 4, 5]
+    normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
+    scores = [*np.repeat(ratings, normal), *np.repeat(ratings, abnormal)]
+    labels = np.repeat([0, 1], [58, 51])
+    printed = {1: (100.0, 0.0), 2: (94.12, 56.90), 3: (90.20, 67.24), 4: (86.27, 77.59)}
+    printed |= {5: (64.71, 96.55), 6: (0.0, 100.0)}
+    for cut, rates in printed.items():
+        found = confusion(labels, scores, cut)
+        ours = round(100 * found.sensitivity, 2), round(100 * found.specificity, 2)
+        assert ours == rates
+    assert youden_threshold(labels, scores) == 4
+    assert sensitivity_threshold(labels, scores, 0.9) == 3

@@ -60,6 +60,8 @@ def swap_parts(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDArra
 
     Their sum is the difference found.
     """
+    for scores in (first, second):
+        split_by_label(labels, scores)  # an infinite score has a rank, but is refused everywhere
     p1, n1 = split_by_label(labels, rankdata(np.asarray(first)))
     p2, n2 = split_by_label(labels, rankdata(np.asarray(second)))
     if not len(p1) or not len(n1):
