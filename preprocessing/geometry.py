@@ -113,6 +113,18 @@ class Orientation:
             (a, b, c), (bool(wanted[0, a] < 0), bool(wanted[1, b] < 0), bool(wanted[2, c] < 0))
         )
 
+    @property
+    def code(self) -> str:
+        """Where the volume's own rows, columns and slices run to, a letter each.
+
+        P or A (back, front), L or R, S or I (head, feet): ``ARS`` of a prone breast MRI whose row
+        numbers rise to the front.
+        """
+        letters = ["", "", ""]
+        for common, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            letters[axis] = ("PLS", "ARI")[flip][common]
+        return "".join(letters)
+
     def shape(self, own: Shape) -> Shape:
         """Return a volume's shape in the common orientation."""
         a, b, c = self.axes

@@ -184,7 +184,10 @@ def _sampled_field(view: _View) -> NDArray[np.float32] | None:
 
 
 def _details(view: _View, motions: tuple[Motion | None, ...]) -> dict[str, Any]:
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = {
+        "orientation": view.orientation.code,
+        "own_shape": list(view.own_shape),
+    }
     if view.field is not None:
         details["volume_digest"] = view.field.volume_digest
     if view.gain != 1.0:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,20 @@ _OPENED_HERE = object()
 
 @dataclass(frozen=True)
 class Opening:
-    """One line of the log: when, what for, with which runs, of which split."""
+    """One line of the log: when, what for, with which runs, of which split.
+
+    Parameters
+    ----------
+    configurations
+        Of runs, in words and with a digest that a changed setting changes; logs of older versions
+        have none.
+    """
 
     time: str
     purpose: str
     runs: tuple[str, ...]
     split_fingerprint: str
+    configurations: Mapping[str, str] = field(default_factory=dict)
 
 
 class TestAccess:
@@ -38,7 +46,12 @@ class TestAccess:
         self.opening = opening
 
 
-def open_test_set(split_url: str, purpose: str, runs: Sequence[str]) -> TestAccess:
+def open_test_set(
+    split_url: str,
+    purpose: str,
+    runs: Sequence[str],
+    configurations: Mapping[str, str] | None = None,
+) -> TestAccess:
     """Open the test set of a split, on record.
 
     Parameters
@@ -47,6 +60,8 @@ def open_test_set(split_url: str, purpose: str, runs: Sequence[str]) -> TestAcce
         One sentence, e.g. ``evaluation``.
     runs
         Names of the runs that will be tested.
+    configurations
+        What is known of how each was made; see `Opening`.
     """
     split = load_split(split_url)
     opening = Opening(
@@ -54,6 +69,7 @@ def open_test_set(split_url: str, purpose: str, runs: Sequence[str]) -> TestAcce
         purpose=purpose,
         runs=tuple(runs),
         split_fingerprint=split.fingerprint,
+        configurations=dict(configurations or {}),
     )
     _append_line(openings_url(split_url), json.dumps(asdict(opening)))
     return TestAccess(opening, _OPENED_HERE)

@@ -112,7 +112,8 @@ class PatientRecord:
     checksums
         CRC-32 of what is stored of the patient, by the array's name.
     details
-        What was found on the way: ``volume_digest`` over the whole pre-contrast volume, where a bias
+        What was found on the way: ``orientation`` (`geometry.Orientation.code`) and ``own_shape`` of
+        the volumes as they came; ``volume_digest`` over the whole pre-contrast volume, where a bias
         field was fitted; ``intensity_gain``; ``motion`` of each phase.
     """
 

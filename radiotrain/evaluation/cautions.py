@@ -33,10 +33,9 @@ def find_cautions(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple
             found += _about_leaks(result)
     found += _about_leaks_of_baselines([r for r in results if is_baseline(r.run)])
     # Of baselines, what the networks' own cautions say of the same test set is not said again.
-    for result in [r for r in results if not is_baseline(r.run)] or results:
-        found += _about_test_set(result)
-        found += _about_threshold(table, result)
-        found += _about_folds(table, result)
+    networks = [r for r in results if not is_baseline(r.run)] or results
+    for about in (_about_test_set, _about_threshold, _about_folds):
+        found += _together([(r, about(table, r)) for r in networks])
     found += _about_comparing_runs(table, results)
     found += about_ensembles(table)
     return tuple(found)
@@ -44,6 +43,17 @@ def find_cautions(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple
 
 def _name(result: TargetResult) -> str:
     return f"{result.target}, run {result.run}"
+
+
+def _together(said: Sequence[tuple[TargetResult, Iterable[str]]]) -> Iterator[str]:
+    """Say once what holds for several runs of a target."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for result, sentences in said:
+        for sentence in sentences:
+            runs.setdefault((result.target, sentence), []).append(result.run)
+    for (target, sentence), names in runs.items():
+        whom = f"run {names[0]}" if len(names) == 1 else f"runs {', '.join(names)}"
+        yield f"{target}, {whom}: {sentence}"
 
 
 def _about_leaks(result: TargetResult) -> Iterator[str]:
@@ -112,34 +122,40 @@ def _is_overfitted(result: TargetResult) -> bool:
     return interval is not None and validation is not None and validation > interval[1]
 
 
-def _about_test_set(result: TargetResult) -> Iterator[str]:
+def _about_test_set(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
     num_negative = result.num_patients - result.num_positive
+    few = min(result.num_positive, num_negative)
+    counts = f"{result.num_positive} positive and {num_negative} negative"
     if result.num_patients == 0:
-        yield f"{_name(result)}: no test patient with a known label, so nothing was tested."
-    elif min(result.num_positive, num_negative) < FEW_OF_A_CLASS:
+        yield "no test patient with a known label, so nothing was tested."
+    elif few == 0:
+        yield f"no AUC, {result.reasons['auc']}: {counts}."
+    elif few == 1:
         yield (
-            f"{_name(result)}: a small test set, {result.num_positive} positive and"
-            f" {num_negative} negative. Intervals are wide, and their 95 % is approximate with"
+            f"a test set of {counts}: an AUC without an interval, as one patient shows no spread."
+        )
+    elif few < FEW_OF_A_CLASS:
+        yield (
+            f"a small test set, {counts}. Intervals are wide, and their 95 % is approximate with"
             f" fewer than {FEW_OF_A_CLASS} of a class."
         )
 
 
 def _about_threshold(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
     if result.threshold is None:
-        yield f"{_name(result)}: no operating point, {result.reasons['threshold']}."
+        yield f"no operating point, {result.reasons['threshold']}."
         return
     num_negative = result.num_validation - result.num_validation_positive
     if min(result.num_validation_positive, num_negative) < FEW_OF_A_CLASS:
         yield (
-            f"{_name(result)}: the threshold rests on few validation patients,"
-            f" {result.num_validation_positive} positive and {num_negative} negative. Another"
-            " draw of patients would move it."
+            f"the threshold rests on few validation patients, {result.num_validation_positive}"
+            f" positive and {num_negative} negative. Another draw of patients would move it."
         )
     validation = patient_scores(table, result.run, result.target, "validation")
     if youden_threshold(validation.labels, validation.scores) == validation.scores.min():
         yield (
-            f"{_name(result)}: no threshold does better on validation than calling everyone"
-            " positive, so sensitivity and specificity say nothing here."
+            "no threshold does better on validation than calling everyone positive, so sensitivity"
+            " and specificity say nothing here."
         )
 
 
@@ -147,8 +163,8 @@ def _about_folds(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
     test = patient_scores(table, result.run, result.target, "test")
     if test.fewest_predictions != test.most_predictions:
         yield (
-            f"{_name(result)}: test patients have {test.fewest_predictions} to"
-            f" {test.most_predictions} predictions each; the mean is taken over those there are."
+            f"test patients have {test.fewest_predictions} to {test.most_predictions} predictions"
+            " each; the mean is taken over those there are."
         )
 
 

@@ -94,7 +94,9 @@ def predict_runs(
             advance()
     beside = _Beside.fit(store, split, models, progress) if baselines else None
     with progress("test", len(models)) as advance:
-        access = open_test_set(first.split, purpose, _what_is_tested(models, beside))
+        configurations = {model.name: model.configuration for model in models}
+        tested = _what_is_tested(models, beside)
+        access = open_test_set(first.split, purpose, tested, configurations)
         for model in models:
             tables.append(predicting.test(model, access))
             advance()

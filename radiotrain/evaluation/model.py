@@ -11,7 +11,7 @@ import pandas as pd
 from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.augmented_prediction import AugmentedPrediction, predict_augmented
-from radiotrain.config import RunConfig
+from radiotrain.config import RunConfig, digest
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures, read_network_features
 from radiotrain.predict import check_run, load_network, predict_run
 from radiotrain.promoted import Promoted, member_urls, read_promoted
@@ -38,6 +38,18 @@ class Model:
     config: RunConfig
     record: RunRecord
     promoted: Promoted | None
+
+    @property
+    def configuration(self) -> str:
+        """What it was trained with, for the log of openings: in short, and a digest of all of it."""
+        config = self.config
+        words = [f"{'+'.join(config.targets)} {config.network.name}"]
+        if self.promoted is None:
+            fold = "no fold" if config.fold is None else f"fold {config.fold}"
+            words += [f"seed {config.seed}", fold]
+        elif len(self.members) > 1:
+            words.append(f"{len(self.members)} networks, of the first")
+        return f"{', '.join(words)}, configuration {digest(config.identity())}"
 
     def validation(self, store: Store, split: Split) -> pd.DataFrame:
         """Return predictions of patients that the network behind each had not seen."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preprocessing.store import Store
-from radiotrain.config import dump_config
+from radiotrain.config import digest, dump_config, load_config
 from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
 from radiotrain.evaluation.model import open_models
 from radiotrain.runs import RunFolder
@@ -75,6 +75,16 @@ def test_the_log_of_openings_names_the_baselines_that_were_tested(folder: Path) 
     runs = json.loads((folder / "report" / "metrics.json").read_text("utf-8"))["runs"]
     assert set(opening.runs) == set(runs)
     assert len(opening.runs) > 1
+
+
+def test_the_log_of_openings_says_how_each_network_was_made(folder: Path) -> None:
+    opening = read_openings(str(folder / "splits.json"))[0]
+    config = load_config(str(folder / "run" / "config.yaml"))
+    named = f"ER ResNet10-narrow, seed 0, fold 0, configuration {digest(config.identity())}"
+    assert opening.configurations == {"run": named}
+    assert named in (folder / "report" / "report.html").read_text("utf-8")
+    other = load_config(str(folder / "run" / "config.yaml"), ["train.lr=1e-5"])
+    assert digest(other.identity()) not in named
 
 
 def test_card_and_checklists_are_filled_from_the_run(folder: Path) -> None:

@@ -260,6 +260,17 @@ def test_ece_is_that_of_a_plain_loop_over_the_bins(
     assert expected_calibration_error(labels, p, num_bins) == pytest.approx(total, abs=1e-12)
 
 
+@pytest.mark.parametrize(("num", "bins"), [(7, 1), (19, 1), (27, 2), (99, 9), (184, 10)])
+def test_bins_hold_ten_patients_or_more(num: int, bins: int) -> None:
+    rng = np.random.default_rng(num)
+    labels, p = rng.integers(0, 2, num), rng.random(num)
+    found = reliability_bins(labels, p)
+    assert len(found) == bins
+    assert min(b.num_patients for b in found) >= min(num, 10)
+    apart = [b.num_patients * abs(b.share_positive - b.mean_probability) for b in found]
+    assert expected_calibration_error(labels, p) == pytest.approx(sum(apart) / num)
+
+
 def test_ece_uses_the_mean_of_a_bin_not_its_edge() -> None:
     """Ten patients at 0.41, four of them positive: 0.01 off, whatever the bin's upper end is."""
     labels = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]

@@ -27,8 +27,8 @@ def _crossing(table: pd.DataFrame) -> LeakCheck:
     num = tested["patient_id"].nunique()
     return LeakCheck.of(
         "A patient tested by one run, and trained or validated on by another",
-        f"{num} test patients, {table['run'].nunique()} runs,"
-        f" {table['target'].nunique()} targets; within a run such a table is refused",
+        f"{_count(num, 'test patient')}, {_count(table['run'].nunique(), 'run')},"
+        f" {_count(table['target'].nunique(), 'target')}; within a run such a table is refused",
         tuple(_runs_that_cross(table, tested)),
     )
 
@@ -43,9 +43,9 @@ def _runs_that_cross(table: pd.DataFrame, tested: pd.DataFrame) -> Iterator[str]
             common = set(rows["patient_id"]) & ids
             if common and other != run:
                 yield (
-                    f"Leak: {_are(len(common), 'test patient')} of run {run} in training or"
-                    f" validation of run {other} (first: {min(common)}). The two are of different"
-                    " splits: do not compare them, nor take their mean."
+                    f"Leak: run {other} was trained or validated on"
+                    f" {_count(len(common), 'test patient')} of run {run} (first: {min(common)})."
+                    " The two are of different splits: do not compare them, nor take their mean."
                 )
             elif common:
                 yield (
@@ -114,4 +114,8 @@ def _distinct(rows: pd.DataFrame) -> set[tuple[int, float]]:
 
 
 def _are(num: int, noun: str) -> str:
-    return f"{num} {noun} is" if num == 1 else f"{num} {noun}s are"
+    return f"{_count(num, noun)} {'is' if num == 1 else 'are'}"
+
+
+def _count(num: int, noun: str) -> str:
+    return f"{num} {noun}" if num == 1 else f"{num} {noun}s"

@@ -22,7 +22,7 @@ from radiotrain.evaluation.report.flow_diagram import flow_svg
 from radiotrain.evaluation.report.model_card import make_card
 from radiotrain.evaluation.report.published import PublishedResult, published_for
 from radiotrain.evaluation.report.result_plots import Plot, draw_plots
-from radiotrain.evaluation.report.verdict import Verdict, judge, resolvable
+from radiotrain.evaluation.report.verdict import Verdict, alarms, judge, resolvable
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.stability.results import Stability
 from radiotrain.evaluation.statistics.auc import Interval
@@ -45,6 +45,14 @@ class Entry:
         """Whether the run is a model without a network."""
         return is_baseline(self.result.run)
 
+    @property
+    def undefined(self) -> tuple[tuple[str, str], ...]:
+        """Names of undefined values, those of one reason together, and the reason."""
+        names: dict[str, list[str]] = {}
+        for name, why in self.result.reasons.items():
+            names.setdefault(why, []).append(_value_name(name))
+        return tuple((", ".join(dict.fromkeys(found)), why) for why, found in names.items())
+
 
 def make_entries(evaluation: Evaluation, table: pd.DataFrame) -> list[Entry]:
     """Return what the page shows of each run and target.
@@ -64,7 +72,7 @@ def make_entries(evaluation: Evaluation, table: pd.DataFrame) -> list[Entry]:
             Entry(
                 anchor=f"result-{number}",
                 result=result,
-                verdict=judge(result),
+                verdict=judge(result, evaluation.comparisons),
                 resolvable=resolvable(result),
                 published=published_for(result.target),
                 plots=draw_plots(number, result, test, seed=evaluation.seed),
@@ -102,6 +110,8 @@ def render_page(
         stability=stability or Stability(),
         curves=curves,
         **_shown_and_folded(entries),
+        headlines=_headlines(entries, stability or Stability()),
+        alarms=list(alarms([*context.leak_checks, *evaluation.leak_checks], context.shortcuts)),
         card=make_card(evaluation, context),
         checklists=fill_checklists(evaluation, context),
         flow_svg=Markup(flow_svg(context.flow)) if context.flow is not None else "",
@@ -140,6 +150,18 @@ def _shown_and_folded(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return {"shown": networks or baselines, "folded": baselines if networks else []}
 
 
+def _headlines(entries: Sequence[Entry], stability: Stability) -> list[Entry]:
+    """Return the results that get a headline: of trainings of one configuration, their mean does."""
+    shown = _shown_and_folded(entries)["shown"]
+    members = {
+        (member.run, spread.target)
+        for spread in stability.spreads
+        if spread.ensemble is not None
+        for member in spread.members
+    }
+    return [e for e in shown if (e.result.run, e.result.target) not in members]
+
+
 def _tested(runs: Sequence[str]) -> str:
     """Name the networks of an opening, and say how many baselines were tested beside them."""
     networks = ", ".join(run for run in runs if not is_baseline(run))
@@ -159,6 +181,29 @@ def _by_target(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     for entry in entries:
         found.setdefault(entry.result.target, []).append(entry)
     return found
+
+
+_NAMES = {
+    "auc": "AUC",
+    "auc_validation": "AUC on validation",
+    "auc_validation_mean_of_folds": "mean AUC of folds",
+    "auc_pr": "PR-AUC",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "permutation_p": "p against chance",
+    "permutation_range95": "AUC by chance",
+    "detectable_auc": "AUC told from a coin",
+    "detectable_difference": "gain that could be shown",
+    "threshold_source": "threshold",
+    "confusion": "calls",
+}
+
+
+def _value_name(name: str) -> str:
+    """Return what the page calls a value; its interval goes by the same name."""
+    plain = re.sub(r"_ci95(_delong|_bootstrap)?$", "", name)
+    shown = _NAMES.get(plain, plain.replace("_", " "))
+    return f"interval of the {shown}" if plain != name else shown
 
 
 def _readable(value: Any) -> str:

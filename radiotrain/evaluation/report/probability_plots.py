@@ -46,7 +46,7 @@ def calibration_svg(result: TargetResult, test: PatientScores) -> str:
         )
         for label, (bottom, top), colour in ((0, (0, 0.025), GREY), (1, (0.975, 1), PUBLISHED)):
             axes.vlines(test.scores[test.labels == label], bottom, top, color=colour, linewidth=0.7)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 0.97), fontsize=8, edgecolor="none")
+        axes.legend(loc="best", fontsize=8, edgecolor="none")
 
     return as_svg(draw)
 

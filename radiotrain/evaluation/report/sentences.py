@@ -58,13 +58,20 @@ def describe_final(model: ModelFacts) -> str:
 def describe_preprocessing(data: DataFacts) -> str:
     """Say how images became the networks' input."""
     parts = [
-        f"crop around the {data.preprocessing.get('region', 'tumour')}",
+        f"crop around the tumour{_region(data.preprocessing)}",
         _resampling(data.preprocessing, data.spacing_text),
         _motion(data.preprocessing),
         _bias(data.preprocessing),
         "normalised by each patient's pre-contrast image",
     ]
     return f"{', '.join(part for part in parts if part)}."
+
+
+def _region(settings: Mapping[str, Any]) -> str:
+    if settings.get("region") is None:
+        return ""
+    what = "its box" if settings["region"] == "box" else "its mask where there is one, else its box"
+    return f" ({what})"
 
 
 def _motion(settings: Mapping[str, Any]) -> str:

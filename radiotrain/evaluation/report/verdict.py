@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.report.published import PublishedResult, published_for
-from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
+from radiotrain.evaluation.results import ASSUMED_CORRELATION, Comparison, TargetResult
+from radiotrain.evaluation.shortcuts.results import Shortcuts
 
 VerdictKind = Literal["better", "unclear", "worse", "undefined"]
+
+# Corrected p below which two runs count as different.
+_SHOWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,34 @@ class Verdict:
     details: tuple[str, ...]
 
 
-def judge(result: TargetResult) -> Verdict:
-    """Say in plain words whether the run reads the target better than chance."""
+@dataclass(frozen=True)
+class Alarm:
+    """What makes results untrustworthy whatever they are, and the section that says more."""
+
+    sentence: str
+    anchor: str
+
+
+def alarms(checks: Sequence[LeakCheck], shortcuts: Shortcuts | None) -> Iterator[Alarm]:
+    """Say above all results that a leak was found, or that the scanner is read."""
+    leaks = [finding for check in checks for finding in check.findings if "Leak" in finding]
+    if leaks:
+        several = f"{len(leaks)} leaks were" if len(leaks) > 1 else "A leak was"
+        yield Alarm(f"{several} found: test results below may be better than they should.", "leaks")
+    failed = [v for v in shortcuts.verdicts if v.kind == "fail"] if shortcuts is not None else []
+    for target in dict.fromkeys(v.target for v in failed):
+        runs = ", ".join(v.run for v in failed if v.target == target)
+        yield Alarm(f"{target} is read from the scanner, at least in part, by {runs}.", "shortcuts")
+
+
+def judge(result: TargetResult, comparisons: Sequence[Comparison] = ()) -> Verdict:
+    """Say in plain words whether the run reads the target better than chance.
+
+    Parameters
+    ----------
+    comparisons
+        Of all runs; those with models without a network are summed up.
+    """
     kind = _kind(result)
     target = result.target
     headline = {
@@ -31,7 +64,8 @@ def judge(result: TargetResult) -> Verdict:
         "worse": f"{target} is called the wrong way round more often than chance would.",
         "undefined": f"Nothing can be said about {target}.",
     }[kind]
-    details = (_numbers(result), _calls(result), _beside_published(result))
+    beside = _beside_baselines(result, comparisons)
+    details = (_numbers(result), _calls(result), beside, _beside_published(result))
     return Verdict(kind, headline, tuple(d for d in details if d))
 
 
@@ -96,6 +130,27 @@ def _calls(result: TargetResult) -> str:
         f"At the threshold chosen on validation it finds {c.tp} of {c.tp + c.fn} positive"
         f" tumours and clears {c.tn} of {c.tn + c.fp} negative ones."
     )
+
+
+def _beside_baselines(result: TargetResult, comparisons: Sequence[Comparison]) -> str:
+    """Say of how many models without a network it is shown to be better, or worse."""
+    gains = [
+        (c.difference if c.run == result.run else -c.difference, c.p_holm)
+        for c in comparisons
+        if c.target == result.target
+        and c.difference is not None
+        and c.p_holm is not None
+        and result.run in (c.run, c.other)
+        and is_baseline(c.other if c.run == result.run else c.run)
+    ]
+    if not gains or is_baseline(result.run):
+        return ""
+    shown = [gain for gain, p in gains if p < _SHOWN]
+    num_better, num_worse = sum(g > 0 for g in shown), sum(g < 0 for g in shown)
+    better = str(num_better) if num_better else "none"
+    models = "1 model" if len(gains) == 1 else f"the {len(gains)} models"
+    worse = f", and worse than {num_worse}" if num_worse else ""
+    return f"Of {models} without a network it is shown to be better than {better}{worse}."
 
 
 def _beside_published(result: TargetResult) -> str:

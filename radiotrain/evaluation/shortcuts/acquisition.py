@@ -21,6 +21,7 @@ from radiotrain.evaluation.baselines.covariates import (
     as_number,
     as_text,
     choose_columns,
+    make_column,
 )
 
 # What counts as the scanner, the first of these that differs between patients.
@@ -61,12 +62,24 @@ def acquisition_variables(records: Sequence[PatientRecord]) -> tuple[Variable, .
     """Return the acquisition variables of patients that differ between them.
 
     Those are the covariates that `baselines.covariates.ACQUISITION_PATTERNS` names, the spacing of
-    the crop's voxels, and the time from the pre-contrast phase to the first one after it. A store
-    holds neither matrix nor orientation, unless they came as covariates: crops are all turned the
-    same way.
+    the crop's voxels, orientation and matrix of the images before they were cropped and turned the
+    same way (stores of older versions do not say), and the time from the pre-contrast phase to the
+    first one after it.
     """
     columns = choose_columns(records, "acquisition")
-    found = [_from_column(column, records) for column in columns]
+    found = [
+        _from_column(column, [record.covariates.get(column.name) for record in records])
+        for column in columns
+    ]
+    codes = [record.details.get("orientation") for record in records]
+    orientation = make_column("image orientation", codes)
+    if orientation is not None:
+        found.append(_from_column(orientation, codes))
+    shapes = [record.details.get("own_shape") for record in records]
+    matrix = np.array([shape[:2] if shape else (math.nan,) * 2 for shape in shapes])
+    found.append(
+        _from_numbers("image matrix", matrix.reshape(-1, 2), matrix.prod(axis=1), "voxels")
+    )
     spacing = np.array([r.spacing_mm or (math.nan,) * 3 for r in records], dtype=np.float64)
     found.append(_from_numbers("voxel size", spacing.reshape(-1, 3), spacing.prod(axis=1), "mm³"))
     times = np.array([_first_time(record) for record in records])
@@ -138,8 +151,7 @@ def background_features(
     return found | {name: float(v) for name, v in zip(names, numbers, strict=True)}
 
 
-def _from_column(column: Column, records: Sequence[PatientRecord]) -> Variable | None:
-    raw = [record.covariates.get(column.name) for record in records]
+def _from_column(column: Column, raw: Sequence[str | float | None]) -> Variable | None:
     values = np.array([column.encode(value) for value in raw], dtype=np.float64)
     if not column.categories:
         numbers = np.array([as_number(value) for value in raw])

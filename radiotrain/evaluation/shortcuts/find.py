@@ -49,6 +49,7 @@ from radiotrain.evaluation.shortcuts.stratified import (
     groups_of,
     stratified_area,
     stratified_auc,
+    without_small_counts,
 )
 from radiotrain.evaluation.shortcuts.verdict import Fall, ShortcutVerdict, judge_shortcut
 from radiotrain.split import Split
@@ -292,7 +293,7 @@ def _by_scanner(
         for scanner in sorted(groups, key=str):
             rows = groups[scanner]
             area = stratified_area(test.labels[rows], test.scores[rows], [0] * len(rows))
-            yield ScannerResult(run, target, str(scanner), area)
+            yield ScannerResult(run, target, str(scanner), without_small_counts(area))
 
 
 def _left_out(known: Development) -> Iterator[LeftOut]:
@@ -307,8 +308,8 @@ def _left_out(known: Development) -> Iterator[LeftOut]:
             seen = nested_cv(LOGISTIC, x, labels, known.folds).probabilities
             for scanner in sorted(set(known.scanners)):
                 mine = scanners == scanner
-                area = _one_left_out(known, x, labels, mine)
-                area_seen = _area_of(known, labels, seen, mine)
+                area = without_small_counts(_one_left_out(known, x, labels, mine))
+                area_seen = without_small_counts(_area_of(known, labels, seen, mine))
                 run = f"{BASELINE_PREFIX}{name} ({LOGISTIC.name})"
                 yield LeftOut(run, target, scanner, area, area_seen)
 

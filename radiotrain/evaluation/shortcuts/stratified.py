@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from radiotrain.evaluation.statistics.auc import Interval, auc, delong_variance
+from radiotrain.evaluation.statistics.power import hanley_mcneil_variance
 
 FEWEST_OF_A_CLASS = 5
 """With fewer positives or negatives, no AUC is given: a single patient would move it by 0.2."""
@@ -31,13 +32,13 @@ class Area:
     Parameters
     ----------
     num_patients, num_positive
-        Of those that it is computed from.
+        Of those that it is computed from; None where they are too few to be printed.
     """
 
     auc: float | None
     interval: Interval | None
-    num_patients: int
-    num_positive: int
+    num_patients: int | None
+    num_positive: int | None
     reason: str = ""
 
 
@@ -82,6 +83,16 @@ def stratified_area(
     return Area(value, (max(0.0, value - reach), min(1.0, value + reach)), num, num_positive)
 
 
+def without_small_counts(area: Area) -> Area:
+    """Return what may be printed of a group: fewer than `FEWEST_OF_A_CLASS` would be single patients."""
+    num, yes = area.num_patients or 0, area.num_positive or 0
+    if min(yes, num - yes) >= FEWEST_OF_A_CLASS:
+        return area
+    shown = num if num >= FEWEST_OF_A_CLASS else None
+    reason = f"fewer than {FEWEST_OF_A_CLASS} of a class: too few to say, counts are withheld"
+    return Area(None, None, shown, None, reason)
+
+
 def stratified_auc(
     labels: NDArray[np.int64], scores: NDArray[np.float64], strata: Sequence[Hashable]
 ) -> float:
@@ -107,13 +118,7 @@ def _variance(labels: NDArray[np.int64], scores: NDArray[np.float64], area: floa
     if seen > 0:
         return seen
     m = int(np.sum(labels == 1))
-    n = len(labels) - m
-    two_positives, two_negatives = area / (2 - area), 2 * area**2 / (1 + area)
-    return (
-        area * (1 - area)
-        + (m - 1) * (two_positives - area**2)
-        + (n - 1) * (two_negatives - area**2)
-    ) / (m * n)
+    return hanley_mcneil_variance(area, m, len(labels) - m)
 
 
 def _informative(

@@ -133,7 +133,7 @@ def _lies_above(area: Area, value: float) -> bool:
 def _details(
     acquisition: Area, background: Area, probe: Area | None, fall: Fall | None
 ) -> list[str]:
-    found = []
+    found: list[str] = []
     if acquisition.interval is not None:
         high = acquisition.interval[1]
         found.append(
@@ -143,7 +143,8 @@ def _details(
         found.append(f"Images without the tumour: AUC {_words(background)}.")
     if probe is not None and probe.auc is not None:
         found.append(
-            f"The scanner was not found in the network's features: AUC {_words(probe)}."
+            f"The scanner was not found in the network's features of {probe.num_patients} patients:"
+            f" AUC {_words(probe)}."
             if probe.auc < LEAST_PROBE_AUC
             else f"The scanner can be read from the network's features with AUC {_words(probe)}."
             " That is the rule, and does harm only where the scanner goes with the target."
@@ -152,9 +153,14 @@ def _details(
         low, high = fall.interval
         found.append(
             f"AUC over all pairs of patients {fall.overall:.3f}, over pairs from the same scanner"
-            f" {fall.within:.3f}: a fall of {fall.fall:.3f} (95 % CI {low:.3f} to {high:.3f})."
+            f" {fall.within:.3f}: a fall of {_signed(fall.fall)} (95 % CI {_signed(low)} to"
+            f" {_signed(high)})."
         )
     return found
+
+
+def _signed(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
 
 
 def _words(area: Area) -> str:

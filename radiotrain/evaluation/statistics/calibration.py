@@ -27,6 +27,9 @@ much finer, and a certain prediction that is wrong would otherwise cost without 
 
 NUM_BINS = 10
 
+FEWEST_IN_BIN = 10
+"""Patients of a bin: the share of three patients would say nothing, and miscalibrate by itself."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -106,12 +109,17 @@ def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> Estimate:
 
 
 def reliability_bins(
-    labels: ArrayLike, probabilities: ArrayLike, num_bins: int = NUM_BINS
+    labels: ArrayLike, probabilities: ArrayLike, num_bins: int | None = None
 ) -> tuple[Bin, ...]:
     """Return groups of about equally many patients, from low to high probabilities.
 
     Groups are cut at the quantiles of the probabilities, lower ends inclusive. Equal
     probabilities are never parted, so there are fewer groups where many are tied.
+
+    Parameters
+    ----------
+    num_bins
+        At most; None: `NUM_BINS`, but not so many that they would hold fewer than `FEWEST_IN_BIN`.
     """
     bins = []
     for y, p in _groups(labels, probabilities, num_bins):
@@ -121,7 +129,7 @@ def reliability_bins(
 
 
 def expected_calibration_error(
-    labels: ArrayLike, probabilities: ArrayLike, num_bins: int = NUM_BINS
+    labels: ArrayLike, probabilities: ArrayLike, num_bins: int | None = None
 ) -> float:
     """Return the mean distance of promised and found share of positives over `reliability_bins`.
 
@@ -163,13 +171,15 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def _groups(
-    labels: ArrayLike, probabilities: ArrayLike, num_bins: int
+    labels: ArrayLike, probabilities: ArrayLike, num_bins: int | None
 ) -> Iterator[tuple[Floats, Floats]]:
     """Yield labels and probabilities of each bin's patients, low probabilities first."""
     y, _ = _checked(labels, probabilities)
     if not len(y):
         return
     p = np.asarray(probabilities, dtype=np.float64)
+    if num_bins is None:
+        num_bins = max(1, min(NUM_BINS, len(p) // FEWEST_IN_BIN))
     # Quantiles that are found among the probabilities: no rounding puts one beside its cut.
     cuts = np.quantile(p, np.arange(1, num_bins) / num_bins, method="higher")
     places = np.searchsorted(np.unique(cuts), p, side="right")

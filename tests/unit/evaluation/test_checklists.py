@@ -168,3 +168,15 @@ def test_the_table_of_checklists_has_a_line_an_item_and_no_formula(evaluation: E
     assert {row["answered by"] for row in rows} == {"run", "author", "not applicable"}
     assert not any(str(value).startswith(("=", "+", "@")) for row in rows for value in row.values())
     assert len(pd.read_csv(io.StringIO(text))) == len(rows)
+
+
+def test_means_of_trainings_are_named_as_ensembles() -> None:
+    def said(*runs: str) -> str:
+        context = make_context(make_model("net"), make_model("other"))
+        tables = [make_rows(TEST, "test", run=run) for run in runs]
+        found = by_name(evaluate(*tables), context)[NAMES[0]]
+        return next(answer.text for item, answer in found.items if item.key == "ensemble")
+
+    assert said("net", "other", "baseline size") == "One network, no ensemble."
+    mean = "ER ResNet18, mean of 2"
+    assert said("net", "other", mean) == f"One network, no ensemble. Tested beside them: {mean}."

@@ -305,7 +305,11 @@ def test_undefined_values_are_printed_with_their_reasons(tmp_path: Path) -> None
     one_class = make_table().assign(label=1)
     page = Page(write(tmp_path, one_class))
     rows = page.rows
-    assert "Not defined: auc only one class among 24 test patients" in rows
+    undefined = next(row for row in rows if row.startswith("Not defined: AUC, "))
+    assert "PR-AUC" in undefined
+    assert "interval of the AUC" in undefined
+    assert undefined.endswith(" only one class among 24 test patients")
+    assert not any("_" in row for row in rows if row.startswith("Not defined"))
     assert "No ROC curve: only one class among 24 test patients." in page.text
     assert "nan" not in page.text.lower().split()
     assert not (tmp_path / "plots").exists()

@@ -143,3 +143,21 @@ def test_what_holds_for_several_baselines_is_one_warning() -> None:
     assert len(about) == 1
     assert "2 of 3 models without a network" in about[0]
     assert "(a 1.000, b 1.000)" in about[0]
+
+
+def test_what_holds_for_several_networks_is_one_warning() -> None:
+    tables = [make_rows(TEST, "test", run=run) for run in ("a", "b")]
+    about = [w for w in evaluate(*tables).warnings if "a small test set" in w]
+    assert len(about) == 1
+    assert about[0].startswith("ER, runs a, b: a small test set, 3 positive and 2 negative.")
+
+
+def test_one_class_and_one_positive_are_not_called_small_only() -> None:
+    def first(*patients: tuple[int, float]) -> str:
+        return evaluate(make_rows(patients, "test")).warnings[0]
+
+    said = first((1, 0.2), (1, 0.4))
+    words = "no AUC, only one class among 2 test patients: 2 positive and 0 negative."
+    assert said == f"ER, run net: {words}"
+    said = first((1, 0.2), (0, 0.4), (0, 0.1))
+    assert said.startswith("ER, run net: a test set of 1 positive and 2 negative: an AUC without")

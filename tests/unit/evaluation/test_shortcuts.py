@@ -26,7 +26,12 @@ from radiotrain.evaluation.shortcuts.acquisition import (
 )
 from radiotrain.evaluation.shortcuts.find import ALL_VARIABLES, measure_fall
 from radiotrain.evaluation.shortcuts.probe import last_features, probe
-from radiotrain.evaluation.shortcuts.stratified import Area, stratified_area, stratified_auc
+from radiotrain.evaluation.shortcuts.stratified import (
+    Area,
+    stratified_area,
+    stratified_auc,
+    without_small_counts,
+)
 from radiotrain.evaluation.shortcuts.verdict import Fall, judge_shortcut
 from radiotrain.evaluation.statistics.auc import auc, delong_interval
 from radiotrain.networks.fusion import LateFusion
@@ -135,6 +140,17 @@ def test_a_small_group_has_no_auc_but_a_reason() -> None:
     assert area.reason == "too small a group, 4 positive and 20 negative"
 
 
+def test_groups_with_few_of_a_class_give_no_counts_away() -> None:
+    shown = Area(0.7, (0.5, 0.9), 20, 5)
+    assert without_small_counts(shown) == shown
+    few = without_small_counts(
+        Area(None, None, 9, 5, "too small a group, 5 positive and 4 negative")
+    )
+    assert (few.num_patients, few.num_positive) == (9, None)
+    assert few.reason == "fewer than 5 of a class: too few to say, counts are withheld"
+    assert without_small_counts(Area(None, None, 3, 0)).num_patients is None
+
+
 def table_of(labels: Any, probabilities: Any, parts: Any) -> pd.DataFrame:
     rows = [
         ("run", f"P{i}", "ER", "test" if part is None else "validation", part, label, probability)
@@ -177,6 +193,7 @@ def test_acquisition_variables_ask_a_question_each() -> None:
             "stored",
             covariates={"manufacturer": "GE" if i < 13 else "Siemens", "field_strength_t": None},
             spacing_mm=(0.7, 0.7, 1.0 if i % 2 else 2.0),
+            details={"orientation": "ARS", "own_shape": [512, 512, 90 + i]},
         )
         for i in range(20)
     ]
@@ -187,6 +204,19 @@ def test_acquisition_variables_ask_a_question_each() -> None:
     assert found["voxel size"].question == "above 0.735 mm³ or not"
     assert scanner_name(records) == "manufacturer"
     assert scanner_name(records[:13]) is None
+
+
+def test_orientation_and_matrix_of_the_images_are_asked_about() -> None:
+    """As they came; the crops themselves are all turned the same way. One store is of before."""
+    kept = [("ARS", [448, 448, 100])] * 12 + [("PLS", [320, 320, 80])] * 6
+    details = [{"orientation": code, "own_shape": shape} for code, shape in kept] + [{}, {}]
+    records = [PatientRecord(i, f"P{i}", "stored", details=d) for i, d in enumerate(details)]
+    found = {variable.name: variable for variable in acquisition_variables(records)}
+    assert list(found) == ["image orientation", "image matrix"]
+    assert found["image orientation"].question == "ARS or not"
+    assert found["image orientation"].answers.tolist() == [1] * 12 + [0] * 6 + [-1] * 2
+    assert found["image matrix"].answers.tolist() == [1] * 12 + [0] * 6 + [-1] * 2
+    assert np.isnan(found["image matrix"].values[18:]).all()
 
 
 def test_background_stays_clear_of_the_tumour() -> None:

@@ -41,6 +41,18 @@ def test_common_axes_run_back_left_and_up(axes, signs, tilt):
     assert (np.diff(orientation.apply(z), axis=2) > 0).all()
 
 
+@pytest.mark.parametrize(("axes", "signs"), ALL)
+@pytest.mark.parametrize("tilt", [0.0, 0.3])
+def test_code_says_where_each_own_axis_runs_to(axes, signs, tilt):
+    grid = grid_of(axes, signs, tilt)
+    x, y, z = np.moveaxis(patient_position(grid), -1, 0)
+    towards = {"L": x, "R": -x, "P": y, "A": -y, "S": z, "I": -z}
+    code = Orientation.of(grid).code
+    assert len(code) == 3
+    for axis, letter in enumerate(code):
+        assert (np.diff(towards[letter], axis=axis) > 0).all()
+
+
 @given(
     st.sampled_from(ALL),
     st.tuples(*[st.integers(0, n - 1) for n in SHAPE]),

@@ -20,13 +20,26 @@ def test_opening_gives_access_and_is_logged(store: Store, split: Split, tmp_path
     url = str(tmp_path / "splits.json")
     save_split(split, url)
     assert read_openings(url) == ()
-    access = open_test_set(url, "evaluation", ["a", "b"])
+    made = {"a": "ER ResNet18, seed 0, fold 1, configuration 12ab"}
+    access = open_test_set(url, "evaluation", ["a", "b"], made)
     open_test_set(url, "again", ["c"])
     patients = load_patients(store, split, split.test_ids, ["ER"], access=access)
     assert patients.ids == split.test_ids
     first, second = read_openings(url)
     assert (first.purpose, first.runs, second.purpose) == ("evaluation", ("a", "b"), "again")
     assert first.split_fingerprint == split.fingerprint
+    assert (first.configurations, second.configurations) == (made, {})
+
+
+def test_a_log_of_an_older_version_is_read(split: Split, tmp_path) -> None:
+    url = str(tmp_path / "splits.json")
+    save_split(split, url)
+    line = '{"time": "t", "purpose": "old", "runs": ["a"], "split_fingerprint": "f"}'
+    (tmp_path / "splits.json.openings.jsonl").write_text(f"{line}\n")
+    open_test_set(url, "new", ["b"], {"b": "words"})
+    old, new = read_openings(url)
+    assert (old.runs, old.configurations) == (("a",), {})
+    assert new.configurations == {"b": "words"}
 
 
 def test_access_is_to_one_split_only(split: Split, tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.report.checklists.answers import Answer
 from radiotrain.evaluation.report.context import CohortFlow, ReportContext
 from radiotrain.evaluation.report.facts import DataFacts, ModelFacts, RunFacts
@@ -23,7 +24,7 @@ def known_from_facts(evaluation: Evaluation, context: ReportContext) -> dict[str
     facts = context.facts
     if facts is None:
         return {}
-    found = dict(_about_networks(facts))
+    found = dict(_about_networks(evaluation, facts))
     found |= dict(_about_data(facts.data))
     found |= dict(_about_inputs(facts))
     if context.flow is not None:
@@ -31,7 +32,7 @@ def known_from_facts(evaluation: Evaluation, context: ReportContext) -> dict[str
     return found
 
 
-def _about_networks(facts: RunFacts) -> Iterator[tuple[str, Answer]]:
+def _about_networks(evaluation: Evaluation, facts: RunFacts) -> Iterator[tuple[str, Answer]]:
     def of(section: str, text: str, by: str = "run") -> Answer:
         return Answer("run" if by == "run" else "author", text, section)
 
@@ -39,7 +40,8 @@ def _about_networks(facts: RunFacts) -> Iterator[tuple[str, Answer]]:
     yield "initialisation", of("model-card", each(facts.models, describe_initialisation))
     yield "training", of("model-card", each(facts.models, describe_training))
     yield "selection", of("model-card", each(facts.models, describe_final))
-    yield "ensemble", of("model-card", each(facts.models, _describe_ensemble))
+    text = each(facts.models, _describe_ensemble)
+    yield "ensemble", of("model-card", f"{text}{_means_of_replicates(evaluation, facts)}")
     yield "imbalance", of("model-card", each(facts.models, _describe_imbalance))
     if facts.versions:
         software = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
@@ -54,6 +56,14 @@ def _about_networks(facts: RunFacts) -> Iterator[tuple[str, Answer]]:
     )
     yield "full_model", of("repeat", text, "author")
     yield "availability", of("repeat", text, "author")
+
+
+def _means_of_replicates(evaluation: Evaluation, facts: RunFacts) -> str:
+    """Name what was tested beside the runs themselves: means of one configuration's trainings."""
+    known = {model.run for model in facts.models}
+    tested = dict.fromkeys(r.run for r in evaluation.results if not is_baseline(r.run))
+    means = [run for run in tested if run not in known]
+    return f" Tested beside them: {', '.join(means)}." if means else ""
 
 
 def _describe_ensemble(model: ModelFacts) -> str:

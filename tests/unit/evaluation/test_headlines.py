@@ -1,0 +1,128 @@
+"""What stands above all results: alarms, and what a network is worth beside models without one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.verdict import alarms, judge
+from radiotrain.evaluation.report.write import write_report
+from radiotrain.evaluation.results import Evaluation
+from radiotrain.evaluation.shortcuts.results import Shortcuts
+from radiotrain.evaluation.shortcuts.verdict import ShortcutVerdict
+from radiotrain.evaluation.stability.replicates import add_ensembles
+from tests.unit.evaluation.small_tables import good_cohort, make_rows
+
+LEAK = LeakCheck("Twice?", "found", "83 patients", ("Leak: A and B look like one examination.",))
+# In development only: no test result is better for it.
+HARMLESS = LeakCheck("Twice?", "found", "83 patients", ("A and B look like one, in development.",))
+CLEAR = LeakCheck("Twice?", "clear", "83 patients")
+FAIL = ShortcutVerdict("net", "ER", "fail", "The network reads ER from the scanner.")
+PASS = ShortcutVerdict("net", "PR", "pass", "Nothing here suggests it.")
+
+
+def shortcuts(*verdicts: ShortcutVerdict) -> Shortcuts:
+    return Shortcuts("manufacturer", (), (), (), (), (), verdicts)
+
+
+def runs(**shifts: float) -> pd.DataFrame:
+    """Runs on the same 120 patients; a shift is how far apart a run's classes lie."""
+    labels = np.arange(120) % 2
+    tables = []
+    for number, (run, shift) in enumerate(shifts.items()):
+        noise = np.random.default_rng(number).normal(size=120)
+        p = 1 / (1 + np.exp(-(noise + shift * labels)))
+        patients = list(zip(labels.tolist(), p.tolist(), strict=True))
+        for split in ("test", "validation"):
+            tables.append(make_rows(patients, split, run=run.replace("_", " ")))
+    table = pd.concat(tables, ignore_index=True)
+    # The threshold's patients are others, with other probabilities.
+    return table.assign(probability=table["probability"] - 1e-6 * (table["split"] == "validation"))
+
+
+def evaluated(table: pd.DataFrame) -> Evaluation:
+    return evaluate_table(table, num_resamples=100)
+
+
+def written(out: Path, table: pd.DataFrame, context: ReportContext | None = None) -> str:
+    return Path(write_report(evaluated(table), table, out, context=context)).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("checks", "gate", "expected"),
+    [
+        ((CLEAR,), None, []),
+        ((HARMLESS,), shortcuts(PASS), []),
+        ((CLEAR, LEAK), shortcuts(PASS), [("A leak was found", "leaks")]),
+        ((LEAK, LEAK), None, [("2 leaks were found", "leaks")]),
+        ((CLEAR,), shortcuts(FAIL, PASS), [("ER is read from the scanner", "shortcuts")]),
+        ((CLEAR,), shortcuts(FAIL, replace(FAIL, run="two")), [("ER is read", "shortcuts")]),
+    ],
+)
+def test_a_leak_and_a_shortcut_are_said_above_all_results(
+    checks: tuple[LeakCheck, ...], gate: Shortcuts | None, expected: list[tuple[str, str]]
+) -> None:
+    found = list(alarms(checks, gate))
+    assert [alarm.anchor for alarm in found] == [anchor for _, anchor in expected]
+    for alarm, (words, _) in zip(found, expected, strict=True):
+        assert alarm.sentence.startswith(words)
+
+
+def test_the_page_begins_with_the_alarm_and_links_to_the_section(tmp_path: Path) -> None:
+    page = written(tmp_path / "bad", runs(net=1.0), ReportContext(leak_checks=(LEAK,)))
+    assert '<a href="#leaks">Read more</a>' in page
+    assert page.index('<p class="alarm">') < page.index("status can be read")
+    assert '<p class="alarm">' not in written(tmp_path / "good", runs(net=1.0))
+
+
+def test_the_headline_counts_the_baselines_that_the_network_beats() -> None:
+    table = runs(net=2.0, baseline_coin=0.0, baseline_other_coin=0.0, baseline_as_good=2.0)
+    found = evaluated(table)
+    net = next(r for r in found.results if r.run == "net")
+    better = [c for c in found.comparisons if c.run == "net" and (c.p_holm or 1) < 0.05]
+    assert len(better) == 2
+    details = judge(net, found.comparisons).details
+    sentence = "Of the 3 models without a network it is shown to be better than 2."
+    assert sentence in details
+    # Whichever of a pair comes first.
+    turned = evaluated(table.iloc[::-1])
+    again = next(r for r in turned.results if r.run == "net")
+    assert sentence in judge(again, turned.comparisons).details
+
+
+def test_the_headline_says_that_no_baseline_is_beaten_and_which_are_better() -> None:
+    table = runs(net=0.0, baseline_good=2.5, baseline_coin=0.1)
+    found = evaluated(table)
+    by_run = {r.run: judge(r, found.comparisons).details for r in found.results}
+    sentence = (
+        "Of the 2 models without a network it is shown to be better than none, and worse than 1."
+    )
+    assert sentence in by_run["net"]
+    assert not any("without a network" in text for text in by_run["baseline good"])
+    alone = evaluated(runs(net=1.0))
+    assert not any(
+        "without a network" in text for text in judge(alone.results[0], alone.comparisons).details
+    )
+
+
+def test_of_trainings_of_one_configuration_their_mean_has_the_headline(tmp_path: Path) -> None:
+    parts = []
+    for seed in range(7):
+        test = make_rows(good_cohort(40, 1.0, seed), "test", run=f"seed{seed}")
+        parts.append(test.assign(configuration="ER ResNet10", seed=seed))
+    other = make_rows(good_cohort(40, 0.5, 9), "test", run="alone", target="PR")
+    parts.append(other.assign(configuration="PR ResNet10", seed=0))
+    page = written(tmp_path, add_ensembles(validate_predictions(pd.concat(parts))))
+    head = page[page.index('<div class="verdicts">') : page.index('<h2 id="table">')]
+    named = re.findall(r"Run ([^<]+)</p>", head)
+    assert named == ["alone", "ER ResNet10, mean of 7"]
+    assert "2 of 9 results; of several trainings of one configuration, their mean." in head
