@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,6 +118,45 @@ def test_the_report_shows_where_the_network_looks(folder: Path) -> None:
     assert 'id="saliency"' in page
     lines = (folder / "report" / "checklists.csv").read_text("utf-8").splitlines()
     assert any("Explainability" in line and ",run," in line for line in lines)
+
+
+def _keys(values: Any, names_of: tuple[str, ...]) -> Iterator[str]:
+    """Yield all keys of JSON values, but not the names that are keys of `names_of`."""
+    if isinstance(values, list):
+        for value in values:
+            yield from _keys(value, names_of)
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield key
+            if key in names_of:
+                value = list(value.values())
+            yield from _keys(value, names_of)
+
+
+def test_every_key_of_the_json_is_documented(folder: Path) -> None:
+    kept = json.loads((folder / "report" / "metrics.json").read_text("utf-8"))
+    kept["runs"] = [result for of_run in kept["runs"].values() for result in of_run.values()]
+    for opening in kept["openings"]:
+        opening["configurations"] = None
+    assert kept.pop("provenance")  # free text: whatever is needed to repeat it
+    assert kept["shortcuts"]["left_out"]
+    assert kept["shortcuts"]["probes"]
+    assert kept["subgroups"]["results"]
+    assert kept["flow"]["labels"]
+    document = Path(__file__).parents[2].joinpath("docs", "metrics-json.md").read_text("utf-8")
+    named = {
+        word for code in re.findall(r"`([^`]+)`", document) for word in re.findall(r"\w+", code)
+    }
+    assert set(_keys(kept, ("reasons",))) - named - _shortened(document) == set()
+
+
+def _shortened(document: str) -> set[str]:
+    """Return names that the document gives as a value `and …_ci95`."""
+    found = set()
+    for row in document.splitlines():
+        if "`…_ci95`" in row:
+            found |= {f"{name}_ci95" for name in re.findall(r"`(\w+)`", row)}
+    return found
 
 
 def test_looking_can_be_left_out(folder: Path) -> None:

@@ -242,8 +242,8 @@ def _percent(value: float | None) -> str:
 
 
 def _position(value: float) -> str:
-    """Return where an AUC lies on the bar's axis from 0.3 to 1, in per cent of its width."""
-    return f"{100 * min(1.0, max(0.0, (value - 0.3) / 0.7)):.1f}"
+    """Return where an AUC lies on the bar's axis from 0 to 1, in per cent of its width."""
+    return f"{100 * min(1.0, max(0.0, value)):.1f}"
 
 
 def json_values(values: Any) -> Any:

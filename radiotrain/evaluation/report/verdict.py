@@ -15,7 +15,7 @@ from radiotrain.evaluation.shortcuts.results import Shortcuts
 
 VerdictKind = Literal["better", "unclear", "worse", "undefined"]
 
-# Corrected p below which two runs count as different.
+# p below which an AUC is no chance, and corrected p below which two runs differ.
 _SHOWN = 0.05
 
 
@@ -101,12 +101,25 @@ def _power(result: TargetResult) -> str:
 
 
 def _kind(result: TargetResult) -> VerdictKind:
+    """Tell on which side of 0.5 the AUC lies, where interval and permutation test agree on it.
+
+    DeLong's interval is too narrow with few patients of a class; the permutation test is exact.
+    """
     interval = result.auc_ci95
     if interval is None:
         return "undefined"
-    if interval[0] > 0.5:
-        return "better"
-    return "worse" if interval[1] < 0.5 else "unclear"
+    if _leaves_out_a_coin(result) and not _is_by_chance(result):
+        return "better" if interval[0] > 0.5 else "worse"
+    return "unclear"
+
+
+def _leaves_out_a_coin(result: TargetResult) -> bool:
+    interval = result.auc_ci95
+    return interval is not None and not interval[0] <= 0.5 <= interval[1]
+
+
+def _is_by_chance(result: TargetResult) -> bool:
+    return result.permutation_p is not None and result.permutation_p >= _SHOWN
 
 
 def _numbers(result: TargetResult) -> str:
@@ -116,10 +129,16 @@ def _numbers(result: TargetResult) -> str:
         why = result.reasons["auc_ci95_delong"]
         return f"AUC {result.auc:.3f} without an interval: {why}."
     low, high = result.auc_ci95
-    return (
+    numbers = (
         f"AUC {result.auc:.3f} (95 % CI {low:.3f} to {high:.3f}) on {result.num_patients}"
         " test patients."
     )
+    if _leaves_out_a_coin(result) and _is_by_chance(result):
+        numbers += (
+            " The interval leaves out 0.5, but is too narrow with so few patients: of labels dealt"
+            f" out at random {100 * (result.permutation_p or 0):.0f} % give an AUC as far from it."
+        )
+    return numbers
 
 
 def _calls(result: TargetResult) -> str:
