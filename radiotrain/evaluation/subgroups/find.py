@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.measure import Values
 from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.stability.replicates import ensembles, replicates
 from radiotrain.evaluation.statistics.auc import auc, delong_interval
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
 from radiotrain.evaluation.statistics.operating_point import youden_threshold
@@ -47,6 +48,9 @@ class _Tested:
 def find_subgroups(table: pd.DataFrame, facts: Facts) -> Subgroups:
     """Measure every run but baselines in groups of test patients.
 
+    Of several trainings of one configuration their mean is measured, which stands for them: each
+    test costs the others power by the correction.
+
     Who is known and not tested counts as a development patient; by them numbers are cut.
 
     Parameters
@@ -63,8 +67,9 @@ def find_subgroups(table: pd.DataFrame, facts: Facts) -> Subgroups:
     development = sorted({*facts.covariates, *_labelled(facts)} - set(tested))
     variables, notes = choose_variables(facts, tested, development)
     found, overall = [], []
+    members = _members(table)
     for run, target in table[["run", "target"]].drop_duplicates().to_numpy():
-        if is_baseline(str(run)):
+        if is_baseline(str(run)) or str(run) in members:
             continue
         test = patient_scores(table, str(run), str(target), "test")
         validation = patient_scores(table, str(run), str(target), "validation")
@@ -78,6 +83,12 @@ def find_subgroups(table: pd.DataFrame, facts: Facts) -> Subgroups:
         judge_subgroups(o, [r for r in results if _is_of(r, o)], num_tests) for o in overall
     )
     return Subgroups(results, tuple(overall), verdicts, num_tests, (*notes, *strangers))
+
+
+def _members(table: pd.DataFrame) -> set[str]:
+    """Return runs whose mean is a run of the table too."""
+    with_mean = set(ensembles(table).values())
+    return {run for name, runs in replicates(table).items() if name in with_mean for run in runs}
 
 
 def _test(of: Overall, variable: Variable, test: PatientScores, threshold: float) -> _Tested:

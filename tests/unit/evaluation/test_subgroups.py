@@ -13,6 +13,7 @@ from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.write import write_report
+from radiotrain.evaluation.stability.replicates import add_ensembles
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
 from radiotrain.evaluation.subgroups.cuts import (
     OTHERS,
@@ -225,6 +226,18 @@ def test_baselines_are_left_out() -> None:
     table, patients = make_cohort(60)
     found = find_subgroups(table.assign(run="baseline size"), facts_of_table(patients, "x"))
     assert (found.results, found.verdicts) == ((), ())
+
+
+def test_of_trainings_of_one_configuration_their_mean_is_divided() -> None:
+    table, patients = make_cohort(120)
+    again = table.assign(run="again", seed=1, probability=table["probability"].round(2))
+    both = pd.concat([table.assign(seed=0), again]).assign(configuration="ER ResNet10")
+    alone = table.assign(run="alone", configuration="", seed=0)
+    whole = add_ensembles(validate_predictions(pd.concat([both, alone])))
+    found = find_subgroups(whole, facts_of_table(patients, "x"))
+    assert {r.run for r in found.results} == {"alone", "ER ResNet10, mean of 2"}
+    without_mean = find_subgroups(validate_predictions(both), facts_of_table(patients, "x"))
+    assert {r.run for r in without_mean.results} == {"net", "again"}
 
 
 # --- which groups ---------------------------------------------------------------------------
