@@ -22,6 +22,7 @@ from radiotrain.evaluation.compare.settings import (
 from radiotrain.evaluation.compare.verdict import judge_pair
 from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.patients import patient_scores
+from radiotrain.evaluation.predictions import COLUMNS
 from radiotrain.evaluation.run_pairs import compare_runs
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
 
@@ -162,7 +163,9 @@ def _compare(first: Report, second: Report, pair: Chosen, seed: int, num_resampl
 
 def _rows(report: Report, run: str, target: str, name: str) -> pd.DataFrame:
     table = report.table
-    return table[(table["run"] == run) & (table["target"] == target)].assign(run=name)
+    rows = table[(table["run"] == run) & (table["target"] == target)]
+    # Trainings of one configuration are not compared within a report; of two reports they are.
+    return rows[list(COLUMNS)].assign(run=name)
 
 
 def _judged(pairs: Sequence[Pair]) -> Iterator[Pair]:

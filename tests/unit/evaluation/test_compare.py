@@ -66,6 +66,16 @@ def test_a_pair_is_what_one_evaluation_of_both_runs_says() -> None:
     assert low < pair.sensitivity_difference < high
 
 
+def test_trainings_of_one_configuration_in_two_reports_are_compared() -> None:
+    """Within one report they are not: there they are replicates."""
+    a, b = make_table("first"), make_table("again", shift=1.6, seed=3)
+    same = [t.assign(configuration="ER ResNet10", seed=i) for i, t in enumerate((a, b))]
+    assert not evaluate_table(pd.concat(same, ignore_index=True), num_resamples=100).comparisons
+    pair = only(compare(make_report("a", same[0]), make_report("b", same[1])))
+    plain = only(compare(make_report("a", a), make_report("b", b)))
+    assert pair.comparison == plain.comparison
+
+
 def test_runs_of_the_same_name_are_two_runs() -> None:
     a, b = make_table(), make_table(shift=1.6, seed=3)
     pair = only(compare(make_report("a", a), make_report("b", b)))
