@@ -117,7 +117,9 @@ def predict_runs(
         flow=describe_flow(store, split, models),
         facts=describe_runs(store, split, models),
         openings=read_openings(first.split),
-        provenance=_provenance(models, store, split) | predicting.provenance(models),
+        provenance=_provenance(models, store, split)
+        | predicting.provenance(models)
+        | ({"models without a network": dict(beside.fitted.features)} if beside else {}),
         warnings=(
             *leaks,
             *subgroups.warnings,

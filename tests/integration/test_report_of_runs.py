@@ -90,6 +90,14 @@ def test_the_log_of_openings_says_how_each_network_was_made(folder: Path) -> Non
     assert digest(other.identity()) not in named
 
 
+def test_what_models_without_a_network_read_is_written_down(folder: Path) -> None:
+    kept = json.loads((folder / "report" / "metrics.json").read_text("utf-8"))["provenance"]
+    features = kept["models without a network"]
+    assert features["clinical"] == ["age_years"]
+    assert set(features["size"]) < set(features["size and kinetics"])
+    assert "rise_1_mean" in features["size and kinetics"]
+
+
 def test_card_and_checklists_are_filled_from_the_run(folder: Path) -> None:
     card = (folder / "report" / "model-card.md").read_text("utf-8")
     assert "parameters, for ER" in card

@@ -8,7 +8,7 @@ validation AUC that are those of other models.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,11 +71,14 @@ class Baselines:
         Rows of the predictions table: each development patient, out of fold.
     notes
         Sentences for the report, e.g. that there is no clinical baseline.
+    features
+        Names of what each set holds that varies among development patients.
     """
 
     fitted: tuple[Baseline, ...]
     validation: pd.DataFrame
     notes: tuple[str, ...]
+    features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_sets(
@@ -160,7 +163,11 @@ def fit_baselines(
                     tables.append(_validation_rows(baseline, ids, folds, labels))
                     fitted.append(baseline)
                 on_fitted()
-    return Baselines(tuple(fitted), _join(tables), tuple(notes))
+    names = {
+        name: tuple(np.array(features.names)[is_varied(features.values)].tolist())
+        for name, features in sets.items()
+    }
+    return Baselines(tuple(fitted), _join(tables), tuple(notes), names)
 
 
 def count_baselines(targets: Sequence[str], models: Sequence[Model] = MODELS) -> int:
