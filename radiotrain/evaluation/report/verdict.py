@@ -30,10 +30,21 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Alarm:
-    """What makes results untrustworthy whatever they are, and the section that says more."""
+    """What makes results untrustworthy whatever they are, and the section that says more.
+
+    Parameters
+    ----------
+    results
+        (run, target) of those that it is about; None: all.
+    """
 
     sentence: str
     anchor: str
+    results: frozenset[tuple[str, str]] | None = None
+
+    def is_about(self, result: TargetResult) -> bool:
+        """Whether a result is not to be trusted for it."""
+        return self.results is None or (result.run, result.target) in self.results
 
 
 def alarms(checks: Sequence[LeakCheck], shortcuts: Shortcuts | None) -> Iterator[Alarm]:
@@ -44,8 +55,12 @@ def alarms(checks: Sequence[LeakCheck], shortcuts: Shortcuts | None) -> Iterator
         yield Alarm(f"{several} found: test results below may be better than they should.", "leaks")
     failed = [v for v in shortcuts.verdicts if v.kind == "fail"] if shortcuts is not None else []
     for target in dict.fromkeys(v.target for v in failed):
-        runs = ", ".join(v.run for v in failed if v.target == target)
-        yield Alarm(f"{target} is read from the scanner, at least in part, by {runs}.", "shortcuts")
+        runs = [v.run for v in failed if v.target == target]
+        yield Alarm(
+            f"{target} is read from the scanner, at least in part, by run {', '.join(runs)}.",
+            "shortcuts",
+            frozenset((run, target) for run in runs),
+        )
 
 
 def judge(result: TargetResult, comparisons: Sequence[Comparison] = ()) -> Verdict:

@@ -81,7 +81,17 @@ def test_the_page_begins_with_the_alarm_and_links_to_the_section(tmp_path: Path)
     page = written(tmp_path / "bad", runs(net=1.0), ReportContext(leak_checks=(LEAK,)))
     assert '<a href="#leaks">Read more</a>' in page
     assert page.index('<p class="alarm">') < page.index("status can be read")
-    assert '<p class="alarm">' not in written(tmp_path / "good", runs(net=1.0))
+    # Good news that it is about is not painted green.
+    assert 'class="verdict better"' not in page
+    good = written(tmp_path / "good", runs(net=1.0))
+    assert '<p class="alarm">' not in good
+    assert 'class="verdict better"' in good
+
+
+def test_a_shortcut_of_one_run_is_no_alarm_about_another() -> None:
+    (alarm,) = alarms((), shortcuts(FAIL, PASS))
+    about = {r.run: alarm.is_about(r) for r in evaluated(runs(net=1.0, other=1.0)).results}
+    assert about == {"net": True, "other": False}
 
 
 def test_the_headline_counts_the_baselines_that_the_network_beats() -> None:
