@@ -52,7 +52,10 @@ def compare(
     from radiotrain.evaluation.compare.pairs import choose_pairs, compare_reports
     from radiotrain.evaluation.compare.report_folder import read_report
     from radiotrain.evaluation.compare.write import write_comparison
+    from radiotrain.evaluation.report.write import check_folder
 
+    if out is not None:
+        check_folder(out)
     a, b, runs = read_report(first), read_report(second), run or []
     with progress("compare", len(choose_pairs(a, b, runs))) as advance:
         found = compare_reports(a, b, runs, seed=seed, num_resamples=resamples, on_pair=advance)

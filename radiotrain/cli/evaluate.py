@@ -66,7 +66,7 @@ def evaluate(
         ),
     ] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap.")] = 10_000,
+    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
 ) -> None:
     """Test runs on the sealed test set and write a report; each opening is logged.
 
@@ -78,8 +78,9 @@ def evaluate(
     """
     from preprocessing.progress import progress
     from radiotrain.evaluation.evaluate import evaluate_table
-    from radiotrain.evaluation.report.write import write_report
+    from radiotrain.evaluation.report.write import check_folder, write_report
 
+    check_folder(out)
     table, context = _predictions(
         runs or [], predictions, store, patients, purpose, baselines, tta, saliency
     )

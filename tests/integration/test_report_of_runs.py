@@ -172,3 +172,17 @@ def test_looking_can_be_left_out(folder: Path) -> None:
     call("evaluate", folder / "run", "--out", out, "--no-baselines", "--saliency", 0)
     assert json.loads((out / "metrics.json").read_text("utf-8"))["saliency"] is None
     assert 'id="saliency"' not in (out / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--out", "FILE"), ("--resamples", "10"), ("--tta", "-1"), ("--saliency", "-1")]
+)
+def test_what_is_wrong_is_said_before_the_test_set_is_opened(
+    folder: Path, wrong: tuple[str, str]
+) -> None:
+    before = len(read_openings(str(folder / "splits.json")))
+    words = [w.replace("FILE", str(folder / "run.yaml")) for w in wrong]
+    out = () if "--out" in wrong else ("--out", folder / "never")
+    call("evaluate", folder / "run", "--no-baselines", *out, *words, status=2)
+    assert len(read_openings(str(folder / "splits.json"))) == before
+    assert not (folder / "never").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from preprocessing import files
+from preprocessing.errors import InputError
 from radiotrain.evaluation.predictions import validate_predictions, write_predictions
 from radiotrain.evaluation.report.checklists.fill import checklists_csv, fill_checklists
 from radiotrain.evaluation.report.context import ReportContext
@@ -22,6 +24,28 @@ from radiotrain.evaluation.stability.uncertainty import uncertainty_csv
 from radiotrain.evaluation.subgroups.forest import draw_forests
 
 REPORT_NAME = "report.html"
+
+
+def check_folder(out: str | Path) -> None:
+    """Refuse a folder that cannot be written, before work is done and a test set opened for it.
+
+    Nothing is made. Of an object store it shows only when the report is written.
+
+    Raises
+    ------
+    InputError
+        If it is a file, lies below one, or may not be written to.
+    """
+    url = files.absolute(out)
+    if not files.is_local(url):
+        return
+    there = files.to_path(url)
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise InputError(f"--out is {url}, but {there} is a file, expected a folder: name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out is {url}, but {there} may not be written to: name another folder")
 
 
 def write_report(

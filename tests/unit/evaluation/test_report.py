@@ -385,6 +385,25 @@ def test_a_missing_table_is_one_sentence_and_exit_status_2(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("below", ["", "/deeper/still"])
+def test_an_out_that_is_a_file_is_refused_before_anything_is_done(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ("--predictions", tmp_path / "none.csv", "--out", f"{tmp_path}/file{below}")
+    assert run_command(monkeypatch, *arguments) == 2
+    assert_one_sentence(capsys, f"{tmp_path}/file is a file, expected a folder")
+
+
+def test_an_out_that_may_not_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    arguments = ("--predictions", tmp_path / "none.csv", "--out", tmp_path / "out")
+    assert run_command(monkeypatch, *arguments) == 2
+    assert_one_sentence(capsys, f"{tmp_path} may not be written to")
+
+
 def test_both_runs_and_a_table_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
