@@ -114,7 +114,9 @@ def _is_suspect(result: TargetResult) -> bool:
 
 
 def _is_turned(result: TargetResult) -> bool:
-    return result.auc_ci95 is not None and result.auc_ci95[1] < 0.5
+    """Below 0.5 by interval and permutation test: the interval alone is too narrow for few patients."""
+    interval, p = result.auc_ci95, result.permutation_p
+    return interval is not None and interval[1] < 0.5 and p is not None and p < 0.05
 
 
 def _is_overfitted(result: TargetResult) -> bool:

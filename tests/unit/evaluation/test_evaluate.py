@@ -413,6 +413,17 @@ def test_what_a_careful_reader_should_know_is_warned_about(
     assert all(w.startswith(f"{target}, run net: ") for w in warnings)
 
 
+def test_few_patients_whose_interval_alone_is_below_a_half_are_not_called_turned_round() -> None:
+    """DeLong gives 0.167 + 0.327 = 0.493; of 28 ways to deal the labels out 8 are as far from 0.5."""
+    patients = [(1, 0.95), *((1, 0.1 * k) for k in range(1, 6)), (0, 0.8), (0, 0.9)]
+    evaluation = evaluate(make_rows(patients, "test", target="HER2"))
+    (result,) = evaluation.results
+    assert result.auc_ci95 is not None
+    assert result.auc_ci95[1] < 0.5
+    assert result.permutation_p == pytest.approx(8 / 28, abs=0.12)
+    assert not any("turned round" in w for w in evaluation.warnings)
+
+
 def test_patients_tested_for_one_target_and_trained_on_for_another_are_warned_about() -> None:
     er, pr = make_rows(TEST, "test"), make_rows(TEST, "train", target="PR")
     pr["patient_id"] = er["patient_id"]
