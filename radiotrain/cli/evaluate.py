@@ -23,7 +23,12 @@ def evaluate(
     out: Annotated[str, typer.Option(help="Folder for report.html, metrics.json and plots.")],
     runs: Annotated[list[str] | None, typer.Argument(help="Run folders of one split.")] = None,
     predictions: Annotated[
-        str | None, typer.Option(help="Instead of runs: a predictions table, CSV or Parquet.")
+        str | None,
+        typer.Option(
+            help="Instead of runs: a predictions table, CSV or Parquet, with columns run, patient_id,"
+            " target, split (train, validation or test), fold (may be empty), label (0, 1 or -1 for"
+            " missing), probability. Thresholds come from its validation rows."
+        ),
     ] = None,
     store: Annotated[
         str | None,
