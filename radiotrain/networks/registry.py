@@ -6,8 +6,8 @@ MONAI and torch are imported when a network is built, so that naming one stays c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from preprocessing.errors import InputError, nearest_hint
@@ -36,59 +36,63 @@ class NetworkFamily:
     summary: str
 
 
-def _resnet(function: str, widen_factor: float = 1.0, shortcut_type: str = "B") -> _Builder:
-    def build(num_phases: int, num_targets: int) -> Any:
+@dataclass(frozen=True)
+class MonaiCall:
+    """A call of ``monai.networks.nets`` that builds a network: plain values, so that others can make it.
+
+    Parameters
+    ----------
+    function
+        Name of a class or function of ``monai.networks.nets``.
+    phases, targets
+        What it calls the number of input channels and of outputs.
+    options
+        Its other arguments.
+    """
+
+    function: str
+    phases: str
+    targets: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def arguments(self, num_phases: int, num_targets: int) -> dict[str, Any]:
+        """Return all arguments by name, as JSON values."""
+        return {
+            "spatial_dims": 3,
+            self.phases: num_phases,
+            self.targets: num_targets,
+            **self.options,
+        }
+
+    def __call__(self, num_phases: int, num_targets: int) -> Any:
+        """Return the module, with fresh weights."""
         from monai.networks import nets
 
-        # Stride 2 in the stem, as in the 2D ResNet and in MedicalNet's backbones. MONAI's
-        # default of 1 costs eight times the arithmetic.
-        return getattr(nets, function)(
-            spatial_dims=3,
-            n_input_channels=num_phases,
-            num_classes=num_targets,
-            conv1_t_stride=2,
-            widen_factor=widen_factor,
-            shortcut_type=shortcut_type,
-        )
-
-    return build
+        return getattr(nets, self.function)(**self.arguments(num_phases, num_targets))
 
 
-def _squeeze_excite(function: str) -> _Builder:
-    def build(num_phases: int, num_targets: int) -> Any:
-        from monai.networks import nets
-
-        return getattr(nets, function)(
-            spatial_dims=3, in_channels=num_phases, num_classes=num_targets
-        )
-
-    return build
-
-
-def _densenet(function: str) -> _Builder:
-    def build(num_phases: int, num_targets: int) -> Any:
-        from monai.networks import nets
-
-        return getattr(nets, function)(
-            spatial_dims=3, in_channels=num_phases, out_channels=num_targets
-        )
-
-    return build
+def _resnet(function: str, widen_factor: float = 1.0, shortcut_type: str = "B") -> MonaiCall:
+    # Stride 2 in the stem, as in the 2D ResNet and in MedicalNet's backbones. MONAI's
+    # default of 1 costs eight times the arithmetic.
+    options = {
+        "conv1_t_stride": 2,
+        "widen_factor": widen_factor,
+        "shortcut_type": shortcut_type,
+    }
+    return MonaiCall(function, "n_input_channels", "num_classes", options)
 
 
-def _efficientnet(model_name: str) -> _Builder:
-    def build(num_phases: int, num_targets: int) -> Any:
-        from monai.networks import nets
+def _squeeze_excite(function: str) -> MonaiCall:
+    return MonaiCall(function, "in_channels", "num_classes")
 
-        return nets.EfficientNetBN(
-            model_name,
-            spatial_dims=3,
-            in_channels=num_phases,
-            num_classes=num_targets,
-            pretrained=False,
-        )
 
-    return build
+def _densenet(function: str) -> MonaiCall:
+    return MonaiCall(function, "in_channels", "out_channels")
+
+
+def _efficientnet(model_name: str) -> MonaiCall:
+    options = {"model_name": model_name, "pretrained": False}
+    return MonaiCall("EfficientNetBN", "in_channels", "num_classes", options)
 
 
 def _resnets() -> Iterator[tuple[str, NetworkFamily]]:
@@ -161,6 +165,13 @@ def check_network_name(name: str) -> str:
             " see 'radiotrain models'"
         )
     return name
+
+
+def monai_call(name: str) -> MonaiCall:
+    """Return the call of MONAI that builds a network, for programs that do not have radiotrain."""
+    call = NETWORKS[check_network_name(name)].build
+    assert isinstance(call, MonaiCall)
+    return call
 
 
 def build_network(
