@@ -115,8 +115,14 @@ class TrainedNetwork:
     encoder: CovariateEncoder | None
 
 
-def load_network(weights_url: str) -> TrainedNetwork:
-    """Return the network of a ``best.pt``."""
+def load_network(weights_url: str, *, faster: bool = True) -> TrainedNetwork:
+    """Return the network of a ``best.pt``.
+
+    Parameters
+    ----------
+    faster
+        See `radiotrain.networks.registry.build_network`.
+    """
     try:
         saved = load_weights(weights_url)
     except FileNotFoundError:
@@ -124,7 +130,7 @@ def load_network(weights_url: str) -> TrainedNetwork:
             f"no weights at {weights_url}: the run has not finished an epoch, train it"
         ) from None
     try:
-        return _build(saved)
+        return _build(saved, faster)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -133,11 +139,15 @@ def load_network(weights_url: str) -> TrainedNetwork:
         ) from error
 
 
-def _build(saved: Mapping[str, Any]) -> TrainedNetwork:
+def _build(saved: Mapping[str, Any], faster: bool) -> TrainedNetwork:
     rows, columns, slices = saved["crop_shape"]
     num_targets = len(saved["targets"])
     network = build_network(
-        saved["network"], saved["num_phases"], num_targets, (rows, columns, slices)
+        saved["network"],
+        saved["num_phases"],
+        num_targets,
+        (rows, columns, slices),
+        faster=faster,
     )
     encoder = None
     if saved.get("covariates") is not None:

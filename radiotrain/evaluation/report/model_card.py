@@ -25,6 +25,10 @@ from radiotrain.evaluation.report.sentences import (
 )
 from radiotrain.evaluation.results import Evaluation
 
+_UNTESTED = (
+    "Not in this card, for which no test patient was read: see that of 'radiotrain evaluate'."
+)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -76,8 +80,8 @@ def card_markdown(card: Sequence[Section], evaluation: Evaluation, context: Repo
         "library_name": "radiotrain",
         "library_version": radiotrain.__version__,
         "tags": ["breast", "dce-mri", "research-use-only"],
-        "targets": list(dict.fromkeys(r.target for r in evaluation.results)),
-        "models": [r for r in dict.fromkeys(r.run for r in evaluation.results) if _is_model(r)],
+        "targets": _targets(evaluation, context),
+        "models": _models(evaluation, context),
     }
     if context.generated_at:
         front["date"] = context.generated_at
@@ -90,6 +94,20 @@ def card_markdown(card: Sequence[Section], evaluation: Evaluation, context: Repo
                 f"- **{_plain(line.name)}**: {_plain(line.text) or '**author: to be written**'}"
             )
     return "\n".join(lines) + "\n"
+
+
+def _targets(evaluation: Evaluation, context: ReportContext) -> list[str]:
+    found = [r.target for r in evaluation.results]
+    if not found and context.facts is not None:
+        found = [target for model in context.facts.models for target in model.targets]
+    return list(dict.fromkeys(found))
+
+
+def _models(evaluation: Evaluation, context: ReportContext) -> list[str]:
+    found = [r.run for r in evaluation.results if _is_model(r.run)]
+    if not found and context.facts is not None:
+        found = [model.run for model in context.facts.models]
+    return list(dict.fromkeys(found))
 
 
 def _is_model(run: str) -> bool:
@@ -154,6 +172,9 @@ def _factors(context: ReportContext) -> Iterator[Line]:
 
 
 def _metrics(evaluation: Evaluation) -> Iterator[Line]:
+    if not evaluation.results:
+        yield Line("Performance", _UNTESTED)
+        return
     yield Line(
         "Performance",
         "AUC, PR-AUC, sensitivity and specificity, Brier score, calibration, net benefit.",
@@ -192,6 +213,9 @@ def _training_data(context: ReportContext) -> Iterator[Line]:
 
 
 def _evaluation_data(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
+    if not evaluation.results:
+        yield Line("Test patients", _UNTESTED)
+        return
     tested = {
         f"{r.target} {r.num_patients} patients, {r.num_positive} positive"
         for r in evaluation.results
@@ -203,6 +227,8 @@ def _evaluation_data(evaluation: Evaluation, context: ReportContext) -> Iterator
 
 
 def _analyses(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
+    if not evaluation.results:
+        yield Line("Results", _UNTESTED)
     for r in evaluation.results:
         if not _is_model(r.run):
             continue

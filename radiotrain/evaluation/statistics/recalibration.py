@@ -105,13 +105,38 @@ def isotonic(
     ----------
     Zadrozny, Elkan, KDD (2002) 694-699.
     """
+    model, why = _fit_isotonic(labels, probabilities)
+    if model is None:
+        return None, why
+    others = np.asarray(others, dtype=np.float64)
+    return np.asarray(model.predict(others) if len(others) else others, dtype=np.float64), ""
+
+
+def isotonic_steps(
+    labels: ArrayLike, probabilities: ArrayLike
+) -> tuple[tuple[Floats, Floats] | None, str]:
+    """Return the points between which `isotonic` is linear, or None and the reason.
+
+    Returns
+    -------
+    Probabilities, rising, and what they become, each (points,): ``np.interp`` does the rest.
+    """
+    model, why = _fit_isotonic(labels, probabilities)
+    if model is None:
+        return None, why
+    x, y = (np.asarray(v, dtype=np.float64) for v in (model.X_thresholds_, model.y_thresholds_))
+    return (x, y), ""
+
+
+def _fit_isotonic(
+    labels: ArrayLike, probabilities: ArrayLike
+) -> tuple[IsotonicRegression | None, str]:
     positive, negative = split_by_label(labels, probabilities)
     if not len(positive) or not len(negative):
         return None, "only one class among the validation patients"
     model = IsotonicRegression(y_min=0, y_max=1, increasing=True, out_of_bounds="clip")
     model.fit(np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64))
-    others = np.asarray(others, dtype=np.float64)
-    return np.asarray(model.predict(others) if len(others) else others, dtype=np.float64), ""
+    return model, ""
 
 
 def recalibrations(

@@ -1,0 +1,251 @@
+"""``model.json``: what an exported model is, what it reads, what its probabilities mean.
+
+``docs/export.md`` lists the keys. Nothing here tells a patient: ranges are quantiles, categories of few
+patients are counted together.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from preprocessing import files
+from preprocessing.errors import InputError, MissingPathError, SchemaError
+
+FILE_NAME = "model.json"
+SCHEMA_VERSION: Literal[1] = 1
+
+Format = Literal["bundle", "safetensors", "onnx"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class MonaiNetwork(_Part):
+    """The call of MONAI that builds one of the networks."""
+
+    function: str
+    """A class or function of ``monai.networks.nets``."""
+    arguments: dict[str, Any]
+    """Its arguments, by name."""
+
+
+class Network(_Part):
+    """The architecture; the same for all members."""
+
+    name: str
+    """As ``radiotrain models`` lists it."""
+    monai: MonaiNetwork
+    num_parameters: int
+    """Of one member."""
+
+
+class Member(_Part):
+    """One trained network; several are averaged."""
+
+    weights: str | None
+    """File of its weights in this folder, its tensors named as MONAI does; null of format onnx."""
+    fold: int | None
+    """That validated it; null where none did."""
+    seed: int
+    covariates: dict[str, Any] | None
+    """How clinical columns become numbers, learnt from its training patients; null where it reads none."""
+
+
+class Normalisation(_Part):
+    """What the network's input is, in terms of the stored crop."""
+
+    rule: str
+    """In words; ``docs/export.md`` has it as code."""
+    reference_phase: int = 0
+    """Whose voxels give mean and deviation, for all phases."""
+    degrees_of_freedom: int = 0
+    """Of the deviation: 0, the population's."""
+    padding: float = 0.0
+    """What voxels outside the image become."""
+
+
+class Input(_Part):
+    """The crop that a network reads."""
+
+    axes: tuple[str, ...] = ("patient", "phase", "row", "column", "slice")
+    orientation: tuple[str, str, str] = ("to the back", "to the left", "to the head")
+    """Where rows, columns and slices go."""
+    num_phases: int
+    phase_names: tuple[str, ...]
+    """As most training patients have them; empty where no five have the same."""
+    crop_shape: tuple[int, int, int]
+    """Rows, columns and slices."""
+    dtype: Literal["float32"] = "float32"
+    normalisation: Normalisation
+    preprocessing: dict[str, Any]
+    """The store's settings: `preprocessing.config.PreprocessConfig`."""
+    layout: str
+    """Of the training cohort on disk, e.g. duke."""
+
+
+class Output(_Part):
+    """What comes out, in words."""
+
+    logits: str
+    probability: str
+
+
+class Isotonic(_Part):
+    """A step function: linear between its points, constant beyond them."""
+
+    x: tuple[float, ...]
+    """Probabilities as predicted, rising."""
+    y: tuple[float, ...]
+    """What they become."""
+
+
+class Calibration(_Part):
+    """How a target's probabilities are put right, learnt from validation patients alone."""
+
+    source: str
+    num_patients: int
+    num_positive: int
+    temperature: float | None
+    """By which logits are divided; null where there is none."""
+    isotonic: Isotonic | None
+    reasons: dict[str, str] = Field(default_factory=dict)
+    """Why there is none, by what is missing."""
+
+
+class OperatingPoint(_Part):
+    """A threshold on the probability as predicted, at or above which a patient is called positive."""
+
+    rule: str
+    source: str
+    threshold: float | None
+    sensitivity: float | None
+    """On the patients it was chosen on, so too good."""
+    specificity: float | None
+    """On the patients it was chosen on, so too good."""
+    reason: str = ""
+    """Why there is none."""
+
+
+class Range(_Part):
+    """Where 98 % of the training patients lie."""
+
+    num_patients: int
+    """Of whom it is known."""
+    low: float
+    """The 1 % quantile."""
+    median: float
+    high: float
+    """The 99 % quantile."""
+
+
+class LabelCounts(_Part):
+    """Training patients of a target."""
+
+    positive: int
+    negative: int
+    missing: int
+
+
+class Cohort(_Part):
+    """The training patients in numbers; nothing is known of the test patients."""
+
+    num_patients: int
+    labels: dict[str, LabelCounts]
+    spacing_mm: dict[str, Range]
+    """Of voxels, along row, column and slice."""
+    phase_times_s: tuple[Range | None, ...]
+    """Of each phase, as the store has it."""
+    voxels: dict[str, Range]
+    """Of the stored intensities: see ``docs/export.md``."""
+    numbers: dict[str, Range]
+    """Covariates that are numbers: those of the acquisition, and those that the network reads."""
+    categories: dict[str, dict[str, int]]
+    """The others of them, patients of each; what fewer than five have is counted as 'other'."""
+
+
+class Origin(_Part):
+    """Where the model comes from."""
+
+    run: str
+    made: str
+    """What a promoted model was made of, in words; empty of a run."""
+    store_fingerprint: str
+    split_fingerprint: str
+    configuration: dict[str, Any]
+    """All that decides what was trained, without paths."""
+    software: dict[str, str]
+    """Versions it was trained with."""
+    exported_with: dict[str, str]
+    """Versions it was exported with."""
+
+
+class ModelDescription(_Part):
+    """All of ``model.json``."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    notice: str = "Research use only. Not a medical device."
+    name: str
+    format: Format
+    targets: tuple[str, ...]
+    """In the order of the outputs."""
+    network: Network
+    members: tuple[Member, ...]
+    """Their mean probability is the model's."""
+    input: Input
+    output: Output
+    calibration: dict[str, Calibration]
+    """By target."""
+    operating_points: dict[str, tuple[OperatingPoint, ...]]
+    """By target."""
+    cohort: Cohort
+    origin: Origin
+    details: dict[str, Any] = Field(default_factory=dict)
+    """Of the format: ONNX's opset and names, for instance."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each other file, by its path in the folder."""
+
+
+def dump_description(description: ModelDescription) -> str:
+    """Return the text of ``model.json``."""
+    values = description.model_dump(mode="json")
+    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_description(url: str) -> ModelDescription:
+    """Read ``model.json`` of an exported folder.
+
+    Raises
+    ------
+    MissingPathError
+        If there is none.
+    SchemaError
+        If another version wrote it.
+    InputError
+        If it cannot be understood.
+    """
+    where = files.join(files.absolute(url), FILE_NAME)
+    try:
+        values = json.loads(files.read_text(where))
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingPathError(
+            f"no exported model at {url}, which has no {FILE_NAME}: make one with 'radiotrain export'"
+        ) from None
+    except ValueError:
+        raise InputError(f"{where} is not what radiotrain wrote: export the run again") from None
+    found = values.get("schema_version") if isinstance(values, dict) else None
+    if found != SCHEMA_VERSION:
+        raise SchemaError(
+            f"{where} has schema {found}, expected {SCHEMA_VERSION}: export the run again"
+        )
+    try:
+        return ModelDescription.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{where} is not what radiotrain wrote ({key}: {first['msg']}): export the run again"
+        ) from None

@@ -1,0 +1,118 @@
+"""How each format is run, as Markdown for its model card."""
+
+from __future__ import annotations
+
+from radiotrain.export.description import ModelDescription
+
+_CROPS = """\
+`voxels` is the crop of one patient, `model.json` has its phases, shape, orientation and preprocessing; NaN
+where it lies outside the image. Any linear unit will do.
+"""
+
+_NORMALISE = """\
+import numpy as np
+
+pre = voxels[0]
+images = np.nan_to_num((voxels - np.nanmean(pre)) / np.nanstd(pre), nan=0.0).astype(np.float32)
+"""
+
+
+def how_to_run(description: ModelDescription) -> str:
+    """Return what to do with an export."""
+    return {"safetensors": _safetensors, "onnx": _onnx, "bundle": _bundle}[description.format](
+        description
+    )
+
+
+def _safetensors(description: ModelDescription) -> str:
+    return f"""\
+{_CROPS}
+```python
+import torch
+
+from radiotrain.export.load import load_export
+
+{_NORMALISE}
+model = load_export("THIS_FOLDER")
+with torch.inference_mode():
+    logits = model.network(torch.from_numpy(images)[None]{_covariates(description)})
+print(model.description.targets, torch.sigmoid(logits))
+```
+
+Without radiotrain: `network.monai` of `model.json` is the call of `monai.networks.nets` that builds a network,
+and each `network-N.safetensors` is its state dict{_late(description)}. The probability is the mean of the
+networks' sigmoids.
+"""
+
+
+def _onnx(description: ModelDescription) -> str:
+    num = sum(_num_columns(member.covariates) for member in description.members)
+    beside = f', "covariates": covariates  # float32 (1, {num})' if num else ""
+    closing = "\n" if num else ""
+    return f"""\
+{_CROPS}
+```python
+import onnxruntime
+
+{_NORMALISE}
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+inputs = {{"images": images[None]{beside}{closing}}}
+probability, logits, member_logits = session.run(None, inputs)
+```
+
+The batch may have any size.{_encoded(description)}
+"""
+
+
+def _bundle(_: ModelDescription) -> str:
+    return """\
+Crops are files `crops/NAME.npy`: float32 (phase, row, column, slice) as `model.json` has them, NaN where they lie
+outside the image, in any linear unit. From this folder:
+
+```
+pip install monai[fire] safetensors
+python -m monai.bundle run --config_file configs/inference.json
+```
+
+`eval/predictions.csv` then has a line a crop, with the probability of each target.
+`--dataset_dir` and `--output_dir` name other folders, `--bundle_root` this one from elsewhere.
+
+In Python, `monai.bundle.ConfigWorkflow("configs/inference.json", workflow_type="inference",
+bundle_root="THIS_FOLDER")`, `initialize()`, `network_def`: weights are loaded by `initialize`.
+
+There is no `models/model.pt`, which would be a pickle. For programs that want one, `monai.bundle.load` among them:
+`python -m monai.bundle run write_model_pt --config_file configs/inference.json`.
+
+A bundle's configuration is code that MONAI runs: use bundles of people you trust.
+"""
+
+
+def _covariates(description: ModelDescription) -> str:
+    reads = any(member.covariates for member in description.members)
+    return ", torch.from_numpy(model.encode(records))" if reads else ""
+
+
+def _late(description: ModelDescription) -> str:
+    if not any(member.covariates for member in description.members):
+        return ""
+    return (
+        " under the prefix `network.`; `linear.weight` times the encoded covariates is added to its"
+        " logits"
+    )
+
+
+def _encoded(description: ModelDescription) -> str:
+    if not any(member.covariates for member in description.members):
+        return ""
+    return (
+        " `covariates` are the clinical columns as numbers, those of each member one after the other:"
+        " `members` of `model.json` says how (`docs/export.md`)."
+    )
+
+
+def _num_columns(encoder: dict[str, object] | None) -> int:
+    if encoder is None:
+        return 0
+    from radiotrain.data.covariates import CovariateEncoder
+
+    return CovariateEncoder.from_json(encoder).num_columns

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from radiotrain.export import to_onnx
+from radiotrain.export.load import load_export
+from radiotrain.export.to_onnx import run_onnx, write_graph
+from radiotrain.networks.mean import MeanOfNetworks
+from radiotrain.networks.registry import NETWORKS, build_network
+from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
+from tests.unit.export.exporting import export, file_names
+
+KINDS = ("single", "several", "ensemble", "ensemble-covariates")
+# One of each family, residual ones with either block and either shortcut.
+FAMILIES = ("ResNet18-A", "ResNet50", "SEResNet50", "SEResNext50", "DenseNet121", "EfficientNet-b0")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnxruntime_says_what_the_model_says(kind, models, store, split, tmp_path) -> None:
+    description = export(models[kind], "onnx", tmp_path / "out")
+    said = ask(models[kind], store, split)
+    export(models[kind], "safetensors", tmp_path / "other")
+    covariates = load_export(str(tmp_path / "other")).encode(said.records)
+    path = tmp_path / "out/model.onnx"
+    for images, tolerance in ((said.same_images, SAME_IMAGES), (said.own_images, OWN_IMAGES)):
+        # Of any number of patients, one too.
+        for num in (1, len(images)):
+            inputs = {"images": images[:num]}
+            if covariates.shape[1]:
+                inputs["covariates"] = covariates[:num]
+            found = run_onnx(path, inputs)
+            wanted = said.probabilities[:num]
+            np.testing.assert_allclose(found["probability"], wanted, rtol=0, atol=tolerance)
+            np.testing.assert_allclose(sigmoid(found["logits"]), wanted, rtol=0, atol=tolerance)
+            mean = sigmoid(found["member_logits"]).mean(1)
+            np.testing.assert_allclose(mean, wanted, rtol=0, atol=tolerance)
+            assert found["member_logits"].shape == (
+                num,
+                len(description.members),
+                len(description.targets),
+            )
+
+
+def test_the_graph_is_valid_and_is_what_model_json_says(models, tmp_path) -> None:
+    export(models["covariates"], "onnx", tmp_path / "out")
+    assert file_names(tmp_path / "out") == {"model.json", "model-card.md", "model.onnx"}
+    details = json.loads((tmp_path / "out/model.json").read_text())["details"]
+    graph = onnx.load(tmp_path / "out/model.onnx")
+    onnx.checker.check_model(graph, full_check=True)
+    assert [o.version for o in graph.opset_import if o.domain == ""] == [details["opset"]]
+    assert {o.domain for o in graph.opset_import} == {""}
+    for values, told in ((graph.graph.input, "inputs"), (graph.graph.output, "outputs")):
+        shapes = {
+            v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+            for v in values
+        }
+        assert shapes == details[told]
+    assert details["largest_difference_when_exported"] < details["tolerance"]
+
+
+def test_large_weights_lie_beside_the_graph(models, store, split, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(to_onnx, "LARGEST_IN_ONE_FILE", 1000)
+    description = export(models["single"], "onnx", tmp_path / "out")
+    assert "model.onnx.data" in description.files
+    assert (tmp_path / "out/model.onnx").stat().st_size < 1_000_000
+    said = ask(models["single"], store, split)
+    found = run_onnx(tmp_path / "out/model.onnx", {"images": said.same_images})
+    np.testing.assert_allclose(found["probability"], said.probabilities, rtol=0, atol=SAME_IMAGES)
+
+
+def used(name: str, faster: bool, shape: tuple[int, ...]) -> MeanOfNetworks:
+    """A network whose norms have seen images, so that its outputs are of a usual size."""
+    torch.manual_seed(0)
+    network = build_network(name, 4, 2, shape[1:], faster=faster)
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm3d):
+            part.momentum = None  # the mean of what was seen
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(8, *shape))
+    return MeanOfNetworks([network]).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "faster"),
+    [
+        *((name, False) for name in FAMILIES),
+        *((name, True) for name in ("ResNet10-narrow", "SEResNet50", "EfficientNet-b0")),
+    ],
+)
+def test_every_family_is_exported(name, faster, tmp_path) -> None:
+    side = max(16, NETWORKS[name].smallest_side)
+    shape = (4, side, side, side)
+    network = used(name, faster, shape)
+    images = torch.randn(5, *shape)
+    with torch.inference_mode():
+        before = network(images).numpy()
+    difference = write_graph(network, shape, tmp_path / "model.onnx")
+    assert difference < to_onnx.TOLERANCE
+    found = run_onnx(tmp_path / "model.onnx", {"images": images.numpy()})["logits"]
+    scale = max(1.0, np.abs(before).max())
+    np.testing.assert_allclose(found, before, rtol=0, atol=to_onnx.TOLERANCE * scale)
+    # The patients differ by far more.
+    assert np.ptp(before, axis=0).min() > 100 * to_onnx.TOLERANCE * scale
+
+
+def test_the_families_are_those_that_there_are() -> None:
+    def family(name: str) -> str:
+        return name.split("Net")[0]
+
+    assert {family(name) for name in NETWORKS} == {*map(family, FAMILIES), "SE"}
+
+
+def test_a_graph_that_computes_something_else_is_not_written(models, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(to_onnx, "TOLERANCE", 0.0)
+    with pytest.raises(RuntimeError, match="nothing was exported"):
+        export(models["ensemble"], "onnx", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import pickletools
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from preprocessing.errors import InputError, MissingPathError
+from radiotrain.export import packages, write
+from radiotrain.export.load import load_export
+from radiotrain.export.new_folder import new_folder
+from radiotrain.promoted import read_promoted, write_promoted
+from radiotrain.runs import RunFolder
+from tests.unit.export.exporting import export, file_names
+
+FORMATS = ("safetensors", "onnx", "bundle")
+
+
+def command(*words: object) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "radiotrain", "export", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def holds_a_pickle(content: bytes) -> bool:
+    try:
+        for _ in pickletools.genops(content):
+            pass
+    except (ValueError, IndexError, UnicodeDecodeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_file_is_a_pickle(models, tmp_path, form) -> None:
+    export(models["several"], form, tmp_path / "out")
+    checkpoint = Path(RunFolder(models["several"]).best_weights)
+    # The check sees what it is for.
+    assert zipfile.is_zipfile(checkpoint)
+    with zipfile.ZipFile(checkpoint) as archive:
+        pickled = next(name for name in archive.namelist() if name.endswith(".pkl"))
+        assert holds_a_pickle(archive.read(pickled))
+    for name in file_names(tmp_path / "out"):
+        path = tmp_path / "out" / name
+        assert not zipfile.is_zipfile(path), name
+        assert not holds_a_pickle(path.read_bytes()), name
+        assert path.stat().st_mode & 0o044, name
+
+
+def test_the_same_run_gives_the_same_bytes(models, tmp_path) -> None:
+    for form in FORMATS:
+        first = export(models["ensemble"], form, tmp_path / form / "a")
+        second = export(models["ensemble"], form, tmp_path / form / "b")
+        assert first == second
+
+
+def test_what_fails_leaves_nothing(models, tmp_path, monkeypatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, "export_card", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export(models["single"], "safetensors", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_killed_is_no_export(models, tmp_path, monkeypatch) -> None:
+    """Nobody tidies up after SIGKILL."""
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+
+    def begin() -> None:
+        with new_folder(str(tmp_path / "out"), "model.json") as folder:
+            (folder / "network-0.safetensors").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
+    monkeypatch.undo()
+    export(models["single"], "safetensors", tmp_path / "out")
+    load_export(str(tmp_path / "out"))
+
+
+def test_an_object_store_gets_model_json_last(models, monkeypatch) -> None:
+    url = "memory://bucket/er"
+    fs = fsspec.filesystem("memory")
+    put: list[str] = []
+    pipe = type(fs).pipe_file
+    monkeypatch.setattr(
+        type(fs),
+        "pipe_file",
+        lambda self, path, *a, **k: (
+            put.append(path.rsplit("/", 1)[-1]),
+            pipe(self, path, *a, **k),
+        )[1],
+    )
+    export(models["single"], "bundle", url)
+    assert put[-1] == "model.json"
+    assert sorted(put) == sorted({*put})
+    with pytest.raises(InputError, match="is not empty"):
+        export(models["single"], "bundle", url)
+    fs.rm("/bucket", recursive=True)
+
+
+def test_an_interrupted_upload_leaves_nothing(models, monkeypatch) -> None:
+    fs = fsspec.filesystem("memory")
+    pipe = type(fs).pipe_file
+
+    def fail(self: object, path: str, *more: object, **named: object) -> object:
+        if path.endswith("network-0.safetensors"):
+            raise KeyboardInterrupt
+        return pipe(self, path, *more, **named)
+
+    monkeypatch.setattr(type(fs), "pipe_file", fail)
+    with pytest.raises(KeyboardInterrupt):
+        export(models["single"], "safetensors", "memory://other/er")
+    assert fs.find("/other") == []
+
+
+def test_an_export_is_read_from_an_object_store(models) -> None:
+    export(models["single"], "safetensors", "memory://third/er")
+    assert load_export("memory://third/er").description.name == "single"
+    fsspec.filesystem("memory").rm("/third", recursive=True)
+
+
+def test_without_its_packages_a_format_says_what_to_install(models, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda _: None)
+    for form, words in (
+        ("onnx", "packages onnx, onnxruntime, onnxscript, which are not installed"),
+        ("bundle", "package safetensors, which is not installed"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            export(models["single"], form, tmp_path / "out")
+        assert "pip install 'radiotrain[export]'" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "failed"])
+def test_a_run_that_is_not_finished_is_refused(models, tmp_path, status) -> None:
+    shutil.copytree(models["single"], tmp_path / "run")
+    folder = RunFolder(str(tmp_path / "run"))
+    folder.write_record(replace(folder.read_record(), status=status))
+    with pytest.raises(InputError, match=f"is {status}, expected a finished one"):
+        export(folder.url, "safetensors", tmp_path / "out")
+
+
+def test_a_model_that_is_not_finished_is_refused(models, tmp_path) -> None:
+    shutil.copytree(models["ensemble"], tmp_path / "model")
+    write_promoted(
+        str(tmp_path / "model"), replace(read_promoted(models["ensemble"]), status="running")
+    )
+    with pytest.raises(InputError, match="run 'radiotrain promote' again"):
+        export(str(tmp_path / "model"), "safetensors", tmp_path / "out")
+
+
+def test_weights_that_are_gone_are_refused(models, tmp_path) -> None:
+    shutil.copytree(models["single"], tmp_path / "run")
+    (tmp_path / "run/checkpoints/best.pt").unlink()
+    with pytest.raises(MissingPathError, match="no weights at"):
+        export(str(tmp_path / "run"), "safetensors", tmp_path / "out")
+
+
+def test_the_command_exports_one_run_or_several(models, tmp_path) -> None:
+    code, said, _ = command(models["single"], "--format", "safetensors", "--out", tmp_path / "one")
+    assert (code, said) == (0, f"{tmp_path / 'one'}: ResNet10-narrow for ER, 3 files\n")
+    code, _, _ = command(
+        models["single"], models["ensemble"], "--format", "safetensors", "--out", tmp_path / "two"
+    )
+    assert code == 0
+    for name in ("single", "ensemble"):
+        assert json.loads((tmp_path / "two" / name / "model.json").read_text())["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["{tmp}"], "no run at {tmp}: make one with 'radiotrain train'"),
+        (["{single}", "{tmp}/none"], "no run at {tmp}/none"),
+        (["{single}", "{single}"], "two runs are both named 'single'"),
+        (["{single}", "--out", "{tmp}/full"], "{tmp}/full is not empty"),
+        (["{single}", "--out", "{tmp}/full/file"], "{tmp}/full/file is a file"),
+        (["{single}", "--store", "{tmp}/none"], "no store at {tmp}/none"),
+        (["{single}", "--format", "pickle"], "'pickle' is not one of"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(models, tmp_path, words, sentence) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("kept")
+    places = {"tmp": str(tmp_path), "single": models["single"]}
+    typed = [word.format(**places) for word in words]
+    typed += [] if "--out" in typed else ["--out", str(tmp_path / "out")]
+    typed += [] if "--format" in typed else ["--format", "safetensors"]
+    code, _, said = command(*typed)
+    assert code == 2
+    assert sentence.format(**places) in said
+    assert "Traceback" not in said
+    assert file_names(tmp_path) == {"full/file"}
+
+
+def test_help_has_an_example() -> None:
+    code, said, _ = command("--help")
+    assert code == 0
+    assert "radiotrain export sweep/promoted/ER --format onnx --out er-onnx" in " ".join(
+        said.split()
+    )
