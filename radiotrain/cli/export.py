@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def export(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Folders of runs, or of models made by promote."),
+        typer.Argument(metavar="RUN", help="Folders of runs, or of models made by promote."),
     ],
     form: Annotated[
         Format,

@@ -77,7 +77,7 @@ class Exporter:
     @property
     def num_steps(self) -> int:
         """How often `write` calls `advance`."""
-        return len(training_ids(self._model, self._split))
+        return len(training_ids(self._model, self._split)) + 1
 
     def write(self, advance: Callable[[], None]) -> ModelDescription:
         """Write the folder; return what its ``model.json`` says."""
@@ -85,6 +85,7 @@ class Exporter:
         with new_folder(self.out, FILE_NAME) as folder:
             found = describe_model(trained, self._store, self._split, form, advance)
             found = _WRITERS[form](trained, found, folder)
+            advance()
             card = folder / _CARDS[form]
             card.parent.mkdir(exist_ok=True)
             text = export_card(self._model, self._store, self._split, found, how_to_run(found))

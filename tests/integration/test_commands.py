@@ -92,6 +92,7 @@ def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsy
         "board",
         "evaluate",
         "compare",
+        "export",
         "demo",
         "reproduce",
         "plan",

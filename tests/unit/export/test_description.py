@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from radiotrain.export.cohort_ranges import (
     measure_voxels,
 )
 from radiotrain.export.description import ModelDescription, dump_description, read_description
+from radiotrain.promoted import read_promoted, write_promoted
 from radiotrain.runs import RunFolder
 from tests.unit.export.exporting import export
 from tests.unit.export.trained import SETTINGS
@@ -111,6 +114,21 @@ def test_a_run_that_nobody_validated_says_so(models, tmp_path) -> None:
     assert "no fold validated" in told.calibration["ER"].reasons["isotonic"]
     assert [p.threshold for p in told.operating_points["ER"]] == [None, None]
     assert "no fold validated" in (tmp_path / "out/model-card.md").read_text()
+
+
+def test_a_retrained_models_thresholds_are_its_trials(models, split, tmp_path) -> None:
+    """Its own network saw all development patients; the trial's predictions lie in its folder."""
+    shutil.copytree(models["nobody"], tmp_path / "model")
+    table = RunFolder(models["single"]).read_predictions()
+    RunFolder(str(tmp_path / "model")).write_predictions(table)
+    of_fold_0 = replace(read_promoted(models["ensemble"]), kind="retrain", folds=(0,), epochs=2)
+    write_promoted(str(tmp_path / "model"), replace(of_fold_0, members=()))
+    told = export(str(tmp_path / "model"), "safetensors", tmp_path / "out")
+    assert told.calibration["ER"].num_patients == len(split.validation_ids(0))
+    assert told.operating_points["ER"][0].threshold in table["probability"].tolist()
+    assert told.cohort.num_patients == len(split.development_ids)
+    assert "trained on all" in told.origin.made
+    assert "/home/somebody" not in told.origin.made
 
 
 def test_the_cohort_is_that_of_the_training_patients(told, store, split) -> None:

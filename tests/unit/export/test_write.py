@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 import pickletools
 import shutil
-import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import fsspec
 import pytest
 
 from preprocessing.errors import InputError, MissingPathError
+from radiotrain.cli import main
 from radiotrain.export import packages, write
 from radiotrain.export.load import load_export
 from radiotrain.export.new_folder import new_folder
@@ -20,17 +21,23 @@ from radiotrain.promoted import read_promoted, write_promoted
 from radiotrain.runs import RunFolder
 from tests.unit.export.exporting import export, file_names
 
+Command = Callable[..., tuple[int, str, str]]
+
 FORMATS = ("safetensors", "onnx", "bundle")
 
 
-def command(*words: object) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "radiotrain", "export", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def command(monkeypatch, capfd) -> Command:
+    """Run the command line; give its exit status, what it said and what it complained of."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["radiotrain", "export", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
 
 
 def holds_a_pickle(content: bytes) -> bool:
@@ -170,7 +177,7 @@ def test_weights_that_are_gone_are_refused(models, tmp_path) -> None:
         export(str(tmp_path / "run"), "safetensors", tmp_path / "out")
 
 
-def test_the_command_exports_one_run_or_several(models, tmp_path) -> None:
+def test_the_command_exports_one_run_or_several(models, tmp_path, command) -> None:
     code, said, _ = command(models["single"], "--format", "safetensors", "--out", tmp_path / "one")
     assert (code, said) == (0, f"{tmp_path / 'one'}: ResNet10-narrow for ER, 3 files\n")
     code, _, _ = command(
@@ -193,7 +200,9 @@ def test_the_command_exports_one_run_or_several(models, tmp_path) -> None:
         (["{single}", "--format", "pickle"], "'pickle' is not one of"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_writes_nothing(models, tmp_path, words, sentence) -> None:
+def test_a_mistake_is_one_sentence_and_writes_nothing(
+    models, tmp_path, command, words, sentence
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("kept")
     places = {"tmp": str(tmp_path), "single": models["single"]}
@@ -207,7 +216,7 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(models, tmp_path, words, s
     assert file_names(tmp_path) == {"full/file"}
 
 
-def test_help_has_an_example() -> None:
+def test_help_has_an_example(command) -> None:
     code, said, _ = command("--help")
     assert code == 0
     assert "radiotrain export sweep/promoted/ER --format onnx --out er-onnx" in " ".join(
