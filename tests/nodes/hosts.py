@@ -1,4 +1,4 @@
-"""Several hosts on one machine: each its own network, processes, home, /tmp/ray and shared memory.
+"""Several hosts on one machine: each its own network, processes, home, shared memory and small disk.
 
 A host is a set of Linux namespaces with an sshd; the hosts meet on a bridge in a namespace of its own.
 Everything else, the project and its environment among it, they all see. Needs root, iproute2,
@@ -19,6 +19,8 @@ from pathlib import Path
 _TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh", "rsync")
 _PREFIX = "10.77.0"
 _SHM_MB = 1024
+# Ray's folder and that of temporary files lie on it. It takes memory for what is there alone.
+_DISK, _DISK_MB = "/tmp/ray", 12_000
 
 # Process 1 of a host: reaps orphans for ever.
 _REAPER = """\
@@ -93,11 +95,11 @@ class Hosts:
             subprocess.run(["ip", "netns", "del", self._namespace(name)], check=False)
 
     def start(self, name: str) -> None:
-        """Start a host, with nothing on it from an earlier life."""
+        """Start a host; after a power cut only its home is as it was."""
         home = self.folder / name
-        shutil.rmtree(home, ignore_errors=True)
-        for part in ("home", "ray", "log"):
-            (home / part).mkdir(parents=True)
+        (home / "up").unlink(missing_ok=True)
+        for part in ("home", "log"):
+            (home / part).mkdir(parents=True, exist_ok=True)
         exports = "".join(
             f"export {key}={shlex.quote(value)}\n" for key, value in self._login().items()
         )
@@ -131,6 +133,17 @@ class Hosts:
     def heal(self, name: str) -> None:
         """Put it back."""
         self._ip("sw", "link", "set", self._port(name), "up")
+
+    def fill_disk(self, name: str) -> None:
+        """Leave a host no byte of its disk."""
+        # Made small first: a large one would be filled with this machine's memory. dd ends with an
+        # error when there is no more room, as it is meant to.
+        self.run(name, f"mount -o remount,size=200m {_DISK}")
+        self.run(name, f"dd if=/dev/zero of={_DISK}/filler bs=64k 2> /dev/null; true")
+
+    def free_disk(self, name: str) -> None:
+        """Take away what fills a host's disk."""
+        self.run(name, f"rm {_DISK}/filler && mount -o remount,size={_DISK_MB}m {_DISK}")
 
     def popen(self, name: str, command: str) -> subprocess.Popen[str]:
         """Start a command on a host, as after a login."""
@@ -166,6 +179,8 @@ class Hosts:
             "TP_SOCKET_IFNAME": "eth0",
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": "/tmp",
+            "TMPDIR": f"{_DISK}/tmp",
             **self.environment,
         }
 
@@ -179,7 +194,9 @@ class Hosts:
             lines += [f"mkdir -p {place}", f"mount --bind {base} {place}"]
         lines += [
             f"mount --rbind {home / 'home'} {inside}",
-            f"mkdir -p /tmp/ray && mount --bind {home / 'ray'} /tmp/ray",
+            f"mkdir -p {_DISK}",
+            f"mount -t tmpfs -o size={_DISK_MB}m tmpfs {_DISK}",
+            f"mkdir {_DISK}/tmp",
             f"mount -t tmpfs -o size={_SHM_MB}m tmpfs /dev/shm",
             f"mount --bind {home / 'hosts'} /etc/hosts",
             "mkdir -p /run/sshd",
