@@ -99,7 +99,7 @@ def test_what_is_kept_is_the_curve() -> None:
 
 
 def test_calling_all_is_worth_what_is_published() -> None:
-    """Table 4 of PMC6993280: net benefit of an intervention in all, 30 % of whom have the disease."""
+    """Table 4 of PMC6993280, column "intervention to all": 0 at 0.3, so 30 % have the disease."""
     printed = {0.03: 0.278, 0.05: 0.263, 0.08: 0.239, 0.1: 0.222, 0.2: 0.125, 0.3: 0.0}
     printed |= {0.4: -0.167, 0.5: -0.4, 0.6: -0.75, 0.7: -1.333, 0.8: -2.5, 0.9: -6.0}
     labels = [1] * 30 + [0] * 70
