@@ -77,9 +77,16 @@ class DicomExamination:
 
 @dataclass(frozen=True)
 class VolumeFile:
-    """One phase (or a mask) as one NIfTI or NRRD file."""
+    """One phase (or a mask) as one NIfTI or NRRD file; a mask may be a DICOM segmentation.
+
+    Parameters
+    ----------
+    segment
+        Which one of a DICOM segmentation; None where it has one only.
+    """
 
     path: Path
+    segment: int | None = None
 
     @property
     def name(self) -> str:

@@ -75,6 +75,20 @@ class Grid:
         )
         return (a, b, c), (bool(alike[0, a] < 0), bool(alike[1, b] < 0), bool(alike[2, c] < 0))
 
+    def offset_in(self, other: Grid) -> tuple[tuple[int, int, int], float]:
+        """Return where this grid begins in one whose axes run alike, and how far off that is.
+
+        Returns
+        -------
+        Voxels of `other` before this grid's first one, and the largest distance, in voxels of
+        `other`, of this grid's corners from where whole voxels of `other` put them.
+        """
+        first = np.linalg.solve(other.matrix[:, :3], self.matrix[:, 3] - other.matrix[:, 3])
+        r, c, s = (int(n) for n in np.rint(first))
+        begun = other.matrix[:, :3] @ (r, c, s) + other.matrix[:, 3]
+        exact = Grid.from_array(self.shape, np.column_stack([other.matrix[:, :3], begun]))
+        return (r, c, s), exact.largest_distance_voxels(self)
+
     def largest_distance_voxels(self, other: Grid) -> float:
         """Return how far corresponding corners of two grids of one shape lie apart, in voxels."""
         corners = np.array(

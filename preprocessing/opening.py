@@ -165,7 +165,10 @@ def _read_mask(
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
     axes, flips = opened.grid.turn_towards(pre.grid)
     turned = opened.grid.turned(axes, flips)
-    if turned.shape == pre.grid.shape and _apart(pre.grid, turned) <= _MAX_APART_VOXELS:
+    if opened.is_part:
+        voxels = np.flip(voxels.transpose(axes), tuple(i for i in range(3) if flips[i]))
+        voxels = _place(voxels, turned, pre.grid)
+    elif turned.shape == pre.grid.shape and _apart(pre.grid, turned) <= _MAX_APART_VOXELS:
         voxels = np.flip(voxels.transpose(axes), tuple(i for i in range(3) if flips[i]))
     elif opened.grid.shape == pre.grid.shape:
         apart = _apart(pre.grid, opened.grid)
@@ -189,3 +192,25 @@ def _read_mask(
         spans.append((int(marked[0]), int(marked[-1]) + 1))
     (r0, r1), (c0, c1), (s0, s1) = spans
     return mask, Box((r0, c0, s0), (r1, c1, s1))
+
+
+def _place(part: NDArray[np.float32], grid: Grid, whole: Grid) -> NDArray[np.float32]:
+    """Return a mask's voxels in the images' grid, 0 where it has none."""
+    offset, apart = grid.offset_in(whole)
+    outside = any(
+        a < 0 or a + n > size for a, n, size in zip(offset, grid.shape, whole.shape, strict=True)
+    )
+    if apart > _MAX_APART_VOXELS or outside:
+        message = (
+            f"the segmentation does not lie in the images' voxels: {grid.shape} of"
+            f" {_shown_mm(grid)} mm, the images {whole.shape} of {_shown_mm(whole)} mm (row, column,"
+            f" slice){', and reaches beyond them' if outside else ''}"
+        )
+        raise UnreadableImageError(Finding("mask-differs", message))
+    placed = np.zeros(whole.shape, dtype=np.float32)
+    placed[tuple(slice(a, a + n) for a, n in zip(offset, grid.shape, strict=True))] = part
+    return placed
+
+
+def _shown_mm(grid: Grid) -> str:
+    return " × ".join(f"{v:.2f}" for v in grid.spacing_mm)

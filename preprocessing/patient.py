@@ -55,17 +55,62 @@ def process_patient(
     Any failure becomes a finding, so that one bad patient never ends a run.
     """
     with staging() as stage:
-        opened = open_patient(patient, config, stage)
-        if isinstance(opened, tuple):
-            return _excluded(patient, index, opened), None
-        try:
-            return _process(patient, index, opened, config)
-        except UnreadableImageError as error:
-            return _excluded(patient, index, (*opened.findings, error.finding)), None
-        except (ValueError, ArithmeticError) as error:
-            message = f"processing failed: {shown_reason(error)}"
-            finding = Finding("processing-failed", message)
-            return _excluded(patient, index, (*opened.findings, finding)), None
+        return process_opened(patient, index, open_patient(patient, config, stage), config)
+
+
+def process_opened(
+    patient: Patient,
+    index: int,
+    opened: OpenedPatient | tuple[Finding, ...],
+    config: PreprocessConfig,
+) -> tuple[PatientRecord, PatientTensor | None]:
+    """Do the same with a patient whose images `open_patient` has opened, or has refused."""
+    if isinstance(opened, tuple):
+        return _excluded(patient, index, opened), None
+    try:
+        return _process(patient, index, opened, config)
+    except UnreadableImageError as error:
+        return _excluded(patient, index, (*opened.findings, error.finding)), None
+    except (ValueError, ArithmeticError) as error:
+        message = f"processing failed: {shown_reason(error)}"
+        finding = Finding("processing-failed", message)
+        return _excluded(patient, index, (*opened.findings, finding)), None
+
+
+@dataclass(frozen=True)
+class CropPlace:
+    """Where a patient's crop lies in their volumes: turned by `orientation`, then cut by `grid`."""
+
+    orientation: Orientation
+    grid: CropGrid
+
+    def own_slices(self, own_shape: tuple[int, int, int]) -> tuple[int, ...] | None:
+        """Return the volume's slice that each slice of the crop shows, or is nearest to.
+
+        Slices in the padding lie outside the volume. None where the volume's slices are not the crop's: sagittal and coronal images.
+        """
+        if self.orientation.axes[2] != 2:
+            return None
+        positions = np.rint(self.grid.positions(2)).astype(int)
+        if self.orientation.flips[2]:
+            positions = own_shape[2] - 1 - positions
+        return tuple(int(n) for n in positions)
+
+
+def place_crop(opened: OpenedPatient, config: PreprocessConfig) -> CropPlace:
+    """Decide where the crop lies; no voxel is read."""
+    pre = opened.volumes[0]
+    own = pre.grid.shape
+    orientation = Orientation.of(pre.grid)
+    own_mm = orientation.spacing(pre.grid.spacing_mm)
+    grid = CropGrid.around(
+        orientation.box(opened.box, own),
+        orientation.shape(own),
+        own_mm,
+        config.crop_shape,
+        config.resample_mm or own_mm,
+    )
+    return CropPlace(orientation, grid)
 
 
 def _process(
@@ -104,23 +149,13 @@ def _process(
 
 
 def _make_view(opened: OpenedPatient, config: PreprocessConfig) -> _View:
-    pre = opened.volumes[0]
-    own = pre.grid.shape
-    orientation = Orientation.of(pre.grid)
-    own_mm = orientation.spacing(pre.grid.spacing_mm)
-    grid = CropGrid.around(
-        orientation.box(opened.box, own),
-        orientation.shape(own),
-        own_mm,
-        config.crop_shape,
-        config.resample_mm or own_mm,
-    )
+    pre, place = opened.volumes[0], place_crop(opened, config)
     field, gain = None, 1.0
     if config.bias_engine != "none" or config.intensity == "tissue":
         field = fit_bias_field(pre, config)
         if config.intensity == "tissue":
             gain = _TISSUE_UNITS / field.tissue_median
-    return _View(orientation, grid, field, gain, own)
+    return _View(place.orientation, place.grid, field, gain, pre.grid.shape)
 
 
 def _sample(
@@ -192,6 +227,8 @@ def _details(view: _View, motions: tuple[Motion | None, ...]) -> dict[str, Any]:
         details["volume_digest"] = view.field.volume_digest
     if view.gain != 1.0:
         details["intensity_gain"] = view.gain
+    if not view.grid.is_native:
+        details["own_spacing_mm"] = view.grid.volume_mm
     if motions:
         details["motion"] = [
             {"shift_mm": m.shift_mm, "rotation_deg": m.rotation_deg} if m else None for m in motions

@@ -69,10 +69,19 @@ def open_volume(source: PhaseSource, stage: Stage) -> Volume:
 
 
 class FileVolume:
-    """A NIfTI or NRRD file. Columns are its first axis, rows its second, slices its third."""
+    """A NIfTI or NRRD file. Columns are its first axis, rows its second, slices its third.
 
-    def __init__(self, name: str, grid: Grid, voxels: NDArray[np.float32]) -> None:
+    Parameters
+    ----------
+    is_part
+        Whether what lies beyond its edge is 0, as in a DICOM segmentation.
+    """
+
+    def __init__(
+        self, name: str, grid: Grid, voxels: NDArray[np.float32], *, is_part: bool = False
+    ) -> None:
         self.name = name
+        self.is_part = is_part
         self.grid = grid
         self.time_s: float | None = None
         self.covariates: dict[str, str | float | None] = {}
@@ -90,7 +99,7 @@ class FileVolume:
 
 
 def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
-    """Open a NIfTI, NRRD or other image file that SimpleITK reads.
+    """Open a NIfTI, NRRD or other image file that SimpleITK reads, or a DICOM segmentation.
 
     Raises
     ------
@@ -100,11 +109,21 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     path = source.path
     if not path.exists():
         raise UnreadableImageError(Finding("image-missing", f"image file {path.name} is not there"))
-    read = _read_nifti if _is_nifti(path) else _read_itk
+    from preprocessing.dicom_seg import is_segmentation, read_segmentation
+
     # Outside of the block below: a network that fails says nothing about the image.
     local = stage.local([path])[0]
+    is_part = False
     try:
-        voxels, affine = read(local)
+        if _is_nifti(path):
+            voxels, affine = _read_nifti(local)
+        elif is_segmentation(local):
+            is_part = True
+            voxels, affine = read_segmentation(local, source.segment)
+        else:
+            voxels, affine = _read_itk(local)
+    except UnreadableImageError:
+        raise
     # The readers raise anything from EOFError to their own types on damaged files.
     except Exception as error:
         raise UnreadableImageError(
@@ -117,7 +136,8 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
             Finding("image-not-3d", f"image file {path.name} has shape {voxels.shape}, expected 3D")
         )
     rows, columns, slices = voxels.shape
-    return FileVolume(path.name, Grid.from_array((rows, columns, slices), affine), voxels)
+    grid = Grid.from_array((rows, columns, slices), affine)
+    return FileVolume(path.name, grid, voxels, is_part=is_part)
 
 
 def _is_nifti(path: Path) -> bool:

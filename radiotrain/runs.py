@@ -3,6 +3,7 @@
 =======================  ==============================================================
 ``config.yaml``          resolved configuration
 ``run.json``             status, versions, fingerprints, best epoch and its AUCs
+``inputs.json``          how the images were made, and how those of training patients vary
 ``metrics.jsonl``        one line an epoch
 ``tensorboard/``         the same as events
 ``checkpoints/``         ``epoch-*.pt`` to go on from, ``best.pt`` to predict with

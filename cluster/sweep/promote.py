@@ -27,6 +27,7 @@ from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
+from radiotrain.inputs import keeps_inputs, read_inputs, write_inputs
 from radiotrain.predict import check_run
 from radiotrain.promoted import Kind, Promoted, member_urls, read_promoted, write_promoted
 from radiotrain.runs import RunFolder
@@ -275,6 +276,9 @@ def _copy_network(source: RunFolder, copy: RunFolder) -> None:
     copy.write_config(config.model_copy(update={"out": copy.url}))
     copy.write_metrics(source.read_metrics())
     copy.write_predictions(source.read_predictions().assign(run=copy.name))
+    # Runs of older versions have none.
+    if keeps_inputs(source.url):
+        write_inputs(copy.url, read_inputs(source.url))
     # Of an unfinished sweep, where it goes on there and not here.
     status = record.status if record.status == "finished" else "stopped"
     copy.write_record(replace(record, status=status, error=None))

@@ -53,8 +53,13 @@ def recognises(path: Path) -> bool:
     return _is_csv(path) or files.exists(str(path / "manifest.csv"))
 
 
-def read(path: Path) -> Cohort:
+def read(path: Path, *, needs_targets: bool = True) -> Cohort:
     """Read a manifest.
+
+    Parameters
+    ----------
+    needs_targets
+        False for patients whose labels nobody knows yet.
 
     Raises
     ------
@@ -70,7 +75,7 @@ def read(path: Path) -> Cohort:
     table.columns = [str(c).strip() for c in table.columns]
     columns = [str(c) for c in table.columns]
     phases = _phase_columns(csv, columns)
-    targets = _target_columns(csv, columns)
+    targets = _target_columns(csv, columns, needs_targets)
     rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
     used = {"patient_id", "mask", *phases, *_BOX_COLUMNS, *targets.values()}
     covariates = _covariate_columns(csv, [c for c in columns if c not in used])
@@ -111,11 +116,11 @@ def _phase_columns(csv: Path, columns: list[str]) -> list[str]:
     return [numbered[i] for i in sorted(numbered)]
 
 
-def _target_columns(csv: Path, columns: list[str]) -> dict[str, str]:
+def _target_columns(csv: Path, columns: list[str], needed: bool) -> dict[str, str]:
     """Return target name to column."""
     targets = {c: c for c in columns if c in _KNOWN_TARGETS}
     targets |= {c[len(_TARGET_PREFIX) :]: c for c in columns if c.startswith(_TARGET_PREFIX)}
-    if not targets:
+    if needed and not targets:
         raise InputError(
             f"manifest {csv} has no target column: expected ER, PR, HER2 or target_NAME, got {columns}"
         )

@@ -114,7 +114,8 @@ class PatientRecord:
     details
         What was found on the way: ``orientation`` (`geometry.Orientation.code`) and ``own_shape`` of
         the volumes as they came; ``volume_digest`` over the whole pre-contrast volume, where a bias
-        field was fitted; ``intensity_gain``; ``motion`` of each phase.
+        field was fitted; ``intensity_gain``; ``motion`` of each phase; ``own_spacing_mm`` of images
+        that were resampled.
     """
 
     index: int

@@ -35,7 +35,24 @@ class PatientVoxels:
 def read_voxels(store: Store, index: int) -> PatientVoxels:
     """Read the images of the store's patient `index`."""
     voxels, scale = store.read_images(index)
-    padding = (store.read_region(index) & REGION_PADDING) != 0
+    return for_network(voxels, store.read_region(index), scale)
+
+
+def for_network(
+    voxels: NDArray[np.int16], region: NDArray[np.uint8], scale: float
+) -> PatientVoxels:
+    """Return images as networks are given them.
+
+    Parameters
+    ----------
+    voxels
+        int16 (P, R, C, S), as stored.
+    region
+        uint8 (R, C, S), as stored.
+    scale
+        Intensity of one step of the voxels.
+    """
+    padding = (region & REGION_PADDING) != 0
     gain, offset = (np.float32(value) for value in normalisation(voxels[0], padding, scale))
     if padding.any():
         voxels = voxels.copy()

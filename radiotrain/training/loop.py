@@ -15,6 +15,7 @@ from preprocessing import files
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
+from radiotrain.inputs import describe_inputs, keeps_inputs, write_inputs
 from radiotrain.logs import check_show
 from radiotrain.runs import RunFolder, RunRecord, Status, new_record
 from radiotrain.split import Split, load_split
@@ -101,6 +102,9 @@ def train(
     folder.check_same_run(config, store.fingerprint, split.fingerprint)
     record = folder.read_record()
     if record is not None and is_done(record, until_epoch):
+        # Runs of older versions lack it.
+        if worker.is_writer and not keeps_inputs(folder.url):
+            write_inputs(folder.url, describe_inputs(store, split.train_ids(config.fold)))
         return recorded_result(folder, record)
     # Before anything is written: a configuration that does not fit leaves no folder behind.
     training = Training(config, worker, store, split)
@@ -109,6 +113,7 @@ def train(
     if worker.is_writer:
         folder.write_config(config)
         folder.write_record(record)
+        write_inputs(folder.url, describe_inputs(store, split.train_ids(config.fold)))
     try:
         status = _run(training, folder, record, until_epoch, on_epoch, reporter)
     except NonFiniteLossError as error:

@@ -238,8 +238,8 @@ def test_run_on_an_object_store_leaves_the_same_files(
 
     names = files.list_names(folder.url)
     assert set(names) == {
-        "checkpoints", "config.yaml", "metrics.jsonl", "predictions.parquet", "run.json",
-        "tensorboard",
+        "checkpoints", "config.yaml", "inputs.json", "metrics.jsonl", "predictions.parquet",
+        "run.json", "tensorboard",
     }  # fmt: skip
     assert files.list_names(files.join(folder.url, "tensorboard"))
     assert len(predict_run(folder.url, store, split, "validation", device="cpu")) == 16
