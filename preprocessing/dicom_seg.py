@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
 
 from preprocessing.cohort import Finding
 from preprocessing.shown_names import shown_series
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 # Segmentation Storage and Label Map Segmentation Storage.
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+# What pydicom raises on files that are damaged, or no DICOM.
+DAMAGED = (
+    InvalidDicomError, AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError,
+    struct.error,
+)  # fmt: skip
 # From here on a voxel of a fractional segmentation counts as inside.
 _HALF = 0.5
 
@@ -30,8 +37,7 @@ def is_segmentation(path: Path) -> bool:
         file.seek(0)
         try:
             found = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True)
-        # pydicom raises many types on damaged input.
-        except Exception:
+        except DAMAGED:
             return False
     return found.get("SOPClassUID") in _SEGMENTATIONS
 

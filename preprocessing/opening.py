@@ -29,12 +29,15 @@ class OpenedPatient:
         Tumour box by position, in the volumes' own axes.
     mask
         Tumour voxels, in the volumes' own axes and shape.
+    num_phases_found
+        Phases there are, used or not.
     """
 
     volumes: tuple[Volume, ...]
     box: Box
     mask: NDArray[np.bool_] | None
     findings: tuple[Finding, ...]
+    num_phases_found: int
 
 
 def open_patient(
@@ -103,7 +106,8 @@ def _open(
             raise UnreadableImageError(finding)
     if config.region == "box":
         mask = None
-    return OpenedPatient(volumes, box, mask, tuple(dict.fromkeys((*findings, *box_findings))))
+    found = tuple(dict.fromkeys((*findings, *box_findings)))
+    return OpenedPatient(volumes, box, mask, found, len(openers))
 
 
 def _phase_openers(

@@ -1,8 +1,8 @@
 """How a run's images were made and how its training patients were imaged: ``inputs.json``.
 
 It is kept with the run, so that a new patient's images can be made in the same way, and compared
-with those that the network knows, when the store is not at hand. Nothing of a single patient is in
-it but the extremes.
+with those that the network knows, when the store is not at hand. Of single patients it holds the
+extremes, and digests of their voxels that tell nothing about them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from preprocessing import files
 from preprocessing.errors import MissingPathError, SchemaError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.data.shared import READERS
+from radiotrain.split import Split
 
 SCHEMA_VERSION = 1
 # Of int16, which the brightest voxel of each patient has.
@@ -61,6 +62,9 @@ class TrainingInputs:
         Name of a number, see `numbers_of`, to its values among them.
     counts
         Name of a property, see `properties_of`, to its values and how many patients have each.
+    development, test
+        Digests of the examinations of the split's patients, as far as the store has them: one that
+        is predicted again is recognised, and the test set stays sealed.
     """
 
     settings: Mapping[str, Any]
@@ -69,18 +73,20 @@ class TrainingInputs:
     num_patients: int
     spans: Mapping[str, Span]
     counts: Mapping[str, Mapping[str, int]]
+    development: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
-def describe_inputs(store: Store, patient_ids: Sequence[str]) -> TrainingInputs:
-    """Return how a store's images were made, and how some of its patients were imaged.
+def describe_inputs(store: Store, split: Split, fold: int | None) -> TrainingInputs:
+    """Return how a store's images were made, and how the training patients of a fold were imaged.
 
     Parameters
     ----------
-    patient_ids
-        The training patients: never the test patients.
+    fold
+        That validates; None where none does.
     """
-    indices = [store.index_of(patient_id) for patient_id in patient_ids]
+    indices = [store.index_of(patient_id) for patient_id in split.train_ids(fold)]
     records = [store.records[i] for i in indices]
     fields: list[NDArray[np.float32] | None] = [None] * len(indices)
     if has_bias_field(store.spec.settings):
@@ -101,9 +107,13 @@ def describe_inputs(store: Store, patient_ids: Sequence[str]) -> TrainingInputs:
             for name in sorted({name for values in numbers for name in values})
         },
         counts={
-            name: dict(Counter(values[name] for values in properties if name in values).most_common())
+            name: dict(
+                Counter(values[name] for values in properties if name in values).most_common()
+            )
             for name in sorted({name for values in properties for name in values})
         },
+        development=_digests(store, split.development_ids),
+        test=_digests(store, split.test_ids),
     )
 
 
@@ -201,7 +211,8 @@ def read_inputs(run_url: str) -> TrainingInputs:
         )
     try:
         spans = {name: Span(**span) for name, span in values["spans"].items()}
-        return TrainingInputs(**{**values, "spans": spans})
+        digests = {name: tuple(values[name]) for name in ("development", "test")}
+        return TrainingInputs(**{**values, **digests, "spans": spans})
     except (AttributeError, KeyError, TypeError):
         raise SchemaError(f"{where} is damaged: remove it and {again} once") from None
 
@@ -215,6 +226,11 @@ def write_inputs(run_url: str, inputs: TrainingInputs) -> None:
 def keeps_inputs(run_url: str) -> bool:
     """Tell whether a run's folder has ``inputs.json``."""
     return files.exists(_file(run_url))
+
+
+def _digests(store: Store, patient_ids: Sequence[str]) -> tuple[str, ...]:
+    records = (store.records[store.index_of(patient_id)] for patient_id in patient_ids)
+    return tuple(sorted(str(d) for r in records if (d := r.details.get("volume_digest"))))
 
 
 def _span(values: Sequence[float]) -> Span:

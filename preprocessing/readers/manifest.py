@@ -28,7 +28,7 @@ from preprocessing.cohort import (
     PhaseSource,
     VolumeFile,
 )
-from preprocessing.errors import InputError, nearest_hint, storage_trouble
+from preprocessing.errors import InputError, MissingPathError, nearest_hint, storage_trouble
 from preprocessing.readers.values import (
     identifies,
     is_missing,
@@ -67,12 +67,7 @@ def read(path: Path, *, needs_targets: bool = True) -> Cohort:
         If the CSV cannot be parsed or lacks a needed column.
     """
     csv = path if _is_csv(path) else path / "manifest.csv"
-    try:
-        with csv.open("rb") as file:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"manifest {csv} is not a readable CSV: {error}") from error
-    table.columns = [str(c).strip() for c in table.columns]
+    table = _read_table(csv, "manifest")
     columns = [str(c) for c in table.columns]
     phases = _phase_columns(csv, columns)
     targets = _target_columns(csv, columns, needs_targets)
@@ -86,6 +81,49 @@ def read(path: Path, *, needs_targets: bool = True) -> Cohort:
         targets=tuple(targets),
         patients=_merge_repeated(patients),
     )
+
+
+def read_boxes(path: Path) -> dict[str, Box]:
+    """Read tumour boxes alone: a CSV with ``patient_id`` and the six box columns.
+
+    Raises
+    ------
+    MissingPathError
+        If there is none.
+    InputError
+        If it cannot be parsed, lacks a column, or has a box that is none.
+    """
+    if not path.is_file():
+        raise MissingPathError(f"no table of boxes at {path}: name a CSV that exists")
+    table = _read_table(path, "table")
+    for needed in ("patient_id", *_BOX_COLUMNS):
+        if needed not in table.columns:
+            hint = nearest_hint(needed, [str(c) for c in table.columns])
+            raise InputError(
+                f"table {path} has no column {needed!r}{hint}: expected patient_id and"
+                f" {', '.join(_BOX_COLUMNS)}"
+            )
+    boxes = {}
+    for values in table.to_dict("records"):
+        row = {str(k): str(v).strip() for k, v in values.items()}
+        findings: list[Finding] = []
+        box = _box(row, findings)
+        if findings or row["patient_id"] in boxes:
+            why = findings[0].message if findings else "it has several boxes"
+            raise InputError(f"table {path}, patient {row['patient_id']!r}: {why}: correct its row")
+        if box is not None:
+            boxes[row["patient_id"]] = box
+    return boxes
+
+
+def _read_table(csv: Path, what: str) -> pd.DataFrame:
+    try:
+        with csv.open("rb") as file:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} {csv} is not a readable CSV: {error}") from error
+    table.columns = [str(c).strip() for c in table.columns]
+    return table
 
 
 def _is_csv(path: Path) -> bool:

@@ -104,7 +104,7 @@ def train(
     if record is not None and is_done(record, until_epoch):
         # Runs of older versions lack it.
         if worker.is_writer and not keeps_inputs(folder.url):
-            write_inputs(folder.url, describe_inputs(store, split.train_ids(config.fold)))
+            write_inputs(folder.url, describe_inputs(store, split, config.fold))
         return recorded_result(folder, record)
     # Before anything is written: a configuration that does not fit leaves no folder behind.
     training = Training(config, worker, store, split)
@@ -113,7 +113,7 @@ def train(
     if worker.is_writer:
         folder.write_config(config)
         folder.write_record(record)
-        write_inputs(folder.url, describe_inputs(store, split.train_ids(config.fold)))
+        write_inputs(folder.url, describe_inputs(store, split, config.fold))
     try:
         status = _run(training, folder, record, until_epoch, on_epoch, reporter)
     except NonFiniteLossError as error:

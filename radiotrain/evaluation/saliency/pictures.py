@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,7 +28,23 @@ def draw(
     found: PatientSaliency,
     target: str,
 ) -> Picture:
-    """Draw the first enhancement (or the only phase), the tumour's outline, and the map.
+    """Draw a test patient's map, with what is known of them."""
+    truth = "positive" if found.label == 1 else "negative"
+    said = f"{target} {truth}, probability {found.probability:.2f}, called {'rightly' if found.is_right else 'wrongly'}"
+    return Picture(
+        uri=draw_map(images, saliency, tumour),
+        alt=f"Slices of patient {found.patient_id} with the map over them and the tumour outlined",
+        caption=f"{found.patient_id}: {said}",
+    )
+
+
+def draw_map(
+    images: NDArray[np.float32],
+    saliency: NDArray[np.float32],
+    tumour: NDArray[np.bool_],
+    slice_names: Sequence[str] = (),
+) -> str:
+    """Draw the first enhancement (or the only phase), the tumour's outline, and the map: a data URI.
 
     Parameters
     ----------
@@ -35,6 +52,8 @@ def draw(
         (P, R, C, S), normalised.
     saliency
         (R, C, S), not negative.
+    slice_names
+        Above each slice; by default its number in the crop.
     """
     under = images[1] - images[0] if len(images) > 1 else images[0]
     low, high = np.percentile(under, [1, 99.5])
@@ -49,20 +68,18 @@ def draw(
         )
         if tumour[:, :, s].any():
             axes.contour(tumour[:, :, s], levels=[0.5], colors="#35d0ff", linewidths=1)
-        axes.set_title(f"slice {s}", fontsize=8)
+        axes.set_title(slice_names[s] if slice_names else f"slice {s}", fontsize=8)
         axes.set_axis_off()
     bar = figure.colorbar(shown, ax=figure.axes, shrink=0.8, ticks=[0, 1])
     bar.ax.set_yticklabels(["none", "most"], fontsize=7)
+    return jpeg_uri(figure)
+
+
+def jpeg_uri(figure: Figure) -> str:
+    """Return a figure as a data URI."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="jpeg", dpi=_DPI, pil_kwargs={"quality": _QUALITY})
-    text = base64.b64encode(buffer.getvalue()).decode()
-    truth = "positive" if found.label == 1 else "negative"
-    said = f"{target} {truth}, probability {found.probability:.2f}, called {'rightly' if found.is_right else 'wrongly'}"
-    return Picture(
-        uri=f"data:image/jpeg;base64,{text}",
-        alt=f"Slices of patient {found.patient_id} with the map over them and the tumour outlined",
-        caption=f"{found.patient_id}: {said}",
-    )
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _slices(saliency: NDArray[np.float32], tumour: NDArray[np.bool_]) -> list[int]:

@@ -78,7 +78,7 @@ def calibration_intercept(labels: ArrayLike, probabilities: ArrayLike) -> Estima
     why = _why_one_class(y)
     if why:
         return _undefined(why)
-    coefficients, covariance = _fit_logistic(np.ones((len(y), 1)), y, offset=x)
+    coefficients, covariance = fit_logistic(np.ones((len(y), 1)), y, offset=x)
     return _estimate(coefficients[0], covariance[0, 0])
 
 
@@ -104,7 +104,7 @@ def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> Estimate:
         return _undefined("a threshold separates the classes, so no slope is steep enough")
     scale = float(np.std(x))
     design = np.column_stack([np.ones(len(x)), (x - x.mean()) / scale])
-    coefficients, covariance = _fit_logistic(design, y, offset=np.zeros(len(x)))
+    coefficients, covariance = fit_logistic(design, y, offset=np.zeros(len(x)))
     return _estimate(coefficients[1] / scale, covariance[1, 1] / scale**2)
 
 
@@ -196,7 +196,7 @@ def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Float
     return np.asarray(labels, dtype=np.float64), logits(p)
 
 
-def _fit_logistic(design: Floats, y: Floats, offset: Floats) -> tuple[Floats, Floats]:
+def fit_logistic(design: Floats, y: Floats, offset: Floats) -> tuple[Floats, Floats]:
     """Return coefficients and their covariance: Newton's method with halved steps.
 
     The optimum has to exist. The loss is convex, so a step that does not lower it is too long.

@@ -1,0 +1,274 @@
+"""``radiotrain predict``: what trained models say of a new patient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from radiotrain.new_patient.answer import PatientAnswer
+    from radiotrain.new_patient.examine import Asked
+    from radiotrain.new_patient.many import Candidate, Done
+    from radiotrain.new_patient.patient_folder import Region
+
+_MOST_NAMED = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(predict)
+
+
+def predict(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Models of `radiotrain promote`, or run folders; several for several targets.",
+            metavar="MODEL...",
+        ),
+    ],
+    patient: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of one examination: DICOM, or one NIfTI or NRRD file a phase. Or a cohort, or a"
+            " manifest CSV (targets not needed); or, with --batch, a folder of such folders.",
+        ),
+    ],
+    out: Annotated[
+        str, typer.Option(help="Folder for report.html, prediction.json, report-sr.dcm.")
+    ],
+    box: Annotated[
+        tuple[int, int, int, int, int, int] | None,
+        typer.Option(
+            metavar="R0 R1 C0 C1 S0 S1",
+            help="Tumour box: rows, columns, slices from and to, counted from 0, the ends exclusive, as"
+            " in a manifest. In DICOM a slice is InstanceNumber - 1.",
+        ),
+    ] = None,
+    segmentation: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead: NIfTI, NRRD or DICOM SEG of the tumour. By default the only one in the"
+            " patient's folder.",
+        ),
+    ] = None,
+    segment: Annotated[
+        int | None, typer.Option(min=1, help="Which segment of a DICOM SEG that has several.")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="The folder holds a folder for each patient.")
+    ] = False,
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            help="With --batch: CSV of patient_id (the folder) and a manifest's box columns."
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            help="The --out of `radiotrain evaluate` for these models: how the operating point did on"
+            " test patients.",
+        ),
+    ] = None,
+    covariate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="name=value, for a model that reads clinical columns, e.g. age_years=54; may be"
+            " repeated.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(min=0, help="Changed views of the image, to see how far answers spread.")
+    ] = 1,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of the map of where the network looks; 16 as in evaluate, 1 is rough and quick, 0: no"
+            " map. Each takes about three predictions' time.",
+        ),
+    ] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Predict a new patient: probability, spread, warnings, a map; page, JSON and DICOM SR.
+
+    Research use only. Images are made as those of the model's training were. Of several patients, one
+    who cannot be predicted is named and ends nothing; run it again to resume.
+
+    Example: `radiotrain predict sweep/promoted/ER PATIENT_DIR --box 120 160 200 236 60 84 --out out`
+
+    Example: `radiotrain predict ER_run PR_run PATIENT_DIR --segmentation tumour.dcm --out out`
+
+    Example: `radiotrain predict sweep/promoted/ER manifest.csv --report report --out predictions`
+
+    Example: `radiotrain predict ER_run PATIENT_DIRS --batch --boxes boxes.csv --out predictions`
+    """
+    from preprocessing import files
+    from preprocessing.errors import MissingPathError
+    from preprocessing.progress import progress
+    from radiotrain.new_patient.many import is_cohort, predict_many
+
+    region = _region(box, segmentation, segment)
+    covariates = _covariates(covariate or [])
+    place = files.to_path(patient)
+    if not place.exists():
+        raise MissingPathError(
+            f"nothing at {place}: name a patient's folder, a manifest CSV or a cohort"
+        )
+    several = batch or is_cohort(place)
+    _check_options(several, batch, region, boxes)
+    candidates = _candidates(place, batch, boxes, covariates) if several else ()
+    asked = _asked(models, draws, steps, report, device)
+    where = files.absolute(out)
+    if several:
+        _print_done(predict_many(candidates, asked, where, progress))
+        return
+    _print_answer(_predict_one(place, region, covariates, asked, where), where)
+
+
+def _region(
+    box: tuple[int, int, int, int, int, int] | None, segmentation: str | None, segment: int | None
+) -> Region:
+    from pathlib import Path
+
+    from preprocessing.cohort import Box, VolumeFile
+    from preprocessing.errors import InputError
+    from radiotrain.new_patient.patient_folder import Region
+
+    if box is not None and segmentation is not None:
+        raise InputError("got both --box and --segmentation, expected one of them")
+    if segment is not None and segmentation is None:
+        raise InputError("--segment is for --segmentation FILE: name the DICOM SEG")
+    if segmentation is not None:
+        return Region(segmentation=VolumeFile(Path(segmentation).expanduser().resolve(), segment))
+    if box is None:
+        return Region()
+    r0, r1, c0, c1, s0, s1 = box
+    if min(box) < 0 or r1 <= r0 or c1 <= c0 or s1 <= s0:
+        raise InputError(
+            f"--box is {' '.join(map(str, box))}, expected R0 R1 C0 C1 S0 S1 from 0 on, each end above"
+            " its start"
+        )
+    return Region(box=Box((r0, c0, s0), (r1, c1, s1)))
+
+
+def _covariates(texts: list[str]) -> dict[str, str | float | None]:
+    from preprocessing.errors import InputError
+    from preprocessing.readers.values import identifies, parse_covariate
+
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--covariate is {text!r}, expected name=value, e.g. age_years=54")
+        if identifies(name, value):
+            raise InputError(f"--covariate {name.strip()} seems to identify a person: leave it out")
+        found[name.strip()] = parse_covariate(value)
+    return found
+
+
+def _check_options(several: bool, batch: bool, region: Region, boxes: str | None) -> None:
+    from preprocessing.errors import InputError
+
+    if several and (region.box is not None or region.segmentation is not None):
+        raise InputError(
+            "--box and --segmentation are for one patient, got several: put them into the manifest, or"
+            " into --boxes CSV"
+        )
+    if boxes is not None and not batch:
+        raise InputError("--boxes is for --batch: of one patient, give --box")
+
+
+def _candidates(
+    place: Path, batch: bool, boxes: str | None, covariates: dict[str, str | float | None]
+) -> tuple[Candidate, ...]:
+    from radiotrain.new_patient.many import (
+        candidates_of_cohort,
+        candidates_of_folders,
+        read_boxes,
+    )
+
+    if batch:
+        return candidates_of_folders(place, read_boxes(boxes) if boxes else {}, covariates)
+    return candidates_of_cohort(place)
+
+
+def _asked(urls: list[str], draws: int, steps: int, report: str | None, device: str) -> Asked:
+    from radiotrain.new_patient.examine import Asked, check_models
+    from radiotrain.new_patient.operating_point import read_report
+    from radiotrain.new_patient.trained_model import load_model
+
+    known = read_report(report) if report is not None else None
+    models = tuple(load_model(url, device) for url in urls)
+    check_models(models)
+    return Asked(models, draws, steps, known)
+
+
+def _predict_one(
+    place: Path,
+    region: Region,
+    covariates: dict[str, str | float | None],
+    asked: Asked,
+    out: str,
+) -> PatientAnswer:
+    from preprocessing import files
+    from preprocessing.errors import InputError
+    from radiotrain.new_patient.examine import JSON, PAGE, SR, examine
+    from radiotrain.new_patient.many import with_covariates
+    from radiotrain.new_patient.patient_folder import read_patient
+
+    names = [name for name in files.list_names(out) if not name.endswith(files.PARTIAL)]
+    if not set(names) <= {JSON, PAGE, SR}:
+        raise InputError(
+            f"{out} holds other files: name a folder that is new, empty, or of this command"
+        )
+    patient = read_patient(place, region)
+    return examine(with_covariates(patient, covariates), asked, out)
+
+
+def _print_answer(answer: PatientAnswer, out: str) -> None:
+    from preprocessing import files
+    from radiotrain.new_patient import RESEARCH_USE
+    from radiotrain.new_patient.examine import PAGE
+    from radiotrain.new_patient.page import percent
+
+    for target in answer.targets:
+        found = target.answer
+        line = f"{found.target}: {percent(found.probability)}"
+        line += "" if found.is_calibrated else " (not calibrated)"
+        if found.call is not None and found.threshold is not None:
+            line += f", {found.call} the operating point of {percent(found.threshold)}"
+        if found.spread.low is not None and found.spread.high is not None:
+            line += (
+                f"; {found.spread.num_predictions} predictions from {percent(found.spread.low)} to"
+                f" {percent(found.spread.high)}"
+            )
+        typer.echo(line)
+    for warning in answer.warnings:
+        typer.echo(f"note: {warning}")
+    if answer.structured_report is None:
+        typer.echo(f"no DICOM SR: {answer.no_structured_report.removeprefix('none: ')}")
+    typer.echo(f"{RESEARCH_USE} Page: {files.join(out, PAGE)}")
+
+
+def _print_done(done: Done) -> None:
+    from preprocessing.errors import InputError
+    from radiotrain.new_patient import RESEARCH_USE
+
+    for number, why in list(done.failed.items())[:_MOST_NAMED]:
+        typer.echo(f"note: {number} could not be predicted: {why}")
+    if len(done.failed) > _MOST_NAMED:
+        typer.echo(f"note: and {len(done.failed) - _MOST_NAMED} more, see {done.table}")
+    if not done.num_now + done.num_before:
+        raise InputError(
+            f"none of {len(done.failed)} patients could be predicted: {done.table} says why of each"
+        )
+    typer.echo(
+        f"{done.num_now + done.num_before} patients predicted ({done.num_before} before),"
+        f" {len(done.failed)} not: {done.table}"
+    )
+    typer.echo(RESEARCH_USE)

@@ -1,0 +1,203 @@
+"""All that is said of one patient, and the same as JSON; docs/predict.md explains every key.
+
+Nothing here tells who the patient is: no name, no number, no day, no UID, no path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import radiotrain
+from preprocessing.cohort import Finding
+from radiotrain.new_patient import RESEARCH_USE
+from radiotrain.new_patient.attention import Attention
+from radiotrain.new_patient.operating_point import Rule, Tested
+from radiotrain.new_patient.out_of_range import Comparison, warnings_of
+from radiotrain.new_patient.probability import Answer
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TargetAnswer:
+    """What one model says of one target, and how far that can be believed."""
+
+    model: str
+    rule: Rule
+    answer: Answer
+    tested: Tested
+    attention: Attention | None
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """One model's part.
+
+    Parameters
+    ----------
+    comparisons
+        Of the patient's images with those of its training patients.
+    was_in_development
+        Whether this examination is one of those that the model was trained or validated on.
+    missing_covariates
+        Clinical columns that it reads and that are not known of the patient.
+    """
+
+    name: str
+    about: str
+    digest: str
+    store_fingerprint: str
+    num_training_patients: int
+    preprocessing: Mapping[str, Any]
+    targets: tuple[TargetAnswer, ...]
+    comparisons: tuple[Comparison, ...]
+    was_in_development: bool
+    missing_covariates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Images:
+    """What was read.
+
+    Parameters
+    ----------
+    kind
+        ``DICOM`` or ``files``.
+    examination
+        Digest over the pre-contrast's voxels; the same for one examination wherever it lies. None
+        where no bias field was fitted.
+    phase_names
+        Only technical words of what the phases are called.
+    spacing_mm, crop_shape
+        Of the tensor, (row, column, slice).
+    box_in_crop
+        First and last-but-one voxel of the tumour box in it.
+    """
+
+    kind: str
+    examination: str | None
+    num_phases_found: int
+    phase_names: tuple[str, ...]
+    phase_times_s: tuple[float | None, ...]
+    spacing_mm: tuple[float, float, float]
+    crop_shape: tuple[int, int, int]
+    box_in_crop: tuple[tuple[int, int, int], tuple[int, int, int]]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class PatientAnswer:
+    """All that is said of a patient.
+
+    Parameters
+    ----------
+    request
+        Digest over the models, the settings and the patient's files: the same request need not be
+        worked on again.
+    structured_report
+        Name of the DICOM SR beside this; None where there is none, and `no_structured_report` says
+        why.
+    """
+
+    request: str
+    images: Images
+    models: tuple[ModelAnswer, ...]
+    structured_report: str | None
+    no_structured_report: str
+    generated_at: str
+
+    @property
+    def targets(self) -> tuple[TargetAnswer, ...]:
+        """All targets of all models."""
+        return tuple(target for model in self.models for target in model.targets)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before believing any of it."""
+        return tuple(dict.fromkeys(_warnings(self)))
+
+
+def _warnings(answer: PatientAnswer) -> Sequence[str]:
+    found: list[str] = []
+    for model in answer.models:
+        if model.was_in_development:
+            found.append(
+                f"Model {model.name} was trained or validated on this very examination: it knows the"
+                " answer, so that this says nothing about how good it is."
+            )
+        found += warnings_of(model.comparisons)
+        if model.missing_covariates:
+            names = ", ".join(model.missing_covariates)
+            found.append(
+                f"Model {model.name} reads {names} beside the images, which is not known here and was"
+                " taken as missing."
+            )
+        for target in model.targets:
+            if target.rule.calibration is None:
+                found.append(
+                    f"The probability of {target.rule.target} is not calibrated:"
+                    f" {target.rule.no_calibration}."
+                )
+    found += [f"{_sentence(finding.message)}" for finding in answer.images.findings]
+    return found
+
+
+def _sentence(message: str) -> str:
+    return f"{message[:1].upper()}{message[1:]}{'' if message.endswith('.') else '.'}"
+
+
+def to_json(answer: PatientAnswer) -> str:
+    """Return the text of ``prediction.json``."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "generated_by": f"radiotrain {radiotrain.__version__}",
+        "generated_at": answer.generated_at,
+        "use": RESEARCH_USE,
+        "request": answer.request,
+        "targets": [_target(target) for target in answer.targets],
+        "warnings": list(answer.warnings),
+        "images": asdict(answer.images),
+        "models": [_model(model) for model in answer.models],
+        "structured_report": answer.structured_report,
+        "no_structured_report": answer.no_structured_report,
+    }
+    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _target(target: TargetAnswer) -> dict[str, Any]:
+    rule, tested = target.rule, target.tested
+    values = asdict(target.answer)
+    values["spread"]["num_predictions"] = target.answer.spread.num_predictions
+    return {
+        "target": values.pop("target"),
+        "model": target.model,
+        **values,
+        "calibration": None if rule.calibration is None else asdict(rule.calibration),
+        "no_calibration": rule.no_calibration,
+        "no_threshold": rule.no_threshold,
+        "prevalence_validation": rule.prevalence,
+        "rates_validation": None if rule.validation is None else asdict(rule.validation),
+        "rates_test": None if tested.rates is None else asdict(tested.rates),
+        "no_rates_test": tested.no_rates,
+        "auc_test": tested.auc,
+        "auc_test_ci95": tested.auc_ci95,
+        "attention": None if target.attention is None else _attention(target.attention, tested),
+    }
+
+
+def _attention(found: Attention, tested: Tested) -> dict[str, Any]:
+    names = (
+        "share_in_tumour", "tumour_share", "highest_in_tumour", "num_steps", "completeness_error",
+        "explained_logits", "adds_up",
+    )  # fmt: skip
+    return {**{name: getattr(found, name) for name in names}, "verdict_in_report": tested.attention}
+
+
+def _model(model: ModelAnswer) -> dict[str, Any]:
+    values = asdict(model)
+    values["targets"] = [target.rule.target for target in model.targets]
+    values["comparisons"] = [asdict(comparison) for comparison in model.comparisons]
+    return values

@@ -1,0 +1,68 @@
+"""What the DICOM files behind a tensor say of themselves: kept for the SR, and for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from preprocessing.dicom import DicomVolume
+from preprocessing.opening import OpenedPatient
+
+# What the SR says of each image that it refers to.
+_REFERENCE = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
+    "PatientBirthDate", "FrameOfReferenceUID", "InstanceNumber", "Modality", "Rows", "Columns",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """The images that were read, with the patient's own identification.
+
+    Parameters
+    ----------
+    head
+        Header of the pre-contrast's first slice, whole but for its pixels: who and which study.
+    phases
+        Headers of each phase's slices, by position; only what a reference needs.
+    tumour
+        Those of the pre-contrast that cut the tumour.
+    model
+        Of the scanner, as the maker writes it; None where the files do not say.
+    """
+
+    head: Dataset
+    phases: tuple[tuple[Dataset, ...], ...]
+    tumour: tuple[Dataset, ...]
+    model: str | None
+
+    @property
+    def images(self) -> Iterator[Dataset]:
+        """All images that were read."""
+        return (image for phase in self.phases for image in phase)
+
+
+def read_source(opened: OpenedPatient) -> DicomSource | None:
+    """Return what is behind an opened patient, or None where it is not DICOM."""
+    volumes = [v for v in opened.volumes if isinstance(v, DicomVolume)]
+    if len(volumes) < len(opened.volumes):
+        return None
+    phases = tuple(tuple(_references(volume)) for volume in volumes)
+    head = pydicom.dcmread(volumes[0].headers[0].path, stop_before_pixels=True)
+    model = str(head.get("ManufacturerModelName", "") or "").strip()
+    first, last = opened.box.start[2], opened.box.stop[2]
+    return DicomSource(head, phases, phases[0][first:last], model or None)
+
+
+def instance_numbers(opened: OpenedPatient) -> Sequence[int | None] | None:
+    """Return the number that each slice of the pre-contrast has for who looks at the series."""
+    pre = opened.volumes[0]
+    return [h.instance_number for h in pre.headers] if isinstance(pre, DicomVolume) else None
+
+
+def _references(volume: DicomVolume) -> Iterator[Dataset]:
+    for header in volume.headers:
+        yield pydicom.dcmread(header.path, specific_tags=_REFERENCE, stop_before_pixels=True)

@@ -1,0 +1,273 @@
+"""The road from one patient's images to the page, the JSON and the DICOM SR."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import Tensor
+
+import radiotrain
+from preprocessing import files
+from preprocessing.cohort import DicomSeries, Finding, Patient
+from preprocessing.errors import InputError, SealedTestSetError
+from preprocessing.input_digest import input_digest
+from preprocessing.shown_names import shown_file
+from radiotrain.evaluation.saliency.pictures import draw_map
+from radiotrain.inputs import has_bias_field, numbers_of, properties_of
+from radiotrain.new_patient.answer import (
+    Images,
+    ModelAnswer,
+    PatientAnswer,
+    TargetAnswer,
+    to_json,
+)
+from radiotrain.new_patient.attention import look
+from radiotrain.new_patient.operating_point import find_tested
+from radiotrain.new_patient.out_of_range import compare
+from radiotrain.new_patient.page import Pictures, render_page
+from radiotrain.new_patient.pictures import draw_phases, phase_titles
+from radiotrain.new_patient.prepare import Prepared, prepare
+from radiotrain.new_patient.probability import ask, read_answer
+from radiotrain.new_patient.trained_model import TrainedModel
+
+PAGE, JSON, SR = "report.html", "prediction.json", "report-sr.dcm"
+_NO_SR = "none: the images are not DICOM, so there is no examination to file it with"
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants to know.
+
+    Parameters
+    ----------
+    models
+        Each target of at most one.
+    num_draws
+        Changed views of the image, for the spread.
+    steps
+        Of integrated gradients; 0: no map.
+    report
+        ``metrics.json`` of the models' test; None without.
+    """
+
+    models: tuple[TrainedModel, ...]
+    num_draws: int
+    steps: int
+    report: Mapping[str, Any] | None
+
+    def request(self, patient: Patient) -> str:
+        """Return a digest over all that the answer depends on."""
+        parts = {
+            "version": radiotrain.__version__,
+            "models": [(m.name, m.digest, m.inputs.store_fingerprint) for m in self.models],
+            "draws": self.num_draws,
+            "steps": self.steps,
+            "report": self.report,
+            "patient": input_digest(patient),
+            "covariates": sorted((k, str(v)) for k, v in patient.covariates.items()),
+            "segment": patient.mask.segment if patient.mask else None,
+        }
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGITS]
+
+
+def check_models(models: Sequence[TrainedModel]) -> None:
+    """Refuse models that would answer the same question, or are called alike.
+
+    Raises
+    ------
+    InputError
+        If two do.
+    """
+    targets = [rule.target for model in models for rule in model.rules]
+    for target in targets:
+        if targets.count(target) > 1:
+            named = [m.name for m in models if target in {rule.target for rule in m.rules}]
+            raise InputError(
+                f"{len(named)} models, {', '.join(named)}, tell {target}: name one for each target"
+            )
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two models are both called {name!r}: rename a folder")
+
+
+def examine(patient: Patient, asked: Asked, out: str) -> PatientAnswer:
+    """Predict a patient and write what came of it; the JSON last.
+
+    Parameters
+    ----------
+    out
+        Folder of this patient.
+
+    Raises
+    ------
+    UnusablePatientError
+        If no tensor can be made of the images.
+    InputError
+        If the images are of several people, or the segmentation is not of them.
+    SealedTestSetError
+        If a model is to be tested on them.
+    """
+    prepared: dict[str, Prepared] = {}
+    answers: list[ModelAnswer] = []
+    maps: dict[tuple[str, str], str] = {}
+    for model in asked.models:
+        settings = model.preprocessing.model_dump_json()
+        if settings not in prepared:
+            prepared[settings] = prepare(patient, model.preprocessing)
+        of_model = prepared[settings]
+        _check_sealed(model, of_model)
+        images = of_model.images()
+        answers.append(_answer_of(model, of_model, images, asked))
+        maps.update(_maps(answers[-1], of_model, images))
+    first = next(iter(prepared.values()))
+    answer = PatientAnswer(
+        request=asked.request(patient),
+        images=_images(patient, first),
+        models=tuple(answers),
+        structured_report=SR if first.source is not None else None,
+        no_structured_report="" if first.source is not None else _NO_SR,
+        generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    _write(answer, first, maps, out)
+    return answer
+
+
+def _check_sealed(model: TrainedModel, patient: Prepared) -> None:
+    if patient.record.details.get("volume_digest") in model.inputs.test:
+        raise SealedTestSetError(
+            f"this examination is in the sealed test set of model {model.name}: only 'radiotrain"
+            " evaluate' predicts it, on record"
+        )
+
+
+def read_request(out: str) -> str | None:
+    """Return what the answer in a folder was made of; None where there is none, or half of one."""
+    try:
+        values = json.loads(files.read_text(files.join(out, JSON)))
+    except (FileNotFoundError, ValueError):
+        return None
+    found = values.get("request") if isinstance(values, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _answer_of(model: TrainedModel, patient: Prepared, images: Tensor, asked: Asked) -> ModelAnswer:
+    probabilities = ask(model, images, patient.record, asked.num_draws)
+    targets = tuple(
+        TargetAnswer(
+            model=model.name,
+            rule=rule,
+            answer=read_answer(rule, probabilities[:, :, n]),
+            tested=find_tested(asked.report, model.name, rule),
+            attention=look(model, n, images, patient, asked.steps) if asked.steps else None,
+        )
+        for n, rule in enumerate(model.rules)
+    )
+    return ModelAnswer(
+        name=model.name,
+        about=model.about,
+        digest=model.digest,
+        store_fingerprint=model.inputs.store_fingerprint,
+        num_training_patients=model.inputs.num_patients,
+        preprocessing=model.preprocessing.model_dump(mode="json"),
+        targets=targets,
+        comparisons=_compare(model, patient),
+        was_in_development=(
+            patient.record.details.get("volume_digest") in model.inputs.development
+        ),
+        missing_covariates=tuple(
+            name for name in model.covariates if patient.record.covariates.get(name) is None
+        ),
+    )
+
+
+def _compare(model: TrainedModel, patient: Prepared) -> tuple[Any, ...]:
+    settings = model.inputs.settings
+    field = patient.bias_field if has_bias_field(settings) else None
+    covariates = dict(patient.record.covariates)
+    if patient.source is not None and covariates.get("model") is None:
+        covariates["model"] = patient.source.model
+    return compare(
+        numbers_of(patient.record, field, settings),
+        properties_of(covariates),
+        model.inputs,
+        patient.num_phases_found,
+        len(patient.voxels),
+    )
+
+
+def _maps(
+    answer: ModelAnswer, patient: Prepared, images: Tensor
+) -> Iterator[tuple[tuple[str, str], str]]:
+    for target in answer.targets:
+        if target.attention is not None:
+            uri = draw_map(
+                images[0].numpy(), target.attention.map, patient.tumour, patient.slice_names
+            )
+            yield (answer.name, target.answer.target), uri
+
+
+def _images(patient: Patient, prepared: Prepared) -> Images:
+    record = prepared.record
+    assert record.spacing_mm is not None
+    assert record.box_in_crop is not None
+    _, rows, columns, slices = prepared.voxels.shape
+    names = _file_names(patient)
+    return Images(
+        kind="files" if prepared.source is None else "DICOM",
+        examination=record.details.get("volume_digest"),
+        num_phases_found=prepared.num_phases_found,
+        phase_names=tuple(shown_file(n) if n in names else n for n in record.phase_names),
+        phase_times_s=record.phase_times_s,
+        spacing_mm=record.spacing_mm,
+        crop_shape=(rows, columns, slices),
+        box_in_crop=record.box_in_crop,
+        findings=tuple(hide_names(finding, names) for finding in record.findings),
+    )
+
+
+def hide_names(finding: Finding, names: Sequence[str]) -> Finding:
+    """Return a finding without files' names: people name files after patients."""
+    message = finding.message
+    for name in sorted(names, key=len, reverse=True):
+        message = message.replace(name, shown_file(name))
+    return replace(finding, message=message)
+
+
+def _file_names(patient: Patient) -> tuple[str, ...]:
+    sources = [*patient.phases, *([patient.mask] if patient.mask else [])]
+    names = [s.name for s in sources]
+    names += [p.name for s in patient.phases if isinstance(s, DicomSeries) for p in s.files]
+    return tuple(name for name in names if name)
+
+
+def _write(
+    answer: PatientAnswer, patient: Prepared, maps: Mapping[tuple[str, str], str], out: str
+) -> None:
+    phases = draw_phases(
+        patient.images()[0].numpy(),
+        patient.tumour,
+        phase_titles(patient.record.phase_times_s),
+        patient.slice_names,
+    )
+    # All is made before the first file is written.
+    page, text = render_page(answer, Pictures(phases, maps)), to_json(answer)
+    report = None
+    if patient.source is not None:
+        # It takes its time to load, and images that are not DICOM do without.
+        from radiotrain.new_patient.structured_report import structured_report
+
+        report = structured_report(answer, patient.source)
+    files.remove(files.join(out, JSON))
+    if report is None:
+        files.remove(files.join(out, SR))
+    else:
+        files.write_bytes(files.join(out, SR), report)
+    files.write_text(files.join(out, PAGE), page)
+    files.write_text(files.join(out, JSON), text)
