@@ -44,6 +44,8 @@ _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 _FIRST_BYTES = 16 * 1024
 _MORE_BYTES = 1024 * 1024
 _UID = re.compile(r"[0-2](\.\d+){4,}")
+# Segmentation Storage and Label Map Segmentation Storage.
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _PLAIN_CHARACTER_SETS = ("", "ISO_IR 6", "ISO_IR 100")
 
 # Where pydicom warns of a value, it quotes it.
@@ -206,6 +208,9 @@ def read_with_pydicom(path: Path) -> _RawHeader:
 
 def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
     values = raw.values
+    if values.get("SOPClassUID") in SEGMENTATIONS:
+        message = f"DICOM file {shown_name(path)} holds a segmentation, no phase: ignored"
+        raise UnreadableImageError(Finding("dicom-not-an-image", message, excludes=False))
     if _number(values.get("NumberOfFrames"), 1) > 1:
         frames = values["NumberOfFrames"]
         message = f"DICOM file {shown_name(path)} holds {frames} frames, expected one slice a file"

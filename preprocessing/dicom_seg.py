@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
 from preprocessing.cohort import Finding
+from preprocessing.dicom_header import SEGMENTATIONS
 from preprocessing.shown_names import shown_series
 from preprocessing.volumes import UnreadableImageError
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
 
-# Segmentation Storage and Label Map Segmentation Storage.
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 # What pydicom raises on files that are damaged, or no DICOM.
 DAMAGED = (
     InvalidDicomError, AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError,
@@ -39,7 +38,7 @@ def is_segmentation(path: Path) -> bool:
             found = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True)
         except DAMAGED:
             return False
-    return found.get("SOPClassUID") in _SEGMENTATIONS
+    return found.get("SOPClassUID") in SEGMENTATIONS
 
 
 def read_segmentation(

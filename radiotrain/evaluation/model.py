@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -12,12 +12,14 @@ from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.augmented_prediction import AugmentedPrediction, predict_augmented
 from radiotrain.config import RunConfig, digest
-from radiotrain.evaluation.shortcuts.probe import NetworkFeatures, read_network_features
 from radiotrain.predict import check_run, load_network, predict_run
 from radiotrain.promoted import Promoted, member_urls, read_promoted
 from radiotrain.runs import RunFolder, RunRecord, open_run
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split
+
+if TYPE_CHECKING:
+    from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class Model:
 
     def features(self, store: Store, split: Split) -> tuple[NetworkFeatures, ...]:
         """Return what goes into each network's last layer, of its validation patients."""
+        # It takes scikit-learn with it, which opening a model can do without.
+        from radiotrain.evaluation.shortcuts.probe import read_network_features
+
         found = [read_network_features(url, store, split) for url in self.members]
         return tuple(features for features in found if features is not None)
 

@@ -74,7 +74,7 @@ class Images:
     spacing_mm, crop_shape
         Of the tensor, (row, column, slice).
     box_in_crop
-        First and last-but-one voxel of the tumour box in it.
+        Of the tumour, from 0, (start, stop), the stop exclusive.
     """
 
     kind: str

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 from torch import Tensor
 
 from radiotrain.evaluation.saliency.attribution import integrated_gradients
@@ -19,6 +20,8 @@ from radiotrain.new_patient.trained_model import TrainedModel
 _LARGEST_SHARE_MISSING = 0.5
 # Below this there is nothing to explain.
 _LEAST_LOGITS = 1e-3
+# To 0 and 1, of a probability whose logit is taken.
+_NEAREST = 1e-15
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,12 @@ class Attention:
 
 
 def look(
-    model: TrainedModel, target: int, images: Tensor, patient: Prepared, steps: int
+    model: TrainedModel,
+    target: int,
+    images: Tensor,
+    patient: Prepared,
+    steps: int,
+    probabilities: NDArray[np.float64],
 ) -> Attention:
     """Look at one target of a model.
 
@@ -74,13 +82,16 @@ def look(
         float32 (1, P, R, C, S), normalised.
     steps
         Each costs a forward and a backward pass of every network.
+    probabilities
+        float64 (M,), what the networks gave for the images.
     """
     explained = Explained(
         tuple(member.trained.network for member in model.members),
         tuple(encode(member, patient.record).to(model.device) for member in model.members),
         target,
     )
-    found = integrated_gradients(explained, images[0].to(model.device), steps)
+    own = float(logit(np.clip(probabilities, _NEAREST, 1 - _NEAREST)).mean())
+    found = integrated_gradients(explained, images[0].to(model.device), steps, own)
     tumour, padding = patient.tumour, patient.padding
     saliency = np.where(padding, 0, found.saliency).astype(np.float32)
     share, chance = share_inside(saliency, tumour, padding)

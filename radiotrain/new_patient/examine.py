@@ -165,7 +165,11 @@ def _answer_of(model: TrainedModel, patient: Prepared, images: Tensor, asked: As
             rule=rule,
             answer=read_answer(rule, probabilities[:, :, n]),
             tested=find_tested(asked.report, model.name, rule),
-            attention=look(model, n, images, patient, asked.steps) if asked.steps else None,
+            attention=(
+                look(model, n, images, patient, asked.steps, probabilities[:, 0, n])
+                if asked.steps
+                else None
+            ),
         )
         for n, rule in enumerate(model.rules)
     )

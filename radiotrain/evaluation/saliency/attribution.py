@@ -54,13 +54,17 @@ class Attribution:
         return abs(float(self.values.astype(np.float64).sum()) - wanted)
 
 
-def integrated_gradients(explained: Explained, images: Tensor, steps: int) -> Attribution:
+def integrated_gradients(
+    explained: Explained, images: Tensor, steps: int, logit: float | None = None
+) -> Attribution:
     """Attribute the logit to voxels, along the straight line from the baseline; midpoint rule.
 
     Parameters
     ----------
     images
         float32 (P, R, C, S), normalised.
+    logit
+        Of the images, where it is known; None: it is computed.
     """
     baseline = torch.full_like(images, _BASELINE)
     total = torch.zeros_like(images)
@@ -72,8 +76,10 @@ def integrated_gradients(explained: Explained, images: Tensor, steps: int) -> At
             (gradient,) = torch.autograd.grad(explained.logits(points).sum(), points)
         total += gradient.sum(dim=0)
     values = (images - baseline) * total / steps
-    ends = explained.logits_without_gradient([images, baseline], _MOST_AT_A_TIME)
-    return Attribution(values.cpu().numpy(), float(ends[0]), float(ends[1]))
+    unknown = [baseline] if logit is not None else [baseline, images]
+    ends = explained.logits_without_gradient(unknown, _MOST_AT_A_TIME)
+    own = float(ends[1]) if logit is None else logit
+    return Attribution(values.cpu().numpy(), own, float(ends[0]))
 
 
 def replaced(images: Tensor, voxels: NDArray[np.bool_]) -> Tensor:
