@@ -27,7 +27,7 @@ def predict(
         list[str],
         typer.Argument(
             help="Models of `radiotrain promote`, or run folders; several for several targets.",
-            metavar="MODEL...",
+            metavar="MODEL",
         ),
     ],
     patient: Annotated[
@@ -35,6 +35,7 @@ def predict(
         typer.Argument(
             help="Folder of one examination: DICOM, or one NIfTI or NRRD file a phase. Or a cohort, or a"
             " manifest CSV (targets not needed); or, with --batch, a folder of such folders.",
+            metavar="PATIENT",
         ),
     ],
     out: Annotated[

@@ -19,6 +19,8 @@ import pandas as pd
 import pydicom
 import pytest
 
+from cluster.sweep.config import SweepConfig, plan_trials
+from cluster.sweep.folder import SweepFolder
 from preprocessing.cohort import Box, DicomExamination
 from preprocessing.config import PreprocessConfig
 from preprocessing.dicom import DicomVolume
@@ -33,6 +35,7 @@ from radiotrain.new_patient.patient_folder import Region, read_patient
 from radiotrain.new_patient.prepare import prepare
 from radiotrain.runs import RunFolder
 from radiotrain.split import load_split
+from radiotrain.training.loop import train
 from tests.integration.store_runs import call, kill_session, start, the_sentence, wait_for
 from tests.security.planted import IDENTIFIERS, NAME, RECORD, UID_ROOT, plant_in_dicom
 from tests.unit.preprocessing.test_dicom_seg import write_seg
@@ -637,3 +640,61 @@ def test_scanner_unlike_training_is_a_warning(
     assert "No training patient was imaged at 7 T" in said
     assert "No training patient had the maker of the scanner" in said
     assert re.search(r"voxel size, front to back is 1\.00 mm, below all training patients", said)
+
+
+@pytest.fixture(scope="module")
+def ensemble(world: World) -> Path:
+    """A model promoted from a sweep of one trial on two folds."""
+    values = {
+        "store": str(world.folder / "store"),
+        "split": str(world.folder / "splits.json"),
+        "out": str(world.folder / "sweep"),
+        "networks": ["ResNet10-narrow"],
+        "targets": ["ER"],
+        "folds": [0, 1],
+        "train": {"epochs": 10, "batch_size": 4, "lr": 3e-3, "warmup_epochs": 0},
+        "halving": {"enabled": False},
+        "device": "cpu",
+    }
+    sweep = parse_config(SweepConfig, values, "test")
+    SweepFolder(sweep.out).write_sweep(sweep)
+    for plan in plan_trials(sweep):
+        for run in plan.runs:
+            train(run, reporter=lambda _: None)
+    call("promote", world.folder / "sweep")
+    return world.folder / "sweep" / "promoted" / "ER"
+
+
+def test_an_ensemble_is_the_mean_of_its_networks(
+    ensemble: Path, patient: NewPatient, tmp_path: Path
+) -> None:
+    members = sorted((ensemble / "members").iterdir())
+    alone = []
+    for member in members:
+        out = tmp_path / member.name
+        call("predict", member, patient.folder, *patient.words, "--draws", 0, "--out", out)
+        (target,) = read_json(out)["targets"]
+        assert target["spread"]["sd"] is None
+        alone.append(target["uncalibrated"])
+    call(
+        "predict", ensemble, patient.folder, *patient.words, "--draws", 0, "--out", tmp_path / "all"
+    )
+    (target,) = read_json(tmp_path / "all")["targets"]
+    assert target["uncalibrated"] == pytest.approx(np.mean(alone), abs=1e-6)
+    spread = target["spread"]
+    assert (spread["num_networks"], spread["num_views"]) == (2, 1)
+    curve = target["calibration"]
+    each = [
+        1 / (1 + np.exp(-(curve["slope"] * np.log(p / (1 - p)) + curve["intercept"])))
+        for p in alone
+    ]
+    assert spread["sd"] == pytest.approx(np.std(each, ddof=1), abs=1e-5)
+    check_dicom(tmp_path / "all" / "report-sr.dcm")
+
+
+def test_a_sweep_is_no_model_and_says_which_are(
+    ensemble: Path, patient: NewPatient, tmp_path: Path
+) -> None:
+    sweep = ensemble.parents[1]
+    _, error = call("predict", sweep, patient.folder, *patient.words, "--out", tmp_path, status=2)
+    assert "is a sweep, expected a model: name one of promoted/ER" in the_sentence(error)

@@ -23,8 +23,9 @@ from preprocessing.progress import progress
 from preprocessing.store import Store
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
+from radiotrain.inputs import describe_inputs, read_inputs
 from radiotrain.predict import load_network, predict_run
-from radiotrain.promoted import read_promoted
+from radiotrain.promoted import member_urls, read_promoted
 from radiotrain.runs import RunFolder
 from radiotrain.seal import open_test_set, read_openings
 from radiotrain.split import load_split, make_split, save_split
@@ -383,3 +384,14 @@ def test_nothing_in_tuning_reads_the_test_set(ray_here, make_sweep, store, split
         for part in [f"members/{name}" for name in members] or ["."]:
             assert same_bits(weights(str(Path(a, part))), weights(str(Path(b, part))))
     assert read_openings(split_url) == ()
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_model_keeps_how_its_images_were_made(sweep_url, store, private_split, how):
+    (url,) = make(sweep_url, how=how)
+    split = load_split(private_split, store)
+    promoted = read_promoted(url)
+    members = member_urls(url, promoted)
+    folds = FOLDS if how == "ensemble" else (None,)
+    for member, fold in zip(members, folds, strict=True):
+        assert read_inputs(member) == describe_inputs(store, split, fold)
