@@ -235,7 +235,7 @@ def _print_answer(answer: PatientAnswer, out: str) -> None:
     from preprocessing import files
     from radiotrain.new_patient import RESEARCH_USE
     from radiotrain.new_patient.examine import PAGE
-    from radiotrain.new_patient.page import percent
+    from radiotrain.new_patient.page import between, percent
 
     for target in answer.targets:
         found = target.answer
@@ -244,15 +244,13 @@ def _print_answer(answer: PatientAnswer, out: str) -> None:
         if found.call is not None and found.threshold is not None:
             line += f", {found.call} the operating point of {percent(found.threshold)}"
         if found.spread.low is not None and found.spread.high is not None:
-            line += (
-                f"; {found.spread.num_predictions} predictions from {percent(found.spread.low)} to"
-                f" {percent(found.spread.high)}"
-            )
+            where = between(found.spread.low, found.spread.high)
+            line += f"; {found.spread.num_predictions} predictions {where}"
         typer.echo(line)
     for warning in answer.warnings:
         typer.echo(f"note: {warning}")
     if answer.structured_report is None:
-        typer.echo(f"no DICOM SR: {answer.no_structured_report.removeprefix('none: ')}")
+        typer.echo(f"no DICOM SR: {answer.no_structured_report}")
     typer.echo(f"{RESEARCH_USE} Page: {files.join(out, PAGE)}")
 
 

@@ -19,6 +19,8 @@ from radiotrain.new_patient.out_of_range import Comparison, warnings_of
 from radiotrain.new_patient.probability import Answer
 
 SCHEMA_VERSION = 1
+# A curve fitted to fewer of a class than this is mostly chance.
+_FEWEST_OF_A_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,23 @@ def _warnings(answer: PatientAnswer) -> Sequence[str]:
                 " taken as missing."
             )
         for target in model.targets:
-            if target.rule.calibration is None:
-                found.append(
-                    f"The probability of {target.rule.target} is not calibrated:"
-                    f" {target.rule.no_calibration}."
-                )
+            found += _about_calibration(target.rule)
     found += [f"{_sentence(finding.message)}" for finding in answer.images.findings]
     return found
+
+
+def _about_calibration(rule: Rule) -> Sequence[str]:
+    curve = rule.calibration
+    if curve is None:
+        return (f"The probability of {rule.target} is not calibrated: {rule.no_calibration}.",)
+    num_negative = curve.num_patients - curve.num_positive
+    if min(curve.num_positive, num_negative) >= _FEWEST_OF_A_CLASS:
+        return ()
+    said = (
+        f"The probability of {rule.target} is calibrated on {curve.num_positive} positive and"
+        f" {num_negative} negative patients only: it ranks patients, and promises little as a number."
+    )
+    return (said,)
 
 
 def _sentence(message: str) -> str:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import pydicom
 from pydicom.dataset import Dataset
 
+from preprocessing.cohort import Finding
 from preprocessing.dicom import DicomVolume
+from preprocessing.dicom_seg import DAMAGED
 from preprocessing.opening import OpenedPatient
+from preprocessing.volumes import UnreadableImageError
 
 # What the SR says of each image that it refers to.
 _REFERENCE = [
@@ -46,7 +49,21 @@ class DicomSource:
 
 
 def read_source(opened: OpenedPatient) -> DicomSource | None:
-    """Return what is behind an opened patient, or None where it is not DICOM."""
+    """Return what is behind an opened patient, or None where it is not DICOM.
+
+    Raises
+    ------
+    UnreadableImageError
+        If a header cannot be read whole.
+    """
+    try:
+        return _read(opened)
+    except DAMAGED as error:
+        message = f"a DICOM header cannot be read whole ({type(error).__name__})"
+        raise UnreadableImageError(Finding("dicom-damaged", message)) from error
+
+
+def _read(opened: OpenedPatient) -> DicomSource | None:
     volumes = [v for v in opened.volumes if isinstance(v, DicomVolume)]
     if len(volumes) < len(opened.volumes):
         return None

@@ -36,7 +36,11 @@ from radiotrain.new_patient.probability import ask, read_answer
 from radiotrain.new_patient.trained_model import TrainedModel
 
 PAGE, JSON, SR = "report.html", "prediction.json", "report-sr.dcm"
-_NO_SR = "none: the images are not DICOM, so there is no examination to file it with"
+_NOT_DICOM = "the images are not DICOM, so there is no examination to file it with"
+_HEADERS = (
+    "the images' headers lack their UIDs, or hold something about patient or study that DICOM does not"
+    " allow"
+)
 _DIGITS = 16
 
 
@@ -131,11 +135,12 @@ def examine(patient: Patient, asked: Asked, out: str) -> PatientAnswer:
         request=asked.request(patient),
         images=_images(patient, first),
         models=tuple(answers),
-        structured_report=SR if first.source is not None else None,
-        no_structured_report="" if first.source is not None else _NO_SR,
+        structured_report=None,
+        no_structured_report=_NOT_DICOM,
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-    _write(answer, first, maps, out)
+    answer, report = _report(answer, first)
+    _write(answer, first, maps, report, out)
     return answer
 
 
@@ -251,8 +256,26 @@ def _file_names(patient: Patient) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
+def _report(answer: PatientAnswer, patient: Prepared) -> tuple[PatientAnswer, bytes | None]:
+    """Return the answer and its SR, or the answer that says why there is none."""
+    if patient.source is None:
+        return answer, None
+    # It takes its time to load, and images that are not DICOM do without.
+    from radiotrain.new_patient.structured_report import NoReportError, structured_report
+
+    answer = replace(answer, structured_report=SR, no_structured_report="")
+    try:
+        return answer, structured_report(answer, patient.source)
+    except NoReportError:
+        return replace(answer, structured_report=None, no_structured_report=_HEADERS), None
+
+
 def _write(
-    answer: PatientAnswer, patient: Prepared, maps: Mapping[tuple[str, str], str], out: str
+    answer: PatientAnswer,
+    patient: Prepared,
+    maps: Mapping[tuple[str, str], str],
+    report: bytes | None,
+    out: str,
 ) -> None:
     phases = draw_phases(
         patient.images()[0].numpy(),
@@ -262,12 +285,6 @@ def _write(
     )
     # All is made before the first file is written.
     page, text = render_page(answer, Pictures(phases, maps)), to_json(answer)
-    report = None
-    if patient.source is not None:
-        # It takes its time to load, and images that are not DICOM do without.
-        from radiotrain.new_patient.structured_report import structured_report
-
-        report = structured_report(answer, patient.source)
     files.remove(files.join(out, JSON))
     if report is None:
         files.remove(files.join(out, SR))

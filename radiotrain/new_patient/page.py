@@ -49,6 +49,12 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
+def between(low: float, high: float) -> str:
+    """Write from where to where shares lie."""
+    first, last = percent(low), percent(high)
+    return f"at {first}" if first == last else f"between {first} and {last}"
+
+
 def points(value: float) -> str:
     """Write a difference of shares as percentage points."""
     number = f"{100 * value:.0f}" if value >= 0.005 else "less than 1"
@@ -88,8 +94,8 @@ def spread_sentence(spread: Spread) -> str:
     if spread.num_views > 1:
         views += f" and {spread.num_views - 1} changed view{'s' * (spread.num_views != 2)} of it"
     said = (
-        f"{spread.num_predictions} predictions ({networks}, {views}) lie between"
-        f" {percent(spread.low)} and {percent(spread.high)}, SD {points(spread.sd)}"
+        f"{spread.num_predictions} predictions ({networks}, {views}) lie"
+        f" {between(spread.low, spread.high)}, SD {points(spread.sd)}"
     )
     if spread.num_same_call is not None:
         said += f"; {spread.num_same_call} of {spread.num_predictions} are on this side"

@@ -21,6 +21,7 @@ from preprocessing.patient import place_crop, process_opened
 from preprocessing.staging import staging
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, quantise
 from preprocessing.store.layout import bias_shape
+from preprocessing.volumes import UnreadableImageError
 from radiotrain.data.voxels import for_network
 from radiotrain.new_patient.dicom_source import DicomSource, instance_numbers, read_source
 from radiotrain.new_patient.identity import check_belongs, check_same_person
@@ -114,7 +115,10 @@ def prepare(patient: Patient, config: PreprocessConfig) -> Prepared:
         opened = open_patient(patient, config, stage)
         source = None
         if isinstance(opened, OpenedPatient):
-            source = read_source(opened)
+            try:
+                source = read_source(opened)
+            except UnreadableImageError as error:
+                raise UnusablePatientError(error.finding) from error
             _check_identity(patient, source)
         record, tensor = process_opened(patient, 0, opened, config)
         if tensor is None or isinstance(opened, tuple):

@@ -79,8 +79,26 @@ _OBSERVABLES = {
 _TARGET = CodedConcept("TARGET", _SCHEME, "Property whose probability is told")
 
 
+class NoReportError(Exception):
+    """Images whose own headers do not allow an SR beside them."""
+
+
 def structured_report(answer: PatientAnswer, source: DicomSource) -> bytes:
-    """Return the SR as the bytes of a DICOM file."""
+    """Return the SR as the bytes of a DICOM file.
+
+    Raises
+    ------
+    NoReportError
+        If what it has to take over from the images is not there, or is nothing that DICOM allows.
+    """
+    try:
+        return _structured_report(answer, source)
+    # Of highdicom and pydicom; what they quote may be the patient's name.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NoReportError(type(error).__name__) from error
+
+
+def _structured_report(answer: PatientAnswer, source: DicomSource) -> bytes:
     with warnings.catch_warnings():
         # Names that are no names of people are quoted by it, and nobody's name is to be shown.
         warnings.simplefilter("ignore")
@@ -114,7 +132,7 @@ def _evidence(source: DicomSource) -> list[Dataset]:
         full = copy(image)
         for keyword in _EMPTY_IF_ABSENT:
             setattr(full, keyword, head.get(keyword, ""))
-        for keyword in ("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight"):  # fmt: skip
+        for keyword in ("IssuerOfPatientID", "StudyDescription"):
             if keyword in head:
                 setattr(full, keyword, head.get(keyword))
         if "SpecificCharacterSet" in head:

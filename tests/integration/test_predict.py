@@ -698,3 +698,39 @@ def test_a_sweep_is_no_model_and_says_which_are(
     sweep = ensemble.parents[1]
     _, error = call("predict", sweep, patient.folder, *patient.words, "--out", tmp_path, status=2)
     assert "is a sweep, expected a model: name one of promoted/ER" in the_sentence(error)
+
+
+def test_clinical_columns_that_the_model_reads_are_asked_for(
+    world: World, patient: NewPatient, tmp_path: Path
+) -> None:
+    model = tmp_path / "age_run"
+    call(
+        "train", "--config", world.folder / "ER_run.yaml", "--set", f"out={model}",
+        "--set", "network.covariates=[age_years]", "--set", "train.epochs=1",
+    )  # fmt: skip
+    found = {}
+    for name, words in {"none": [], "young": ["age_years=20"], "old": ["age_years=95"]}.items():
+        given = [w for word in words for w in ("--covariate", word)]
+        out = tmp_path / name
+        said, _ = call("predict", model, patient.folder, *patient.words, *given, "--out", out)
+        assert ("reads age_years beside the images" in said) == (name == "none")
+        found[name] = read_json(out)["targets"][0]["uncalibrated"]
+    assert len(set(found.values())) == 3
+
+
+def test_headers_that_dicom_does_not_allow_cost_the_sr_alone(
+    world: World, newcomers: Path, tmp_path: Path
+) -> None:
+    one = newcomer(newcomers, 0)
+    shutil.copytree(one.folder, tmp_path / "odd")
+    for file in (tmp_path / "odd").rglob("*.dcm"):
+        content = file.read_bytes()
+        # Element PatientSex, empty in the phantom, becomes one of no allowed value.
+        empty = b"\x10\x00\x40\x00\x00\x00\x00\x00"
+        assert content.count(empty) == 1
+        file.write_bytes(content.replace(empty, b"\x10\x00\x40\x00\x02\x00\x00\x00QQ"))
+    out = tmp_path / "out"
+    said, _ = call("predict", world.models[0], tmp_path / "odd", *one.words, "--out", out)
+    assert "no DICOM SR: the images' headers" in said
+    assert {p.name for p in out.iterdir()} == FILES - {"report-sr.dcm"}
+    assert "'QQ'" not in said
