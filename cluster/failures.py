@@ -32,6 +32,8 @@ _CAUSES_OF_DEATH = {
         " host say more, in /tmp/ray/session_latest/logs)"
     ),
 }
+# What Ray adds below the reason why an actor could not be started.
+_NEVER_RAN = "The actor never ran"
 
 
 class WorkersError(Exception):
@@ -176,4 +178,5 @@ def cause_of_death(text: str) -> str:
     for pattern, cause in _CAUSES_OF_DEATH.items():
         if re.search(pattern, text, re.IGNORECASE):
             return cause
-    return text.strip().splitlines()[-1]
+    lines = [line for line in text.strip().splitlines() if _NEVER_RAN not in line]
+    return (lines or [text])[-1]
