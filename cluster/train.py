@@ -17,7 +17,6 @@ from typing import Any
 
 import ray
 import ray.train
-import torch
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
@@ -35,14 +34,10 @@ from cluster.metrics import TrialMetrics
 from cluster.session import has_gpus, ray_session
 from preprocessing import files
 from preprocessing.errors import InputError
-from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.data.order import check_batches
-from radiotrain.data.patients import part_ids, target_columns
 from radiotrain.distributed import Worker
-from radiotrain.networks.registry import build_network
 from radiotrain.runs import RunFolder
-from radiotrain.split import load_split
+from radiotrain.training.fits import check_fits
 from radiotrain.training.loop import RunResult, is_done, print_line, recorded_result
 from radiotrain.training.loop import train as train_loop
 from radiotrain.training.metrics import EpochMetrics
@@ -113,33 +108,6 @@ def train_on_ray(
 
 def _bounds(workers: int | tuple[int, int]) -> tuple[int, int]:
     return (workers, workers) if isinstance(workers, int) else workers
-
-
-def check_fits(config: RunConfig, workers: int | tuple[int, int]) -> None:
-    """Find out what a worker would refuse, before any is started.
-
-    Parameters
-    ----------
-    workers
-        How many, or the fewest and the most: each number of workers has to fit.
-
-    Raises
-    ------
-    InputError
-        With the worker's own words.
-    """
-    store = Store.open(config.store)
-    split = load_split(config.split, store)
-    RunFolder(config.out).check_same_run(config, store.fingerprint, split.fingerprint)
-    target_columns(store, config.targets)
-    num_patients = len(part_ids(split, config.fold, "train"))
-    fewest, most = _bounds(workers)
-    for count in range(most, fewest - 1, -1):
-        check_batches(num_patients, config.train.batch_size, count, config.train.micro_batch_size)
-    with torch.device("meta"):  # nothing is computed or kept
-        build_network(
-            config.network.name, store.spec.num_phases, len(config.targets), store.spec.crop_shape
-        )
 
 
 def _share_cpus(fewest: int, most: int) -> tuple[int, int]:

@@ -29,6 +29,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        # In YAML, a section with nothing under its name is null.
+        return {} if value is None else value
+
 
 class NetworkConfig(Section):
     """Which network is trained."""
@@ -269,7 +275,10 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
         *sections, key = dotted.strip().split(".")
         place = result
         for section in sections:
-            place = place.setdefault(section, {})
+            # A section with nothing under its name is null in YAML.
+            if place.get(section) is None:
+                place[section] = {}
+            place = place[section]
             if not isinstance(place, dict):
                 raise InputError(f"--set {text}: {section!r} is no section")
         try:

@@ -18,9 +18,16 @@ from cluster.sweep.resources import trials_at_a_time, worker_resources
 from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.data.patients import part_ids
 from radiotrain.split import Split, load_split
-from radiotrain.training.demand import Demand, Timing, demand_of, memory_bytes, time_run
+from radiotrain.training.demand import (
+    Demand,
+    Timing,
+    demand_of,
+    epoch_s,
+    memory_bytes,
+    needed_bytes,
+    time_run,
+)
 
 
 @dataclass(frozen=True)
@@ -167,15 +174,10 @@ def _estimate(
     if isinstance(timing, str):
         counted = memory_bytes(demand, store.image_shape)
         return TrialEstimate(plan, counted, math.nan, math.nan, timing)
-    needed = memory_bytes(demand, store.image_shape, half_precision=timing.half_precision)
-    if timing.peak_bytes is not None:
-        needed = timing.peak_bytes
+    needed = needed_bytes(demand, timing, store.image_shape)
     room = (
         timing.device_bytes * min(1.0, each["GPU"]) if timing.is_gpu else _host_room(timing, each)
     )
-    num_train = len(part_ids(split, plan.run.fold, "train"))
-    num_validation = len(part_ids(split, plan.run.fold, "validation"))
-    epoch_s = (num_train * timing.train_s + num_validation * timing.validate_s) / workers
     problem = None
     if needed > room:
         problem = (
@@ -183,7 +185,9 @@ def _estimate(
             " train.batch_size or set train.micro_batch_size, set speed.activation_checkpointing,"
             " or let fewer trials share"
         )
-    return TrialEstimate(plan, needed, room, epoch_s, problem)
+    return TrialEstimate(
+        plan, needed, room, epoch_s(timing, split, plan.run.fold) / workers, problem
+    )
 
 
 def _host_room(timing: Timing, each: Mapping[str, float]) -> float:

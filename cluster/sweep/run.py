@@ -30,7 +30,7 @@ from cluster.sweep.resources import check_room, max_running, trial_resources, wo
 from cluster.sweep.scheduler import LadderScheduler, name_of
 from cluster.sweep.suggest import NextTrial
 from cluster.sweep.trial import train_trial
-from cluster.train import check_fits
+from radiotrain.training.fits import check_fits
 
 _TUNE = {
     # What is worth keeping is in the run folders.

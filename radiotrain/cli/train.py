@@ -41,6 +41,13 @@ def train(
             "--auto-batch", help="Where memory does not suffice, compute fewer patients at a time."
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the run, count its memory, time a few steps; write nothing.",
+        ),
+    ] = False,
     on: Annotated[Where, typer.Option(help="This process, or Ray Train.")] = Where.local,
     workers: Annotated[
         str,
@@ -54,6 +61,8 @@ def train(
     Example: `radiotrain train --config run.yaml --set train.lr=1e-3 --set out=runs/er-fast`
 
     Example: `radiotrain train --config run.yaml --on ray --workers 8`
+
+    Example: `radiotrain train --config run.yaml --dry-run`
 
     Example: `radiotrain train --config run.yaml --debug`
 
@@ -70,6 +79,9 @@ def train(
         raise InputError(f"--workers is {workers}, expected 1 without Ray: add --on ray")
     if debug and on is Where.ray:
         raise InputError("--debug runs in one process: leave out --on ray")
+    if dry_run:
+        _dry_run(resolved, (fewest, most))
+        return
     if debug:
         from radiotrain.training.debug import debug as run_debug
 
@@ -77,6 +89,45 @@ def train(
             raise typer.Exit(1)
         return
     _print_result(_train(resolved, on, (fewest, most)))
+
+
+def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
+    """Say what would be trained and what it takes; exit status 1 where memory does not suffice."""
+    from preprocessing.store import Store
+    from radiotrain.data.patients import part_ids
+    from radiotrain.split import load_split
+    from radiotrain.training.demand import demand_of, epoch_s, needed_bytes, time_run
+    from radiotrain.training.fits import check_fits
+    from radiotrain.training.metrics import human_time
+
+    check_fits(config, workers)
+    store = Store.open(config.store)
+    split = load_split(config.split, store)
+    parts = {p: len(part_ids(split, config.fold, p)) for p in ("train", "validation")}
+    validate = "nobody validates" if config.fold is None else f"{parts['validation']} validate"
+    typer.echo(
+        f"{config.network.name} on {', '.join(config.targets)}: {parts['train']} patients train,"
+        f" {validate}; {len(split.test_ids)} stay sealed"
+    )
+    fewest, _ = workers
+    timing = time_run(config, fewest)
+    needed = needed_bytes(demand_of(config, fewest), timing, store.image_shape)
+    seconds = epoch_s(timing, split, config.fold) / fewest
+    typer.echo(
+        f"memory{' of a worker' if fewest > 1 else ''}: {needed / 1e9:.1f} GB of"
+        f" {timing.device_bytes / 1e9:.1f} GB, {timing.device}"
+    )
+    typer.echo(
+        f"an epoch takes {human_time(seconds)}, at most {config.train.epochs} of them"
+        f" {human_time(config.train.epochs * seconds)}; reading the cohort is not counted"
+    )
+    if needed > timing.device_bytes:
+        typer.echo(
+            "does not fit: lower train.micro_batch_size or train.batch_size, or set"
+            " speed.activation_checkpointing",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def _parse_workers(text: str) -> tuple[int, int]:

@@ -14,9 +14,10 @@ import torch
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.few import few_patients
+from radiotrain.data.patients import part_ids
 from radiotrain.distributed import Worker
 from radiotrain.networks.cost import network_cost
-from radiotrain.split import load_split
+from radiotrain.split import Split, load_split
 from radiotrain.training.training import Training
 
 # A process with torch and MONAI before it has a network, and CUDA's own on a GPU.
@@ -151,13 +152,34 @@ def time_run(config: RunConfig, workers: int = 1) -> Timing:
     validation_s = metrics.seconds - train_s * len(training.patients)
     return Timing(
         device=_name(worker.device),
-        device_bytes=_memory_of(worker.device),
+        device_bytes=device_bytes(worker.device),
         is_gpu=is_gpu,
         half_precision=training.dtype is not None,
         train_s=train_s,
         validate_s=max(0.0, validation_s) / max(1, len(training.validation)),
         peak_bytes=metrics.peak_memory_bytes,
     )
+
+
+def needed_bytes(demand: Demand, timing: Timing, image_shape: tuple[int, int, int, int]) -> float:
+    """Return the memory that a worker needs where it was timed: measured on a GPU, else counted."""
+    if timing.peak_bytes is not None:
+        return timing.peak_bytes
+    return memory_bytes(demand, image_shape, half_precision=timing.half_precision)
+
+
+def epoch_s(timing: Timing, split: Split, fold: int | None) -> float:
+    """Return how long one worker takes for an epoch, its patients being ready."""
+    num_train = len(part_ids(split, fold, "train"))
+    num_validation = len(part_ids(split, fold, "validation"))
+    return num_train * timing.train_s + num_validation * timing.validate_s
+
+
+def device_bytes(device: torch.device) -> int:
+    """Return the memory that a device has: a GPU's own, or the host's."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _plain(config: RunConfig, batch_size: int) -> RunConfig:
@@ -175,9 +197,3 @@ def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-
-
-def _memory_of(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,40 @@
+"""Whether a configuration, a store and a split fit together: known before anything is started."""
+
+from __future__ import annotations
+
+import torch
+
+from preprocessing.store import Store
+from radiotrain.config import RunConfig
+from radiotrain.data.order import check_batches
+from radiotrain.data.patients import part_ids, target_columns
+from radiotrain.networks.registry import build_network
+from radiotrain.runs import RunFolder
+from radiotrain.split import load_split
+
+
+def check_fits(config: RunConfig, workers: int | tuple[int, int] = 1) -> None:
+    """Find out what a worker would refuse, before any is started.
+
+    Parameters
+    ----------
+    workers
+        How many, or the fewest and the most: each number of workers has to fit.
+
+    Raises
+    ------
+    InputError
+        With the worker's own words.
+    """
+    store = Store.open(config.store)
+    split = load_split(config.split, store)
+    RunFolder(config.out).check_same_run(config, store.fingerprint, split.fingerprint)
+    target_columns(store, config.targets)
+    num_patients = len(part_ids(split, config.fold, "train"))
+    fewest, most = (workers, workers) if isinstance(workers, int) else workers
+    for count in range(most, fewest - 1, -1):
+        check_batches(num_patients, config.train.batch_size, count, config.train.micro_batch_size)
+    with torch.device("meta"):  # nothing is computed or kept
+        build_network(
+            config.network.name, store.spec.num_phases, len(config.targets), store.spec.crop_shape
+        )
