@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from cluster.doctor.facts import Examination, NodeFacts
-
-Grade = Literal["ok", "look", "broken"]
+from radiotrain.doctor.findings import Finding, Grade, little_disk, little_shared_memory
 
 _MOST_SKEW_S = 1.0
-# Of a folder that is written to: checkpoints of the larger networks are 0.4 GB each, of which a few are kept.
-_LITTLE_DISK_GB, _NO_DISK_GB = 10.0, 1.0
-# Duke's shared copy is 8.2 GB.
-_LITTLE_SHARED_MEMORY_GB = 9.0
 # A tenth of what the slowest of today's networks between machines has.
 _SLOW_GB_PER_S = 0.1
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check's outcome.
-
-    Parameters
-    ----------
-    what
-        Was found, and what to do where it is not ok.
-    """
-
-    grade: Grade
-    check: str
-    what: str
 
 
 def judge(examination: Examination) -> tuple[Finding, ...]:
@@ -48,11 +26,6 @@ def judge(examination: Examination) -> tuple[Finding, ...]:
         "exchange": _exchange,
     }
     return tuple(finding for check in checks.values() for finding in check(examination))
-
-
-def is_broken(findings: tuple[Finding, ...]) -> bool:
-    """Tell whether anything has to be mended first."""
-    return any(finding.grade == "broken" for finding in findings)
 
 
 def _nodes(examination: Examination) -> Iterator[Finding]:
@@ -162,17 +135,14 @@ def _room(examination: Examination) -> Iterator[Finding]:
 def _room_of(node: NodeFacts) -> Iterator[Finding]:
     for folder, gb in node.free_gb.items():
         what = f"{node.name} has {gb:.1f} GB free in {folder}"
-        if folder == "/dev/shm":
-            if gb < _LITTLE_SHARED_MEMORY_GB and not (node.is_head and not node.cpus):
-                yield Finding(
-                    "look",
-                    "room",
-                    f"{what}: Duke's shared copy takes 8.2; a cohort that does not fit is streamed, or"
-                    " give it more (mount -o remount,size=…), and Ray less (--object-store-memory)",
-                )
-        elif gb < _LITTLE_DISK_GB:
-            grade: Grade = "broken" if gb < _NO_DISK_GB else "look"
-            yield Finding(grade, "room", f"{what}: make room, or start it with a larger disk")
+        if folder != "/dev/shm":
+            found = little_disk(what, gb)
+        elif node.is_head and not node.cpus:
+            continue
+        else:
+            found = little_shared_memory(what, gb)
+        if found is not None:
+            yield found
 
 
 def _storage(examination: Examination) -> Iterator[Finding]:

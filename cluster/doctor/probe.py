@@ -20,16 +20,11 @@ from ray._private.authentication.authentication_utils import is_token_auth_enabl
 
 from preprocessing import files
 from radiotrain.data.placement import SHARED_MEMORY
+from radiotrain.doctor import measure
 
 PACKAGES = ("radiotrain", "ray", "torch", "monai", "zarr", "numpy")
-_BYTES = 16_000_000
 # For Python and PyTorch to begin.
 _START_S = 20
-_LOOK = """
-import json, torch
-names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print(json.dumps(names))
-"""
 
 
 class Probe:
@@ -37,10 +32,11 @@ class Probe:
 
     def look(self) -> dict[str, Any]:
         """Return what needs no other node; see `NodeFacts`."""
+        driver = measure.driver()
         return {
             "versions": _versions(),
-            "torch_gpus": _gpus_of_torch(),
-            "driver": _driver(),
+            "torch_gpus": tuple(gpu.name for gpu in measure.torch_build(_with_gpus()).gpus),
+            "driver": driver.version if driver is not None else None,
             "free_gb": _free_gb(),
             "asks_for_token": bool(is_token_auth_enabled()),
         }
@@ -51,15 +47,7 @@ class Probe:
 
     def write(self, url: str, name: str) -> tuple[float, float]:
         """Write an object and read it again; return MB/s of each."""
-        content = os.urandom(_BYTES)
-        begin = time.perf_counter()
-        files.write_bytes(files.join(url, name), content)
-        written = time.perf_counter()
-        same = files.read_bytes(files.join(url, name)) == content
-        end = time.perf_counter()
-        if not same:
-            raise OSError("what was read is not what was written")
-        return _BYTES / 1e6 / (written - begin), _BYTES / 1e6 / (end - written)
+        return measure.write_and_read(files.join(url, name))
 
     def list_names(self, url: str) -> list[str]:
         """Return the names in a folder as this node sees it."""
@@ -124,26 +112,6 @@ def _versions() -> Mapping[str, str]:
 def _with_gpus() -> dict[str, str]:
     """Return the environment of another process: Ray hides GPUs from an actor that asked for none."""
     return {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
-
-
-def _gpus_of_torch() -> tuple[str, ...]:
-    done = subprocess.run(
-        [sys.executable, "-c", _LOOK],
-        env=_with_gpus(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return tuple(json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else ()
-
-
-def _driver() -> str | None:
-    if shutil.which("nvidia-smi") is None:
-        return None
-    words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None
 
 
 def _free_gb() -> Mapping[str, float]:

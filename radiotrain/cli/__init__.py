@@ -14,6 +14,7 @@ from radiotrain.cli import (
     cohort,
     compare,
     demo,
+    doctor,
     evaluate,
     export,
     init,
@@ -66,6 +67,7 @@ for module in (
     predict,
     reproduce,
     cluster,
+    doctor,
     demo,
 ):
     module.register(app)

@@ -10,12 +10,11 @@ import typer
 
 if TYPE_CHECKING:
     from cluster.doctor.facts import Examination
-    from cluster.doctor.judge import Finding
+    from radiotrain.doctor.findings import Finding
 
 _EXAMPLE = (
     "Example: `ray exec ray_cluster.yaml 'radiotrain cluster doctor --storage s3://BUCKET/runs'`"
 )
-_MARKS = {"ok": ("ok", "green"), "look": ("look at this", "yellow"), "broken": ("broken", "red")}
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +41,10 @@ def doctor(
     adds up gradients. Nothing that runs is disturbed, but for the traffic.
     """
     from cluster.doctor.examine import examine
-    from cluster.doctor.judge import is_broken, judge
+    from cluster.doctor.judge import judge
     from cluster.session import join_cluster
     from preprocessing import files
+    from radiotrain.doctor.findings import is_broken
 
     url = files.absolute(storage) if storage is not None else None
     if url is not None:
@@ -62,10 +62,11 @@ def doctor(
 
 def print_examination(found: Examination, findings: tuple[Finding, ...]) -> None:
     """Print what each node has, how each pair exchanges, and what to do."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 150, highlight=False)
+    from radiotrain.cli.findings import print_findings, wide_console
+
+    console = wide_console()
     nodes = Table(box=None, pad_edge=False)
     for column in ("node", "CPUs", "GPUs", "clock, ms", "storage, MB/s", "free, GB"):
         nodes.add_column(column)
@@ -91,14 +92,4 @@ def print_examination(found: Examination, findings: tuple[Finding, ...]) -> None
         console.print()
         console.print(pairs)
     console.print()
-    verdicts = Table(box=None, pad_edge=False, show_header=False)
-    for finding in findings:
-        mark, colour = _MARKS[finding.grade]
-        verdicts.add_row(f"[{colour}]{mark}[/]", finding.check, _plain(finding.what))
-    console.print(verdicts)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    print_findings(console, findings)

@@ -16,7 +16,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from cluster.doctor.facts import Examination, NodeFacts, PairFacts, StorageFacts
-from cluster.doctor.judge import is_broken, judge
+from cluster.doctor.judge import judge
+from radiotrain.doctor.findings import is_broken
 from tests.integration.store_runs import call, the_sentence
 
 VERSIONS = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0"}
