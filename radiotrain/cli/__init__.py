@@ -41,6 +41,7 @@ _ONLY_LOOK = {"status", "board"}
 app = typer.Typer(
     name="radiotrain",
     help="What breast MRI says about ER, PR and HER2: from a DICOM download to a tested network.",
+    epilog="Example: `radiotrain demo --out demo-output` takes the whole road on a small phantom.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

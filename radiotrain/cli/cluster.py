@@ -19,7 +19,7 @@ _EXAMPLE = (
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
-    group = typer.Typer(no_args_is_help=True, help="Look at a Ray cluster.")
+    group = typer.Typer(no_args_is_help=True, help="Look at a Ray cluster.", epilog=_EXAMPLE)
     group.command("doctor", epilog=_EXAMPLE)(doctor)
     # A group of one command would otherwise lose its name.
     group.callback()(lambda: None)

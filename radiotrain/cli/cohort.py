@@ -14,7 +14,9 @@ _EXAMPLE = "Example: `radiotrain cohort check Duke-Breast-Cancer-MRI --json chec
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
-    group = typer.Typer(no_args_is_help=True, help="Look at a cohort before working on it.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Look at a cohort before working on it.", epilog=_EXAMPLE
+    )
     group.command("check", epilog=_EXAMPLE)(check)
     # A group of one command would otherwise lose its name.
     group.callback()(lambda: None)

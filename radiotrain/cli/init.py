@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli import complete
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -23,7 +25,11 @@ _SplitOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
-    group = typer.Typer(no_args_is_help=True, help="Write a configuration to go on from.")
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Write a configuration to go on from.",
+        epilog="Example: `radiotrain init run duke.zarr`",
+    )
     group.command("run")(run)
     group.command("sweep")(sweep)
     app.add_typer(group, name="init")
@@ -36,10 +42,18 @@ def run(
     ),
     split: _SplitOption = "splits.json",
     target: Annotated[
-        list[str] | None, typer.Option(help="Of the store; several share one network.")
+        list[str] | None,
+        typer.Option(
+            autocompletion=complete.targets_of_store,
+            help="Of the store; several share one network.",
+        ),
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="A name from 'radiotrain models' [default: the paper's].")
+        str | None,
+        typer.Option(
+            autocompletion=complete.networks,
+            help="A name from 'radiotrain models' [default: the paper's].",
+        ),
     ] = None,
 ) -> None:
     """Write a run's configuration for a store: every setting with its meaning and default.
@@ -64,11 +78,18 @@ def sweep(
     ),
     split: _SplitOption = "splits.json",
     target: Annotated[
-        list[str] | None, typer.Option(help="Of the store; may be repeated [default: all].")
+        list[str] | None,
+        typer.Option(
+            autocompletion=complete.targets_of_store,
+            help="Of the store; may be repeated [default: all].",
+        ),
     ] = None,
     network: Annotated[
         list[str] | None,
-        typer.Option(help="From 'radiotrain models'; may be repeated [default: the paper's]."),
+        typer.Option(
+            autocompletion=complete.networks,
+            help="From 'radiotrain models'; may be repeated [default: the paper's].",
+        ),
     ] = None,
 ) -> None:
     """Write a sweep's configuration for a store: every setting with its meaning and default.

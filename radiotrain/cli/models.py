@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli import complete
+
 if TYPE_CHECKING:
     from radiotrain.networks.cost import NetworkCost
 
@@ -16,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def models(
-    names: Annotated[list[str] | None, typer.Argument(help="Only these; default all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(autocompletion=complete.networks, help="Only these; default all."),
+    ] = None,
     crop_shape: Annotated[
         tuple[int, int, int], typer.Option(help="Rows, columns and slices of the images.", min=1)
     ] = (128, 128, 68),

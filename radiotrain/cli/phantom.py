@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from radiotrain.cli import complete
+
 
 def _print_quirks(wanted: bool) -> None:
     if not wanted:
@@ -65,7 +67,8 @@ def phantom(
     quirk: Annotated[
         list[str] | None,
         typer.Option(
-            help="Something that goes wrong in real downloads, or 'all': the k-th is patient k's."
+            autocompletion=complete.quirks,
+            help="Something that goes wrong in real downloads, or 'all': the k-th is patient k's.",
         ),
     ] = None,
     list_quirks: Annotated[

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli import complete
+
 if TYPE_CHECKING:
     from cluster.planning.plan import Plan
 
@@ -18,7 +20,9 @@ def register(app: typer.Typer) -> None:
 def plan(
     config: Annotated[str, typer.Option(help="YAML file of the sweep.")],
     gpus: Annotated[int, typer.Option(min=1, help="That there will be.")],
-    gpu: Annotated[str, typer.Option(help="Which: H100, A100, A10G or L4.")] = "A10G",
+    gpu: Annotated[
+        str, typer.Option(autocompletion=complete.gpus, help="Which: H100, A100, A10G or L4.")
+    ] = "A10G",
     gpus_per_host: Annotated[int, typer.Option(min=1, help="In one machine.")] = 1,
     gbits: Annotated[
         float, typer.Option(min=0.1, help="Of the network between machines, Gb/s, one way.")
@@ -32,7 +36,11 @@ def plan(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="section.key=value, wins over the file; may be repeated."),
+        typer.Option(
+            "--set",
+            autocompletion=complete.sweep_keys,
+            help="section.key=value, wins over the file; may be repeated.",
+        ),
     ] = None,
 ) -> None:
     """Say how a sweep is best spread over GPUs: trials side by side, or several GPUs a trial.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radiotrain.cli import complete
+
 if TYPE_CHECKING:
     from preprocessing.dask_home import DaskHome
 
@@ -42,7 +44,11 @@ def preprocess(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="key=value, wins over the file; may be repeated."),
+        typer.Option(
+            "--set",
+            autocompletion=complete.preprocess_keys,
+            help="key=value, wins over the file; may be repeated.",
+        ),
     ] = None,
     crop_shape: Annotated[
         tuple[int, int, int] | None,
@@ -52,7 +58,11 @@ def preprocess(
         int | None, typer.Option(min=1, help="Phases a patient must have [default: the layout's].")
     ] = None,
     bias_engine: Annotated[
-        str | None, typer.Option(help="Who fits the N4 field: separable, simpleitk or none.")
+        str | None,
+        typer.Option(
+            autocompletion=complete.bias_engines,
+            help="Who fits the N4 field: separable, simpleitk or none.",
+        ),
     ] = None,
     shrink: Annotated[
         int | None, typer.Option(help="Voxels an axis averaged for fitting the field.")

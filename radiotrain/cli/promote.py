@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli import complete
 from radiotrain.cli.train import Where
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ def promote(
         ),
     ] = How.auto,
     target: Annotated[
-        list[str] | None, typer.Option(help="Of the sweep; may be repeated; by default all.")
+        list[str] | None,
+        typer.Option(
+            autocompletion=complete.targets_of_sweep,
+            help="Of the sweep; may be repeated; by default all.",
+        ),
     ] = None,
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Although trials of the target have not ended.")

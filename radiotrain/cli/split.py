@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from radiotrain.cli import complete
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -19,7 +21,11 @@ def split(
     folds: Annotated[int, typer.Option(help="Folds over all but the test patients.")] = 5,
     test_fraction: Annotated[float, typer.Option(help="Share kept for the test.")] = 0.2,
     targets: Annotated[
-        str | None, typer.Option(help="Stratify over these only, e.g. ER,PR; default all.")
+        str | None,
+        typer.Option(
+            autocompletion=complete.targets_of_store,
+            help="Stratify over these only, e.g. ER,PR; default all.",
+        ),
     ] = None,
 ) -> None:
     """Divide a store's patients into a sealed test set and folds, stratified over all targets.

@@ -11,7 +11,7 @@ _EXAMPLE = "Example: `radiotrain store verify duke.zarr`"
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
-    group = typer.Typer(no_args_is_help=True, help="Check a store.")
+    group = typer.Typer(no_args_is_help=True, help="Check a store.", epilog=_EXAMPLE)
     group.command("verify", epilog=_EXAMPLE)(verify)
     # A group of one command would otherwise lose its name.
     group.callback()(lambda: None)

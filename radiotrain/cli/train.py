@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli import complete
+
 if TYPE_CHECKING:
     from radiotrain.config import RunConfig
     from radiotrain.training.loop import RunResult
@@ -29,7 +31,11 @@ def train(
     config: Annotated[str, typer.Option(help="YAML file of the run.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="section.key=value, wins over the file; may be repeated."),
+        typer.Option(
+            "--set",
+            autocompletion=complete.run_keys,
+            help="section.key=value, wins over the file; may be repeated.",
+        ),
     ] = None,
     debug: Annotated[
         bool,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli import complete
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,7 +26,11 @@ def tune(
     config: Annotated[str, typer.Option(help="YAML file of the sweep.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="section.key=value, wins over the file; may be repeated."),
+        typer.Option(
+            "--set",
+            autocompletion=complete.sweep_keys,
+            help="section.key=value, wins over the file; may be repeated.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool,

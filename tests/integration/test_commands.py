@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 
 import openpyxl
 import pytest
+import typer
 import yaml
 
-from radiotrain.cli import main
+from radiotrain.cli import app, main
 from tests.unit.training.synthetic import write_store
 
 
@@ -78,30 +81,35 @@ def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
 
 
+def commands(command=None, path=()):
+    """Yield every command and group with the words that call it, the whole program first."""
+    command = command or typer.main.get_command(app)
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        "phantom",
-        "cohort check",
-        "preprocess",
-        "split",
-        "models",
-        "train",
-        "tune",
-        "status",
-        "board",
-        "evaluate",
-        "compare",
-        "export",
-        "demo",
-        "reproduce",
-        "plan",
-    ],
+    ("path", "command"),
+    list(commands()),
+    ids=lambda value: " ".join(value) if type(value) is tuple else "",
 )
-def test_every_help_has_an_example(capsys, command):
-    assert _call(*command.split(), "--help") == 0
-    out = " ".join(capsys.readouterr().out.split())
-    assert f"Example: radiotrain {command}" in out
+def test_every_help_has_an_example_that_would_be_taken(capsys, path, command):
+    assert _call(*path, "--help") == 0
+    assert "Example: " in capsys.readouterr().out
+    examples = re.findall(r"Example: `(.+?)`", f"{command.help}\n{command.epilog}", re.DOTALL)
+    assert examples
+    for example in examples:
+        words = shlex.split(example[example.index("radiotrain ") :].rstrip("'"))
+        assert tuple(words[1 : 1 + len(path)]) == path
+        # Neither an option that is not there, nor a missing argument.
+        named = _path_of(words[1:])
+        dict(commands())[named].make_context("radiotrain", words[1 + len(named) :]).close()
+
+
+def _path_of(words):
+    """Return the words that name a command, of a whole line."""
+    return max((p for p, _ in commands() if tuple(words[: len(p)]) == p), key=len)
 
 
 def test_an_object_store_that_is_not_there_is_said(monkeypatch, capsys):
