@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from preprocessing.cohort import Box, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
+from preprocessing.geometry import Shape
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.staging import staging
 
 _PAPERS_PHASES = {"duke": 4}
+# Of tumours, along each axis by itself: a few very large ones are cut in every cohort.
+_NEARLY_ALL = 0.95
 _NUM_THREADS = 4  # headers are waited for, not computed
 
 
 @dataclass(frozen=True)
 class CheckedPatient:
-    """A patient and all that was found about it."""
+    """A patient and all that was found about it.
+
+    Parameters
+    ----------
+    image_shape, tumour_shape
+        Rows, columns, slices in the common orientation; None where the images cannot be used.
+    """
 
     patient: Patient
     findings: tuple[Finding, ...]
+    image_shape: Shape | None = None
+    tumour_shape: Shape | None = None
 
     @property
     def usable(self) -> bool:
@@ -35,6 +49,8 @@ class CheckedPatient:
             "usable": self.usable,
             "labels": dict(self.patient.labels),
             "box": _box_json(self.patient.box),
+            "image_shape": _shape_json(self.image_shape),
+            "tumour_shape": _shape_json(self.tumour_shape),
             "findings": [
                 {"code": f.code, "message": f.message, "excludes": f.excludes}
                 for f in self.findings
@@ -60,11 +76,43 @@ def common_num_phases(cohort: Cohort) -> int:
     return max(counts, key=lambda n: (counts[n], n)) if counts else 1
 
 
+def sizes_in_words(checked: Sequence[CheckedPatient], crop_shape: Shape) -> str | None:
+    """Say how large images and tumours are beside the crop; None where no patient can be used.
+
+    Parameters
+    ----------
+    crop_shape
+        That `preprocess` keeps, unless it is told otherwise.
+    """
+    images = [p.image_shape for p in checked if p.image_shape is not None]
+    tumours = [p.tumour_shape for p in checked if p.tumour_shape is not None]
+    if not images or not tumours:
+        return None
+    most, nearly_all = (
+        np.max(tumours, axis=0),
+        np.quantile(tumours, _NEARLY_ALL, axis=0, method="higher"),
+    )
+    low, high = np.min(images, axis=0), np.max(images, axis=0)
+    sizes = _times(low) if (low == high).all() else f"{_times(low)} to {_times(high)}"
+    sentence = (
+        f"rows × columns × slices: images {sizes}; tumours at most {_times(most)},"
+        f" {100 * _NEARLY_ALL:.0f} % of them within {_times(nearly_all)}; crops {_times(crop_shape)}"
+    )
+    if (np.median(images, axis=0) < crop_shape).any():
+        sentence += ", larger than most images: choose 'radiotrain preprocess --crop-shape'"
+    return sentence
+
+
+def _times(shape: ArrayLike) -> str:
+    return "×".join(str(int(n)) for n in np.asarray(shape))
+
+
 def _check(patient: Patient, config: PreprocessConfig) -> CheckedPatient:
     with staging() as stage:
         opened = open_patient(patient, config, stage)
-    findings = opened.findings if isinstance(opened, OpenedPatient) else opened
-    return CheckedPatient(patient, findings)
+    if not isinstance(opened, OpenedPatient):
+        return CheckedPatient(patient, opened)
+    return CheckedPatient(patient, opened.findings, opened.image_shape, opened.tumour_shape)
 
 
 def _count(numbers: Iterator[int]) -> dict[int, int]:
@@ -72,6 +120,10 @@ def _count(numbers: Iterator[int]) -> dict[int, int]:
     for n in numbers:
         counts[n] = counts.get(n, 0) + 1
     return counts
+
+
+def _shape_json(shape: Shape | None) -> list[int] | None:
+    return None if shape is None else list(shape)
 
 
 def _box_json(box: Box | None) -> list[int] | None:

@@ -12,7 +12,7 @@ from preprocessing.cohort import Box, Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
 from preprocessing.examination import find_phases
-from preprocessing.geometry import Grid, Orientation
+from preprocessing.geometry import Grid, Orientation, Shape
 from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError, Volume, open_file, open_volume
 
@@ -31,6 +31,9 @@ class OpenedPatient:
         Tumour voxels, in the volumes' own axes and shape.
     num_phases_found
         Phases there are, used or not.
+    image_shape, tumour_shape
+        Rows, columns, slices in the common orientation, in the volumes' own voxels; of the tumour what lies
+        in the images, before it is cut to the crop.
     """
 
     volumes: tuple[Volume, ...]
@@ -38,6 +41,8 @@ class OpenedPatient:
     mask: NDArray[np.bool_] | None
     findings: tuple[Finding, ...]
     num_phases_found: int
+    image_shape: Shape
+    tumour_shape: Shape
 
 
 def open_patient(
@@ -100,6 +105,10 @@ def _open(
     for volume in volumes:
         findings.extend(volume.findings)
     findings.extend(_compare_grids(volumes))
+    orientation = Orientation.of(pre.grid)
+    image_shape = orientation.shape(pre.grid.shape)
+    rows, columns, slices = np.minimum(orientation.box(box, pre.grid.shape).shape, image_shape)
+    tumour_shape = (int(rows), int(columns), int(slices))
     box, box_findings = check_box(box, pre.grid.shape, _crop_in_own_voxels(pre, config))
     for finding in box_findings:
         if finding.excludes:
@@ -107,7 +116,7 @@ def _open(
     if config.region == "box":
         mask = None
     found = tuple(dict.fromkeys((*findings, *box_findings)))
-    return OpenedPatient(volumes, box, mask, found, len(openers))
+    return OpenedPatient(volumes, box, mask, found, len(openers), image_shape, tumour_shape)
 
 
 def _phase_openers(

@@ -35,7 +35,7 @@ def check(
     ] = None,
 ) -> None:
     """List each patient as usable or not, with named findings. Images' headers are opened."""
-    from preprocessing.check import check_cohort, common_num_phases
+    from preprocessing.check import check_cohort, common_num_phases, sizes_in_words
     from preprocessing.config import PreprocessConfig
     from preprocessing.files import write_text
     from preprocessing.progress import progress
@@ -65,5 +65,8 @@ def check(
         f" {len(checked) - num_usable} not; positive: {positives};"
         f" boxes: {sum(p.patient.box is not None for p in checked)}"
     )
+    sizes = sizes_in_words(checked, config.crop_shape)
+    if sizes is not None:
+        typer.echo(sizes)
     if codes:
         typer.echo("findings: " + ", ".join(f"{n} {c}" for c, n in codes.most_common()))

@@ -54,7 +54,9 @@ def _print_table(rows: list[dict[str, object]], targets: tuple[str, ...]) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("part", "patients", *(f"{t} positive/labelled" for t in targets))
+    # Narrow enough for three targets in 80 columns.
+    headers = [f"{t}\npositive/labelled" for t in targets]
+    table = Table("part", "patients", *headers, box=None, pad_edge=False)
     for row in rows:
         counts = [row[t] for t in targets]
         cells = [f"{c[0]}/{c[1]}" for c in counts if isinstance(c, tuple)]
