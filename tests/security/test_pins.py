@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-INSTALLED_EXTRAS = ("dev", "aws", "export")
+INSTALLED_EXTRAS = ("dev", "aws", "docs", "export")
 # Python's own venv brings it.
 COMES_WITH_VENV = {"setuptools"}
 
