@@ -3,13 +3,14 @@
 # test    the test suite
 # test-cluster   a Ray cluster on several hosts, made on this machine (root, iproute2, openssh-server, rsync)
 # audit  known weaknesses of the packages that are pinned (asks a database on the network)
+# docs    the documentation as a site, in build/website
 # demo    the whole chain on a small phantom cohort; ends with a report to open
 # bench   measure and print today's ratios
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup check test test-cluster audit demo bench clean
+.PHONY: help setup check test test-cluster audit docs demo bench clean
 
 help:
 	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
@@ -19,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV), some minutes the first time…"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,aws,export]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,aws,docs,export]'
 	@touch $@
 
 setup: $(VENV)/.installed
@@ -30,6 +31,12 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pip check
+	$(MAKE) --no-print-directory docs
+
+# Any warning ends it. Neither building nor reading it needs a network.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/website/index.html; to search it, too: $(BIN)/python -m http.server --directory build/website"
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/unit tests/reference tests/integration
