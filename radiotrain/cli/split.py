@@ -8,6 +8,8 @@ import typer
 
 from radiotrain.cli import complete
 
+_TITLE = "positive / labelled patients of each target"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -54,11 +56,9 @@ def _print_table(rows: list[dict[str, object]], targets: tuple[str, ...]) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    # Narrow enough for three targets in 80 columns.
-    headers = [f"{t}\npositive/labelled" for t in targets]
-    table = Table("part", "patients", *headers, box=None, pad_edge=False)
+    table = Table("part", "patients", *targets, box=None, pad_edge=False, title=_TITLE)
     for row in rows:
         counts = [row[t] for t in targets]
-        cells = [f"{c[0]}/{c[1]}" for c in counts if isinstance(c, tuple)]
+        cells = [f"{c[0]} / {c[1]}" for c in counts if isinstance(c, tuple)]
         table.add_row(str(row["part"]), str(row["patients"]), *cells)
     Console().print(table)

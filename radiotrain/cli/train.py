@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from radiotrain.training.loop import RunResult
 
 
+# Nobody waits longer for a first look.
+_LONG_S = 3600.0
+
+
 class Where(StrEnum):
     """What a training runs on."""
 
@@ -127,6 +131,11 @@ def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
         f"an epoch takes {human_time(seconds)}, at most {config.train.epochs} of them"
         f" {human_time(config.train.epochs * seconds)}; reading the cohort is not counted"
     )
+    if not timing.is_gpu and config.train.epochs * seconds > _LONG_S:
+        typer.echo(
+            "for a first look on a CPU: --set network.name=ResNet10-narrow --set train.epochs=10,"
+            " or a store of smaller crops"
+        )
     if needed > timing.device_bytes:
         typer.echo(
             "does not fit: lower train.micro_batch_size or train.batch_size, or set"

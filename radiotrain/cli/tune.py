@@ -58,6 +58,7 @@ def tune(
     if dry_run:
         _dry_run(sweep)
         return
+    typer.echo(f"meanwhile: radiotrain status {sweep.out} --watch", err=True)
     found = run_sweep(sweep, progress)
     print_standings(found)
     typer.echo(f"to look at: {write_sweep_report(sweep.out)}")

@@ -83,7 +83,7 @@ class EpochMetrics:
             f"{' (best)' if self.is_best else ''},"
         )
         if math.isnan(self.validation_loss) and math.isnan(self.validation_auc):
-            validation = " validation undefined,"
+            validation = " nothing to validate on,"
         memory = self.peak_memory_bytes
         return (
             f"epoch {self.epoch + 1}/{self.num_epochs}: loss {self.train_loss:.4f},"

@@ -93,3 +93,12 @@ def test_a_dry_run_says_what_does_not_fit(here: Path) -> None:
     changes = ("--set", "fold=7")
     _, error = call("train", "--config", "run.yaml", "--dry-run", *changes, status=2)
     assert "fold is 7" in the_sentence(error)
+
+
+def test_hours_on_a_cpu_are_said_with_what_to_do(here: Path) -> None:
+    call("split", "store")
+    call("init", "run", "store", "--network", "ResNet10-narrow")
+    few, _ = call("train", "--config", "run.yaml", "--dry-run", "--set", "train.epochs=3")
+    many, _ = call("train", "--config", "run.yaml", "--dry-run", "--set", "train.epochs=10000000")
+    assert "for a first look on a CPU" not in few
+    assert "for a first look on a CPU: --set network.name=ResNet10-narrow" in many

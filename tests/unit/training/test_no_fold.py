@@ -86,7 +86,7 @@ def test_what_is_undefined_is_null_in_the_files(finished: RunResult) -> None:
     config = folder.read_config()
     assert config is not None
     assert config.fold is None
-    assert "validation undefined, lr" in finished.history[0].describe()
+    assert "nothing to validate on, lr" in finished.history[0].describe()
     with pytest.raises(MissingPathError, match="no predictions"):
         folder.read_predictions()
 
