@@ -12,6 +12,12 @@ from collections.abc import Iterable
 # What talks to an object store, from the top to the bottom.
 _CLIENTS = ("fsspec", "aiobotocore", "botocore", "aiohttp")
 
+# What the system says of a place where nothing can be written or read, whoever asks.
+_OF_PLACES = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+    errno.ENAMETOOLONG,
+}  # fmt: skip
+
 
 class RadiotrainError(Exception):
     """Base of every error that is the input's fault, not the program's."""
@@ -57,6 +63,14 @@ def storage_trouble(error: BaseException) -> str | None:
         if type(seen).__module__.partition(".")[0] in _CLIENTS:
             return " ".join(str(seen).split())
         seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def place_trouble(error: BaseException) -> str | None:
+    """Return a sentence where a file or folder that was named cannot be used; None otherwise."""
+    if isinstance(error, OSError) and error.errno in _OF_PLACES and error.filename is not None:
+        reason = (error.strerror or type(error).__name__).lower()
+        return f"{error.filename} cannot be used ({reason}): name another place, or mend this one"
     return None
 
 

@@ -41,7 +41,7 @@ def _rows(doc: str) -> Iterator[str]:
     for line in doc.splitlines():
         if _RULE.fullmatch(line.strip()):
             inside, was_inside = not inside, True
-            yield from ("", "| | |", "|---|---|") if inside else ()
+            yield from ("", "| name | what |", "|---|---|") if inside else ()
         elif inside:
             name, _, meaning = line.strip().partition("  ")
             yield f"| {name.strip()} | {meaning.strip()} |"
@@ -52,7 +52,7 @@ def _rows(doc: str) -> Iterator[str]:
 def fields_of(module: str, name: str) -> str:
     """Return a table of a dataclass's fields: name, type, and what its docstring says of them."""
     described = dict(_parameters(getattr(import_module(module), name).__doc__ or ""))
-    lines = ["| | | |", "|---|---|---|"]
+    lines = ["| field | type | |", "|---|---|---|"]
     for field in fields(getattr(import_module(module), name)):
         kind = str(field.type).replace("|", "or")
         lines.append(f"| `{field.name}` | `{kind}` | {described.get(field.name, '')} |")

@@ -107,6 +107,22 @@ class PatientRecord:
 
     Parameters
     ----------
+    index
+        Of the patient's chunk in each array.
+    status
+        stored, or excluded: then `findings` say why, and its chunk holds nothing.
+    covariates
+        Clinical and technical values by column.
+    spacing_mm
+        Of the stored voxels along rows, columns and slices.
+    box_in_crop
+        Tumour box in the crop: where it starts along each axis, and where it stops, exclusive.
+    phase_names
+        As the files name them, technical words only.
+    phase_times_s
+        Of each phase after the first one, where the files tell.
+    scale
+        By which stored numbers are multiplied.
     input_digest
         Over the names and sizes of the files it was made from; tells whether they changed.
     checksums

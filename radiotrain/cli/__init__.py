@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from preprocessing.errors import RadiotrainError, storage_trouble
+from preprocessing.errors import RadiotrainError, place_trouble, storage_trouble
 from preprocessing.redaction import without_credentials
 from radiotrain.cli import (
     board,
@@ -35,8 +35,8 @@ from radiotrain.cli import (
 
 # What Typer exits with after Ctrl-C.
 _INTERRUPTED = 130
-# These only look: Ctrl-C is how they are ended.
-_ONLY_LOOK = {"status", "board"}
+# These only look: nothing of them is to be resumed.
+_ONLY_LOOK = {"status", "board", "doctor"}
 
 app = typer.Typer(
     name="radiotrain",
@@ -82,6 +82,10 @@ def main() -> None:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
+        place = place_trouble(error)
+        if place is not None:
+            print(f"error: {place}", file=sys.stderr)
+            sys.exit(2)
         trouble = storage_trouble(error)
         if trouble is None:
             raise

@@ -66,6 +66,7 @@ def run(
 
     _check_free(out)
     opened = Store.open(store)
+    typer.echo("counting what a batch takes of memory", err=True)
     suggestion = suggest_run(opened, split, targets=target or (), network=network)
     _write(out, RunConfig, suggestion, store, "run")
     _say_next(out, store, split, f"radiotrain train --config {out} --dry-run")
@@ -102,6 +103,7 @@ def sweep(
 
     _check_free(out)
     opened = Store.open(store)
+    typer.echo("counting what a batch takes of memory", err=True)
     suggestion = suggest_sweep(opened, split, targets=target or (), networks=network or ())
     _write(out, SweepConfig, suggestion, store, "sweep")
     _say_next(out, store, split, f"radiotrain tune --config {out} --dry-run")

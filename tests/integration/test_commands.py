@@ -181,3 +181,19 @@ def test_a_folder_with_other_things_in_it_is_left_alone(folder, tmp_path, capsys
     assert "is no store" in mistake(capsys, "preprocess", folder / "cohort", tmp_path)
     assert "holds no phantom" in mistake(capsys, "phantom", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cohort", "check", "cohort", "--json", "file/check.json"),
+        ("split", "store", "--out", "file/splits.json"),
+        ("init", "run", "store", "--out", "file/run.yaml", "--network", "ResNet10-narrow"),
+        ("doctor", "--no-ray", "--json", "file/found.json"),
+    ],
+)
+def test_a_file_in_the_way_of_what_is_to_be_written(folder, monkeypatch, capsys, words):
+    monkeypatch.chdir(folder)
+    (folder / "file").write_text("in the way")
+    assert "/file cannot be used (" in mistake(capsys, *words).replace(" file ", " /file ")
+    assert (folder / "file").read_text() == "in the way"
