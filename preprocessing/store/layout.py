@@ -120,7 +120,7 @@ class PatientRecord:
     phase_names
         As the files name them, technical words only.
     phase_times_s
-        Of each phase after the first one, where the files tell.
+        Seconds after the pre-contrast, where the files tell.
     scale
         By which stored numbers are multiplied.
     input_digest
