@@ -9,6 +9,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TESTS := tests/unit tests/reference tests/integration tests/s3 tests/cluster tests/security
 
 .PHONY: help setup check test test-cluster audit docs demo bench clean
 
@@ -38,10 +39,9 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open build/website/index.html; to search it, too: $(BIN)/python -m http.server --directory build/website"
 
+# Three workers on two cores: many tests wait for programs of their own.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/unit tests/reference tests/integration
-# One after the other: they start Ray and servers of their own.
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/s3 tests/cluster tests/security
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --durations=20 $(TESTS)
 
 test-cluster: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/nodes
@@ -59,6 +59,7 @@ bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.preprocessing
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.augmentation
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.new_patient
 	$(BIN)/python -m benchmarks.training
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ray_overhead
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.sweep_startup

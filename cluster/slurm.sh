@@ -27,7 +27,8 @@ export RAY_USAGE_STATS_ENABLED=0 NCCL_DEBUG=WARN
 export TMPDIR=/tmp
 export PATH="$PWD/.venv/bin:$PATH"
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# awk reads to the end: a reader that leaves earlier would end this script by its pipe.
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | awk 'NR == 1')
 address=$(getent ahostsv4 "$head" | awk 'NR == 1 { print $1 }')
 # Two jobs may share a node.
 port=$((20000 + SLURM_JOB_ID % 10000))

@@ -88,11 +88,15 @@ def _with_image(text: str, image: str) -> str:
 
 def _wait_for_instance(ec2: Any, ray: subprocess.Popen[bytes]) -> dict[str, Any]:
     deadline = time.monotonic() + _TIMEOUT_S
+    before: dict[str, Any] | None = None
     while time.monotonic() < deadline and ray.poll() is None:
         for reservation in ec2.describe_instances()["Reservations"]:
             instance: dict[str, Any] = reservation["Instances"][0]
-            return instance
-        time.sleep(0.3)
+            # The stand-in shows an instance while it still adds what was asked for.
+            if instance == before:
+                return instance
+            before = instance
+        time.sleep(1)
     ray.kill()
     assert ray.stdout is not None
     raise SystemExit(ray.stdout.read().decode())

@@ -69,7 +69,7 @@ def test_an_epoch_takes_as_long_as_it_is_said_to(ray_here, sweep, estimate):
     run = plan_trials(sweep)[1].run
     seconds = min(m.seconds for m in train(run, reporter=lambda _: None).history)
     # Other tests may have the same core at one of the times.
-    assert seconds / 5 < estimate.trials[1].epoch_s < 5 * seconds
+    assert seconds / 10 < estimate.trials[1].epoch_s < 10 * seconds
 
 
 def test_suggested_trials_are_estimated_by_an_example_of_each_network(
