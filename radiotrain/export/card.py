@@ -51,10 +51,13 @@ def export_card(
 def _meaning(description: ModelDescription) -> Iterator[Line]:
     for target in description.targets:
         found = description.calibration[target]
-        if found.temperature is not None:
-            text = f"divide the logit by {found.temperature:.4g} (from {found.source})."
+        if found.platt is not None:
+            text = (
+                f"sigmoid({found.platt.slope:.4g} × logit {found.platt.intercept:+.4g}) of the mean"
+                f" probability's logit (from {found.source})."
+            )
         else:
-            text = f"none: {found.reasons['temperature']}."
+            text = f"none: {found.reasons['platt']}."
         yield Line(f"{target}, calibration", text)
         for point in description.operating_points[target]:
             name = f"{target}, threshold by {point.rule}"

@@ -103,12 +103,21 @@ class Isotonic(_Part):
     """What they become."""
 
 
+class Platt(_Part):
+    """Probability = sigmoid(slope × logit + intercept), of the mean probability's logit."""
+
+    slope: float
+    intercept: float
+
+
 class Calibration(_Part):
     """How a target's probabilities are put right, learnt from validation patients alone."""
 
     source: str
     num_patients: int
     num_positive: int
+    platt: Platt | None
+    """What `radiotrain predict` uses; null where there is none."""
     temperature: float | None
     """By which logits are divided; null where there is none."""
     isotonic: Isotonic | None

@@ -14,8 +14,9 @@ from radiotrain.evaluation.statistics.operating_point import (
     sensitivity_threshold,
     youden_threshold,
 )
+from radiotrain.evaluation.statistics.platt import fit_platt
 from radiotrain.evaluation.statistics.recalibration import fit_temperature, isotonic_steps
-from radiotrain.export.description import Calibration, Isotonic, OperatingPoint
+from radiotrain.export.description import Calibration, Isotonic, OperatingPoint, Platt
 
 _NOBODY = "no fold validated it, so no patient is left to learn it from"
 _ONE_CLASS = "only one class among the validation patients"
@@ -32,16 +33,20 @@ def validation_scores(table: pd.DataFrame | None, run: str, target: str) -> Pati
 def learn_calibration(patients: PatientScores | None) -> Calibration:
     """Learn how probabilities are put right."""
     if patients is None:
-        reasons = {"temperature": _NOBODY, "isotonic": _NOBODY}
+        reasons = {"platt": _NOBODY, "temperature": _NOBODY, "isotonic": _NOBODY}
         return Calibration(
             source="none",
             num_patients=0,
             num_positive=0,
+            platt=None,
             temperature=None,
             isotonic=None,
             reasons=reasons,
         )
     reasons = {}
+    curve, why = fit_platt(patients.labels, patients.scores)
+    if curve is None:
+        reasons["platt"] = why
     temperature, why = fit_temperature(patients.labels, patients.scores)
     if why:
         reasons["temperature"] = why
@@ -52,6 +57,7 @@ def learn_calibration(patients: PatientScores | None) -> Calibration:
         source=_source(patients),
         num_patients=patients.num_patients,
         num_positive=patients.num_positive,
+        platt=None if curve is None else Platt(slope=curve.slope, intercept=curve.intercept),
         temperature=None if math.isnan(temperature) else temperature,
         isotonic=None
         if steps is None

@@ -2,7 +2,6 @@
 
 =========================  ======================================================================
 ``trained_model.py``       all that predicting takes, from a run or a promoted model
-``calibration.py``         probabilities put right by validation patients
 ``operating_point.py``     the threshold, and what it did on patients whose status is known
 ``patient_folder.py``      a folder of DICOM, or of one file a phase, as a patient of a cohort
 ``identity.py``            whether a folder's images, and the segmentation, are of one person

@@ -20,7 +20,7 @@ from radiotrain.evaluation.statistics.operating_point import (
     wilson_interval,
     youden_threshold,
 )
-from radiotrain.new_patient.calibration import Calibration, fit_calibration
+from radiotrain.evaluation.statistics.platt import PlattCurve, fit_platt
 
 # Of thresholds that were computed twice from the same numbers.
 _SAME = 1e-9
@@ -63,7 +63,7 @@ class Rule:
     """
 
     target: str
-    calibration: Calibration | None
+    calibration: PlattCurve | None
     no_calibration: str
     threshold: float | None
     no_threshold: str
@@ -80,7 +80,7 @@ def make_rule(table: pd.DataFrame, run: str, target: str) -> Rule:
         Predictions table of the model; rows of other parts than validation do not count.
     """
     found = patient_scores(table, run, target, "validation")
-    calibration, why_not = fit_calibration(found.labels, found.scores)
+    calibration, why_not = fit_platt(found.labels, found.scores)
     threshold = youden_threshold(found.labels, found.scores)
     if math.isnan(threshold):
         reason = why_not or "the validation patients are of one class"

@@ -9,7 +9,8 @@
 ``power.py``               what a test set can show
 ``operating_point.py``     thresholds from validation, and what they do on the test set
 ``calibration.py``         whether probabilities mean what they say
-``recalibration.py``       probabilities put right by validation patients
+``recalibration.py``       probabilities put right by validation patients: one temperature, or a step
+``platt.py``               the same by a logistic curve, which `predict` and exports use
 ``decision_curve.py``      net benefit
 =========================  =====================================================================
 """

@@ -24,7 +24,13 @@ from radiotrain.export.cohort_ranges import (
     measure_range,
     measure_voxels,
 )
-from radiotrain.export.description import ModelDescription, dump_description, read_description
+from radiotrain.export.description import (
+    ModelDescription,
+    Platt,
+    dump_description,
+    read_description,
+)
+from radiotrain.new_patient.operating_point import make_rule
 from radiotrain.promoted import read_promoted, write_promoted
 from radiotrain.runs import RunFolder
 from tests.unit.export.exporting import export
@@ -77,6 +83,10 @@ def test_calibration_and_thresholds_come_from_the_runs_own_validation_patients(
         labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
         found = told.calibration[target]
         assert (found.num_patients, found.num_positive) == (len(labels), labels.sum())
+        # The very curve that `radiotrain predict` uses of this model.
+        curve = make_rule(table.assign(run="model"), "model", target).calibration
+        assert found.platt == (curve and Platt(slope=curve.slope, intercept=curve.intercept))
+        assert (found.platt is None) == ("platt" in found.reasons)
         assert found.isotonic is not None
         sklearn = IsotonicRegression(out_of_bounds="clip").fit(probabilities, labels)
         asked = np.linspace(0, 1, 101)
@@ -110,6 +120,7 @@ def test_the_temperature_makes_the_log_loss_least(told, models) -> None:
 def test_a_run_that_nobody_validated_says_so(models, tmp_path) -> None:
     told = export(models["nobody"], "safetensors", tmp_path / "out")
     assert told.calibration["ER"].temperature is None
+    assert told.calibration["ER"].platt is None
     assert told.calibration["ER"].isotonic is None
     assert "no fold validated" in told.calibration["ER"].reasons["isotonic"]
     assert [p.threshold for p in told.operating_points["ER"]] == [None, None]

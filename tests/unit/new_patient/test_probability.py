@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from preprocessing.config import PreprocessConfig
 from preprocessing.store import PatientRecord
 from radiotrain.config import RunConfig, parse_config
+from radiotrain.evaluation.statistics.platt import PlattCurve
 from radiotrain.inputs import TrainingInputs
-from radiotrain.new_patient.calibration import Calibration
 from radiotrain.new_patient.operating_point import Rule, no_rule
 from radiotrain.new_patient.probability import ask, read_answer
 from radiotrain.new_patient.trained_model import Member, TrainedModel
 from radiotrain.predict import TrainedNetwork
 
-CURVE = Calibration(0.5, 1.0, 20, 12)
+CURVE = PlattCurve(0.5, 1.0, 20, 12)
 RECORD = PatientRecord(index=0, patient_id="patient", status="stored", spacing_mm=(1.0, 1.0, 2.0))
 
 
@@ -60,7 +60,7 @@ def images() -> Tensor:
     return torch.randn((1, 2, 8, 8, 6), generator=torch.Generator().manual_seed(0))
 
 
-def rule(threshold: float | None, calibration: Calibration | None = CURVE) -> Rule:
+def rule(threshold: float | None, calibration: PlattCurve | None = CURVE) -> Rule:
     return Rule("ER", calibration, "" if calibration else "why", threshold, "", None, None)
 
 

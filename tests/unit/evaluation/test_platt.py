@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.calibration import _SigmoidCalibration
 
-from radiotrain.new_patient.calibration import Calibration, fit_calibration
+from radiotrain.evaluation.statistics.platt import PlattCurve, fit_platt
 
 
 def drawn(num: int, slope: float, intercept: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +21,7 @@ def drawn(num: int, slope: float, intercept: float, seed: int) -> tuple[np.ndarr
 @pytest.mark.parametrize("num", [12, 60, 900])
 def test_the_curve_is_the_one_that_scikit_learn_fits(num: int) -> None:
     labels, probabilities = drawn(num, 0.6, 1.0, seed=num)
-    found, why = fit_calibration(labels, probabilities)
+    found, why = fit_platt(labels, probabilities)
     assert found is not None, why
     theirs = _SigmoidCalibration().fit(logit(probabilities), labels)
     np.testing.assert_allclose(
@@ -32,21 +32,21 @@ def test_the_curve_is_the_one_that_scikit_learn_fits(num: int) -> None:
 
 def test_what_was_wrong_is_found_again() -> None:
     labels, probabilities = drawn(40_000, 0.5, -1.0, seed=1)
-    found, _ = fit_calibration(labels, probabilities)
+    found, _ = fit_platt(labels, probabilities)
     assert found is not None
     assert found.slope == pytest.approx(0.5, abs=0.03)
     assert found.intercept == pytest.approx(-1.0, abs=0.05)
 
 
 def test_separated_classes_have_a_curve_that_promises_nothing_certain() -> None:
-    found, _ = fit_calibration([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
+    found, _ = fit_platt([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
     assert found is not None
     calibrated = found.apply([0.1, 0.9])
     assert 0.05 < calibrated[0] < 0.5 < calibrated[1] < 0.95
 
 
 def test_order_and_shape_are_kept() -> None:
-    found = Calibration(0.4, 1.0, 10, 5)
+    found = PlattCurve(0.4, 1.0, 10, 5)
     values = np.linspace(0, 1, 12).reshape(3, 4)
     calibrated = found.apply(values)
     assert calibrated.shape == (3, 4)
@@ -65,6 +65,6 @@ def test_order_and_shape_are_kept() -> None:
 def test_what_cannot_be_fitted_says_why(
     labels: list[int], probabilities: list[float], reason: str
 ) -> None:
-    found, why = fit_calibration(labels, probabilities)
+    found, why = fit_platt(labels, probabilities)
     assert found is None
     assert reason in why

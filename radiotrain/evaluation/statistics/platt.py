@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PlattCurve:
     """Probability = sigmoid(slope × logit + intercept).
 
     Parameters
@@ -42,7 +42,7 @@ class Calibration:
         return np.asarray(expit(self.slope * logits(probabilities) + self.intercept))
 
 
-def fit_calibration(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Calibration | None, str]:
+def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> tuple[PlattCurve | None, str]:
     """Return the curve that fits validation patients, or None and why there is none.
 
     Parameters
@@ -71,7 +71,7 @@ def fit_calibration(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Calibr
             "higher probabilities did not go with more positive validation patients, so there is"
             " nothing to put right"
         )
-    return Calibration(slope, float(level) - slope * float(x.mean()), num, len(positive)), ""
+    return PlattCurve(slope, float(level) - slope * float(x.mean()), num, len(positive)), ""
 
 
 _NONE = "no validation patient with a known label"
