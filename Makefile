@@ -1,6 +1,7 @@
 # setup   install everything into .venv (Python 3.11 or 3.12 needed)
 # check   linters, types, import directions
 # test    the test suite
+# coverage   the same, and which lines it ran (not those that only programs of their own ran), in build/coverage
 # test-cluster   a Ray cluster on several hosts, made on this machine (root, iproute2, openssh-server, rsync)
 # audit  known weaknesses of the packages that are pinned (asks a database on the network)
 # docs    the documentation as a site, in build/website
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS := tests/unit tests/reference tests/integration tests/s3 tests/cluster tests/security
 
-.PHONY: help setup check test test-cluster audit docs demo bench clean
+.PHONY: help setup check test coverage test-cluster audit docs demo bench clean
 
 help:
 	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
@@ -42,6 +43,9 @@ docs: setup
 # Three workers on two cores: many tests wait for programs of their own.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --durations=20 $(TESTS)
+
+coverage: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 test-cluster: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/nodes
