@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -122,10 +124,14 @@ def test_batch_that_cannot_be_learned_says_what_to_look_at(
     assert "hardly fell: raise train.lr (0.003); look at " in lines[-1]
 
 
-def test_time_that_ran_out_is_said(run_debug: Debug) -> None:
+def test_time_that_ran_out_is_said(run_debug: Debug, monkeypatch: pytest.MonkeyPatch) -> None:
     train = {"epochs": 4, "batch_size": 8, "lr": 1e-4, "warmup_epochs": 1}
-    result, lines = run_debug(max_seconds=0.7, max_steps=10_000, train=train)
+    # A clock by which every machine takes the same number of steps.
+    clock = itertools.count(step=0.1)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    result, lines = run_debug(max_seconds=1.5, max_steps=10_000, train=train)
     assert not result.reached
+    assert 2 < result.num_steps < 16
     assert "time ran out" in lines[-1]
 
 
