@@ -18,10 +18,11 @@ def test_crop_holds_the_voxels_it_says_it_holds(data, volume, crop_shape):
     voxels = np.arange(1, np.prod(volume) + 1, dtype=np.float32).reshape(volume)
     inside = tuple(slice(a, b) for a, b in zip(crop.inside.start, crop.inside.stop, strict=True))
     region = crop.place(voxels[inside])
-    assert region.shape == crop_shape
+    assert (region.shape, region.dtype) == (crop_shape, np.float32)
     # As much of the volume as fits, and no more.
     assert crop.inside.shape == tuple(min(n, s) for n, s in zip(volume, crop_shape, strict=True))
     bits = crop.region_bits(crop.box_in_crop(Box(start, stop)))
+    assert bits.dtype == np.uint8
     np.testing.assert_array_equal(region == 0, bits & REGION_PADDING > 0)
     # The tumour's bits are on the tumour's voxels.
     tumour = np.zeros(volume, np.float32)
@@ -36,13 +37,43 @@ def test_crop_is_centred_where_there_is_room():
     assert crop.inside == Box((35, 30, 25), (55, 60, 65))
 
 
+def test_a_volume_smaller_than_the_crop_is_centred_in_it():
+    crop = choose_crop(Box((1, 1, 1), (2, 2, 2)), (4, 5, 6), (10, 10, 6))
+    assert crop.inside == Box((0, 0, 0), (4, 5, 6))
+    assert crop.offset == (3, 2, 0)
+
+
+@pytest.mark.parametrize(("first", "edge"), [((0, 0, 0), (0, 0, 0)), ((70, 70, 70), (20, 30, 40))])
+def test_a_box_beside_the_crop_is_empty_at_its_edge(first, edge):
+    crop = choose_crop(Box((40, 40, 40), (50, 50, 50)), (100, 100, 100), (20, 30, 40))
+    beside = Box(first, tuple(a + 9 for a in first))
+    assert crop.box_in_crop(beside) == Box(edge, edge)
+
+
+@pytest.mark.parametrize("tumour", [Box((0, 0, 0), (6, 4, 5)), np.ones((6, 4, 5), bool)])
+def test_a_tumour_on_padding_leaves_it_padding(tumour):
+    crop = choose_crop(Box((1, 1, 1), (3, 3, 3)), (4, 4, 5), (6, 4, 5))
+    padding = np.zeros((6, 4, 5), bool)
+    padding[[0, 5]] = True
+    bits = crop.region_bits(tumour)
+    np.testing.assert_array_equal(bits & REGION_PADDING > 0, padding)
+    assert (bits & REGION_TUMOUR > 0).all()
+
+
 @pytest.mark.parametrize(
     ("start", "stop", "codes"),
     [
         ((1, 1, 1), (4, 4, 4), []),
+        ((0, 0, 0), (6, 6, 6), []),
+        ((4, 4, 4), (10, 10, 10), []),
+        ((3, 3, 3), (4, 4, 4), []),
         ((-3, 1, 1), (4, 4, 4), ["box-cut"]),
+        ((9, 1, 1), (11, 4, 4), ["box-cut"]),
         ((1, 1, 1), (9, 4, 4), ["box-larger-than-crop"]),
+        ((1, 1, 3), (4, 4, 11), ["box-cut", "box-larger-than-crop"]),
         ((20, 1, 1), (25, 4, 4), ["box-outside"]),
+        ((10, 1, 1), (12, 4, 4), ["box-outside"]),
+        ((-3, 1, 1), (0, 4, 4), ["box-outside"]),
         ((4, 1, 1), (4, 4, 4), ["box-empty"]),
     ],
 )
@@ -50,3 +81,13 @@ def test_boxes_that_lose_something_are_findings(start, stop, codes):
     _, findings = check_box(Box(start, stop), (10, 10, 10), (6, 6, 6))
     assert [f.code for f in findings] == codes
     assert [f.excludes for f in findings] == [c in ("box-outside", "box-empty") for c in codes]
+    for finding in findings:
+        told = f"box {start}-{stop}, volume (10, 10, 10)"
+        if finding.code == "box-larger-than-crop":
+            told = "larger than the crop (6, 6, 6)"
+        assert told in finding.message
+
+
+def test_a_box_is_cut_at_each_edge_that_it_crosses():
+    cut, _ = check_box(Box((-1, 2, -3), (8, 13, 5)), (10, 11, 12), (20, 20, 20))
+    assert cut == Box((0, 2, 0), (8, 11, 5))
