@@ -30,6 +30,7 @@ from radiotrain.evaluation.statistics.auc import (
     auc,
     delong_interval,
     delong_variance,
+    placement_counts,
     split_by_label,
 )
 
@@ -133,6 +134,17 @@ def test_worked_example_by_hand() -> None:
     assert delong_interval(labels, scores) == pytest.approx((3 / 4 - reach, 1.0), rel=1e-12)
 
 
+@settings(deadline=None)
+@given(_cohorts(least=1))
+def test_each_patient_counts_the_pairs_that_it_is_in(
+    cohort: tuple[list[float], list[float]],
+) -> None:
+    positive, negative = cohort
+    beaten, beaten_by = placement_counts(np.array(positive), np.array(negative))
+    assert list(beaten) == [sum(_wins(p, n) for n in negative) for p in positive]
+    assert list(beaten_by) == [sum(_wins(p, n) for p in positive) for n in negative]
+
+
 def test_ct_ratings_of_hanley_and_mcneil_give_what_stata_prints() -> None:
     """109 CT images rated from 1 to 5, Hanley and McNeil, Radiology 143 (1982) 29-36, table I.
 
@@ -154,6 +166,13 @@ def test_scores_one_rounding_step_apart_are_not_tied() -> None:
     assert auc([0, 1], [0.3, math.nextafter(0.3, 1)]) == 1.0
     assert auc([0, 1], [math.nextafter(0.3, 1), 0.3]) == 0.0
     assert auc([0, 1], [0.3, 0.3]) == 0.5
+
+
+def test_scores_of_any_precision_are_counted_in_double() -> None:
+    scores = np.array([0.1, 0.9, 0.3], dtype=np.float32)
+    positive, negative = split_by_label([0, 1, 1], scores)
+    assert (positive.dtype, negative.dtype) == (np.float64, np.float64)
+    assert (list(positive), list(negative)) == ([scores[1], scores[2]], [scores[0]])
 
 
 @pytest.mark.parametrize("labels", [[], [0, 0], [1, 1]])

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
-from radiotrain.split import Split, count_table, deal, load_split, make_split, save_split
+from radiotrain.split import (
+    Split,
+    check_split,
+    count_table,
+    deal,
+    load_split,
+    make_split,
+    save_split,
+)
 
 
 @st.composite
@@ -62,12 +70,60 @@ def test_same_seed_same_split(store: Store) -> None:
     assert make_split(store, seed=5).test_ids != make_split(store, seed=6).test_ids
 
 
+def test_a_seed_deals_as_it_always_has() -> None:
+    """A seed that somebody has published has to give the same patients again."""
+    labels = np.array([[i % 2, i % 3 == 0] for i in range(15)], dtype=np.int8)
+    labels[4, 1] = -1
+    test, folds = deal(labels, seed=7, test_fraction=0.2, num_folds=3)
+    assert test.tolist() == [3, 12, 13]
+    assert [fold.tolist() for fold in folds] == [[0, 5, 8, 11], [1, 6, 9, 10], [2, 4, 7, 14]]
+
+
+def test_any_change_of_a_split_changes_its_fingerprint() -> None:
+    """And nothing else does: openings of the test set are logged under it."""
+    split = Split(1, "0a", ("ER",), 0.25, ("P3",), (("P1",), ("P2", "P4")), ("few",))
+    assert split.fingerprint == "1acd88094bb975be"
+    changes = {
+        "seed": 2,
+        "store_fingerprint": "0b",
+        "targets": ("PR",),
+        "test_fraction": 0.2,
+        "test_ids": ("P1",),
+        "folds": (("P1", "P2"), ("P4",)),
+        "warnings": (),
+    }
+    changed = {replace(split, **{name: value}).fingerprint for name, value in changes.items()}
+    assert len(changed | {split.fingerprint}) == len(changes) + 1
+
+
+def test_a_fifth_is_tested_and_five_folds_are_made_where_nothing_is_asked_for(store: Store) -> None:
+    made = make_split(store)
+    assert (made.seed, made.test_fraction, made.num_folds) == (0, 0.2, 5)
+    assert (made.targets, len(made.test_ids)) == (store.targets, len(store.patient_ids) // 5)
+
+
+def test_patients_of_each_part_are_in_the_order_of_their_ids(store: Store, split: Split) -> None:
+    parts = [split.test_ids, split.development_ids]
+    for fold in range(split.num_folds):
+        parts += [split.train_ids(fold), split.validation_ids(fold)]
+    assert all(list(ids) == sorted(ids) for ids in parts)
+    everyone = sorted([*split.test_ids, *split.development_ids])
+    assert everyone == sorted(store.patient_ids)
+
+
+def test_where_no_fold_validates_all_development_patients_train(split: Split) -> None:
+    assert split.train_ids(None) == split.development_ids
+    assert split.validation_ids(None) == ()
+
+
 def test_train_and_validation_are_all_but_the_test(store: Store, split: Split) -> None:
     for fold in range(split.num_folds):
         parts = [*split.train_ids(fold), *split.validation_ids(fold), *split.test_ids]
         assert sorted(parts) == sorted(store.patient_ids)
-    with pytest.raises(InputError, match="fold is 4"):
-        split.train_ids(4)
+    for fold in (-1, 4):
+        for ids_of in (split.train_ids, split.validation_ids):
+            with pytest.raises(InputError, match=f"fold is {fold}, expected 0 to 3: .* 4 folds"):
+                ids_of(fold)
 
 
 def test_saved_split_reads_back(store: Store, split: Split, tmp_path: Path) -> None:
@@ -80,16 +136,32 @@ def test_saved_split_reads_back(store: Store, split: Split, tmp_path: Path) -> N
 
 
 def test_split_of_another_store_is_refused(store: Store, split: Split, tmp_path: Path) -> None:
-    save_split(replace(split, store_fingerprint="0"), str(tmp_path / "s.json"))
-    with pytest.raises(InputError, match="make a new split"):
-        load_split(str(tmp_path / "s.json"), store)
+    url = str(tmp_path / "s.json")
+    save_split(replace(split, store_fingerprint="0"), url)
+    with pytest.raises(InputError, match=f"^split {url} was .* fingerprint 0, .* make a new split"):
+        load_split(url, store)
+
+
+def test_split_that_names_somebody_else_is_refused(store: Store, split: Split) -> None:
+    for strange in (
+        replace(split, test_ids=(*split.test_ids, "X1")),
+        replace(split, folds=(*split.folds, ("X1",))),
+    ):
+        with pytest.raises(
+            InputError, match=f"^split given names patient 'X1', which is not in store {store.url}"
+        ):
+            check_split(strange, store)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 0}, "schema 0, expected 1"),
+        ({"schema_version": 0}, "schema 0, expected 1: make it again with 'radiotrain split'"),
         ({"test_ids": ["P000", "P000"]}, "'P000' in two parts"),
+        (
+            {"folds": [["X1"], ["X2", "X1"]]},
+            "'X1' in two parts: make it again with 'radiotrain split'",
+        ),
         ({"folds": None}, "damaged"),
         ({"extra": 1}, "damaged"),
     ],
@@ -100,7 +172,7 @@ def test_damaged_split_is_refused(
     path = tmp_path / "s.json"
     save_split(split, str(path))
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(SchemaError, match=message):
+    with pytest.raises(SchemaError, match=f"^split {path} .*{message}"):
         load_split(str(path))
 
 
@@ -110,26 +182,89 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_text("hello")
     with pytest.raises(SchemaError, match="is no split"):
         load_split(str(tmp_path / "text.json"))
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(SchemaError, match="is no split"):
+        load_split(str(tmp_path / "folder.json"))
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(SchemaError, match="schema None, expected 1"):
+        load_split(str(tmp_path / "list.json"))
 
 
 def test_impossible_splits_are_refused(store: Store) -> None:
     with pytest.raises(InputError, match="usable patients"):
         make_split(store, num_folds=30)
-    with pytest.raises(InputError, match="test fraction is 1"):
-        make_split(store, test_fraction=1.0)
-    with pytest.raises(InputError, match="did you mean 'HER2'"):
+    for fraction in (1.0, 0.0):
+        with pytest.raises(InputError, match=f"test fraction is {fraction:g}, expected between"):
+            make_split(store, test_fraction=fraction)
+    with pytest.raises(InputError, match="number of folds is 1, expected 2 or more"):
+        make_split(store, num_folds=1)
+    with pytest.raises(InputError, match=r"did you mean 'HER2'.*, expected some of ER, PR, HER2$"):
         make_split(store, targets=["HER3"])
     one_class = replace(store, labels=np.ones_like(store.labels))
-    with pytest.raises(InputError, match="0 negative"):
+    with pytest.raises(InputError, match=r"ER has \d+ positive and 0 negative"):
         make_split(one_class)
+    one_class = replace(store, labels=np.zeros_like(store.labels))
+    with pytest.raises(InputError, match=r"ER has 0 positive and \d+ negative"):
+        make_split(one_class, targets=["ER"])
 
 
-def test_few_positives_warn(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("test_fraction", "num_folds", "needed"),
+    # Two patients a part: 2 / (0.8 / 16) = 40, 2 / (0.8 / 17) = 42.5, 2 / 0.05 = 40, 2 / 0.04 = 50.
+    [(0.2, 16, None), (0.2, 17, 43), (0.05, 2, None), (0.04, 2, 50)],
+)
+def test_each_part_has_room_for_two_patients(
+    store: Store, test_fraction: float, num_folds: int, needed: int | None
+) -> None:
+    assert len(store.patient_ids) == 40
+    if needed is None:
+        made = make_split(store, test_fraction=test_fraction, num_folds=num_folds)
+        assert min(len(ids) for ids in (made.test_ids, *made.folds)) == 2
+    else:
+        with pytest.raises(InputError, match=f"has 40 usable patients, expected {needed} or more"):
+            make_split(store, test_fraction=test_fraction, num_folds=num_folds)
+
+
+def test_only_the_targets_asked_for_are_stratified_over(store: Store) -> None:
+    """HER2 has one class only, which matters to nobody who leaves it out."""
+    labels = store.labels.copy()
+    labels[:, 2] = 1
+    made = make_split(replace(store, labels=labels), targets=["PR", "ER"])
+    assert made.targets == ("PR", "ER")
+    test, _ = deal(labels[:, [1, 0]], seed=0, test_fraction=0.2, num_folds=5)
+    assert made.test_ids == tuple(store.patient_ids[i] for i in test)
+
+
+def test_each_part_without_a_class_is_warned_of(store: Store) -> None:
     labels = store.labels.copy()
     labels[:, 2] = 0
     labels[:2, 2] = 1
-    made = make_split(replace(store, labels=labels))
-    assert any("no positive patient of HER2" in warning for warning in made.warnings)
+    labels[5, 2] = -1
+    few = replace(store, labels=labels)
+    for change in (few, replace(few, labels=np.where(labels >= 0, 1 - labels, -1))):
+        made = make_split(change)
+        parts = {"the test set": made.test_ids}
+        parts |= {f"fold {k}": ids for k, ids in enumerate(made.folds)}
+        expected = set()
+        for part, ids in parts.items():
+            for t, target in enumerate(store.targets):
+                found = {change.labels[store.patient_ids.index(i), t] for i in ids}
+                for value, word in ((1, "positive"), (0, "negative")):
+                    if value not in found:
+                        expected.add(f"{part} has no {word} patient of {target}")
+        told = [warning.split(": ")[0] for warning in made.warnings]
+        assert len(told) == len(set(told)) >= 3
+        assert set(told) == expected
+
+
+def test_count_table_counts_each_part(store: Store, split: Split) -> None:
+    label = dict(zip(store.patient_ids, store.labels[:, 1], strict=True))
+    rows = {row["part"]: row for row in count_table(split, store)}
+    assert list(rows) == ["test", "fold 0", "fold 1", "fold 2", "fold 3"]
+    for part, ids in zip(rows.values(), (split.test_ids, *split.folds), strict=True):
+        values = [label[i] for i in ids]
+        assert part["patients"] == len(ids)
+        assert part["PR"] == (values.count(1), values.count(1) + values.count(0))
 
 
 def test_count_table_adds_up(store: Store, split: Split) -> None:
