@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from preprocessing.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
 from radiotrain.split import (
     Split,
+    _gray_rank,
     check_split,
     count_table,
     deal,
@@ -72,11 +74,21 @@ def test_same_seed_same_split(store: Store) -> None:
 
 def test_a_seed_deals_as_it_always_has() -> None:
     """A seed that somebody has published has to give the same patients again."""
-    labels = np.array([[i % 2, i % 3 == 0] for i in range(15)], dtype=np.int8)
-    labels[4, 1] = -1
-    test, folds = deal(labels, seed=7, test_fraction=0.2, num_folds=3)
-    assert test.tolist() == [3, 12, 13]
-    assert [fold.tolist() for fold in folds] == [[0, 5, 8, 11], [1, 6, 9, 10], [2, 4, 7, 14]]
+    labels = np.array([[i % 2, i % 3 == 0] for i in range(40)], dtype=np.int8)
+    labels[4::9, 1] = -1
+    test, folds = deal(labels, seed=7, test_fraction=0.2, num_folds=4)
+    assert test.tolist() == [3, 4, 16, 17, 21, 30, 32, 35]
+    assert folds[0].tolist() == [5, 6, 11, 13, 26, 28, 34, 39]
+    assert folds[3].tolist() == [1, 7, 8, 12, 20, 22, 33, 37]
+
+
+@pytest.mark.parametrize("num_targets", [1, 2, 3])
+def test_from_one_combination_of_labels_to_the_next_one_target_changes(num_targets: int) -> None:
+    every = np.array(list(product((0, 1, -1), repeat=num_targets)), dtype=np.int8)
+    ranks = _gray_rank(every)
+    assert sorted(ranks) == list(range(3**num_targets))
+    in_order = every[np.argsort(ranks)]
+    assert (np.sum(in_order[1:] != in_order[:-1], axis=1) == 1).all()
 
 
 def test_any_change_of_a_split_changes_its_fingerprint() -> None:
@@ -204,7 +216,9 @@ def test_impossible_splits_are_refused(store: Store) -> None:
     with pytest.raises(InputError, match=r"ER has \d+ positive and 0 negative"):
         make_split(one_class)
     one_class = replace(store, labels=np.zeros_like(store.labels))
-    with pytest.raises(InputError, match=r"ER has 0 positive and \d+ negative"):
+    with pytest.raises(
+        InputError, match=r"ER has 0 positive and \d+ .*, expected some of both: leave"
+    ):
         make_split(one_class, targets=["ER"])
 
 
