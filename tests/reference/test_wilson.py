@@ -172,6 +172,11 @@ def test_predictive_values_are_shares_of_those_called() -> None:
     assert math.isnan(Confusion(tp=2, fp=1, tn=0, fn=0).npv)
 
 
+def test_as_many_right_as_wrong_calls_are_half() -> None:
+    counts = Confusion(tp=2, fp=2, tn=3, fn=3)
+    assert (counts.ppv, counts.npv) == (0.5, 0.5)
+
+
 def test_rates_without_patients_of_the_class_are_undefined() -> None:
     assert math.isnan(Confusion(tp=0, fp=2, tn=3, fn=0).sensitivity)
     assert math.isnan(Confusion(tp=2, fp=0, tn=0, fn=1).specificity)
