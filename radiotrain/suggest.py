@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.covariates import check_covariate_name
+from radiotrain.data.order import check_batches
 from radiotrain.data.patients import target_columns
 from radiotrain.distributed import choose_device
 from radiotrain.networks.registry import NETWORKS, check_network_name
@@ -20,7 +22,8 @@ from radiotrain.reproduction import PAPER_NETWORKS, SplitSettings
 from radiotrain.split import Split, load_split
 from radiotrain.training.demand import demand_of, device_bytes, memory_bytes
 
-_BATCH_SIZES = (16, 8, 4, 2)
+# Not 2: of an odd number of patients it would leave one alone, and batch norm needs two.
+_BATCH_SIZES = (16, 8, 4)
 # An epoch of fewer steps hardly learns.
 _FEWEST_STEPS = 4
 # Of a device's memory; libraries and other processes want some, too.
@@ -155,10 +158,11 @@ def _train(
     store: Store, split: Split | None, split_url: str, networks: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     if split is not None:
-        num_train = min(len(split.train_ids(fold)) for fold in range(split.num_folds))
+        sizes = {len(split.train_ids(fold)) for fold in range(split.num_folds)}
     else:
         usual = SplitSettings()
-        num_train = int(len(store.patient_ids) * (1 - usual.test_fraction) * (1 - 1 / usual.folds))
+        sizes = {int(len(store.patient_ids) * (1 - usual.test_fraction) * (1 - 1 / usual.folds))}
+    num_train = min(sizes)
     batch_size = batch_size_for(num_train)
     values: dict[str, Any] = {"batch_size": batch_size}
     notes = {
@@ -166,7 +170,7 @@ def _train(
             f"{num_train} patients train: {-(-num_train // batch_size)} steps an epoch."
         ]
     }
-    most = _at_a_time(store, split_url, networks, batch_size)
+    most = _at_a_time(store, split_url, networks, batch_size, sizes)
     if most is not None:
         values["micro_batch_size"] = most
         notes["train.micro_batch_size"] = [
@@ -176,7 +180,7 @@ def _train(
 
 
 def _at_a_time(
-    store: Store, split_url: str, networks: Sequence[str], batch_size: int
+    store: Store, split_url: str, networks: Sequence[str], batch_size: int, sizes: Iterable[int]
 ) -> int | None:
     """Return how many patients this machine can compute at a time; None where it is the batch."""
     device = choose_device("auto")
@@ -192,9 +196,26 @@ def _at_a_time(
             for name in networks
         )
         if needed <= room:
-            return None if num == batch_size else num
+            break
         num //= 2
-    return 2
+    num = leaving_nobody_alone(sizes, batch_size, max(num, 2))
+    return None if num >= batch_size else num
+
+
+def leaving_nobody_alone(sizes: Iterable[int], batch_size: int, at_a_time: int) -> int:
+    """Return how many patients, or a few more, can be computed at a time so that none is alone.
+
+    Parameters
+    ----------
+    sizes
+        Training patients of each fold.
+    """
+    for num in range(at_a_time, batch_size):
+        with suppress(InputError):
+            for size in sizes:
+                check_batches(size, batch_size, 1, num)
+            return num
+    return batch_size
 
 
 def _run(store: Store, split_url: str, network: str, batch_size: int) -> RunConfig:

@@ -118,12 +118,26 @@ def test_a_store_suggests_what_it_can(store: Store, split_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_train", "batch_size"), [(589, 16), (64, 16), (63, 8), (32, 8), (31, 4), (7, 2), (3, 2)]
+    ("num_train", "batch_size"), [(589, 16), (64, 16), (63, 8), (32, 8), (31, 4), (15, 4), (3, 4)]
 )
 def test_batches_leave_an_epoch_some_steps(num_train: int, batch_size: int) -> None:
     from radiotrain.suggest import batch_size_for
 
     assert batch_size_for(num_train) == batch_size
+
+
+@pytest.mark.parametrize("at_a_time", [2, 4, 8])
+def test_no_suggested_batch_leaves_a_patient_alone(at_a_time: int) -> None:
+    from radiotrain.data.order import check_batches
+    from radiotrain.suggest import batch_size_for, leaving_nobody_alone
+
+    for num_train in range(2, 700):
+        batch_size = batch_size_for(num_train)
+        check_batches(num_train, batch_size, 1)
+        fewer = leaving_nobody_alone([num_train, num_train + 1], batch_size, at_a_time)
+        check_batches(num_train, batch_size, 1, fewer)
+        check_batches(num_train + 1, batch_size, 1, fewer)
+        assert fewer in range(min(at_a_time, batch_size), min(at_a_time + 2, batch_size) + 1)
 
 
 def test_where_memory_is_short_fewer_are_computed_at_a_time(
