@@ -152,7 +152,9 @@ def _little_room(machine: MachineFacts) -> Iterator[Finding | None]:
 
 
 def _local(machine: MachineFacts) -> list[FolderFacts]:
-    return [f for f in (machine.folder, machine.temporary) if f.free_gb is not None]
+    # By its address: the two may be one folder.
+    folders = {folder.url: folder for folder in (machine.temporary, machine.folder)}
+    return [f for f in reversed(folders.values()) if f.free_gb is not None]
 
 
 def _folder(machine: MachineFacts) -> Iterator[Finding]:

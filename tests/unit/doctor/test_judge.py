@@ -58,6 +58,14 @@ def test_a_machine_that_is_well() -> None:
     assert told["Ray"].startswith("starts in 5 s")
 
 
+def test_one_folder_is_told_once() -> None:
+    one = replace(
+        WELL, temporary=FolderFacts("/tmp", 2.0), folder=replace(FOLDER, url="/tmp", free_gb=2.0)
+    )
+    (room,) = [finding for finding in judge(one) if finding.check == "room"]
+    assert room.what.startswith("/tmp has 2.0 GB free")
+
+
 @pytest.mark.parametrize(
     ("changes", "check", "grade", "words"),
     [
