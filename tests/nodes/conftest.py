@@ -79,7 +79,9 @@ class Cluster:
     def nodes(self) -> set[str]:
         """Return the names of the nodes that Ray counts as alive."""
         found = self.hosts.run("head", f"python -c {shlex.quote(_ALIVE)}")
-        alive = set(json.loads(found.splitlines()[-1]))
+        # Ray may say something of its own after it, of a node that has just been lost for instance.
+        (line,) = [line for line in found.splitlines() if line.startswith(_MARK)]
+        alive = set(json.loads(line.removeprefix(_MARK)))
         return {name for name in self.hosts.addresses if self.hosts.ip(name) in alive}
 
     def wait_for_nodes(self, wanted: set[str], timeout_s: float = 120) -> None:
@@ -94,10 +96,11 @@ class Cluster:
         return f"ray submit {self.file} {script} {shlex.join(map(str, words))}"
 
 
-_ALIVE = """
+_MARK = "alive: "
+_ALIVE = f"""
 import json, logging, ray
 ray.init(address="auto", logging_level=logging.ERROR, log_to_driver=False)
-print(json.dumps([n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]]))
+print({_MARK!r} + json.dumps([n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]]))
 """
 
 
