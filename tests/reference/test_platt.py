@@ -1,6 +1,8 @@
-"""Probabilities put right, against scikit-learn's own implementation of Platt's method."""
+"""Oracles: scikit-learn's own implementation of Platt's method, and LIBSVM's numbers."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -28,6 +30,21 @@ def test_the_curve_is_the_one_that_scikit_learn_fits(num: int) -> None:
         found.apply(probabilities), theirs.predict(logit(probabilities)), atol=2e-4
     )
     assert (found.num_patients, found.num_positive) == (num, labels.sum())
+
+
+def test_three_patients_have_libsvms_curve() -> None:
+    """A and B of 1 / (1 + exp(A f + B)) for f = 5, -4, 1, of which only the first is positive.
+
+    Computed after LIBSVM's C++ code (Lin, Lin, Weng, Machine Learning 68 (2007) 267-276), quoted
+    from `test_sigmoid_calibration` of scikit-learn's tests.
+    """
+    published = -0.20261354391187855, 0.65236314980010512
+    found, _ = fit_platt([1, 0, 0], expit([5.0, -4.0, 1.0]))
+    assert found is not None
+    # LIBSVM stops where either slope of the loss is below 1e-5 (`eps` in its sigmoid_train), and
+    # the loss is curved by 0.547 at least: neither number is further than this from the optimum.
+    tolerance = 1e-5 * math.sqrt(2) / 0.547
+    assert (-found.slope, -found.intercept) == pytest.approx(published, abs=tolerance)
 
 
 def test_what_was_wrong_is_found_again() -> None:
