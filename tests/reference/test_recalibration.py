@@ -1,4 +1,7 @@
-"""Oracles: scipy's bounded minimiser, a coin's worth of arithmetic, pool-adjacent-violators."""
+"""Oracles: scipy's bounded minimiser, scikit-learn, pool-adjacent-violators; published fits.
+
+A temperature is a logistic regression on the logits without an intercept, whose slope is 1/T.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
+from sklearn.calibration import _TemperatureScaling
 
 from radiotrain.evaluation.statistics.auc import auc
 from radiotrain.evaluation.statistics.calibration import (
@@ -70,6 +75,53 @@ def test_temperature_of_one_level_is_its_share_of_positives() -> None:
     np.testing.assert_allclose(apply_temperature([0.9, 0.1, 0.5], temperature), [0.75, 0.25, 0.5])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_temperature_is_scikit_learns(seed: int) -> None:
+    """scikit-learn 1.9 makes the logits (-x, x) of x, which are 2x apart: half as steep."""
+    labels, p = _overconfident(seed, 80, 2.5)
+    theirs = _TemperatureScaling().fit(np.log(p / (1 - p)), labels)
+    assert fit_temperature(labels, p)[0] == pytest.approx(1 / (2 * theirs.beta_), rel=1e-6)
+
+
+def test_temperature_of_matched_pairs_is_the_published_odds_ratio() -> None:
+    """Oestrogens and cancer of the endometrium, 63 women each with one control: Breslow, Day 1980.
+
+    The conditional likelihood of a pair is the logistic one, without an intercept, of case less
+    control (Breslow 1982, as the SAS/STAT User's Guide says in its example of these women): the
+    log odds ratio is 1/T. R's `clogit` finds 9.667 and a log likelihood of -31.444 (quoted from
+    notes on GitHub, "Statistical Methods in Epidemiology, lab 7", data set bdendo11); 29 pairs in
+    which the case alone took them, 3 in which the control alone did, have that ratio. To have
+    patients of both labels, every other pair is taken as control less case, which is as likely.
+    """
+    case_less_control = np.repeat([1.0, -1.0, 0.0], [29, 3, 31])
+    labels = np.arange(63) % 2
+    p = expit(np.where(labels == 1, case_less_control, -case_less_control))
+    temperature, _ = fit_temperature(labels, p)
+    assert round(math.exp(1 / temperature), 3) == 9.667
+    log_likelihood = -63 * log_loss(labels, apply_temperature(p, temperature))
+    assert round(log_likelihood, 3) == -31.444
+
+
+@pytest.mark.parametrize("steeper", [0.5, 1.0, 3.0])
+def test_temperature_of_a_published_fit_is_by_how_much_it_was_made_steeper(steeper: float) -> None:
+    """The shuttle's O-rings (Dalal, Fowlkes, Hoadley 1989): logit = 15.0429 - 0.2322 degrees.
+
+    The coefficients are quoted from a page on GitHub that draws them over these 23 flights. Where the likelihood of both coefficients is largest, making both steeper does not help, so
+    that the fitted probabilities have T = 1. Published ones are rounded: T = 1 is between the
+    temperatures of the numbers that round to them.
+    """
+    flights = "66 70 69 68 67 72 73 70 57 63 70 78 67 53 67 75 70 81 76 79 75 76 58"
+    distress = "0 1 0 0 0 0 0 0 1 1 1 0 0 1 0 0 0 0 0 0 1 0 1"
+    degrees, labels = (np.array(words.split(), dtype=float) for words in (flights, distress))
+    temperatures = [
+        fit_temperature(labels, expit(steeper * (intercept - slope * degrees)))[0] / steeper
+        for intercept in (15.04285, 15.04295)
+        for slope in (0.23215, 0.23225)
+    ]
+    assert min(temperatures) < 1 < max(temperatures)
+    assert max(temperatures) - min(temperatures) < 0.01
+
+
 @pytest.mark.parametrize(
     ("labels", "p", "why"),
     [
@@ -126,6 +178,19 @@ def test_isotonic_is_pool_adjacent_violators(patients: list[tuple[int, float]]) 
         return
     assert found is not None
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_isotonic_is_what_fawcett_prints() -> None:
+    """Blocks of 15 patients: 1, 3/4, 2/3, 1/2, 1/3 and 0, from 0.9, 0.7, 0.45, 0.3, 0.2, 0.02 down.
+
+    From the manual of AI::Calibrate (Perl; seen on metacpan.org and, version 1.5, on GitHub) by Tom
+    Fawcett, author of "PAV and the ROC convex hull", Machine Learning 68 (2007) 97-106.
+    """
+    scores = [0.9, 0.8, 0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.27, 0.2, 0.18, 0.1, 0.02]
+    labels = [1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1, 0, 0, 1, 0]
+    printed = [1] * 2 + [3 / 4] * 4 + [2 / 3] * 3 + [1 / 2] * 2 + [1 / 3] * 3 + [0]
+    found, _ = isotonic(labels, scores, scores)
+    assert found == pytest.approx(printed)
 
 
 def test_isotonic_is_constant_beyond_what_it_was_fitted_to() -> None:
