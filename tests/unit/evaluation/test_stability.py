@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import chi2, rankdata
+from scipy.stats import chi2
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import roc_auc_score
 
@@ -36,12 +36,6 @@ from radiotrain.evaluation.stability.selective import (
 )
 from radiotrain.evaluation.stability.uncertainty import entropy, mutual_information, uncertainty_csv
 from radiotrain.evaluation.stability.variance import crossed_components, sd_interval
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.paired_permutation import (
-    null_range,
-    swap_parts,
-    swapped_differences,
-)
 from tests.unit.evaluation.small_tables import good_cohort, make_rows
 
 NAME = "ER ResNet10"
@@ -269,45 +263,6 @@ def test_one_seed_each_is_said() -> None:
     assert found.unknown_floors == (
         ("Noise floor not known: run-0-0 was trained once; b was trained once.", 1),
     )
-
-
-# Swapping
-
-
-def test_parts_add_up_to_the_difference_and_swaps_to_recomputed_aucs() -> None:
-    """All 2^7 ways to swap, each with two AUCs counted anew from swapped ranks."""
-    y = np.array([1, 0, 1, 0, 0, 1, 0])
-    first = np.array([0.9, 0.2, 0.5, 0.5, 0.1, 0.4, 0.8])
-    second = np.array([0.3, 0.3, 0.7, 0.2, 0.6, 0.6, 0.1])
-    parts = swap_parts(y, first, second)
-    assert parts.sum() == pytest.approx(auc(y, first) - auc(y, second))
-    a, b = rankdata(first), rankdata(second)
-    order = np.concatenate([np.flatnonzero(y == 1), np.flatnonzero(y == 0)])
-    for signs in itertools.product([-1, 1], repeat=7):
-        swap = np.empty(7, dtype=bool)
-        swap[order] = np.array(signs) < 0
-        naive = auc(y, np.where(swap, b, a)) - auc(y, np.where(swap, a, b))
-        assert float(parts @ signs) == pytest.approx(naive, abs=1e-12)
-
-
-def test_null_range_is_that_of_the_exact_distribution() -> None:
-    rng = np.random.default_rng(0)
-    y = np.arange(12) % 2
-    first, second = rng.normal(size=12) + y, rng.normal(size=12)
-    parts = swap_parts(y, first, second)
-    exact = [float(parts @ signs) for signs in itertools.product([-1, 1], repeat=12)]
-    drawn = swapped_differences(y, first, second, num_permutations=20_000)
-    assert drawn.std() == pytest.approx(np.std(exact), rel=0.02)
-    found = null_range(y, first, second, num_permutations=20_000, seed=1)
-    assert found == pytest.approx(tuple(np.quantile(exact, [0.025, 0.975])), abs=0.03)
-
-
-def test_null_range_without_spread_or_a_class_is_undefined() -> None:
-    y = [0, 1, 1, 0]
-    same = [0.1, 0.4, 0.3, 0.2]
-    for labels, other in ((y, same), ([1] * 4, [0.2, 0.3, 0.1, 0.5])):
-        found = null_range(labels, same, other, num_permutations=100, seed=0)
-        assert all(math.isnan(end) for end in found)
 
 
 # Uncertainty
