@@ -314,6 +314,20 @@ def test_slope_of_the_shuttle_flights_is_the_published_one() -> None:
     assert (high - low) / 2 / 1.959964 == pytest.approx(10 * 0.1082, abs=5e-4)
 
 
+def test_intercept_is_a_conditional_logit_of_statas() -> None:
+    """Three matched sets with one binary exposure, quoted from statsmodels' tests: 0.9272407.
+
+    `test1d` of its `test_conditional.py` has it "from Stata", standard error 1.295155. With b the
+    log odds ratio the sets' conditional likelihoods are e^b / (2 + e^b), 2 / (2 + e^b) and
+    3 e^b / (1 + 3 e^b): sigmoid(b - log 2), 1 - sigmoid(b - log 2), sigmoid(b + log 3), which is
+    the likelihood of an intercept beside the probabilities 1/3, 1/3 and 3/4.
+    """
+    found = calibration_intercept([1, 0, 1], [1 / 3, 1 / 3, 3 / 4])
+    assert found.value == pytest.approx(0.9272407, abs=5.1e-8)
+    low, high = found.interval
+    assert (high - low) / 2 / 1.959963984540054 == pytest.approx(1.295155, abs=5.1e-7)
+
+
 def test_slope_between_two_levels_is_the_closed_form() -> None:
     """Probabilities 0.3 and 0.6, of which 2 of 8 and 7 of 10 are positive.
 
