@@ -117,7 +117,7 @@ def test_delongs_own_data_give_what_sas_prints() -> None:
     Areas with standard errors 0.7366 (0.0927) of albumin, 0.7258 (0.1028) of the K-G score and
     0.6478 (0.1000) of total protein; against the K-G score total protein -0.0780, error 0.1046,
     -0.2830 to 0.1271, chi-square 0.5554, p 0.4561, and albumin 0.0108, error 0.0953, -0.1761 to
-    0.1976, chi-square 0.0127, p 0.9102.
+    0.1976, chi-square 0.0127, p 0.9102. The data were seen there, these results only quoted.
     """
     albumin, protein, kg_score, labels = np.array(_OVARIAN.split(), float).reshape(-1, 4).T
     low_is_good = -kg_score
@@ -314,7 +314,8 @@ def test_mcnemar_of_published_pairs() -> None:
     """Bentur et al., as in Fagerland, Lydersen, Laake, BMC Med Res Methodol 13 (2013) 91, table 1.
 
     Airway hyper-responsiveness of 21 children: 1 only before, 7 only after transplantation. Their
-    exact conditional p is twice the binomial tail, 2 (1 + 8) / 2^8 = 0.0703.
+    exact conditional p is twice the binomial tail, 2 (1 + 8) / 2^8 = 0.0703 (seen quoted in the
+    documentation of a Go package on GitHub).
     """
     assert mcnemar_p_value(1, 7) == pytest.approx(18 / 256)
 

@@ -76,8 +76,8 @@ def test_p_is_scipys(seed: int) -> None:
 def test_p_is_the_published_one_of_the_rank_sum() -> None:
     """Permeability of the human chorioamnion, Hollander and Wolfe (1973) 69f.
 
-    R's help on `wilcox.test` prints W = 35 and p = 0.1272, one-sided and exact. Without ties the
-    distribution is symmetric, so that two-sided it is twice that.
+    R's example of `wilcox.test` prints W = 35 and p = 0.1272, one-sided and exact (seen in notes on
+    GitHub that ran it). Without ties the distribution is symmetric: two-sided it is twice that.
     """
     at_term = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46]
     early = [1.15, 0.88, 0.90, 0.74, 1.21]

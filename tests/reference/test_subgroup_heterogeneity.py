@@ -36,7 +36,10 @@ BCG = np.array(
 
 
 def test_q_is_the_published_one() -> None:
-    """Viechtbauer, J Stat Softw 36(3) (2010): Q(12) = 152.2330; statsmodels 0.15 gives the same."""
+    """Viechtbauer, J Stat Softw 36(3) (2010): Q(12) = 152.2330; statsmodels 0.15 gives the same.
+
+    Seen in metafor's output, "Q(df = 12) = 152.2330", on pages on GitHub.
+    """
     a, b, c, d = BCG.T
     ratios = np.log(a / (a + b) / (c / (c + d)))
     variances = 1 / a - 1 / (a + b) + 1 / c - 1 / (c + d)
