@@ -28,6 +28,7 @@ from preprocessing.store import Store
 
 SCHEMA_VERSION = 1
 _MIN_PATIENTS_PER_PART = 2
+_OF_GROUPS = ("folds_by", "groups")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Split:
         Validation patients of each fold; together all that are not test patients.
     warnings
         What a reader should know, e.g. a fold with no positive patient.
+    folds_by, groups
+        The covariate that the patients of a fold share, and each fold's value of it; empty where folds
+        are dealt. See `radiotrain.evaluation.shortcuts.folds`.
     """
 
     seed: int
@@ -53,6 +57,8 @@ class Split:
     test_ids: tuple[str, ...]
     folds: tuple[tuple[str, ...], ...]
     warnings: tuple[str, ...] = ()
+    folds_by: str = ""
+    groups: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -61,9 +67,15 @@ class Split:
         return len(self.folds)
 
     @property
+    def fold_names(self) -> tuple[str, ...]:
+        """What each fold is called in tables."""
+        groups = self.groups or ("",) * self.num_folds
+        return tuple(f"fold {k}" + f": {name}" * bool(name) for k, name in enumerate(groups))
+
+    @property
     def fingerprint(self) -> str:
         """Short digest over everything in the split."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(_as_json(self), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def development_ids(self) -> tuple[str, ...]:
@@ -132,7 +144,7 @@ def make_split(
         test_fraction=test_fraction,
         test_ids=tuple(sorted(ids[i] for i in test)),
         folds=tuple(tuple(sorted(ids[i] for i in fold)) for fold in folds),
-        warnings=tuple(_warnings(labels, chosen, test, folds)),
+        warnings=tuple(class_warnings(labels, chosen, test, folds)),
     )
 
 
@@ -180,7 +192,7 @@ def save_split(split: Split, url: str) -> None:
         raise InputError(
             f"{url} holds another split, which runs may refer to: name a new file or remove it"
         )
-    files.write_text(url, json.dumps(asdict(split), indent=1) + "\n")
+    files.write_text(url, json.dumps(_as_json(split), indent=1) + "\n")
 
 
 def load_split(url: str, store: Store | None = None) -> Split:
@@ -228,7 +240,7 @@ def count_table(split: Split, store: Store) -> list[dict[str, Any]]:
     """Count patients, and positive/labelled ones per target, in each part of a split."""
     index = {patient_id: i for i, patient_id in enumerate(store.patient_ids)}
     parts = {"test": split.test_ids}
-    parts |= {f"fold {k}": ids for k, ids in enumerate(split.folds)}
+    parts |= dict(zip(split.fold_names, split.folds, strict=True))
     rows = []
     for name, ids in parts.items():
         row: dict[str, Any] = {"part": name, "patients": len(ids)}
@@ -237,6 +249,12 @@ def count_table(split: Split, store: Store) -> list[dict[str, Any]]:
             row[target] = (int(np.sum(values == 1)), int(np.sum(values != MISSING_LABEL)))
         rows.append(row)
     return rows
+
+
+def _as_json(split: Split) -> dict[str, Any]:
+    values = asdict(split)
+    # Splits from before there were groups keep their fingerprints, to which runs refer.
+    return values if split.folds_by else {k: v for k, v in values.items() if k not in _OF_GROUPS}
 
 
 def _gray_rank(labels: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -285,12 +303,13 @@ def _check_classes(labels: NDArray[np.int8], targets: Sequence[str]) -> None:
             )
 
 
-def _warnings(
+def class_warnings(
     labels: NDArray[np.int8],
     targets: Sequence[str],
     test: NDArray[np.int64],
     folds: Sequence[NDArray[np.int64]],
 ) -> list[str]:
+    """Name the parts of a split, given as row numbers, in which a target has one class only."""
     parts = {"the test set": test} | {f"fold {k}": rows for k, rows in enumerate(folds)}
     return [
         f"{part} has no {word} patient of {target}: its AUC is undefined there"
@@ -316,6 +335,7 @@ def _from_json(url: str, values: Any) -> Split:
                 "test_ids": tuple(values["test_ids"]),
                 "folds": tuple(tuple(ids) for ids in values["folds"]),
                 "warnings": tuple(values["warnings"]),
+                "groups": tuple(values.get("groups", ())),
             }
         )
     except (TypeError, KeyError) as error:

@@ -21,7 +21,13 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     out: Annotated[str, typer.Option(help="Folder for report.html, metrics.json and plots.")],
-    runs: Annotated[list[str] | None, typer.Argument(help="Run folders of one split.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Run folders of one split. Beside them, not to be tested, those of a split that"
+            " `radiotrain split --folds-by scanner` made with the same seed."
+        ),
+    ] = None,
     predictions: Annotated[
         str | None,
         typer.Option(

@@ -42,7 +42,7 @@ def describe_flow(store: Store, split: Split, models: Sequence[Model]) -> Cohort
         num_validation=len(split.validation_ids(fold)),
         num_test=len(split.test_ids),
         note=(
-            f"{split.num_folds} folds, stratified jointly over {', '.join(split.targets)};"
+            f"{split.num_folds} folds, {_how_divided(split)};"
             f" {'; '.join(_who_trained(split, models))}."
         ),
         folds=tuple(
@@ -51,6 +51,13 @@ def describe_flow(store: Store, split: Split, models: Sequence[Model]) -> Cohort
         ),
         labels=tuple(_count_labels(store, split, models)),
     )
+
+
+def _how_divided(split: Split) -> str:
+    targets = ", ".join(split.targets)
+    if split.folds_by:
+        return f"one for each {split.folds_by}, the test set stratified jointly over {targets}"
+    return f"stratified jointly over {targets}"
 
 
 def _count_labels(store: Store, split: Split, models: Sequence[Model]) -> Iterator[LabelCounts]:

@@ -24,12 +24,13 @@ from radiotrain.evaluation.baselines.predict import (
 )
 from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
 from radiotrain.evaluation.leaks.in_store import check_store
-from radiotrain.evaluation.model import Model, open_models
+from radiotrain.evaluation.model import Model, open_model
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.saliency.find import find_saliency
 from radiotrain.evaluation.shortcuts.acquisition import scanner_of
 from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, read_development
+from radiotrain.evaluation.shortcuts.left_out import TrainedWithout, predict_left_out, set_aside
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
 from radiotrain.evaluation.shortcuts.results import Shortcuts
 from radiotrain.evaluation.stability.configurations import name_configurations
@@ -57,7 +58,9 @@ def predict_runs(
     Parameters
     ----------
     urls
-        Folders of runs and promoted models, all of one split.
+        Folders of runs and promoted models, all of one split; beside them such of a split with the same
+        test patients whose folds are scanners. These are not tested: they show what is left on a scanner
+        that a network was not trained on.
     store_url
         Where the store is now; None: where the runs found it.
     purpose
@@ -81,7 +84,7 @@ def predict_runs(
     InputError
         If the runs do not belong together, or to the store; the test set is not opened then.
     """
-    models = open_models(urls)
+    models, others = set_aside([open_model(url) for url in urls])
     first = models[0].config
     store = Store.open(store_url or first.store)
     split = load_split(first.split, store)
@@ -92,6 +95,7 @@ def predict_runs(
         for model in models:
             tables.append(predicting.validation(model))
             advance()
+    without = predict_left_out(others, models, store, split)
     beside = _Beside.fit(store, split, models, progress) if baselines else None
     with progress("test", len(models)) as advance:
         configurations = {model.name: model.configuration for model in models}
@@ -105,7 +109,7 @@ def predict_runs(
     table = pd.concat([t for t in tables if len(t)], ignore_index=True)
     shortcuts = None
     if beside is not None:
-        shortcuts = beside.shortcuts(store, split, table, access, progress)
+        shortcuts = beside.shortcuts(store, split, table, access, progress, without)
     table = add_ensembles(validate_predictions(_with_configurations(table, models)))
     subgroups = find_subgroups(table, facts_of_split(store, split, access))
     saliency = None
@@ -118,6 +122,7 @@ def predict_runs(
         facts=describe_runs(store, split, models),
         openings=read_openings(first.split),
         provenance=_provenance(models, store, split)
+        | _provenance_of_others(others, without)
         | predicting.provenance(models)
         | ({"models without a network": dict(beside.fitted.features)} if beside else {}),
         warnings=(
@@ -214,13 +219,14 @@ class _Beside:
         table: pd.DataFrame,
         access: TestAccess,
         progress: Callable[[str, int], Any],
+        without: TrainedWithout | None,
     ) -> Shortcuts:
         name = self.known.scanner
         records = read_records(store, split, split.test_ids, access) if name else []
         scanners = {record.patient_id: scanner_of(record, name or "") for record in records}
         checked = validate_predictions(table)
         with progress("shortcuts", len(self.known.labels) + len(self.networks)) as advance:
-            return find_shortcuts(self.known, self.networks, checked, scanners, advance)
+            return find_shortcuts(self.known, self.networks, checked, scanners, advance, without)
 
 
 def _what_is_tested(models: Sequence[Model], beside: _Beside | None) -> list[str]:
@@ -245,6 +251,20 @@ def _cautions(models: Sequence[Model]) -> Iterator[str]:
             f" probabilities of single networks of the sweep. {moved}; sensitivity and specificity"
             " move with that, the AUC does not."
         )
+
+
+def _provenance_of_others(
+    others: Sequence[Model], without: TrainedWithout | None
+) -> dict[str, Any]:
+    if without is None:
+        return {}
+    first = others[0]
+    return {
+        f"trained without one {without.folds_by} each": {
+            "split": f"{first.config.split}, fingerprint {first.record.split_fingerprint}",
+            "runs": [model.name for model in others],
+        }
+    }
 
 
 def _provenance(models: Sequence[Model], store: Store, split: Split) -> dict[str, Any]:

@@ -106,12 +106,19 @@ def open_models(urls: Sequence[str]) -> tuple[Model, ...]:
     InputError
         If one is not finished, or if they do not belong together.
     """
-    models = tuple(_open(url) for url in urls)
-    _check_together(models)
+    models = tuple(open_model(url) for url in urls)
+    check_together(models)
     return models
 
 
-def _open(url: str) -> Model:
+def open_model(url: str) -> Model:
+    """Open a run or a promoted model.
+
+    Raises
+    ------
+    InputError
+        If it is not finished.
+    """
     promoted = read_promoted(url)
     if promoted is not None and promoted.status != "finished":
         raise InputError(
@@ -131,7 +138,8 @@ def _open(url: str) -> Model:
     return Model(own.name, own.url, urls, config, record, promoted)
 
 
-def _check_together(models: Sequence[Model]) -> None:
+def check_together(models: Sequence[Model]) -> None:
+    """Refuse models that one evaluation cannot tell apart, or that have different test patients."""
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:

@@ -1,8 +1,8 @@
 """The shortcut gate: whether a target is read from the tumour, or from how the images were made.
 
 Four questions: does the acquisition alone predict the target, can the scanner be read from the
-network's features, what is left of its AUC among patients of one scanner, and do baselines hold
-on a scanner that they were not fitted on. The verdict is in `verdict.py`.
+network's features, what is left of its AUC among patients of one scanner, and do models hold on a
+scanner that they were not fitted on. The verdict is in `verdict.py`.
 
 Axis legend: N patients, K features.
 """
@@ -20,8 +20,8 @@ from preprocessing.cohort import MISSING_LABEL
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.features import is_varied, read_features, read_records
 from radiotrain.evaluation.baselines.models import LOGISTIC
-from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
-from radiotrain.evaluation.baselines.nested import choose_settings, nested_cv
+from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.baselines.nested import nested_cv
 from radiotrain.evaluation.baselines.predict import (
     Sets,
     fold_numbers,
@@ -35,11 +35,16 @@ from radiotrain.evaluation.shortcuts.acquisition import (
     scanner_name,
     scanner_of,
 )
+from radiotrain.evaluation.shortcuts.left_out import (
+    EACH_IN_TURN,
+    TrainedWithout,
+    baselines_left_out,
+    networks_left_out,
+)
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures, probe
 from radiotrain.evaluation.shortcuts.results import (
     AcquisitionResult,
     FallResult,
-    LeftOut,
     ProbeResult,
     ScannerResult,
     Shortcuts,
@@ -51,7 +56,12 @@ from radiotrain.evaluation.shortcuts.stratified import (
     stratified_auc,
     without_small_counts,
 )
-from radiotrain.evaluation.shortcuts.verdict import Fall, ShortcutVerdict, judge_shortcut
+from radiotrain.evaluation.shortcuts.verdict import (
+    Fall,
+    LeftOut,
+    ShortcutVerdict,
+    judge_shortcut,
+)
 from radiotrain.split import Split
 
 ALL_VARIABLES = "all of these together"
@@ -118,6 +128,7 @@ def find_shortcuts(
     table: pd.DataFrame,
     test_scanners: Mapping[str, str],
     advance: Callable[[], None] = lambda: None,
+    without: TrainedWithout | None = None,
 ) -> Shortcuts:
     """Ask the four questions and judge.
 
@@ -133,6 +144,8 @@ def find_shortcuts(
         Test patient to scanner; empty where no covariate tells.
     advance
         Called once for each target, then once for each network.
+    without
+        Networks that were trained without one scanner each, where there are such.
     """
     acquisition: list[AcquisitionResult] = []
     for target in known.labels:
@@ -146,14 +159,19 @@ def find_shortcuts(
     keys = [(str(r), str(t)) for r, t in table[["run", "target"]].drop_duplicates().to_numpy()]
     networks_keys = [(r, t) for r, t in keys if not is_baseline(r)]
     falls = [FallResult(r, t, measure_fall(table, r, t, scanners)) for r, t in networks_keys]
+    left_out = [] if without is None else list(networks_left_out(without, table))
+    configuration_of = {} if without is None else without.configuration_of
     return Shortcuts(
         scanner=known.scanner,
         acquisition=tuple(acquisition),
         probes=tuple(probes),
         by_scanner=tuple(_by_scanner(table, networks_keys, test_scanners)),
         falls=tuple(falls),
-        left_out=tuple(_left_out(known)),
-        verdicts=tuple(_verdicts(known, acquisition, probes, falls)),
+        left_out=(
+            *left_out,
+            *baselines_left_out(known.sets, known.labels, known.folds, known.scanners),
+        ),
+        verdicts=tuple(_verdicts(known, acquisition, probes, falls, left_out, configuration_of)),
     )
 
 
@@ -262,15 +280,8 @@ def _cross_validated(
     return _area_of(known, labels, scores)
 
 
-def _area_of(
-    known: Development,
-    labels: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    chosen: NDArray[np.bool_] | None = None,
-) -> Area:
+def _area_of(known: Development, labels: NDArray[np.int64], scores: NDArray[np.float64]) -> Area:
     usable = (labels != MISSING_LABEL) & ~np.isnan(scores)
-    if chosen is not None:
-        usable &= chosen
     return stratified_area(labels[usable], scores[usable], known.folds[usable].tolist())
 
 
@@ -296,48 +307,17 @@ def _by_scanner(
             yield ScannerResult(run, target, str(scanner), without_small_counts(area))
 
 
-def _left_out(known: Development) -> Iterator[LeftOut]:
-    """Fit logistic baselines without one scanner, and test them on its development patients."""
-    scanners = np.array(known.scanners)
-    for name, features in known.sets.items():
-        columns = is_varied(features.values)
-        if not columns.any() or not known.scanners:
-            continue
-        x = features.values[:, columns]
-        for target, labels in known.labels.items():
-            seen = nested_cv(LOGISTIC, x, labels, known.folds).probabilities
-            for scanner in sorted(set(known.scanners)):
-                mine = scanners == scanner
-                area = without_small_counts(_one_left_out(known, x, labels, mine))
-                area_seen = without_small_counts(_area_of(known, labels, seen, mine))
-                run = f"{BASELINE_PREFIX}{name} ({LOGISTIC.name})"
-                yield LeftOut(run, target, scanner, area, area_seen)
-
-
-def _one_left_out(
-    known: Development,
-    x: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    mine: NDArray[np.bool_],
-) -> Area:
-    rows = np.flatnonzero(~mine & (labels != MISSING_LABEL))
-    tested = mine & (labels != MISSING_LABEL)
-    if len(np.unique(labels[rows])) < 2:
-        reason = "the other scanners have one class only"
-        return Area(None, None, int(tested.sum()), int((labels[tested] == 1).sum()), reason)
-    settings = choose_settings(LOGISTIC, x[rows], labels[rows], known.folds[rows], 0)
-    scores = LOGISTIC.fit(x[rows], labels[rows], settings, 0).predict(x[tested])
-    return stratified_area(labels[tested], scores, [0] * len(scores))
-
-
 def _verdicts(
     known: Development,
     acquisition: Sequence[AcquisitionResult],
     probes: Sequence[ProbeResult],
     falls: Sequence[FallResult],
+    left_out: Sequence[LeftOut],
+    configuration_of: Mapping[str, str],
 ) -> Iterator[ShortcutVerdict]:
     areas = {(a.target, a.source): a.area for a in acquisition}
     probed = {(p.run, p.variable): p.area for p in probes}
+    without = {(r.run, r.target): r for r in left_out if r.scanner == EACH_IN_TURN}
     for found in falls:
         yield judge_shortcut(
             found.run,
@@ -346,4 +326,5 @@ def _verdicts(
             areas[found.target, BACKGROUND],
             probed.get((found.run, known.scanner or "")),
             found.fall,
+            without.get((configuration_of.get(found.run, ""), found.target)),
         )

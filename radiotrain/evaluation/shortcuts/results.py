@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.shortcuts.stratified import Area
-from radiotrain.evaluation.shortcuts.verdict import Fall, ShortcutVerdict
+from radiotrain.evaluation.shortcuts.verdict import Fall, LeftOut, ShortcutVerdict
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,6 @@ class ScannerResult:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """How well a baseline does on the development patients of one scanner.
-
-    Parameters
-    ----------
-    area
-        Of a model fitted on the other scanners only.
-    area_seen
-        Of the cross-validation, whose models have seen this scanner's other patients.
-    """
-
-    run: str
-    target: str
-    scanner: str
-    area: Area
-    area_seen: Area
-
-
-@dataclass(frozen=True)
 class FallResult:
     """What is left of a run's AUC within scanners; None where it cannot be told."""
 
@@ -84,3 +66,8 @@ class Shortcuts:
     falls: tuple[FallResult, ...]
     left_out: tuple[LeftOut, ...]
     verdicts: tuple[ShortcutVerdict, ...]
+
+    @property
+    def has_networks_left_out(self) -> bool:
+        """Whether networks were trained without a scanner, beside baselines."""
+        return any(not is_baseline(found.run) for found in self.left_out)

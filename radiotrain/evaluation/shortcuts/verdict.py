@@ -46,6 +46,30 @@ class Fall:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """How well a model does on the development patients of one scanner.
+
+    Parameters
+    ----------
+    run
+        A baseline, or the configuration of networks.
+    scanner
+        Its name, or `left_out.EACH_IN_TURN`: pairs of patients of the same scanner, over all of them.
+    area
+        Of a model fitted on the other scanners only.
+    area_seen
+        Of the cross-validation, whose models have seen this scanner's other patients: pairs of the same
+        fold and scanner.
+    """
+
+    run: str
+    target: str
+    scanner: str
+    area: Area
+    area_seen: Area
+
+
+@dataclass(frozen=True)
 class ShortcutVerdict:
     """What to make of it: the kind colours the report, the sentences are for a person."""
 
@@ -63,6 +87,7 @@ def judge_shortcut(
     background: Area,
     probe: Area | None,
     fall: Fall | None,
+    without: LeftOut | None = None,
 ) -> ShortcutVerdict:
     """Judge one run and target.
 
@@ -76,12 +101,15 @@ def judge_shortcut(
         How well the scanner can be read from the network's features; None where that was not tried.
     fall
         What is left of the network's AUC within scanners; None where it cannot be told.
+    without
+        What networks of its configuration are worth that were trained without each scanner in turn;
+        None where there are none. It is told, and decides nothing: such networks had fewer patients.
     """
     predicts = _lies_above(acquisition, CLEAR_ACQUISITION_AUC)
     # A fall is told by many patients, the probe by few of them: it only has to agree.
     is_blind = probe is not None and probe.auc is not None and probe.auc < LEAST_PROBE_AUC
     falls = fall is not None and fall.is_clear
-    details = tuple(_details(acquisition, background, probe, fall))
+    details = tuple(_details(acquisition, background, probe, fall, without))
     if predicts and falls and not is_blind:
         kind: ShortcutKind = "fail"
         sentence = (
@@ -131,7 +159,11 @@ def _lies_above(area: Area, value: float) -> bool:
 
 
 def _details(
-    acquisition: Area, background: Area, probe: Area | None, fall: Fall | None
+    acquisition: Area,
+    background: Area,
+    probe: Area | None,
+    fall: Fall | None,
+    without: LeftOut | None,
 ) -> list[str]:
     found: list[str] = []
     if acquisition.interval is not None:
@@ -155,6 +187,13 @@ def _details(
             f"AUC over all pairs of patients {fall.overall:.3f}, over pairs from the same scanner"
             f" {fall.within:.3f}: a fall of {_signed(fall.fall)} (95 % CI {_signed(low)} to"
             f" {_signed(high)})."
+        )
+    if without is not None and without.area.auc is not None:
+        seen = without.area_seen
+        beside = f", against {_words(seen)} where they knew it" if seen.auc is not None else ""
+        found.append(
+            "Networks trained without one scanner and tried on it: AUC"
+            f" {_words(without.area)}{beside}."
         )
     return found
 

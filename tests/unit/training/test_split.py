@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
+from radiotrain.evaluation.shortcuts.folds import SCANNER, with_folds_by
 from radiotrain.split import (
     Split,
     _gray_rank,
@@ -24,6 +25,7 @@ from radiotrain.split import (
     make_split,
     save_split,
 )
+from tests.unit.evaluation.scanner_store import write_scanner_store
 
 
 @st.composite
@@ -285,3 +287,61 @@ def test_count_table_adds_up(store: Store, split: Split) -> None:
     rows = count_table(split, store)
     assert sum(row["patients"] for row in rows) == len(store.patient_ids)
     assert sum(row["ER"][0] for row in rows) == int((store.labels[:, 0] == 1).sum())
+
+
+# --- folds by a covariate ---------------------------------------------------------------------
+
+
+def test_folds_are_values_of_a_covariate_and_the_test_set_stays(tmp_path: Path) -> None:
+    store = write_scanner_store(str(tmp_path / "store"))
+    dealt = make_split(store, seed=3)
+    split = with_folds_by(dealt, store, "manufacturer")
+    assert split.test_ids == dealt.test_ids
+    assert sorted(split.development_ids) == sorted(dealt.development_ids)
+    for group, ids in zip(split.groups, split.folds, strict=True):
+        records = [store.records[store.index_of(i)] for i in ids]
+        assert {record.covariates["manufacturer"] for record in records} == {group}
+    save_split(split, str(tmp_path / "splits.json"))
+    assert load_split(str(tmp_path / "splits.json"), store) == split
+    assert [row["part"] for row in count_table(split, store)] == ["test", "fold 0: A", "fold 1: B"]
+
+
+def test_values_of_too_few_patients_share_a_fold(tmp_path: Path) -> None:
+    store = write_scanner_store(str(tmp_path / "store"))
+    rare = {"C": 3, "D": 1, None: 2}
+    names = iter([name for name, num in rare.items() for _ in range(num)])
+    dealt = make_split(store)
+    chosen = dealt.development_ids[::10][: sum(rare.values())]
+    records = list(store.records)
+    for patient_id in chosen:
+        i = store.index_of(patient_id)
+        covariates = dict(records[i].covariates) | {"manufacturer": next(names)}
+        records[i] = replace(records[i], covariates=covariates)
+    changed = replace(store, records=tuple(records))
+    split = with_folds_by(dealt, changed, SCANNER)
+    assert split.groups == ("A", "B", "others (C, D, not known)")
+    assert set(split.folds[2]) == set(chosen)
+
+
+def test_dealt_splits_keep_the_fingerprint_that_runs_refer_to(tmp_path: Path) -> None:
+    """It was printed before splits knew groups; the file has no word of them either."""
+    split = Split(
+        seed=0, store_fingerprint="f", targets=("ER",), test_fraction=0.2, test_ids=("a",),
+        folds=(("b",), ("c",)),
+    )  # fmt: skip
+    assert split.fingerprint == "e688c0dd6cbed1ec"
+    save_split(split, str(tmp_path / "splits.json"))
+    assert "groups" not in json.loads((tmp_path / "splits.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("manufactuer", "did you mean 'manufacturer'"),
+        ("age_years", "expected two values or more with 5 positive and 5 negative"),
+    ],
+)
+def test_a_covariate_that_makes_no_folds_is_refused(tmp_path: Path, name: str, words: str) -> None:
+    store = write_scanner_store(str(tmp_path / "store"))
+    with pytest.raises(InputError, match=words):
+        with_folds_by(make_split(store), store, name)
