@@ -240,6 +240,8 @@ def _area(
 ) -> Area:
     usable = (labels != MISSING_LABEL) & ~np.isnan(scores) & members
     area = stratified_area(
-        labels[usable], scores[usable], [strata[i] for i in np.flatnonzero(usable)]
+        labels[usable],
+        scores[usable],
+        [stratum for stratum, use in zip(strata, usable, strict=True) if use],
     )
     return without_small_counts(area)
