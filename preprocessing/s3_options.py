@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 from typing import Any
@@ -35,6 +36,7 @@ def storage_options(url: str) -> dict[str, Any]:
         return {}
     _check_endpoint()
     _ask_again_when_it_may_help()
+    _hush_abandoned_requests()
     config: dict[str, Any] = {
         "connect_timeout": _CONNECT_TIMEOUT_S,
         "read_timeout": _READ_TIMEOUT_S,
@@ -73,6 +75,22 @@ def _ask_again_when_it_may_help() -> None:
     from s3fs.core import set_custom_error_handler
 
     set_custom_error_handler(_may_pass)
+
+
+@cache
+def _hush_abandoned_requests() -> None:
+    """Keep asyncio from printing a traceback after the sentence that says what is wrong.
+
+    Where a connection is lost while aiohttp still writes a request, s3fs is told so and asks again,
+    and the task that wrote ends with an error that nobody fetches.
+    """
+    logging.getLogger("asyncio").addFilter(_is_no_abandoned_request)
+
+
+def _is_no_abandoned_request(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    is_lost = isinstance(error, ConnectionError)
+    return not (is_lost and "exception was never retrieved" in record.getMessage())
 
 
 def _may_pass(error: Exception) -> bool:

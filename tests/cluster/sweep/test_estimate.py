@@ -68,8 +68,13 @@ def test_what_is_done_is_not_to_come(ray_here, sweep, estimate):
 def test_an_epoch_takes_as_long_as_it_is_said_to(ray_here, sweep, estimate):
     run = plan_trials(sweep)[1].run
     seconds = min(m.seconds for m in train(run, reporter=lambda _: None).history)
-    # Other tests may have the same core at one of the times.
-    assert seconds / 10 < estimate.trials[1].epoch_s < 10 * seconds
+    said = estimate.trials[1].epoch_s
+    # Other tests may have the same cores at one of the times.
+    for _ in range(3):
+        if seconds / 10 < said < 10 * seconds:
+            return
+        said = estimate_sweep(sweep, plan_trials(sweep)[:2], progress).trials[1].epoch_s
+    pytest.fail(f"an epoch of {seconds:.3f} s was said to take {said:.3f} s")
 
 
 def test_suggested_trials_are_estimated_by_an_example_of_each_network(
