@@ -1,0 +1,80 @@
+"""What a model may be: a run, an older one, one with clinical columns, several networks of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.predict.world import NewPatient, World, check_dicom, read_json
+from tests.integration.store_runs import call, the_sentence
+
+
+def test_a_run_of_before_gets_its_inputs_without_training_again(
+    world: World, patient: NewPatient, tmp_path: Path
+) -> None:
+    model = world.models[0]
+    kept = (model / "inputs.json").read_bytes()
+    (model / "inputs.json").unlink()
+    words = ["predict", model, patient.folder, *patient.words, "--out", tmp_path / "out"]
+    _, error = call(*words, status=2)
+    assert f"radiotrain train --config {model}/config.yaml" in the_sentence(error)
+    before = (model / "checkpoints" / "best.pt").read_bytes()
+    call("train", "--config", model / "config.yaml")
+    assert (model / "inputs.json").read_bytes() == kept
+    assert (model / "checkpoints" / "best.pt").read_bytes() == before
+    call(*words)
+
+
+def test_an_ensemble_is_the_mean_of_its_networks(
+    ensemble: Path, patient: NewPatient, tmp_path: Path
+) -> None:
+    members = sorted((ensemble / "members").iterdir())
+    alone = []
+    for member in members:
+        out = tmp_path / member.name
+        call("predict", member, patient.folder, *patient.words, "--draws", 0, "--out", out)
+        (target,) = read_json(out)["targets"]
+        assert target["spread"]["sd"] is None
+        alone.append(target["uncalibrated"])
+    call(
+        "predict", ensemble, patient.folder, *patient.words, "--draws", 0, "--out", tmp_path / "all"
+    )
+    (target,) = read_json(tmp_path / "all")["targets"]
+    assert target["uncalibrated"] == pytest.approx(np.mean(alone), abs=1e-6)
+    spread = target["spread"]
+    assert (spread["num_networks"], spread["num_views"]) == (2, 1)
+    curve = target["calibration"]
+    each = [
+        1 / (1 + np.exp(-(curve["slope"] * np.log(p / (1 - p)) + curve["intercept"])))
+        for p in alone
+    ]
+    assert spread["sd"] == pytest.approx(np.std(each, ddof=1), abs=1e-5)
+    check_dicom(tmp_path / "all" / "report-sr.dcm")
+
+
+def test_a_sweep_is_no_model_and_says_which_are(
+    ensemble: Path, patient: NewPatient, tmp_path: Path
+) -> None:
+    sweep = ensemble.parents[1]
+    _, error = call("predict", sweep, patient.folder, *patient.words, "--out", tmp_path, status=2)
+    assert "is a sweep, expected a model: name one of promoted/ER" in the_sentence(error)
+
+
+def test_clinical_columns_that_the_model_reads_are_asked_for(
+    world: World, patient: NewPatient, tmp_path: Path
+) -> None:
+    model = tmp_path / "age_run"
+    call(
+        "train", "--config", world.folder / "ER_run.yaml", "--set", f"out={model}",
+        "--set", "network.covariates=[age_years]", "--set", "train.epochs=1",
+    )  # fmt: skip
+    found = {}
+    for name, words in {"none": [], "young": ["age_years=20"], "old": ["age_years=95"]}.items():
+        given = [w for word in words for w in ("--covariate", word)]
+        out = tmp_path / name
+        said, _ = call("predict", model, patient.folder, *patient.words, *given, "--out", out)
+        assert ("reads age_years beside the images" in said) == (name == "none")
+        found[name] = read_json(out)["targets"][0]["uncalibrated"]
+    assert len(set(found.values())) == 3
