@@ -18,6 +18,8 @@ from preprocessing.errors import InputError, MissingPathError, nearest_hint
 from preprocessing.redaction import has_credentials, without_credentials
 from radiotrain.networks.registry import check_network_name
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 # Where a run is kept and what it runs on do not change what it computes.
@@ -186,7 +188,7 @@ class RunConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     speed: SpeedConfig = SpeedConfig()
     show: ShowConfig = ShowConfig()
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """auto: bfloat16 autocast where the device is a GPU that has it, float32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: the GPU if there is one."""

@@ -87,16 +87,7 @@ def describe_inputs(store: Store, split: Split, fold: int | None) -> TrainingInp
         That validates; None where none does.
     """
     indices = [store.index_of(patient_id) for patient_id in split.train_ids(fold)]
-    records = [store.records[i] for i in indices]
-    fields: list[NDArray[np.float32] | None] = [None] * len(indices)
-    if has_bias_field(store.spec.settings):
-        with ThreadPoolExecutor(READERS) as pool:
-            fields = list(pool.map(store.read_bias_field, indices))
-    numbers = [
-        numbers_of(record, field, store.spec.settings)
-        for record, field in zip(records, fields, strict=True)
-    ]
-    properties = [properties_of(record.covariates) for record in records]
+    numbers, properties = measure_images(store, indices)
     return TrainingInputs(
         settings=dict(store.spec.settings),
         cohort=dict(store.spec.cohort),
@@ -115,6 +106,22 @@ def describe_inputs(store: Store, split: Split, fold: int | None) -> TrainingInp
         development=_digests(store, split.development_ids),
         test=_digests(store, split.test_ids),
     )
+
+
+def measure_images(
+    store: Store, indices: Sequence[int]
+) -> tuple[list[dict[str, float]], list[dict[str, str]]]:
+    """Return the `numbers_of` and the `properties_of` each of some patients; reads their bias fields."""
+    records = [store.records[i] for i in indices]
+    fields: list[NDArray[np.float32] | None] = [None] * len(indices)
+    if has_bias_field(store.spec.settings):
+        with ThreadPoolExecutor(READERS) as pool:
+            fields = list(pool.map(store.read_bias_field, indices))
+    numbers = [
+        numbers_of(record, field, store.spec.settings)
+        for record, field in zip(records, fields, strict=True)
+    ]
+    return numbers, [properties_of(record.covariates) for record in records]
 
 
 def has_bias_field(settings: Mapping[str, Any]) -> bool:

@@ -23,10 +23,10 @@ from radiotrain.evaluation.baselines.covariates import (
     as_text,
     kind_of,
 )
-from radiotrain.export.description import Cohort, LabelCounts, Range
+from radiotrain.export.description import OTHER, Cohort, Images, LabelCounts, Range
+from radiotrain.inputs import measure_images
 
 _QUANTILES = (0.01, 0.5, 0.99)
-_OTHER = "other"
 
 
 def describe_cohort(
@@ -58,6 +58,7 @@ def describe_cohort(
         spacing_mm=_spacing(records),
         phase_times_s=_phase_times(records, store.spec.num_phases),
         voxels=_voxels(store, indices, advance),
+        images=_images(store, indices),
         numbers=numbers,
         categories=categories,
     )
@@ -153,6 +154,20 @@ def _voxels(store: Store, indices: Sequence[int], advance: Callable[[], None]) -
     return ranges
 
 
+def _images(store: Store, indices: Sequence[int]) -> Images:
+    numbers, properties = measure_images(store, indices)
+    ranges: dict[str, Range] = {}
+    for name in sorted({name for values in numbers for name in values}):
+        _put(ranges, name, [values[name] for values in numbers if name in values])
+    return Images(
+        numbers=ranges,
+        properties={
+            name: _counts([values[name] for values in properties if name in values])
+            for name in sorted({name for values in properties for name in values})
+        },
+    )
+
+
 def _labels(store: Store, indices: Sequence[int], targets: Sequence[str]) -> dict[str, LabelCounts]:
     counts = {}
     for target, column in zip(targets, target_columns(store, targets), strict=True):
@@ -193,4 +208,4 @@ def _counts(texts: Sequence[str]) -> dict[str, int]:
     shared = {t: num for t, num in sorted(counts.items()) if num >= FEWEST_OF_A_CATEGORY}
     rest = len(texts) - sum(shared.values())
     # The number of the rest would tell it where it is small.
-    return shared | ({_OTHER: rest} if rest >= FEWEST_OF_A_CATEGORY else {})
+    return shared | ({OTHER: rest} if rest >= FEWEST_OF_A_CATEGORY else {})

@@ -22,6 +22,7 @@ from radiotrain.export.description import (
     Normalisation,
     Origin,
     Output,
+    Training,
 )
 from radiotrain.export.meaning import (
     choose_operating_points,
@@ -112,7 +113,7 @@ def describe_model(
         format=form,
         targets=config.targets,
         network=_network(trained, store),
-        members=tuple(_members(trained)),
+        members=tuple(_members(trained, split)),
         input=Input(
             num_phases=store.spec.num_phases,
             phase_names=common_phase_names(records),
@@ -162,15 +163,21 @@ def _network(trained: TrainedModel, store: Store) -> Network:
     )
 
 
-def _members(trained: TrainedModel) -> Sequence[Member]:
+def _members(trained: TrainedModel, split: Split) -> Sequence[Member]:
     return [
         Member(
             weights=None,
             fold=config.fold,
             seed=config.seed,
             covariates=None if network.encoder is None else network.encoder.to_json(),
+            training=Training(
+                num_patients=len(split.train_ids(config.fold)),
+                num_epochs=record.num_epochs,
+                precision=config.precision,
+                augment=config.augment,
+            ),
         )
-        for network, (_, config, _) in zip(
+        for network, (_, config, record) in zip(
             trained.trained, map(open_run, trained.model.members), strict=True
         )
     ]

@@ -9,19 +9,29 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, SchemaError
+from radiotrain.config import AugmentConfig, Precision
 
 FILE_NAME = "model.json"
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+# Of 1, networks and their meaning can be read, but not what predicting a new patient takes besides.
+_READABLE = (1, SCHEMA_VERSION)
+
+YOUDEN = "Youden"
+"""Rule of the threshold that a call rests on."""
+OTHER = "other"
+"""What the values of fewer than five patients are counted as."""
 
 Format = Literal["bundle", "safetensors", "onnx"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class MonaiNetwork(_Part):
@@ -43,6 +53,18 @@ class Network(_Part):
     """Of one member."""
 
 
+class Training(_Part):
+    """What training one network has to do with predicting by it."""
+
+    num_patients: int
+    """That it was trained on."""
+    num_epochs: int
+    precision: Precision
+    """As the run's configuration has it."""
+    augment: AugmentConfig
+    """How its training images were changed; a new patient's are, to see how far answers spread."""
+
+
 class Member(_Part):
     """One trained network; several are averaged."""
 
@@ -53,6 +75,8 @@ class Member(_Part):
     seed: int
     covariates: dict[str, Any] | None
     """How clinical columns become numbers, learnt from its training patients; null where it reads none."""
+    training: Training | None = None
+    """Null in schema 1."""
 
 
 class Normalisation(_Part):
@@ -106,7 +130,7 @@ class Isotonic(_Part):
 class Platt(_Part):
     """Probability = sigmoid(slope × logit + intercept), of the mean probability's logit."""
 
-    slope: float
+    slope: float = Field(gt=0)
     intercept: float
 
 
@@ -114,8 +138,8 @@ class Calibration(_Part):
     """How a target's probabilities are put right, learnt from validation patients alone."""
 
     source: str
-    num_patients: int
-    num_positive: int
+    num_patients: int = Field(ge=0)
+    num_positive: int = Field(ge=0)
     platt: Platt | None
     """What `radiotrain predict` uses; null where there is none."""
     temperature: float | None
@@ -124,19 +148,31 @@ class Calibration(_Part):
     reasons: dict[str, str] = Field(default_factory=dict)
     """Why there is none, by what is missing."""
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> Calibration:
+        if self.num_positive > self.num_patients:
+            raise ValueError("more positive patients than patients")
+        return self
+
 
 class OperatingPoint(_Part):
     """A threshold on the probability as predicted, at or above which a patient is called positive."""
 
     rule: str
     source: str
-    threshold: float | None
-    sensitivity: float | None
+    threshold: float | None = Field(ge=0, le=1)
+    sensitivity: float | None = Field(ge=0, le=1)
     """On the patients it was chosen on, so too good."""
-    specificity: float | None
+    specificity: float | None = Field(ge=0, le=1)
     """On the patients it was chosen on, so too good."""
     reason: str = ""
     """Why there is none."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> OperatingPoint:
+        if len({v is None for v in (self.threshold, self.sensitivity, self.specificity)}) > 1:
+            raise ValueError("threshold, sensitivity and specificity go together")
+        return self
 
 
 class Range(_Part):
@@ -159,6 +195,16 @@ class LabelCounts(_Part):
     missing: int
 
 
+class Images(_Part):
+    """How the training patients were imaged, as ``radiotrain predict`` compares a new patient."""
+
+    numbers: dict[str, Range]
+    """`radiotrain.inputs.numbers_of`."""
+    properties: dict[str, dict[str, int]]
+    """`radiotrain.inputs.properties_of`, patients of each value; what fewer than five have is counted
+    as 'other'."""
+
+
 class Cohort(_Part):
     """The training patients in numbers; nothing is known of the test patients."""
 
@@ -174,6 +220,8 @@ class Cohort(_Part):
     """Covariates that are numbers: those of the acquisition, and those that the network reads."""
     categories: dict[str, dict[str, int]]
     """The others of them, patients of each; what fewer than five have is counted as 'other'."""
+    images: Images | None = None
+    """Null in schema 1."""
 
 
 class Origin(_Part):
@@ -195,7 +243,7 @@ class Origin(_Part):
 class ModelDescription(_Part):
     """All of ``model.json``."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     notice: str = "Research use only. Not a medical device."
     name: str
     format: Format
@@ -216,6 +264,16 @@ class ModelDescription(_Part):
     """Of the format: ONNX's opset and names, for instance."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each other file, by its path in the folder."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> ModelDescription:
+        for name in ("calibration", "operating_points"):
+            missing = set(self.targets) - set(getattr(self, name))
+            if missing:
+                raise ValueError(f"{name} lacks {min(missing)}")
+        if not self.members:
+            raise ValueError("there are no members")
+        return self
 
 
 def dump_description(description: ModelDescription) -> str:
@@ -246,7 +304,7 @@ def read_description(url: str) -> ModelDescription:
     except ValueError:
         raise InputError(f"{where} is not what radiotrain wrote: export the run again") from None
     found = values.get("schema_version") if isinstance(values, dict) else None
-    if found != SCHEMA_VERSION:
+    if found not in _READABLE:
         raise SchemaError(
             f"{where} has schema {found}, expected {SCHEMA_VERSION}: export the run again"
         )
@@ -254,7 +312,7 @@ def read_description(url: str) -> ModelDescription:
         return ModelDescription.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise InputError(
-            f"{where} is not what radiotrain wrote ({key}: {first['msg']}): export the run again"
+            f"{where} is not what radiotrain wrote ({what}): export the run again"
         ) from None

@@ -16,7 +16,7 @@ from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import PatientRecord
 from radiotrain.data.covariates import CovariateEncoder
-from radiotrain.export.description import Member, ModelDescription, read_description
+from radiotrain.export.description import FILE_NAME, Member, ModelDescription, read_description
 from radiotrain.export.packages import check_packages
 from radiotrain.export.weights import read_weights
 from radiotrain.networks.fusion import LateFusion
@@ -80,6 +80,23 @@ def load_export(url: str) -> LoadedExport:
 
 
 def _load_member(url: str, description: ModelDescription, member: Member) -> TrainedNetwork:
+    try:
+        trained = _build(description, member)
+    # Of torch, MONAI and the encoder, of a model.json that somebody wrote.
+    except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{files.join(files.absolute(url), FILE_NAME)} is not what radiotrain wrote (no network can be"
+            f" built of it, {type(error).__name__}): export the run again"
+        ) from None
+    content = _read_checked(url, member.weights, description)
+    read_weights(trained.network, content, files.join(files.absolute(url), str(member.weights)))
+    return trained
+
+
+def _build(description: ModelDescription, member: Member) -> TrainedNetwork:
+    """Return a member with fresh weights; the faster modules, as runs predict with."""
     num_targets = len(description.targets)
     network = build_network(
         description.network.name,
@@ -91,18 +108,15 @@ def _load_member(url: str, description: ModelDescription, member: Member) -> Tra
     if member.covariates is not None:
         encoder = CovariateEncoder.from_json(member.covariates)
         network = LateFusion(network, encoder.num_columns, num_targets)
-    assert member.weights is not None
-    content = _read_checked(url, member.weights, description)
-    read_weights(network, content, files.join(files.absolute(url), member.weights))
     return TrainedNetwork(network.eval(), encoder)
 
 
-def _read_checked(url: str, name: str, description: ModelDescription) -> bytes:
+def _read_checked(url: str, name: str | None, description: ModelDescription) -> bytes:
     """Return a file's content if it is what was exported; no name leads out of the folder."""
-    where = files.join(files.absolute(url), name)
-    wanted = description.files.get(name)
-    if wanted is None or name.startswith("/") or ".." in name.split("/"):
+    wanted = None if name is None else description.files.get(name)
+    if name is None or wanted is None or name.startswith("/") or ".." in name.split("/"):
         raise InputError(f"{url} names weights {name!r} that are none of its files: export again")
+    where = files.join(files.absolute(url), name)
     try:
         content = files.read_bytes(where)
     except FileNotFoundError:

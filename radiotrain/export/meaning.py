@@ -16,10 +16,9 @@ from radiotrain.evaluation.statistics.operating_point import (
 )
 from radiotrain.evaluation.statistics.platt import fit_platt
 from radiotrain.evaluation.statistics.recalibration import fit_temperature, isotonic_steps
-from radiotrain.export.description import Calibration, Isotonic, OperatingPoint, Platt
+from radiotrain.export.description import YOUDEN, Calibration, Isotonic, OperatingPoint, Platt
 
-_NOBODY = "no fold validated it, so no patient is left to learn it from"
-_ONE_CLASS = "only one class among the validation patients"
+NOBODY_VALIDATED = "no fold validated it, so no patient is left to learn it from"
 
 
 def validation_scores(table: pd.DataFrame | None, run: str, target: str) -> PatientScores | None:
@@ -33,7 +32,7 @@ def validation_scores(table: pd.DataFrame | None, run: str, target: str) -> Pati
 def learn_calibration(patients: PatientScores | None) -> Calibration:
     """Learn how probabilities are put right."""
     if patients is None:
-        reasons = {"platt": _NOBODY, "temperature": _NOBODY, "isotonic": _NOBODY}
+        reasons = dict.fromkeys(("platt", "temperature", "isotonic"), NOBODY_VALIDATED)
         return Calibration(
             source="none",
             num_patients=0,
@@ -68,9 +67,9 @@ def learn_calibration(patients: PatientScores | None) -> Calibration:
 
 def choose_operating_points(patients: PatientScores | None) -> tuple[OperatingPoint, ...]:
     """Choose the thresholds that `radiotrain evaluate` chooses."""
-    rules = ("Youden", f"sensitivity {FIXED_SENSITIVITY:.2f}")
+    rules = (YOUDEN, f"sensitivity {FIXED_SENSITIVITY:.2f}")
     if patients is None:
-        return tuple(_no_point(rule, "none", _NOBODY) for rule in rules)
+        return tuple(_no_point(rule, "none", NOBODY_VALIDATED) for rule in rules)
     y, x = patients.labels, patients.scores
     thresholds = (youden_threshold(y, x), sensitivity_threshold(y, x, FIXED_SENSITIVITY))
     return tuple(
@@ -80,7 +79,8 @@ def choose_operating_points(patients: PatientScores | None) -> tuple[OperatingPo
 
 def _point(rule: str, threshold: float, patients: PatientScores) -> OperatingPoint:
     if math.isnan(threshold):
-        return _no_point(rule, _source(patients), _ONE_CLASS)
+        # Only one class, or none: then there is no curve either, for the same reason.
+        return _no_point(rule, _source(patients), fit_platt(patients.labels, patients.scores)[1])
     called = confusion(patients.labels, patients.scores, threshold)
     return OperatingPoint(
         rule=rule,

@@ -30,9 +30,10 @@ from radiotrain.export.description import (
     dump_description,
     read_description,
 )
+from radiotrain.inputs import describe_inputs
 from radiotrain.new_patient.operating_point import make_rule
 from radiotrain.promoted import read_promoted, write_promoted
-from radiotrain.runs import RunFolder
+from radiotrain.runs import RunFolder, open_run
 from tests.unit.export.exporting import export
 from tests.unit.export.trained import SETTINGS
 from tests.unit.training.test_covariates import records
@@ -172,6 +173,36 @@ def test_the_cohort_is_that_of_the_training_patients(told, store, split) -> None
     assert told.cohort.phase_times_s[3] is None
 
 
+def test_how_patients_were_imaged_is_told_by_quantiles_and_counts(told, store, split) -> None:
+    """The very numbers that a run keeps with their extremes, without the extremes."""
+    inputs = describe_inputs(store, split, None)
+    assert told.cohort.images.numbers.keys() == inputs.spans.keys()
+    spacing = [store.records[store.index_of(i)].spacing_mm[0] for i in split.development_ids]
+    said = told.cohort.images.numbers["spacing_row_mm"]
+    assert (said.low, said.median, said.high) == pytest.approx(
+        np.quantile(spacing, [0.01, 0.5, 0.99])
+    )
+    for name, span in inputs.spans.items():
+        said = told.cohort.images.numbers[name]
+        assert (said.num_patients, said.median) == (span.num_known, span.median)
+        if span.low < span.high:
+            assert span.low < said.low < said.high < span.high
+    assert told.cohort.images.properties == inputs.counts
+    assert set(inputs.counts["manufacturer"]) == {"ge", "siemens"}
+
+
+def test_what_predicting_takes_of_a_members_training_is_its_runs(models, split, tmp_path) -> None:
+    told = export(models["ensemble"], "safetensors", tmp_path / "out")
+    for member, url in zip(
+        told.members, sorted(Path(models["ensemble"], "members").iterdir()), strict=True
+    ):
+        _, config, record = open_run(str(url))
+        assert member.training.num_patients == len(split.train_ids(member.fold))
+        assert member.training.num_epochs == record.num_epochs == 2
+        assert member.training.augment == config.augment
+        assert member.training.precision == config.precision
+
+
 def test_a_run_of_one_fold_tells_of_those_who_trained_it(models, split, tmp_path) -> None:
     told = export(models["covariates"], "safetensors", tmp_path / "out")
     assert told.cohort.num_patients == len(split.train_ids(0))
@@ -238,6 +269,8 @@ def test_the_docs_name_every_key() -> None:
         value
         for value in vars(description_module).values()
         if isinstance(value, type) and issubclass(value, BaseModel)
+        # A run's settings have a page of their own.
+        if value.__module__ == description_module.__name__
     ]
     keys = {key for model in models for key in model.model_fields}
     # Of what is said in words there.

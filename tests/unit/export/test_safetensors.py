@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from preprocessing.errors import InputError, MissingPathError, SchemaError
 from radiotrain.export.load import load_export
 from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
-from tests.unit.export.exporting import export, file_names
+from tests.unit.export.exporting import as_schema_1, export, file_names
 
 KINDS = ("single", "several", "covariates", "ensemble", "ensemble-covariates", "nobody")
 
@@ -76,10 +76,13 @@ def test_weights_that_changed_are_refused(exported) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"schema_version": 99}, SchemaError, "schema 99, expected 1"),
+        ({"schema_version": 99}, SchemaError, "schema 99, expected 2"),
         ({"format": "onnx"}, InputError, "expected safetensors"),
         ({"targets": 3}, InputError, "targets"),
         ({"surprise": 3}, InputError, "surprise"),
+        ({"members": []}, InputError, "no members"),
+        ({"calibration": {}}, InputError, "calibration lacks ER"),
+        ({"operating_points": {}}, InputError, "operating_points lacks ER"),
     ],
 )
 def test_a_model_json_that_is_not_ours_is_one_sentence(exported, change, error, words) -> None:
@@ -87,6 +90,40 @@ def test_a_model_json_that_is_not_ours_is_one_sentence(exported, change, error, 
     (exported / "model.json").write_text(json.dumps(values | change))
     with pytest.raises(error, match=words):
         load_export(str(exported))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("members", 0, "weights"), None, "names weights None"),
+        (("members", 0, "covariates"), {}, "no network can be built"),
+        (("members", 0, "covariates"), {"columns": [{"name": "age"}]}, "no network can be built"),
+        (("members", 0, "covariates"), {"columns": 3}, "no network can be built"),
+        (("input", "num_phases"), -1, "no network can be built"),
+        (("calibration", "ER", "num_positive"), 1000, "more positive patients than patients"),
+        (("operating_points", "ER", 0, "sensitivity"), None, "go together"),
+        (("operating_points", "ER", 0, "threshold"), float("nan"), "threshold"),
+    ],
+)
+def test_values_that_no_export_has_are_one_sentence(exported, place, value, words) -> None:
+    values = json.loads((exported / "model.json").read_text())
+    *parents, last = place
+    part = values
+    for key in parents:
+        part = part[key]
+    part[last] = value
+    (exported / "model.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=words):
+        load_export(str(exported))
+
+
+def test_the_schema_before_is_still_read(exported) -> None:
+    values = json.loads((exported / "model.json").read_text())
+    (exported / "model.json").write_text(json.dumps(as_schema_1(values)))
+    found = load_export(str(exported))
+    assert found.description.schema_version == 1
+    assert found.description.members[0].training is None
+    assert found.description.cohort.images is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "\x00"])
