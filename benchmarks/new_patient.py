@@ -22,12 +22,12 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from preprocessing.readers import read_cohort
-from radiotrain.config import RunConfig, parse_config
-from radiotrain.inputs import TrainingInputs
+from radiotrain.config import AugmentConfig
 from radiotrain.networks.registry import build_network
 from radiotrain.new_patient.attention import look
 from radiotrain.new_patient.examine import Asked, examine
 from radiotrain.new_patient.operating_point import no_rule
+from radiotrain.new_patient.out_of_range import TrainingImages
 from radiotrain.new_patient.patient_folder import Region, read_patient
 from radiotrain.new_patient.prepare import prepare
 from radiotrain.new_patient.probability import ask
@@ -75,13 +75,14 @@ def _model(name: str) -> TrainedModel:
     torch.manual_seed(0)
     network = build_network(name, settings.num_phases, 1, settings.crop_shape).eval()
     network.requires_grad_(False)
-    config = parse_config(RunConfig, {"store": "s", "split": "p", "out": "o"}, "benchmark")
     return TrainedModel(
         name="benchmark",
-        members=(Member(TrainedNetwork(network, None), config),),
+        members=(Member(TrainedNetwork(network, None), AugmentConfig(), 0, "auto"),),
         rules=(no_rule("ER", "nothing was trained"),),
         preprocessing=settings,
-        inputs=TrainingInputs(settings.model_dump(mode="json"), {}, "none", 0, {}, {}),
+        images=TrainingImages(0, {}, {}, "extremes"),
+        examinations=None,
+        store_fingerprint="none",
         about="random weights",
         digest="none",
         device=torch.device("cpu"),

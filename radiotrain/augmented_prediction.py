@@ -104,22 +104,23 @@ def predict_augmented(
     size, rows = config.train.batch_size, np.arange(len(patients))
     plain = predict_logits(trained.network, patients, rows, size, worker.device, dtype)
     logits = [plain]
-    for drawn in draw_changes(config, len(patients), num_draws):
+    for drawn in draw_changes(config.augment, config.seed, len(patients), num_draws):
         logits.append(_changed_logits(trained, patients, drawn, size, worker.device, dtype))
     return _tables(folder.name, config, which, patients, np.stack(logits))
 
 
-def draw_changes(config: RunConfig, num_patients: int, num_draws: int) -> list[augment.Draw]:
+def draw_changes(
+    config: AugmentConfig, seed: int, num_patients: int, num_draws: int
+) -> list[augment.Draw]:
     """Draw what changes the patients, `num_draws` times; for all patients at once."""
     if not num_draws:
         return []
-    if not config.augment.enabled:
+    if not config.enabled:
         same = augment.draw(_UNCHANGED, num_patients, seed=0, epoch=0, step=0)
         # Crops are stored as (to the back, to the left, to the head).
         return [replace(same, flip=torch.tensor([1.0, -1.0, 1.0]).repeat(num_patients, 1))]
     return [
-        augment.draw(config.augment, num_patients, seed=config.seed, epoch=n, step=0)
-        for n in range(num_draws)
+        augment.draw(config, num_patients, seed=seed, epoch=n, step=0) for n in range(num_draws)
     ]
 
 

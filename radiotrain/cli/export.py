@@ -30,7 +30,7 @@ def export(
         Format,
         typer.Option(
             "--format",
-            help="safetensors: weights and JSON, for radiotrain and anybody with MONAI. onnx: one"
+            help="safetensors: weights and JSON, for radiotrain predict and anybody with MONAI. onnx: one"
             " graph for onnxruntime. bundle: a MONAI bundle.",
         ),
     ],

@@ -26,7 +26,8 @@ def predict(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Models of `radiotrain promote`, or run folders; several for several targets.",
+            help="Models of `radiotrain promote`, run folders, or folders of `radiotrain export --format"
+            " safetensors`; several for several targets.",
             metavar="MODEL",
         ),
     ],
@@ -107,6 +108,8 @@ def predict(
     Example: `radiotrain predict sweep/promoted/ER manifest.csv --report report --out predictions`
 
     Example: `radiotrain predict ER_run PATIENT_DIRS --batch --boxes boxes.csv --out predictions`
+
+    Example: `radiotrain predict ER-export PATIENT_DIR --box 120 160 200 236 60 84 --out out`
     """
     from preprocessing import files
     from preprocessing.errors import MissingPathError
@@ -200,11 +203,11 @@ def _candidates(
 
 def _asked(urls: list[str], draws: int, steps: int, report: str | None, device: str) -> Asked:
     from radiotrain.new_patient.examine import Asked, check_models
+    from radiotrain.new_patient.open_model import open_model
     from radiotrain.new_patient.operating_point import read_report
-    from radiotrain.new_patient.trained_model import load_model
 
     known = read_report(report) if report is not None else None
-    models = tuple(load_model(url, device) for url in urls)
+    models = tuple(open_model(url, device) for url in urls)
     check_models(models)
     return Asked(models, draws, steps, known)
 

@@ -26,6 +26,9 @@ def how_to_run(description: ModelDescription) -> str:
 
 def _safetensors(description: ModelDescription) -> str:
     return f"""\
+From an examination (DICOM, NIfTI or NRRD) to a page, JSON and DICOM SR:
+`radiotrain predict THIS_FOLDER PATIENT --box R0 R1 C0 C1 S0 S1 --out DIR`. From a crop, in Python:
+
 {_CROPS}
 ```python
 import torch

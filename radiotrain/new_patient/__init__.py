@@ -1,7 +1,10 @@
 """What trained models say of patients whom no store has: images in, page, JSON and DICOM SR out.
 
 =========================  ======================================================================
-``trained_model.py``       all that predicting takes, from a run or a promoted model
+``trained_model.py``       all that predicting takes, whatever it was read from
+``run_model.py``           … from a run or a promoted model
+``exported_model.py``      … from an export of format safetensors
+``open_model.py``          … from whichever of them lies at an address
 ``operating_point.py``     the threshold, and what it did on patients whose status is known
 ``patient_folder.py``      a folder of DICOM, or of one file a phase, as a patient of a cohort
 ``identity.py``            whether a folder's images, and the segmentation, are of one person

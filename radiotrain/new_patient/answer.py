@@ -15,7 +15,7 @@ from preprocessing.cohort import Finding
 from radiotrain.new_patient import RESEARCH_USE
 from radiotrain.new_patient.attention import Attention
 from radiotrain.new_patient.operating_point import Rule, Tested
-from radiotrain.new_patient.out_of_range import Comparison, warnings_of
+from radiotrain.new_patient.out_of_range import Comparison, Ranges, warnings_of
 from radiotrain.new_patient.probability import Answer
 
 SCHEMA_VERSION = 1
@@ -42,8 +42,11 @@ class ModelAnswer:
     ----------
     comparisons
         Of the patient's images with those of its training patients.
+    ranges
+        What they are compared with.
     was_in_development
-        Whether this examination is one of those that the model was trained or validated on.
+        Whether this examination is one of those that the model was trained or validated on; None where
+        nobody knows, nor whether it is one of its test set, and `no_recognition` says why.
     missing_covariates
         Clinical columns that it reads and that are not known of the patient.
     """
@@ -53,10 +56,12 @@ class ModelAnswer:
     digest: str
     store_fingerprint: str
     num_training_patients: int
+    ranges: Ranges
     preprocessing: Mapping[str, Any]
     targets: tuple[TargetAnswer, ...]
     comparisons: tuple[Comparison, ...]
-    was_in_development: bool
+    was_in_development: bool | None
+    no_recognition: str
     missing_covariates: tuple[str, ...]
 
 
@@ -129,6 +134,11 @@ def _warnings(answer: PatientAnswer) -> Sequence[str]:
             found.append(
                 f"Model {model.name} was trained or validated on this very examination: it knows the"
                 " answer, so that this says nothing about how good it is."
+            )
+        if model.no_recognition:
+            found.append(
+                f"Not checked: whether model {model.name} was trained or validated on this very"
+                f" examination, or is to be tested on it; {model.no_recognition}."
             )
         found += warnings_of(model.comparisons)
         if model.missing_covariates:

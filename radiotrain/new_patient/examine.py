@@ -69,7 +69,9 @@ class Asked:
         """Return a digest over all that the answer depends on."""
         parts = {
             "version": radiotrain.__version__,
-            "models": [(m.name, m.digest, m.inputs.store_fingerprint) for m in self.models],
+            "models": [
+                (m.name, m.digest, m.store_fingerprint, m.images.ranges) for m in self.models
+            ],
             "draws": self.num_draws,
             "steps": self.steps,
             "report": self.report,
@@ -98,7 +100,9 @@ def check_models(models: Sequence[TrainedModel]) -> None:
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two models are both called {name!r}: rename a folder")
+            raise InputError(
+                f"two models are both called {name!r}: predict by one after the other, into two folders"
+            )
 
 
 def examine(patient: Patient, asked: Asked, out: str) -> PatientAnswer:
@@ -145,7 +149,8 @@ def examine(patient: Patient, asked: Asked, out: str) -> PatientAnswer:
 
 
 def _check_sealed(model: TrainedModel, patient: Prepared) -> None:
-    if patient.record.details.get("volume_digest") in model.inputs.test:
+    known = model.examinations
+    if known is not None and patient.record.details.get("volume_digest") in known.test:
         raise SealedTestSetError(
             f"this examination is in the sealed test set of model {model.name}: only 'radiotrain"
             " evaluate' predicts it, on record"
@@ -164,6 +169,7 @@ def read_request(out: str) -> str | None:
 
 def _answer_of(model: TrainedModel, patient: Prepared, images: Tensor, asked: Asked) -> ModelAnswer:
     probabilities = ask(model, images, patient.record, asked.num_draws)
+    was_in_development, no_recognition = _recognise(model, patient)
     targets = tuple(
         TargetAnswer(
             model=model.name,
@@ -182,22 +188,32 @@ def _answer_of(model: TrainedModel, patient: Prepared, images: Tensor, asked: As
         name=model.name,
         about=model.about,
         digest=model.digest,
-        store_fingerprint=model.inputs.store_fingerprint,
-        num_training_patients=model.inputs.num_patients,
+        store_fingerprint=model.store_fingerprint,
+        num_training_patients=model.images.num_patients,
+        ranges=model.images.ranges,
         preprocessing=model.preprocessing.model_dump(mode="json"),
         targets=targets,
         comparisons=_compare(model, patient),
-        was_in_development=(
-            patient.record.details.get("volume_digest") in model.inputs.development
-        ),
+        was_in_development=was_in_development,
+        no_recognition=no_recognition,
         missing_covariates=tuple(
             name for name in model.covariates if patient.record.covariates.get(name) is None
         ),
     )
 
 
+def _recognise(model: TrainedModel, patient: Prepared) -> tuple[bool | None, str]:
+    """Return whether a model's development patients had this examination; or None, and why nobody knows."""
+    known, digest = model.examinations, patient.record.details.get("volume_digest")
+    if known is None:
+        return None, "an exported model keeps nothing by which a patient could be recognised"
+    if digest is None:
+        return None, "images are recognised only where a bias field is fitted to them"
+    return digest in known.development, ""
+
+
 def _compare(model: TrainedModel, patient: Prepared) -> tuple[Any, ...]:
-    settings = model.inputs.settings
+    settings = model.preprocessing.model_dump(mode="json")
     field = patient.bias_field if has_bias_field(settings) else None
     covariates = dict(patient.record.covariates)
     if patient.source is not None and covariates.get("model") is None:
@@ -205,7 +221,7 @@ def _compare(model: TrainedModel, patient: Prepared) -> tuple[Any, ...]:
     return compare(
         numbers_of(patient.record, field, settings),
         properties_of(covariates),
-        model.inputs,
+        model.images,
         patient.num_phases_found,
         len(patient.voxels),
     )

@@ -85,7 +85,7 @@ def make_rule(table: pd.DataFrame, run: str, target: str) -> Rule:
     if math.isnan(threshold):
         reason = why_not or "the validation patients are of one class"
         return Rule(target, calibration, why_not, None, reason, None, _prevalence(found))
-    rates = _rates("validation", confusion(found.labels, found.scores, threshold))
+    rates = rates_of("validation", confusion(found.labels, found.scores, threshold))
     return Rule(target, calibration, why_not, threshold, "", rates, _prevalence(found))
 
 
@@ -166,10 +166,11 @@ def find_tested(report: Mapping[str, Any] | None, run: str, rule: Rule) -> Teste
         return Tested(
             no_rates="the report was made with another threshold: it is of another model", **of_test
         )
-    return Tested(rates=_rates("test", Confusion(**counts)), **of_test)
+    return Tested(rates=rates_of("test", Confusion(**counts)), **of_test)
 
 
-def _rates(patients: Literal["validation", "test"], found: Confusion) -> Rates:
+def rates_of(patients: Literal["validation", "test"], found: Confusion) -> Rates:
+    """Return what counted calls say."""
     positive, negative = found.tp + found.fn, found.tn + found.fp
     return Rates(
         patients,

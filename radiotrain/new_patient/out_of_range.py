@@ -5,13 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
-from radiotrain.inputs import Span, TrainingInputs
+from radiotrain.evaluation.baselines.covariates import FEWEST_OF_A_CATEGORY
+from radiotrain.inputs import Span
 
 # Beyond an extreme by less than this share of it is rounding, not another protocol.
 _TOLERANCE = 0.02
 # Values of fewer training patients say little about what there is.
 _FEW = 20
+
+Ranges = Literal["extremes", "quantiles"]
+_WHOM: Mapping[Ranges, str] = {
+    "extremes": "all training patients",
+    "quantiles": "the middle 98 % of the training patients",
+}
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """How the images of a model's training patients vary, as far as the model keeps it.
+
+    Parameters
+    ----------
+    num_patients
+        Training patients. Of a run's several networks the most that one of them had, since each keeps
+        its own; of an export all that any of them had.
+    spans
+        Name of a number, see `radiotrain.inputs.numbers_of`, to its values among them.
+    counts
+        Name of a property, see `radiotrain.inputs.properties_of`, to its values and how many patients
+        have each.
+    ranges
+        extremes: spans end at the least and the largest value, and every value is counted. quantiles:
+        they end at the 1 % and the 99 % quantile, and values of fewer than five patients are left out,
+        so that nobody can be told from them.
+    """
+
+    num_patients: int
+    spans: Mapping[str, Span]
+    counts: Mapping[str, Mapping[str, int]]
+    ranges: Ranges
 
 
 class Verdict(StrEnum):
@@ -20,6 +54,7 @@ class Verdict(StrEnum):
     inside = "inside"
     outside = "outside"
     unseen = "unseen"
+    rare = "rare"
     unknown = "unknown"
 
 
@@ -34,7 +69,8 @@ class Comparison:
     label
         For people.
     value, training
-        As text; a value that no training patient had is not quoted where people type it.
+        As text; a value that no training patient is known to have had is not quoted where people type
+        it.
     sentence
         What to know; empty where it is inside.
     """
@@ -68,7 +104,7 @@ _PROPERTIES: Mapping[str, str] = {
 def compare(
     numbers: Mapping[str, float],
     properties: Mapping[str, str],
-    inputs: TrainingInputs,
+    images: TrainingImages,
     num_phases_found: int,
     num_phases_used: int,
 ) -> tuple[Comparison, ...]:
@@ -82,21 +118,20 @@ def compare(
         Of the examination, and by the model.
     """
     found = [
-        _compare_property(name, label, properties.get(name), inputs.counts.get(name, {}))
+        _compare_property(name, label, properties.get(name), images)
         for name, label in _PROPERTIES.items()
     ]
     found.append(_compare_phases(num_phases_found, num_phases_used))
     for name, (label, unit, style) in (*_NUMBERS.items(), *_phase_times(num_phases_used)):
-        value, span = numbers.get(name), inputs.spans.get(name)
+        value, span = numbers.get(name), images.spans.get(name)
         if value is not None or span is not None:
-            found.append(_compare_number(name, label, unit, style, value, span))
+            found.append(_compare_number(name, label, unit, style, value, span, images.ranges))
     return tuple(found)
 
 
 def warnings_of(comparisons: tuple[Comparison, ...]) -> tuple[str, ...]:
     """Return the sentences about what is outside the training patients' range, or not known."""
-    outside = (Verdict.outside, Verdict.unseen)
-    return tuple(c.sentence for c in comparisons if c.verdict in outside)
+    return tuple(c.sentence for c in comparisons if c.sentence)
 
 
 def _phase_times(num_phases: int) -> Iterator[tuple[str, tuple[str, str, str]]]:
@@ -106,13 +141,20 @@ def _phase_times(num_phases: int) -> Iterator[tuple[str, tuple[str, str, str]]]:
 
 
 def _compare_number(
-    name: str, label: str, unit: str, style: str, value: float | None, span: Span | None
+    name: str,
+    label: str,
+    unit: str,
+    style: str,
+    value: float | None,
+    span: Span | None,
+    ranges: Ranges,
 ) -> Comparison:
     unit = f" {unit}" if unit else ""
     shown = "not known" if value is None else f"{value:{style}}{unit}"
     training = "not known"
     if span is not None:
         training = f"{span.low:{style}} to {span.high:{style}}{unit}, median {span.median:{style}}"
+        training = f"middle 98 %: {training}" if ranges == "quantiles" else training
         if span.num_known < _FEW:
             training += f" (of {span.num_known} patients only)"
     if value is None or span is None:
@@ -122,15 +164,16 @@ def _compare_number(
         return Comparison(name, label, shown, training, Verdict.inside)
     how = "below" if value < low else "above"
     sentence = (
-        f"The {label} is {shown}, {how} all training patients"
+        f"The {label} is {shown}, {how} {_WHOM[ranges]}"
         f" ({span.low:{style}} to {span.high:{style}}{unit})."
     )
     return Comparison(name, label, shown, training, Verdict.outside, sentence)
 
 
 def _compare_property(
-    name: str, label: str, value: str | None, counts: Mapping[str, int]
+    name: str, label: str, value: str | None, images: TrainingImages
 ) -> Comparison:
+    counts = images.counts.get(name, {})
     training = ", ".join(f"{known} ({num})" for known, num in counts.items()) or "not known"
     if value is None:
         return Comparison(name, label, "not known", training, Verdict.unknown)
@@ -140,9 +183,14 @@ def _compare_property(
         return Comparison(name, label, value, training, Verdict.inside)
     # Models and makers are typed by people now and then, who also type names.
     shown = value if name == "field_strength" else "another one"
-    sentence = f"No training patient had the {label} of these images: training had {training}."
-    if name == "field_strength":
-        sentence = f"No training patient was imaged at {value}: training had {training}."
+    is_field = name == "field_strength"
+    if images.ranges == "quantiles":
+        fewest = FEWEST_OF_A_CATEGORY
+        what = f"were imaged at {value}" if is_field else f"had the {label} of these images"
+        sentence = f"Fewer than {fewest} training patients, if any, {what}: {fewest} or more had {training}."
+        return Comparison(name, label, shown, training, Verdict.rare, sentence)
+    what = f"was imaged at {value}" if is_field else f"had the {label} of these images"
+    sentence = f"No training patient {what}: training had {training}."
     return Comparison(name, label, shown, training, Verdict.unseen, sentence)
 
 

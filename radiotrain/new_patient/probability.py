@@ -96,7 +96,7 @@ def ask(model: TrainedModel, images: Tensor, record: PatientRecord, num_draws: i
     answers = []
     for member in model.members:
         views = [images]
-        for draw in draw_changes(member.config, 1, num_draws):
+        for draw in draw_changes(member.augment, member.seed, 1, num_draws):
             views.append(augment.apply(images, draw.rows(0, 1), spacing_mm))
         covariates = encode(member, record).to(model.device)
         answers.append([_probabilities(member, view, covariates) for view in views])
@@ -152,7 +152,7 @@ def read_answer(rule: Rule, probabilities: Floats) -> Answer:
 
 def _probabilities(member: Member, view: Tensor, covariates: Tensor) -> list[float]:
     network, device = member.trained.network, view.device
-    dtype = autocast_dtype(member.config.precision, device)
+    dtype = autocast_dtype(member.precision, device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
         logits = call_network(network, view, covariates).float()[0].cpu().double()
     return [float(p) for p in torch.sigmoid(logits)]

@@ -64,6 +64,10 @@ _BELOW = CodedConcept("BELOW", _SCHEME, "Below the operating point")
 _RANGE = CodedConcept("RANGE", _SCHEME, "Images compared with those of training patients")
 _IN_RANGE = CodedConcept("INSIDE", _SCHEME, "Within their range")
 _OUT_OF_RANGE = CodedConcept("OUTSIDE", _SCHEME, "Outside their range in some respect")
+_IN_MIDDLE = CodedConcept("INSIDE98", _SCHEME, "Within the middle 98 % of them")
+_OUT_OF_MIDDLE = CodedConcept(
+    "OUTSIDE98", _SCHEME, "Outside the middle 98 % of them in some respect"
+)
 _OPERATING_POINT = CodedConcept("THRESHOLD", _SCHEME, "Operating point")
 _CALIBRATED = CodedConcept("CALIBRATED", _SCHEME, "Calibrated on validation patients")
 _UNCALIBRATED = CodedConcept("UNCALIBRATED", _SCHEME, "As the network gave it")
@@ -213,8 +217,14 @@ def _evaluations(model: ModelAnswer, target: TargetAnswer) -> Iterator[Qualitati
     if target.answer.call is not None:
         call = _ABOVE if target.answer.call == "at or above" else _BELOW
         yield QualitativeEvaluation(_CALL, call)
+    yield QualitativeEvaluation(_RANGE, _in_range(model))
+
+
+def _in_range(model: ModelAnswer) -> CodedConcept:
     outside = any(comparison.sentence for comparison in model.comparisons)
-    yield QualitativeEvaluation(_RANGE, _OUT_OF_RANGE if outside else _IN_RANGE)
+    if model.ranges == "quantiles":
+        return _OUT_OF_MIDDLE if outside else _IN_MIDDLE
+    return _OUT_OF_RANGE if outside else _IN_RANGE
 
 
 def _probability_of(target: str) -> CodedConcept:

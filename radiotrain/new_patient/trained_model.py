@@ -1,28 +1,23 @@
-"""All that predicting a new patient takes: networks, calibration, threshold, how images are made.
+"""All that predicting a new patient takes, whatever the model was read from.
 
-`load_model` reads it from a run or from a model of ``radiotrain promote``. Whoever keeps a model in
-another form makes the same value of it, and everything else here works with that.
+`radiotrain.new_patient.open_model` makes it of a run, a promoted model or an export; everything else here
+works with it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from preprocessing import files
 from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError, MissingPathError
-from radiotrain.config import RunConfig, parse_config
-from radiotrain.distributed import choose_device
-from radiotrain.evaluation.model import Model, open_models
-from radiotrain.inputs import Span, TrainingInputs, read_inputs
-from radiotrain.new_patient.operating_point import Rule, make_rule, no_rule
-from radiotrain.predict import TrainedNetwork, load_network
-from radiotrain.runs import RunFolder
+from radiotrain.config import AugmentConfig, Precision
+from radiotrain.new_patient.operating_point import Rule
+from radiotrain.new_patient.out_of_range import TrainingImages
+from radiotrain.predict import TrainedNetwork
 
 _DIGITS = 16
 
@@ -33,12 +28,26 @@ class Member:
 
     Parameters
     ----------
-    config
-        That it was trained with: its augmentation and precision count here.
+    augment
+        What its training images were changed by, as the patient's will be.
+    seed
+        Of its training, and of those changes.
+    precision
+        That it was trained with.
     """
 
     trained: TrainedNetwork
-    config: RunConfig
+    augment: AugmentConfig
+    seed: int
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Examinations:
+    """By what an examination is recognised that a model's split holds: digests of its voxels."""
+
+    development: tuple[str, ...]
+    test: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,19 +62,24 @@ class TrainedModel:
         One a target, in the order of the networks' outputs.
     preprocessing
         How the images that it reads are made.
-    inputs
+    images
         How those of its training patients vary.
+    examinations
+        Of its development and test patients; None where they are not kept, so that nobody can be
+        recognised.
     about
         What it is, in words, without places.
     digest
-        Over the networks' weights.
+        From `digest_of`.
     """
 
     name: str
     members: tuple[Member, ...]
     rules: tuple[Rule, ...]
     preprocessing: PreprocessConfig
-    inputs: TrainingInputs
+    images: TrainingImages
+    examinations: Examinations | None
+    store_fingerprint: str
     about: str
     digest: str
     device: torch.device
@@ -73,126 +87,39 @@ class TrainedModel:
     @property
     def covariates(self) -> tuple[str, ...]:
         """Clinical columns that it reads beside images."""
-        return tuple(dict.fromkeys(c for m in self.members for c in m.config.network.covariates))
+        encoders = [m.trained.encoder for m in self.members if m.trained.encoder is not None]
+        return tuple(dict.fromkeys(c.name for encoder in encoders for c in encoder.columns))
 
 
-def load_model(url: str, device: str = "auto") -> TrainedModel:
-    """Load a run's network, or the networks of a promoted model.
+def digest_of(networks: Sequence[TrainedNetwork]) -> str:
+    """Return a digest over networks' weights and what they make of covariates, whatever file holds them."""
+    found = hashlib.sha256()
+    for trained in networks:
+        for name, tensor in sorted(trained.network.state_dict().items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        if trained.encoder is not None:
+            found.update(json.dumps(trained.encoder.to_json(), sort_keys=True).encode())
+    return found.hexdigest()[:_DIGITS]
 
-    Raises
-    ------
-    MissingPathError
-        If there is neither at `url`, or it does not say how its images were made.
-    InputError
-        If it is not finished, or was not trained on a store of ``radiotrain preprocess``.
+
+def describe_training(
+    network: str, num_networks: int, num_patients: int, num_epochs: int, *, is_promoted: bool
+) -> str:
+    """Return what a model is, in words.
+
+    Parameters
+    ----------
+    num_patients
+        That its network was trained on; of several networks the most that one was.
+    num_epochs
+        Of the only network.
     """
-    model = _open(url)
-    chosen = choose_device(device)
-    members, digest = [], hashlib.sha256()
-    for member in model.members:
-        folder = RunFolder(member)
-        trained = load_network(folder.best_weights)
-        trained.network.to(chosen).requires_grad_(False)
-        config = folder.read_config()
-        assert config is not None
-        members.append(Member(trained, config))
-        digest.update(files.read_bytes(folder.best_weights))
-    inputs = merge_inputs([read_inputs(member) for member in model.members])
-    return TrainedModel(
-        name=model.name,
-        members=tuple(members),
-        rules=_rules(model),
-        preprocessing=_preprocessing(model.url, inputs.settings),
-        inputs=inputs,
-        about=_about(model, inputs),
-        digest=digest.hexdigest()[:_DIGITS],
-        device=chosen,
-    )
-
-
-def merge_inputs(each: Sequence[TrainingInputs]) -> TrainingInputs:
-    """Return the inputs of an ensemble: what any of its networks has seen.
-
-    Raises
-    ------
-    InputError
-        If their images were made in different ways.
-    """
-    first = each[0]
-    if any(other.settings != first.settings for other in each):
-        raise InputError(
-            "the model's networks were trained on images made in different ways: promote again"
-        )
-    spans: dict[str, Span] = {}
-    for other in each:
-        for name, span in other.spans.items():
-            known = spans.get(name, span)
-            spans[name] = Span(
-                low=min(known.low, span.low),
-                median=(known if known.num_known >= span.num_known else span).median,
-                high=max(known.high, span.high),
-                num_known=max(known.num_known, span.num_known),
-            )
-    names = dict.fromkeys(name for other in each for name in other.counts)
-    counts: dict[str, dict[str, int]] = {name: {} for name in names}
-    for other in each:
-        for name, values in other.counts.items():
-            for value, num in values.items():
-                counts[name][value] = max(num, counts[name].get(value, 0))
-    return replace(
-        first,
-        spans=spans,
-        counts=counts,
-        num_patients=max(other.num_patients for other in each),
-        development=tuple(sorted({digest for other in each for digest in other.development})),
-        test=tuple(sorted({digest for other in each for digest in other.test})),
-    )
-
-
-def _open(url: str) -> Model:
-    try:
-        (model,) = open_models([url])
-    except MissingPathError:
-        promoted = files.list_names(files.join(files.absolute(url), "promoted"))
-        if promoted:
-            raise InputError(
-                f"{files.absolute(url)} is a sweep, expected a model: name one of"
-                f" {', '.join(f'promoted/{name}' for name in promoted)} in it"
-            ) from None
-        raise MissingPathError(
-            f"no model at {files.absolute(url)}: name a folder of 'radiotrain promote', or a run folder"
-            " of 'radiotrain train'"
-        ) from None
-    return model
-
-
-def _rules(model: Model) -> tuple[Rule, ...]:
-    targets = model.config.targets
-    if model.promoted is None and model.config.fold is None:
-        why = "the run was trained on all development patients, so none could validate it"
-        return tuple(no_rule(target, why) for target in targets)
-    table = RunFolder(model.url).read_predictions().assign(run=model.name)
-    return tuple(make_rule(table, model.name, target) for target in targets)
-
-
-def _preprocessing(url: str, settings: Mapping[str, Any]) -> PreprocessConfig:
-    if not settings:
-        raise InputError(
-            f"model {url} was trained on a store that 'radiotrain preprocess' did not make, so nobody"
-            " knows how a new patient's images would have to be made: train on one that it made"
-        )
-    return parse_config(PreprocessConfig, settings, f"preprocessing settings of {url}")
-
-
-def _about(model: Model, inputs: TrainingInputs) -> str:
-    network = model.config.network.name
-    trained = f"trained on {inputs.num_patients} patients"
-    if len(model.members) > 1:
+    if num_networks > 1:
         return (
-            f"mean of {len(model.members)} {network} networks of a cross-validation, each"
-            f" {trained.replace('trained on', 'trained on up to')}"
+            f"mean of {num_networks} {network} networks of a cross-validation, each trained on up to"
+            f" {num_patients} patients"
         )
-    epochs = f"{model.record.num_epochs} epoch{'s' * (model.record.num_epochs != 1)}"
-    if model.promoted is not None:
-        return f"one {network} network, {trained} for {epochs}, as its sweep found best"
-    return f"one {network} network, {trained} for {epochs}"
+    epochs = f"{num_epochs} epoch{'s' * (num_epochs != 1)}"
+    said = f"one {network} network, trained on {num_patients} patients for {epochs}"
+    return f"{said}, as its sweep found best" if is_promoted else said

@@ -84,7 +84,7 @@ def test_no_draws_predict_what_the_run_predicts(folder: Path) -> None:
 
 def test_a_run_without_augmentation_is_mirrored_once(folder: Path) -> None:
     config = load_config(str(folder / "plain" / "config.yaml"))
-    (drawn,) = draw_changes(config, 3, 5)
+    (drawn,) = draw_changes(config.augment, config.seed, 3, 5)
     assert drawn.flip.tolist() == [[1, -1, 1]] * 3
     assert drawn.angle.abs().sum() + drawn.noise.sum() + drawn.gain.sub(1).abs().sum() == 0
 

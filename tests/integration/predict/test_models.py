@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,22 @@ def test_a_run_of_before_gets_its_inputs_without_training_again(
     assert (model / "inputs.json").read_bytes() == kept
     assert (model / "checkpoints" / "best.pt").read_bytes() == before
     call(*words)
+
+
+def test_without_a_bias_field_nobody_is_recognised_and_that_is_said(
+    world: World, patient: NewPatient, tmp_path: Path
+) -> None:
+    model = tmp_path / "uncorrected"
+    shutil.copytree(world.models[0], model)
+    inputs = json.loads((model / "inputs.json").read_text())
+    inputs["settings"]["bias_engine"] = "none"
+    (model / "inputs.json").write_text(json.dumps(inputs))
+    out = tmp_path / "out"
+    said, _ = call("predict", model, patient.folder, *patient.words, "--out", out)
+    assert "note: Not checked: whether model uncorrected was trained or validated" in said
+    (found,) = read_json(out)["models"]
+    assert found["was_in_development"] is None
+    assert "only where a bias field is fitted" in found["no_recognition"]
 
 
 def test_an_ensemble_is_the_mean_of_its_networks(

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from radiotrain.inputs import Span, TrainingInputs
-from radiotrain.new_patient.out_of_range import Comparison, Verdict, compare, warnings_of
+from radiotrain.inputs import Span
+from radiotrain.new_patient.out_of_range import (
+    Comparison,
+    TrainingImages,
+    Verdict,
+    compare,
+    warnings_of,
+)
 
-INPUTS = TrainingInputs(
-    settings={},
-    cohort={},
-    store_fingerprint="0" * 16,
+IMAGES = TrainingImages(
     num_patients=40,
     spans={
         "spacing_row_mm": Span(0.5, 0.7, 0.9, 40),
         "phase_1_time_s": Span(100.0, 130.0, 170.0, 12),
     },
     counts={"manufacturer": {"ge": 30, "siemens": 10}, "field_strength": {"1.5 T": 25, "3 T": 15}},
+    ranges="extremes",
 )
+QUANTILES = replace(IMAGES, ranges="quantiles")
 ALIKE = {"spacing_row_mm": 0.6, "phase_1_time_s": 120.0}
 SCANNER = {"manufacturer": "ge", "field_strength": "3 T"}
 
 
 def found(
-    numbers: dict[str, float] | None = None, scanner: dict[str, str] | None = None
+    numbers: dict[str, float] | None = None,
+    scanner: dict[str, str] | None = None,
+    images: TrainingImages = IMAGES,
 ) -> dict[str, Comparison]:
-    changed = compare(ALIKE | (numbers or {}), SCANNER | (scanner or {}), INPUTS, 5, 4)
+    changed = compare(ALIKE | (numbers or {}), SCANNER | (scanner or {}), images, 5, 4)
     return {comparison.name: comparison for comparison in changed}
 
 
 def test_images_like_the_training_patients_have_no_warning() -> None:
-    comparisons = compare(ALIKE, SCANNER, INPUTS, 5, 4)
+    comparisons = compare(ALIKE, SCANNER, IMAGES, 5, 4)
     assert warnings_of(comparisons) == ()
     assert {c.name for c in comparisons if c.verdict is Verdict.inside} == {
         "manufacturer", "field_strength", "phases", "spacing_row_mm", "phase_1_time_s",
@@ -71,8 +80,34 @@ def test_an_unseen_field_strength_is_told() -> None:
 
 
 def test_what_is_not_known_is_not_judged() -> None:
-    comparisons = {c.name: c for c in compare({}, {}, INPUTS, 4, 4)}
+    comparisons = {c.name: c for c in compare({}, {}, IMAGES, 4, 4)}
     assert comparisons["spacing_row_mm"].verdict is Verdict.unknown
     assert comparisons["manufacturer"].verdict is Verdict.unknown
     assert comparisons["model"].training == "not known"
     assert warnings_of(tuple(comparisons.values())) == ()
+
+
+def test_quantiles_are_said_to_be_what_they_are() -> None:
+    """Two in a hundred training patients lie beyond them, so nobody is beyond all."""
+    comparison = found({"spacing_row_mm": 1.2}, images=QUANTILES)["spacing_row_mm"]
+    assert comparison.verdict is Verdict.outside
+    assert comparison.sentence == (
+        "The voxel size, front to back is 1.20 mm, above the middle 98 % of the training patients"
+        " (0.50 to 0.90 mm)."
+    )
+    assert comparison.training == "middle 98 %: 0.50 to 0.90 mm, median 0.70"
+    assert warnings_of((comparison,)) == (comparison.sentence,)
+
+
+def test_where_few_are_left_out_nobody_says_that_there_were_none() -> None:
+    for name, value, what in (
+        ("manufacturer", "grumbleknot", "had the maker of the scanner of these images"),
+        ("field_strength", "7 T", "were imaged at 7 T"),
+    ):
+        comparison = found(scanner={name: value}, images=QUANTILES)[name]
+        assert comparison.verdict is Verdict.rare
+        assert (
+            f"Fewer than 5 training patients, if any, {what}: 5 or more had" in comparison.sentence
+        )
+        assert "grumbleknot" not in comparison.sentence + comparison.value
+    assert found(images=QUANTILES)["manufacturer"].verdict is Verdict.inside

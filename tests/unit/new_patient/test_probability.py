@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from preprocessing.config import PreprocessConfig
 from preprocessing.store import PatientRecord
-from radiotrain.config import RunConfig, parse_config
+from radiotrain.config import AugmentConfig
 from radiotrain.evaluation.statistics.platt import PlattCurve
-from radiotrain.inputs import TrainingInputs
 from radiotrain.new_patient.operating_point import Rule, no_rule
+from radiotrain.new_patient.out_of_range import TrainingImages
 from radiotrain.new_patient.probability import ask, read_answer
 from radiotrain.new_patient.trained_model import Member, TrainedModel
 from radiotrain.predict import TrainedNetwork
@@ -34,21 +34,19 @@ class MeanOf(nn.Module):
         return torch.stack([logit, 2 * logit], dim=1)
 
 
-def config(augmented: bool) -> RunConfig:
-    values = {"store": "s", "split": "p", "out": "o", "augment": {"enabled": augmented}}
-    return parse_config(RunConfig, values, "test")
-
-
 def model(*gains: float, augmented: bool = False) -> TrainedModel:
+    changes = AugmentConfig(enabled=augmented)
     members = tuple(
-        Member(TrainedNetwork(MeanOf(gain).eval(), None), config(augmented)) for gain in gains
+        Member(TrainedNetwork(MeanOf(gain).eval(), None), changes, 0, "auto") for gain in gains
     )
     return TrainedModel(
         name="model",
         members=members,
         rules=(no_rule("ER", "none"), no_rule("PR", "none")),
         preprocessing=PreprocessConfig(),
-        inputs=TrainingInputs({}, {}, "", 0, {}, {}),
+        images=TrainingImages(0, {}, {}, "extremes"),
+        examinations=None,
+        store_fingerprint="",
         about="",
         digest="",
         device=torch.device("cpu"),

@@ -8,7 +8,7 @@ import pytest
 
 from preprocessing.errors import InputError
 from radiotrain.inputs import Span, TrainingInputs
-from radiotrain.new_patient.trained_model import merge_inputs
+from radiotrain.new_patient.run_model import merge_inputs
 
 ONE = TrainingInputs(
     settings={"num_phases": 4},

@@ -1,0 +1,157 @@
+"""What ``radiotrain export --format safetensors`` wrote, as a model that predicts new patients.
+
+Nothing but JSON and safetensors is read. Nobody can be told from an export: of training patients it has
+quantiles and counts of five and more, and nothing by which an examination could be recognised.
+"""
+
+from __future__ import annotations
+
+from preprocessing import files
+from preprocessing.config import PreprocessConfig
+from preprocessing.errors import InputError, SchemaError
+from radiotrain.config import parse_config
+from radiotrain.distributed import choose_device
+from radiotrain.evaluation.statistics.operating_point import Confusion
+from radiotrain.evaluation.statistics.platt import PlattCurve
+from radiotrain.export.description import (
+    FILE_NAME,
+    OTHER,
+    SCHEMA_VERSION,
+    YOUDEN,
+    Calibration,
+    Images,
+    ModelDescription,
+    OperatingPoint,
+    Training,
+)
+from radiotrain.export.load import load_export
+from radiotrain.inputs import Span
+from radiotrain.new_patient.operating_point import Rates, Rule, rates_of
+from radiotrain.new_patient.out_of_range import TrainingImages
+from radiotrain.new_patient.trained_model import (
+    Member,
+    TrainedModel,
+    describe_training,
+    digest_of,
+)
+
+
+def load_exported_model(url: str, device: str = "auto") -> TrainedModel:
+    """Load an export.
+
+    Raises
+    ------
+    MissingPathError
+        If one of its files is missing.
+    SchemaError
+        If another version wrote it, or one that did not know of new patients.
+    InputError
+        If it is of another format, damaged, changed, or was not trained on a store of ``radiotrain
+        preprocess``.
+    """
+    loaded = load_export(url)
+    found, where = loaded.description, files.join(files.absolute(url), FILE_NAME)
+    trainings, images = _complete(found, where)
+    preprocessing = _preprocessing(found, where)
+    chosen = choose_device(device)
+    digest = digest_of(loaded.members)
+    members = []
+    for trained, member, training in zip(loaded.members, found.members, trainings, strict=True):
+        trained.network.to(chosen).requires_grad_(False)
+        members.append(Member(trained, training.augment, member.seed, training.precision))
+    num_patients = max(training.num_patients for training in trainings)
+    return TrainedModel(
+        name=found.name,
+        members=tuple(members),
+        rules=tuple(_rule(found, target, where) for target in found.targets),
+        preprocessing=preprocessing,
+        images=_training_images(images, found.cohort.num_patients),
+        examinations=None,
+        store_fingerprint=found.origin.store_fingerprint,
+        about=describe_training(
+            found.network.name,
+            len(members),
+            num_patients,
+            trainings[0].num_epochs,
+            is_promoted=bool(found.origin.made),
+        ),
+        digest=digest,
+        device=chosen,
+    )
+
+
+def _complete(found: ModelDescription, where: str) -> tuple[tuple[Training, ...], Images]:
+    trainings = tuple(m.training for m in found.members if m.training is not None)
+    if len(trainings) < len(found.members) or found.cohort.images is None:
+        raise SchemaError(
+            f"{where} has schema {found.schema_version} and does not say how training patients were imaged,"
+            f" expected schema {SCHEMA_VERSION}: export the run again, or predict by the run itself"
+        )
+    return trainings, found.cohort.images
+
+
+def _preprocessing(found: ModelDescription, where: str) -> PreprocessConfig:
+    settings = found.input.preprocessing
+    if not settings:
+        raise InputError(
+            f"{where} is of a model that was trained on a store that 'radiotrain preprocess' did not make,"
+            " so nobody knows how a new patient's images would have to be made: train on one that it made"
+        )
+    config = parse_config(PreprocessConfig, settings, f"input.preprocessing of {where}")
+    made, read = (
+        (config.num_phases, *config.crop_shape),
+        (found.input.num_phases, *found.input.crop_shape),
+    )
+    if made != read:
+        raise InputError(
+            f"{where} is not what radiotrain wrote (its preprocessing makes {made} of phases, rows, columns"
+            f" and slices, its networks read {read}): export the run again"
+        )
+    return config
+
+
+def _training_images(images: Images, num_patients: int) -> TrainingImages:
+    return TrainingImages(
+        num_patients=num_patients,
+        spans={
+            name: Span(r.low, r.median, r.high, r.num_patients)
+            for name, r in images.numbers.items()
+        },
+        counts={
+            name: {value: num for value, num in values.items() if value != OTHER}
+            for name, values in images.properties.items()
+        },
+        ranges="quantiles",
+    )
+
+
+def _rule(found: ModelDescription, target: str, where: str) -> Rule:
+    calibration = found.calibration[target]
+    point = next((p for p in found.operating_points[target] if p.rule == YOUDEN), None)
+    if point is None:
+        raise InputError(
+            f"{where} is not what radiotrain wrote ({target} has no operating point of rule {YOUDEN}): export"
+            " the run again"
+        )
+    num, num_positive, curve = calibration.num_patients, calibration.num_positive, calibration.platt
+    return Rule(
+        target=target,
+        calibration=(
+            None if curve is None else PlattCurve(curve.slope, curve.intercept, num, num_positive)
+        ),
+        no_calibration=calibration.reasons.get("platt", ""),
+        threshold=point.threshold,
+        no_threshold=point.reason,
+        validation=_rates(calibration, point),
+        prevalence=num_positive / num if num else None,
+    )
+
+
+def _rates(calibration: Calibration, point: OperatingPoint) -> Rates | None:
+    """Return what the threshold did on validation patients, counted from its shares of them."""
+    if point.threshold is None or point.sensitivity is None or point.specificity is None:
+        return None
+    positive = calibration.num_positive
+    negative = calibration.num_patients - positive
+    tp, tn = round(point.sensitivity * positive), round(point.specificity * negative)
+    return rates_of("validation", Confusion(tp=tp, fp=negative - tn, tn=tn, fn=positive - tp))
