@@ -17,8 +17,9 @@ from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.verdict import alarms, judge
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.evaluation.results import Evaluation
-from radiotrain.evaluation.shortcuts.results import Shortcuts
-from radiotrain.evaluation.shortcuts.verdict import ShortcutVerdict
+from radiotrain.evaluation.shortcuts.results import AcquisitionResult, Shortcuts
+from radiotrain.evaluation.shortcuts.stratified import Area
+from radiotrain.evaluation.shortcuts.verdict import LeftOut, ShortcutVerdict
 from radiotrain.evaluation.stability.replicates import add_ensembles
 from tests.unit.evaluation.small_tables import good_cohort, make_rows
 
@@ -151,3 +152,15 @@ def test_a_headline_needs_interval_and_permutation_test_to_agree() -> None:
     assert judge(replace(turned, permutation_p=0.2)).kind == "unclear"
     coin = replace(found, auc=0.5, auc_ci95_delong=(0.4, 0.6), permutation_p=0.9)
     assert judge(coin).details[0].endswith("test patients.")
+
+
+def test_what_a_model_lacks_leaves_its_cell_empty(tmp_path: Path) -> None:
+    """Of two targets a network was trained without the scanner for the second alone."""
+    area = Area(0.61, (0.5, 0.7), 40, 20)
+    acquisition = tuple(AcquisitionResult(t, "manufacturer", area) for t in ("ER", "PR"))
+    left_out = (LeftOut("PR net", "PR", "A", area, area),)
+    found = Shortcuts("manufacturer", acquisition, (), (), (), left_out, (PASS,))
+    page = written(tmp_path, runs(net=1), ReportContext(shortcuts=found))
+    (row,) = re.findall(r"<tr><td>PR net</td>.*?</tr>", page, re.DOTALL)
+    cells = [re.sub(r"<.*?>|\s", "", cell) for cell in re.findall(r"<td.*?</td>", row, re.DOTALL)]
+    assert cells == ["PRnet", "A", "", "0.6100.500–0.700known:0.610"]
