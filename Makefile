@@ -10,7 +10,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TESTS := tests/unit tests/reference tests/integration tests/s3 tests/cluster tests/security
+TESTS := tests/cluster tests/security tests/s3 tests/integration tests/unit tests/reference
 
 .PHONY: help setup check test coverage test-cluster audit docs demo bench clean
 

@@ -7,10 +7,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # CI draws the same examples each time, so that it fails for what changed; elsewhere new ones are
 # drawn in every run.
@@ -28,6 +31,34 @@ def pytest_configure(config: pytest.Config) -> None:
     # Sockets' names may have 107 bytes.
     place = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rt-", dir="/tmp")
     config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+
+
+class LoadSharedScheduling(LoadFileScheduling):
+    """A file's tests go to one process, and so do those that share what takes long to make.
+
+    That is the Ray of `ray_here`, and what the folders below make of a cohort, once a process.
+    """
+
+    folders = ("tests/security/", "tests/integration/predict/")
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        for folder in self.folders:
+            if file.startswith(folder):
+                return folder
+        return "ray_here" if _names_the_ray(file) else file
+
+
+@cache
+def _names_the_ray(file: str) -> bool:
+    return "ray_here" in (Path(__file__).parents[1] / file).read_text("utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadSharedScheduling | None:
+    """Deal tests out to processes, where ``--dist loadfile`` asks for it."""
+    if config.getvalue("dist") == "loadfile":
+        return LoadSharedScheduling(config, log)
+    return None
 
 
 @pytest.fixture(scope="session")

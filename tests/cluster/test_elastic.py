@@ -255,16 +255,24 @@ def test_a_killed_worker_costs_nothing_of_the_result(
 # The command, as a user types it
 
 COMMAND = "from radiotrain.cli import main; main()"
-# The same with epochs long enough for hosts to come and go, and a Ray that soon sees them.
+# The same with epochs long enough for hosts to come and go, until it is told to hurry, and a Ray that
+# soon sees them.
 SLOW_COMMAND = """
+import os
 import cluster.train as here
 from radiotrain.cli import main
 
-def work(values):
+def work(values, hurry=os.environ["HURRY"]):
     import time
+    from pathlib import Path
     import cluster.train as there
     report = there._report
-    there._report = lambda metrics: time.sleep(0.25) or report(metrics)
+
+    def slowly(metrics):
+        time.sleep(0 if Path(hurry).exists() else 3)
+        report(metrics)
+
+    there._report = slowly
     there._train_worker(values)
 
 here._train_worker, here._SECONDS_BETWEEN_RESIZES = work, 5.0
@@ -327,20 +335,23 @@ def wait_for_world_size(folder: RunFolder, size: int, process: subprocess.Popen[
 def test_hosts_that_join_are_taken_up_and_those_lost_are_done_without(
     make_config: Callable[..., RunConfig],
 ) -> None:
-    config = make_config("elastic", epochs=160)
-    folder = RunFolder(config.out)
+    config = make_config("elastic", epochs=40)
+    folder, hurry = RunFolder(config.out), Path(f"{config.out}.hurry")
     with one_host() as hosts:
-        process = start(config, SLOW_COMMAND, "--workers", "1-2", RAY_ADDRESS=hosts.address)
+        added = {"RAY_ADDRESS": hosts.address, "HURRY": str(hurry)}
+        process = start(config, SLOW_COMMAND, "--workers", "1-2", **added)
         wait_for_world_size(folder, 1, process)
         second = hosts.add_node(num_cpus=1)
         wait_for_world_size(folder, 2, process)
         hosts.remove_node(second, allow_graceful=False)
+        assert len(folder.read_metrics()) < 40, "lost too late to show anything"
+        hurry.touch()
         _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     record = folder.read_record()
     assert record is not None
     assert (record.status, record.world_size) == ("finished", 1)
-    assert [m.epoch for m in folder.read_metrics()] == list(range(160))
+    assert [m.epoch for m in folder.read_metrics()] == list(range(40))
     # Whichever is seen first: the host that is gone, or the worker that waits for it in vain.
     lost = "lost touch with another worker.*|its host, or the network to it, was lost"
     assert re.search(f"({lost}): going on from the last checkpoint", said)
