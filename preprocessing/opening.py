@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import Box, Finding, Patient
+from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
+from preprocessing.dicom import open_series
 from preprocessing.examination import find_phases
 from preprocessing.geometry import Grid, Orientation, Shape
 from preprocessing.staging import Stage
-from preprocessing.volumes import UnreadableImageError, Volume, open_file, open_volume
+from preprocessing.volume_files import open_file
+from preprocessing.volumes import UnreadableImageError, Volume
 
 _MAX_APART_VOXELS = 0.5
 
@@ -124,13 +126,19 @@ def _phase_openers(
 ) -> Sequence[Callable[[], Volume]]:
     """Return what opens each phase; what is odd about the examination goes to `findings`."""
     if patient.examination is None:
-        return [lambda s=source: open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
+        return [lambda s=source: _open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
     found = find_phases(patient.examination, config.num_phases, stage)
     for finding in found.findings:
         if finding.excludes:
             raise UnreadableImageError(finding)
     findings.extend(found.findings)
     return [phase.open for phase in found.phases]
+
+
+def _open_volume(source: PhaseSource, stage: Stage) -> Volume:
+    if isinstance(source, DicomSeries):
+        return open_series(DicomSeries(tuple(stage.local(source.files)), source.name))
+    return open_file(source, stage)
 
 
 def _crop_in_own_voxels(pre: Volume, config: PreprocessConfig) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from preprocessing.input_digest import input_digest
 from preprocessing.staging import staging
 from preprocessing.store import Store
 from preprocessing.store.verify import verify
-from preprocessing.volumes import open_file
+from preprocessing.volume_files import open_file
 from tests.s3.commands import call
 from tests.s3.proxy import DEAD, Weather
 

@@ -12,7 +12,7 @@ from preprocessing.errors import InputError, MissingPathError
 from preprocessing.patient import process_patient
 from preprocessing.readers import read_cohort
 from preprocessing.staging import Stage
-from preprocessing.volumes import open_file
+from preprocessing.volume_files import open_file
 
 BOX = "box_row_start,box_row_stop,box_col_start,box_col_stop,box_slice_start,box_slice_stop"
 CONFIG = PreprocessConfig(crop_shape=(8, 8, 4), num_phases=2, n4_iterations=(2, 2))
