@@ -55,7 +55,7 @@ class PreprocessConfig(BaseModel):
     """A level ends when the field changes by less than this (coefficient of variation)."""
 
     @model_validator(mode="after")
-    def _has_posts_to_choose(self) -> PreprocessConfig:
+    def _has_a_phase_to_move(self) -> PreprocessConfig:
         if self.num_phases == 1 and self.motion != "none":
             raise ValueError("motion is 'rigid', but num_phases is 1: there is no phase to move")
         return self

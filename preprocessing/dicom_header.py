@@ -38,7 +38,6 @@ _KEYWORDS = (
     "MagneticFieldStrength", "SamplesPerPixel", "NumberOfFrames",
 )  # fmt: skip
 _TAGS = {int(tag_for_keyword(k) or 0): k for k in _KEYWORDS}
-_LAST_TAG = max(_TAGS)
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 # Most headers fit; one that does not is read a second time, larger.
 _FIRST_BYTES = 16 * 1024

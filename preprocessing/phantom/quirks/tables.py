@@ -1,4 +1,4 @@
-"""Quirks of the tables: tumour boxes, and the workbook that maps file names."""
+"""Quirks of the table of tumour boxes."""
 
 from __future__ import annotations
 
