@@ -38,8 +38,6 @@ class TrialEstimate:
     ----------
     memory_bytes
         Of a worker's device, or of the host on a CPU: counted, or measured on a GPU.
-    room_bytes
-        What there is for it; NaN where nothing could be timed.
     epoch_s
         Length of an epoch, patients being ready and nothing else on the device; NaN where nothing
         could be timed. Of several workers: if they shared the work without loss.
@@ -49,7 +47,6 @@ class TrialEstimate:
 
     plan: TrialPlan
     memory_bytes: float
-    room_bytes: float
     epoch_s: float
     problem: str | None
 
@@ -173,7 +170,7 @@ def _estimate(
 ) -> TrialEstimate:
     if isinstance(timing, str):
         counted = memory_bytes(demand, store.image_shape)
-        return TrialEstimate(plan, counted, math.nan, math.nan, timing)
+        return TrialEstimate(plan, counted, math.nan, timing)
     needed = needed_bytes(demand, timing, store.image_shape)
     room = (
         timing.device_bytes * min(1.0, each["GPU"]) if timing.is_gpu else _host_room(timing, each)
@@ -185,9 +182,7 @@ def _estimate(
             " train.batch_size or set train.micro_batch_size, set speed.activation_checkpointing,"
             " or let fewer trials share"
         )
-    return TrialEstimate(
-        plan, needed, room, epoch_s(timing, split, plan.run.fold) / workers, problem
-    )
+    return TrialEstimate(plan, needed, epoch_s(timing, split, plan.run.fold) / workers, problem)
 
 
 def _host_room(timing: Timing, each: Mapping[str, float]) -> float:

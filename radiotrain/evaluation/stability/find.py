@@ -42,7 +42,7 @@ def find_stability(
         pairs=tuple(pair_noise(c, table, spreads) for c in evaluation.comparisons),
         patients=patients,
         selective=tuple(_selective(evaluation, spreads, patients)),
-        notes=(*repeated_trainings(table, spreads), *_notes(table, patients)),
+        notes=(*repeated_trainings(spreads), *_notes(table, patients)),
     )
 
 

@@ -70,7 +70,7 @@ def pair_noise(comparison: Comparison, table: pd.DataFrame, spreads: Sequence[Sp
     return PairNoise(*who, standing, sentence, floor, interval)
 
 
-def repeated_trainings(table: pd.DataFrame, spreads: Sequence[Spread]) -> Iterator[str]:
+def repeated_trainings(spreads: Sequence[Spread]) -> Iterator[str]:
     """Say where members share seed and fold, so that they are no independent trainings."""
     for spread in spreads:
         places = Counter((m.seed, m.fold) for m in spread.members if m.seed is not None)
