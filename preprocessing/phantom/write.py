@@ -122,7 +122,7 @@ def write_patient(out: Path, settings: PhantomSettings, number: int, labels: Lab
     if quirk == NO_IMAGES:
         return
     final = _patient_folder(out, number)
-    partial = final.with_name(f".{final.name}.partial")
+    partial = final.with_name(f".{final.name}{files.PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
     folders = _write_series(partial, settings, patient)
     spoil(Written(partial, folders, patient, tumour), quirk)

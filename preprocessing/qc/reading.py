@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import storage_trouble
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, Store
-from preprocessing.store.verify import checksum
+from preprocessing.store.layout import checksum
 
 
 class DamagedVoxelsError(Exception):

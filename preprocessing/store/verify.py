@@ -16,8 +16,6 @@ from preprocessing.store.lock import exclusive
 from preprocessing.store.reader import Store
 from preprocessing.store.writer import StoreWriter, guard_full
 
-checksum = layout.checksum
-
 
 @dataclass(frozen=True)
 class Verified:
@@ -47,7 +45,7 @@ def verify(store: Store) -> Iterator[Verified]:
             read = _read(partial(store.read_array, name, i))
             if isinstance(read, str):
                 problems.append(f"{name} cannot be read: {read}")
-            elif checksum(read) != record.checksums.get(name):
+            elif layout.checksum(read) != record.checksums.get(name):
                 problems.append(f"{name} is not what was written (lost or replaced)")
         lost_voxels = bool(problems)
         own_labels = labels if isinstance(labels, str) else labels[record.index]

@@ -48,10 +48,9 @@ def save_checkpoint(folder: str, position: Position, state: dict[str, Any]) -> s
     files.write_bytes(url, content)
     outdated = [name for _, name in _newest_first(folder)[_NUM_KEPT:]]
     # A run has one writer, so what is half-written now was left by one that was killed.
-    halves = [name for name in files.list_names(folder) if name.endswith(".partial")]
+    halves = [name for name in files.list_names(folder) if name.endswith(files.PARTIAL)]
     for name in (*outdated, *halves):
-        fs, path = files.filesystem(files.join(folder, name))
-        fs.rm_file(path)
+        files.remove(files.join(folder, name))
     return url
 
 
@@ -75,8 +74,7 @@ def remove_checkpoints(folder: str, *, weights_too: bool) -> None:
     """Remove what an ended run left to go on from; also what it would predict with."""
     for name in files.list_names(folder):
         if _NAME.fullmatch(name) or weights_too:
-            fs, path = files.filesystem(files.join(folder, name))
-            fs.rm_file(path)
+            files.remove(files.join(folder, name))
 
 
 def save_weights(url: str, state: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from preprocessing.store import Store
+from preprocessing.store import REGION_PADDING, REGION_TUMOUR, Store
 from radiotrain.data.patients import load_patients
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.model import Model
@@ -48,8 +48,6 @@ from radiotrain.runs import RunFolder
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split
 
-# Bits of the store's region.
-_TUMOUR, _PADDING = 1, 2
 _STEPS = 16
 # Ranks of a map settle sooner than its sum.
 _STEPS_TO_COMPARE = 8
@@ -128,7 +126,7 @@ class _Looked:
     def _look(self, patient_id: str, label: int, probability: float) -> _Found:
         images, explained = self._explained(patient_id)
         region = self.store.read_region(self.store.index_of(patient_id))
-        tumour, padding = region & _TUMOUR > 0, region & _PADDING > 0
+        tumour, padding = region & REGION_TUMOUR > 0, region & REGION_PADDING > 0
         attribution = integrated_gradients(explained, images, _STEPS)
         saliency = np.where(padding, 0, attribution.saliency).astype(np.float32)
         share, chance = share_inside(saliency, tumour, padding)
