@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from preprocessing.page import figure_svg
 
 INK = "#1c2733"
 _GREY = "#8a929b"
@@ -126,7 +127,7 @@ def curves_svg(curves: Sequence[Curve], rungs: Sequence[int], last_epoch: int) -
         axes.set_ylabel("validation AUC")
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _svg(figure)
+        return figure_svg(figure)
 
 
 def parallel_svg(dimensions: Sequence[Dimension], scores: Sequence[float]) -> str:
@@ -165,7 +166,7 @@ def parallel_svg(dimensions: Sequence[Dimension], scores: Sequence[float]) -> st
         axes.tick_params(length=0)
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-        return _svg(figure)
+        return figure_svg(figure)
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:
@@ -194,9 +195,3 @@ def _annotate(axes: Axes, x: int, height: float, text: str, *, is_last: bool) ->
 
 def _short(word: str) -> str:
     return word if len(word) <= _LONGEST_LABEL else f"{word[: _LONGEST_LABEL - 1]}…"
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().decode("utf-8")

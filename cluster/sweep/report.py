@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from cluster.sweep.ladder import Rung, score_at
 from cluster.sweep.progress import SweepProgress, TrialProgress, measure, read_standings
 from cluster.sweep.search import Distribution
 from preprocessing import files
+from preprocessing.page import data_uri, make_environment
 from radiotrain.config import RunConfig
 from radiotrain.training.metrics import human_time, mean_defined
 
@@ -86,16 +86,13 @@ def write_sweep_report(sweep_url: str, out_url: str | None = None) -> str:
 def render_report(sweep: SweepConfig, found: Sequence[Standing]) -> str:
     """Return the page."""
     progress = measure(sweep, found)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cluster.sweep", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "uri": _uri, "value": _value, "human_time": human_time, "at": _position,
-    }  # fmt: skip
+    filters: dict[str, Any] = {
+        "uri": lambda svg: data_uri(svg.encode()),
+        "value": _value,
+        "human_time": human_time,
+        "at": _position,
+    }
+    environment = make_environment(jinja2.PackageLoader("cluster.sweep", ""), filters)
     sections = [
         _section(sweep, group, trials, [s for s in found if s.plan.group == group])
         for group, trials in progress.groups.items()
@@ -303,11 +300,6 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _uri(svg: str) -> str:
-    """Return a picture as an image address that holds the image itself."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _position(value: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections import Counter
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preprocessing.cohort import MISSING_LABEL
+from preprocessing.page import data_uri
 from preprocessing.qc import cohort_plots
 from preprocessing.qc.entries import Entry
 from preprocessing.qc.measures import Measure, measures_of
@@ -35,7 +35,7 @@ class Plot:
     @property
     def uri(self) -> str:
         """The picture as an address that holds the picture itself."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+        return data_uri(self.svg.encode())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from preprocessing.page import figure_svg
 from preprocessing.qc.curve_plot import known_times
 from preprocessing.qc.entries import Entry
 from preprocessing.qc.study import QUANTILE_SHARES
@@ -168,6 +168,4 @@ def _svg(draw: Callable[[Figure], None]) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained", dpi=_DPI, facecolor="none")
         draw(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=_DPI)
-    return buffer.getvalue().decode("utf-8")
+        return figure_svg(figure, dpi=_DPI)

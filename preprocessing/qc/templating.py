@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+from preprocessing.page import make_environment
+
 _LABELS = {0: "negative", 1: "positive"}
 _SIGNS = {0: "−", 1: "+"}
 
@@ -20,20 +22,13 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("preprocessing.qc"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "label": lambda value: _LABELS.get(value, "missing"),
         "sign": lambda value: _SIGNS.get(value, "?"),
         "short": short_number,
         "signed": lambda value: f"{value:+.0f} %".replace("-", "−"),
     }
-    return environment
+    return make_environment(jinja2.PackageLoader("preprocessing.qc"), filters)
 
 
 def short_number(value: object, digits: int = 4) -> str:

@@ -11,7 +11,7 @@ import jinja2
 import radiotrain
 from preprocessing import files
 from radiotrain.evaluation.compare.results import SCHEMA_VERSION, ReportComparison
-from radiotrain.evaluation.report.page import make_environment
+from radiotrain.evaluation.report.page import report_environment
 
 PAGE_NAME, JSON_NAME = "comparison.html", "comparison.json"
 
@@ -37,7 +37,7 @@ def render_comparison(comparison: ReportComparison) -> str:
         jinja2.PackageLoader("radiotrain.evaluation.compare"),
         jinja2.PackageLoader("radiotrain.evaluation.report"),
     ]
-    environment = make_environment(jinja2.ChoiceLoader(loaders))
+    environment = report_environment(jinja2.ChoiceLoader(loaders))
     template = environment.get_template("comparison.html.j2")
     return template.render(version=radiotrain.__version__, comparison=comparison)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 import radiotrain
+from preprocessing.page import make_environment
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.predictions import SPLITS
@@ -99,7 +100,7 @@ def render_page(
     stability, curves
         What is known of noise, and the plots of `Stability.drawn`.
     """
-    environment = make_environment(jinja2.PackageLoader("radiotrain.evaluation.report"))
+    environment = report_environment(jinja2.PackageLoader("radiotrain.evaluation.report"))
     return environment.get_template("report.html.j2").render(
         version=radiotrain.__version__,
         evaluation=evaluation,
@@ -120,16 +121,9 @@ def render_page(
     )
 
 
-def make_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
+def report_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
     """Return where templates are rendered: text is escaped, numbers have the report's filters."""
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "num": _number,
         "ci": _interval,
         "percent": _percent,
@@ -140,7 +134,7 @@ def make_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
         "headings": _headings,
         "tested": _tested,
     }
-    return environment
+    return make_environment(loader, filters)
 
 
 def _shown_and_folded(entries: Sequence[Entry]) -> dict[str, list[Entry]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from preprocessing.page import figure_svg
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.report.published import published_for
 from radiotrain.evaluation.results import TargetResult
@@ -62,9 +62,7 @@ def as_svg(draw: Callable[[Axes], None]) -> str:
         axes.grid(color="#e8ebee", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().decode("utf-8")
+        return figure_svg(figure)
 
 
 def frame_square(axes: Axes, *, diagonal: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass
 
+from preprocessing.page import data_uri
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.report.plots import roc_svg
@@ -26,7 +26,7 @@ class Plot:
     @property
     def uri(self) -> str:
         """The plot as an image address that holds the image itself."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+        return data_uri(self.svg.encode())
 
 
 def draw_plots(

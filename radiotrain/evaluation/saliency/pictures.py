@@ -5,7 +5,6 @@ Axis legend: P phases, R rows, C columns, S slices.
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from preprocessing.page import data_uri
 from radiotrain.evaluation.saliency.results import PatientSaliency, Picture
 
 _NUM_SLICES = 3
@@ -79,7 +79,7 @@ def jpeg_uri(figure: Figure) -> str:
     """Return a figure as a data URI."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="jpeg", dpi=_DPI, pil_kwargs={"quality": _QUALITY})
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri(buffer.getvalue(), "jpeg")
 
 
 def _slices(saliency: NDArray[np.float32], tumour: NDArray[np.bool_]) -> list[int]:
