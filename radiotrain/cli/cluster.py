@@ -64,9 +64,9 @@ def print_examination(found: Examination, findings: tuple[Finding, ...]) -> None
     """Print what each node has, how each pair exchanges, and what to do."""
     from rich.table import Table
 
-    from radiotrain.cli.findings import print_findings, wide_console
+    from radiotrain.cli.findings import findings_console, print_findings
 
-    console = wide_console()
+    console = findings_console()
     nodes = Table(box=None, pad_edge=False)
     for column in ("node", "CPUs", "GPUs", "clock, ms", "storage, MB/s", "free, GB"):
         nodes.add_column(column)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli.console import wide_console
+
 if TYPE_CHECKING:
     from radiotrain.evaluation.compare.results import Pair, ReportComparison
     from radiotrain.evaluation.statistics.auc import Interval
@@ -75,7 +77,6 @@ def _print(found: ReportComparison) -> None:
 
 
 def _print_pairs(found: ReportComparison) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -87,8 +88,7 @@ def _print_pairs(found: ReportComparison) -> None:
         table.add_column(column)
     for pair in found.pairs:
         table.add_row(*(escape(text) for text in _cells(pair)))
-    console = Console()
-    (console if console.is_terminal else Console(width=_FILE_WIDTH)).print(table)
+    wide_console(_FILE_WIDTH).print(table)
 
 
 def _cells(pair: Pair) -> tuple[str, ...]:

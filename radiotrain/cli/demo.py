@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from radiotrain.cli.preprocess import Where
 from radiotrain.cli.reproduce import reproduce
 from radiotrain.cli.step import run_step
+from radiotrain.cli.where import Where
 
 # A strong, a middling and no signal, so that the report shows what each looks like.
 _EFFECT = "ER=3,PR=1.5,HER2=0"

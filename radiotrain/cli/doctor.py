@@ -40,14 +40,14 @@ def doctor(
     Example: `radiotrain doctor --storage s3://bucket/runs --json doctor.json`
     """
     from preprocessing import files
-    from radiotrain.cli.findings import print_findings, wide_console
+    from radiotrain.cli.findings import findings_console, print_findings
     from radiotrain.doctor.examine import examine
     from radiotrain.doctor.findings import is_broken
     from radiotrain.doctor.judge import judge
 
     found = examine(storage, lambda line: typer.echo(line, err=True), _try_ray if ray else None)
     findings = judge(found)
-    print_findings(wide_console(), findings)
+    print_findings(findings_console(), findings)
     if json_file is not None:
         values = found.to_json() | {"findings": [vars(finding) for finding in findings]}
         files.write_text(str(json_file), json.dumps(values, indent=1) + "\n")

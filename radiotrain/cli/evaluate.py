@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli.console import wide_console
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -168,7 +170,6 @@ def _subgroups(table: pd.DataFrame, store: str | None, patients: str | None) -> 
 
 
 def _print_table(evaluation: Evaluation) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="test set")
@@ -185,5 +186,4 @@ def _print_table(evaluation: Evaluation) -> None:
             f"{result.sensitivity:.3f}" if result.sensitivity is not None else "undefined",
             f"{result.specificity:.3f}" if result.specificity is not None else "undefined",
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(table)
+    wide_console(140).print(table)

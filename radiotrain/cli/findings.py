@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from radiotrain.cli.console import wide_console
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -14,11 +16,9 @@ if TYPE_CHECKING:
 _MARKS = {"ok": ("ok", "green"), "look": ("look at this", "yellow"), "broken": ("broken", "red")}
 
 
-def wide_console() -> Console:
-    """Return a console that is wide enough for sentences where it is no terminal."""
-    from rich.console import Console
-
-    return Console(width=None if Console().is_terminal else 150, highlight=False)
+def findings_console() -> Console:
+    """Return a console that is wide enough for sentences."""
+    return wide_console(150, highlight=False)
 
 
 def print_findings(console: Console, findings: Iterable[Finding]) -> None:

@@ -11,6 +11,7 @@ from radiotrain.cli import complete
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from preprocessing.store import Store
     from radiotrain.suggest import Suggestion
 
 _HOW = (
@@ -60,13 +61,10 @@ def run(
 
     Example: `radiotrain init run duke.zarr --target HER2 --network ResNet34`
     """
-    from preprocessing.store import Store
     from radiotrain.config import RunConfig
     from radiotrain.suggest import suggest_run
 
-    _check_free(out)
-    opened = Store.open(store)
-    typer.echo("counting what a batch takes of memory", err=True)
+    opened = _begin(out, store)
     suggestion = suggest_run(opened, split, targets=target or (), network=network)
     _write(out, RunConfig, suggestion, store, "run")
     _say_next(out, store, split, f"radiotrain train --config {out} --dry-run")
@@ -98,23 +96,25 @@ def sweep(
     Example: `radiotrain init sweep duke.zarr --network SEResNet50 --network DenseNet121`
     """
     from cluster.sweep.config import SweepConfig
-    from preprocessing.store import Store
     from radiotrain.suggest import suggest_sweep
 
-    _check_free(out)
-    opened = Store.open(store)
-    typer.echo("counting what a batch takes of memory", err=True)
+    opened = _begin(out, store)
     suggestion = suggest_sweep(opened, split, targets=target or (), networks=network or ())
     _write(out, SweepConfig, suggestion, store, "sweep")
     _say_next(out, store, split, f"radiotrain tune --config {out} --dry-run")
 
 
-def _check_free(out: str) -> None:
+def _begin(out: str, store: str) -> Store:
+    """Return the store, if nothing is in the file's place; say why it takes a while from here."""
     from preprocessing import files
     from preprocessing.errors import InputError
+    from preprocessing.store import Store
 
     if files.exists(files.absolute(out)):
         raise InputError(f"{out} is there already: name another file with --out, or remove it")
+    opened = Store.open(store)
+    typer.echo("counting what a batch takes of memory", err=True)
+    return opened
 
 
 def _write(

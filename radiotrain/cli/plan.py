@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.console import wide_console
 
 if TYPE_CHECKING:
     from cluster.planning.plan import Plan
@@ -63,7 +64,6 @@ def plan(
 
 def print_plan(made: Plan, price: float | None) -> None:
     """Print each way to spread the sweep, and which to take."""
-    from rich.console import Console
     from rich.table import Table
 
     from radiotrain.training.metrics import human_time
@@ -84,6 +84,6 @@ def print_plan(made: Plan, price: float | None) -> None:
         cells += [f"{option.gpu_hours * price:.2f}"] if price is not None else []
         best = option == made.choice
         table.add_row(*cells, style="bold" if best else None)
-    Console(width=None if Console().is_terminal else 120).print(table)
+    wide_console(120).print(table)
     for sentence in made.sentences:
         typer.echo(sentence)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
     from preprocessing.dask_home import DaskHome
@@ -17,13 +17,6 @@ _EXAMPLE = (
     "Example: `radiotrain preprocess Duke-Breast-Cancer-MRI duke.zarr --workers 8`."
     " Run the same command again to resume an interrupted run, or after patients were added."
 )
-
-
-class Where(StrEnum):
-    """What the work runs on."""
-
-    local = "local"
-    ray = "ray"
 
 
 def register(app: typer.Typer) -> None:

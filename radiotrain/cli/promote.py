@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli import complete
-from radiotrain.cli.train import Where
+from radiotrain.cli.where import Where, train_there
 
 if TYPE_CHECKING:
     from radiotrain.config import RunConfig
@@ -75,7 +75,7 @@ def promote(
     )
 
     def train_until(config: RunConfig, epochs: int) -> None:
-        _train(config, epochs, on, workers)
+        train_there(config, on, workers, until_epoch=epochs)
 
     for promotion in promotions:
         was_made = promotion.is_made
@@ -83,19 +83,3 @@ def promote(
         make(promotion, train_until)
     urls = " ".join(promotion.url for promotion in promotions)
     typer.echo(f"next: radiotrain evaluate {urls} --out {sweep.rstrip('/')}/report")
-
-
-def _train(config: RunConfig, epochs: int, on: Where, workers: int) -> None:
-    if on is Where.ray:
-        from cluster.failures import WorkersError
-        from cluster.train import train_on_ray
-
-        try:
-            train_on_ray(config, workers, until_epoch=epochs)
-        except WorkersError as error:
-            typer.echo(f"error: {error}: run the same command again to resume", err=True)
-            raise typer.Exit(1) from None
-        return
-    from radiotrain.training.loop import train
-
-    train(config, until_epoch=epochs)

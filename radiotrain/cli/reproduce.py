@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radiotrain.cli.preprocess import Where
+from radiotrain.cli.console import wide_console
 from radiotrain.cli.step import as_typed, run_step
+from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
     from cluster.sweep.config import SweepConfig
@@ -202,7 +203,6 @@ class Road:
 
 def print_beside_the_paper(report: str) -> None:
     """Print a report's models beside the published rows of their targets."""
-    from rich.console import Console
     from rich.table import Table
 
     from radiotrain.evaluation.baselines.names import is_baseline
@@ -221,8 +221,7 @@ def print_beside_the_paper(report: str) -> None:
                     by = f"{row['method']}, {row['source']}"
                     table.add_row("", by, *_row(row, "auc_ci95"))
             table.add_section()
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(table)
+    wide_console(120).print(table)
 
 
 def _row(values: dict[str, Any], interval: str) -> list[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radiotrain.cli.console import wide_console
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -108,16 +110,12 @@ def _print(progress: SweepProgress, as_json: bool, indent: int | None) -> None:
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from radiotrain.training.metrics import null_for_nan
 
     if as_json:
         typer.echo(json.dumps(null_for_nan(asdict(progress)), indent=indent))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
+    console = wide_console(_FILE_WIDTH)
     console.print(render(progress, console.width))
 
 

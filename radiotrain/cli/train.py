@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.where import Where, train_there
 
 if TYPE_CHECKING:
     from radiotrain.config import RunConfig
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 
 # Nobody waits longer for a first look.
 _LONG_S = 3600.0
-
-
-class Where(StrEnum):
-    """What a training runs on."""
-
-    local = "local"
-    ray = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -98,7 +91,7 @@ def train(
         if not run_debug(resolved).reached:
             raise typer.Exit(1)
         return
-    _print_result(_train(resolved, on, (fewest, most)))
+    _print_result(train_there(resolved, on, (fewest, most)))
 
 
 def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
@@ -157,21 +150,6 @@ def _parse_workers(text: str) -> tuple[int, int]:
             " first: give it as 8 or 2-8"
         )
     return fewest, most
-
-
-def _train(config: RunConfig, on: Where, workers: tuple[int, int]) -> RunResult:
-    if on is Where.ray:
-        from cluster.failures import WorkersError
-        from cluster.train import train_on_ray
-
-        try:
-            return train_on_ray(config, workers)
-        except WorkersError as error:
-            typer.echo(f"error: {error}: run the same command again to resume", err=True)
-            raise typer.Exit(1) from None
-    from radiotrain.training.loop import train as run_train
-
-    return run_train(config)
 
 
 def _print_result(result: RunResult) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.console import wide_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,6 @@ def _dry_run(sweep: SweepConfig) -> None:
 
 def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
     """Print what would be trained, one trial a line, and what it takes."""
-    from rich.console import Console
     from rich.table import Table
 
     from radiotrain.training.metrics import human_time
@@ -103,7 +103,7 @@ def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
         cells = [trial.plan.name, f"{trial.memory_bytes / 1e9:.1f}"]
         cells += ["?" if math.isnan(seconds) else human_time(seconds) for seconds in times]
         table.add_row(*cells, *[trial.plan.describe_searched()] * searched)
-    Console(width=None if Console().is_terminal else 120).print(table)
+    wide_console(120).print(table)
     for sentence, names in _problems(estimate).items():
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         typer.echo(f"does not fit: {names[0]}{others}: {sentence}", err=True)
@@ -140,7 +140,6 @@ def _problems(estimate: SweepEstimate) -> dict[str, list[str]]:
 
 def print_standings(found: Sequence[Standing]) -> None:
     """Print all trials, the best first within each target."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="sweep: mean validation AUC of each trial's best epochs")
@@ -161,8 +160,7 @@ def print_standings(found: Sequence[Standing]) -> None:
             plan.describe_searched(),
         ]
         table.add_row(*cells[: len(columns)])
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table)
+    wide_console(120).print(table)
     for standing in found:
         if standing.status == "failed":
             typer.echo(f"failed: {standing.plan.name}: {standing.state.error}", err=True)

@@ -1,0 +1,43 @@
+"""What work runs on, as the commands' ``--on`` says it, and a training on either."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from radiotrain.config import RunConfig
+    from radiotrain.training.loop import RunResult
+
+
+class Where(StrEnum):
+    """What the work runs on."""
+
+    local = "local"
+    ray = "ray"
+
+
+def train_there(
+    config: RunConfig, on: Where, workers: int | tuple[int, int], *, until_epoch: int | None = None
+) -> RunResult:
+    """Train in this process or on Ray workers; see `radiotrain.training.loop.train`.
+
+    Raises
+    ------
+    typer.Exit
+        With status 1 if the workers were lost too often; it has been said then.
+    """
+    if on is Where.ray:
+        from cluster.failures import WorkersError
+        from cluster.train import train_on_ray
+
+        try:
+            return train_on_ray(config, workers, until_epoch=until_epoch)
+        except WorkersError as error:
+            typer.echo(f"error: {error}: run the same command again to resume", err=True)
+            raise typer.Exit(1) from None
+    from radiotrain.training.loop import train
+
+    return train(config, until_epoch=until_epoch)
