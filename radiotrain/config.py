@@ -344,19 +344,6 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """Say which dotted key of two configurations differs first, or None when none does."""
-    for key in sorted({*found, *wanted}):
-        a, b = found.get(key), wanted.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            inner = first_difference(a, b)
-            if inner:
-                return f"{key}.{inner}"
-        elif a != b:
-            return f"{key} is {a!r} there and {b!r} now"
-    return None
-
-
 def _sentence(model: type[BaseModel], detail: Any) -> str:
     dotted = ".".join(str(part) for part in detail["loc"])
     kind = detail["type"]

@@ -27,7 +27,8 @@ import yaml
 
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, SchemaError
-from radiotrain.config import RunConfig, dump_config, first_difference, parse_config
+from preprocessing.json_values import first_difference
+from radiotrain.config import RunConfig, dump_config, parse_config
 from radiotrain.logs.metrics_file import append_metrics, read_metrics
 from radiotrain.training.metrics import EpochMetrics, null_for_nan
 

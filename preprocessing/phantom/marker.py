@@ -8,6 +8,7 @@ from typing import Any
 
 from preprocessing import files
 from preprocessing.errors import InputError
+from preprocessing.json_values import dump_json
 from preprocessing.phantom.settings import PhantomSettings
 
 _MARKER = "phantom.json"
@@ -34,12 +35,7 @@ def claim(out: Path, settings: PhantomSettings) -> None:
             " empty folder: name another one"
         )
     else:
-        files.write_text(str(out / _MARKER), dump(marker))
-
-
-def dump(values: Any) -> str:
-    """Return values as the JSON text that equal values always give."""
-    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        files.write_text(str(out / _MARKER), dump_json(marker))
 
 
 def _read(out: Path) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from preprocessing import files
 from preprocessing.errors import InputError, StorageFullError, is_disk_full
+from preprocessing.json_values import dump_json
 from preprocessing.phantom import workbooks
 from preprocessing.phantom.dicom_writer import SeriesWriter, make_uid
 from preprocessing.phantom.file_names import file_name
 from preprocessing.phantom.geometry import F32
 from preprocessing.phantom.labels import Labels, draw_labels
-from preprocessing.phantom.marker import claim, dump
+from preprocessing.phantom.marker import claim
 from preprocessing.phantom.patient import PhantomPatient, draw_patient, random_stream
 from preprocessing.phantom.quirks import mapping
 from preprocessing.phantom.quirks.apply import (
@@ -209,7 +210,7 @@ def _write_tables(out: Path, settings: PhantomSettings, patients: list[PhantomPa
         "targets": target_truth(settings, patients),
         "patients": {p.patient_id: patient_truth(p, tumours[p.patient_id]) for p in patients},
     }
-    files.write_text(str(out / "truth.json"), dump(truth))
+    files.write_text(str(out / "truth.json"), dump_json(truth))
 
 
 def _box_rows(

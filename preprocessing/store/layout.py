@@ -336,8 +336,3 @@ def read_records(url: str, indices: set[int]) -> dict[int, PatientRecord]:
     ordered = sorted(indices)
     texts = files.read_many([record_url(url, i) for i in ordered])
     return {i: PatientRecord.from_json(json.loads(t)) for i, t in zip(ordered, texts, strict=True)}
-
-
-def dump(values: Any) -> str:
-    """Return JSON text whose bytes depend on the values alone."""
-    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"

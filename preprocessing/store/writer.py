@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from preprocessing import files
 from preprocessing.errors import InputError, StorageFullError, is_disk_full
+from preprocessing.json_values import dump_json, first_difference
 from preprocessing.store import layout
 from preprocessing.store.layout import PatientRecord, PatientTensor, StoreSpec
 from preprocessing.store.reader import Store
@@ -101,13 +102,13 @@ class StoreWriter:
                 layout.array(group, name)[record.index] = content
                 checksums[name] = layout.checksum(content)
             record = replace(record, scale=float(scale), checksums=checksums)
-        files.write_text(layout.record_url(self.url, record.index), layout.dump(record.to_json()))
+        files.write_text(layout.record_url(self.url, record.index), dump_json(record.to_json()))
 
     def finish(self) -> Store:
         """Gather all records into ``patients.json`` and open the store for reading."""
         everyone = set(range(len(self.spec.patient_ids)))
         records = [r.to_json() for _, r in sorted(self.read_records(everyone).items())]
-        text = layout.dump(json.loads(json.dumps(records)))
+        text = dump_json(json.loads(json.dumps(records)))
         _sweep(self.url)
         guard_full(self.url, lambda: files.write_text(layout.index_url(self.url), text))
         return Store.open(self.url)
@@ -180,19 +181,12 @@ def _merge(url: str, found: StoreSpec, wanted: StoreSpec) -> StoreSpec:
 
 def _check_same(url: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key in wanted:
-        if found.get(key) != wanted[key]:
-            raise _refused(url, _first_difference(key, found.get(key), wanted[key]))
+        difference = first_difference({key: found.get(key)}, {key: wanted[key]})
+        if difference:
+            raise _refused(url, difference)
 
 
 def _refused(url: str, difference: str) -> InputError:
     return InputError(
         f"store {url} was made with other input, {difference}: use the same or name a new store"
     )
-
-
-def _first_difference(key: str, found: Any, wanted: Any) -> str:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for name in sorted({*found, *wanted}):
-            if found.get(name) != wanted.get(name):
-                return _first_difference(f"{key}.{name}", found.get(name), wanted.get(name))
-    return f"{key} is {found!r} there and {wanted!r} now"
