@@ -275,8 +275,7 @@ def describe(result: PreprocessResult) -> str:
     store = result.store
     reasons: dict[str, int] = {}
     for record in store.excluded:
-        code = next((f.code for f in record.findings if f.excludes), "unknown")
-        reasons[code] = reasons.get(code, 0) + 1
+        reasons[record.exclusion_code] = reasons.get(record.exclusion_code, 0) + 1
     why = ", ".join(f"{n} {code}" for code, n in sorted(reasons.items()))
     line = f"{len(store.patient_ids)} patients stored, {len(store.excluded)} excluded"
     line += f" ({why})" if why else ""

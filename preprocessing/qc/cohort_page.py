@@ -73,8 +73,7 @@ def render_cohort(store: Store, entries: Sequence[Entry]) -> str:
 
 def excluded_by_code(excluded: Sequence[PatientRecord]) -> Counts:
     """Return the codes for which patients were excluded, and how many for each, most first."""
-    reasons = (next((f.code for f in r.findings if f.excludes), "unknown") for r in excluded)
-    return tuple(Counter(reasons).most_common())
+    return tuple(Counter(record.exclusion_code for record in excluded).most_common())
 
 
 def count_groups(records: Sequence[PatientRecord]) -> tuple[tuple[str, Counts], ...]:

@@ -148,6 +148,11 @@ class PatientRecord:
     input_digest: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def exclusion_code(self) -> str:
+        """The code of the finding that the patient was excluded for."""
+        return next((f.code for f in self.findings if f.excludes), "unknown")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
