@@ -16,16 +16,7 @@ from preprocessing.store import Store
 from radiotrain import augment
 from radiotrain.config import AugmentConfig, RunConfig
 from radiotrain.data.batches import batches
-from radiotrain.data.patients import Patients, load_patients, part_ids
-from radiotrain.distributed import Worker, autocast_dtype
-from radiotrain.predict import (
-    TrainedNetwork,
-    call_network,
-    check_run,
-    load_network,
-    predict_logits,
-    predictions_table,
-)
+from radiotrain.predict import LoadedPart, call_network, load_part, predictions_table
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split
 
@@ -92,21 +83,12 @@ def predict_augmented(
     InputError
         If the run was trained on another store or split.
     """
-    folder, config = check_run(run_url, store, split)
-    ids = part_ids(split, config.fold, which)
-    patients = load_patients(store, split, ids, config.targets, access=access)
-    trained = load_network(folder.best_weights)
-    if trained.encoder is not None:
-        patients = replace(patients, covariates=trained.encoder.transform(patients.records))
-    worker = Worker.single(device)
-    trained.network.to(worker.device)
-    dtype = autocast_dtype(config.precision, worker.device)
-    size, rows = config.train.batch_size, np.arange(len(patients))
-    plain = predict_logits(trained.network, patients, rows, size, worker.device, dtype)
-    logits = [plain]
-    for drawn in draw_changes(config.augment, config.seed, len(patients), num_draws):
-        logits.append(_changed_logits(trained, patients, drawn, size, worker.device, dtype))
-    return _tables(folder.name, config, which, patients, np.stack(logits))
+    loaded = load_part(run_url, store, split, which, access, device)
+    changes = draw_changes(
+        loaded.config.augment, loaded.config.seed, len(loaded.patients), num_draws
+    )
+    logits = [loaded.logits(), *(_changed_logits(loaded, drawn) for drawn in changes)]
+    return _tables(loaded, which, np.stack(logits))
 
 
 def draw_changes(
@@ -124,16 +106,10 @@ def draw_changes(
     ]
 
 
-def _changed_logits(
-    trained: TrainedNetwork,
-    patients: Patients,
-    drawn: augment.Draw,
-    size: int,
-    device: torch.device,
-    dtype: torch.dtype | None,
-) -> NDArray[np.float32]:
+def _changed_logits(loaded: LoadedPart, drawn: augment.Draw) -> NDArray[np.float32]:
     """Return logits, float32 (N, T), of changed images."""
-    rows = np.arange(len(patients))
+    patients, device, dtype = loaded.patients, loaded.device, loaded.dtype
+    rows, size = np.arange(len(patients)), loaded.config.train.batch_size
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
     parts = []
     with torch.inference_mode():
@@ -142,22 +118,20 @@ def _changed_logits(
             spacing_mm = patients.spacing_mm[first : last + 1]
             images = augment.apply(batch.images, drawn.rows(first, last + 1), spacing_mm)
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                logits = call_network(trained.network, images, batch.covariates)
+                logits = call_network(loaded.network, images, batch.covariates)
             parts.append(logits.float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, patients.labels.shape[1]), np.float32)
 
 
 def _tables(
-    run: str,
-    config: RunConfig,
-    which: Literal["validation", "test"],
-    patients: Patients,
-    logits: NDArray[np.float32],
+    loaded: LoadedPart, which: Literal["validation", "test"], logits: NDArray[np.float32]
 ) -> AugmentedPrediction:
     """Put logits (1 + D, N, T) into tables."""
     import pandas as pd
 
-    tables = [predictions_table(run, config, which, patients, one) for one in logits]
+    tables = [
+        predictions_table(loaded.run, loaded.config, which, loaded.patients, one) for one in logits
+    ]
     mean = np.mean([table["probability"].to_numpy() for table in tables], axis=0)
     columns = ["run", "patient_id", "target", "split", "draw", "probability"]
     draws = pd.concat([table.assign(draw=n) for n, table in enumerate(tables)], ignore_index=True)

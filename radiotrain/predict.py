@@ -65,18 +65,52 @@ def predict_run(
     InputError
         If the run was trained on another store or split.
     """
+    loaded = load_part(run_url, store, split, which, access, device)
+    return predictions_table(loaded.run, loaded.config, which, loaded.patients, loaded.logits())
+
+
+@dataclass(frozen=True)
+class LoadedPart:
+    """A run's network on its device, and the patients to predict.
+
+    Parameters
+    ----------
+    dtype
+        Of autocast; None for float32 throughout.
+    """
+
+    run: str
+    config: RunConfig
+    patients: Patients
+    network: nn.Module
+    device: torch.device
+    dtype: torch.dtype | None
+
+    def logits(self) -> NDArray[np.float32]:
+        """Return logits, float32 (N, T), of the patients as they are."""
+        rows, size = np.arange(len(self.patients)), self.config.train.batch_size
+        return predict_logits(self.network, self.patients, rows, size, self.device, self.dtype)
+
+
+def load_part(
+    run_url: str,
+    store: Store,
+    split: Split,
+    which: Literal["validation", "test"],
+    access: TestAccess | None = None,
+    device: str = "auto",
+) -> LoadedPart:
+    """Load what `predict_run` predicts with and of whom; raises what it raises."""
     folder, config = check_run(run_url, store, split)
     ids = part_ids(split, config.fold, which)
     patients = load_patients(store, split, ids, config.targets, access=access)
     worker = Worker.single(device)
     trained = load_network(folder.best_weights)
-    network = trained.network.to(worker.device)
     if trained.encoder is not None:
         patients = replace(patients, covariates=trained.encoder.transform(patients.records))
+    network = trained.network.to(worker.device)
     dtype = autocast_dtype(config.precision, worker.device)
-    rows = np.arange(len(patients))
-    logits = predict_logits(network, patients, rows, config.train.batch_size, worker.device, dtype)
-    return predictions_table(folder.name, config, which, patients, logits)
+    return LoadedPart(folder.name, config, patients, network, worker.device, dtype)
 
 
 def check_run(run_url: str, store: Store, split: Split) -> tuple[RunFolder, RunConfig]:
