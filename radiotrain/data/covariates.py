@@ -143,6 +143,17 @@ class CovariateEncoder:
         )
 
 
+def plain_name(name: str) -> str:
+    """Return a covariate's name in lower case, its other characters single underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def reason_to_refuse(name: str) -> str | None:
+    """Say why a covariate would tell what is to be predicted; None where its name does not."""
+    found = (r for pattern, r in REFUSED_PATTERNS.items() if re.search(pattern, plain_name(name)))
+    return next(found, None)
+
+
 def check_covariate_name(name: str, known: Sequence[str]) -> None:
     """Refuse a covariate that the store lacks, or that would tell what is to be predicted.
 
@@ -151,13 +162,12 @@ def check_covariate_name(name: str, known: Sequence[str]) -> None:
     InputError
         If it is one; of an unknown name, the nearest is named.
     """
-    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    for pattern, reason in REFUSED_PATTERNS.items():
-        if re.search(pattern, plain):
-            raise InputError(
-                f"covariate {name!r} is refused, as {reason}: expected what is known when the images"
-                " are made, such as age_years or menopause"
-            )
+    reason = reason_to_refuse(name)
+    if reason is not None:
+        raise InputError(
+            f"covariate {name!r} is refused, as {reason}: expected what is known when the images"
+            " are made, such as age_years or menopause"
+        )
     if name not in known:
         allowed = ", ".join(known) or "no covariates"
         raise InputError(

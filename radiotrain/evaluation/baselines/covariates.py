@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from preprocessing.store import PatientRecord
-from radiotrain.data.covariates import REFUSED_PATTERNS
+from radiotrain.data.covariates import plain_name, reason_to_refuse
 
 Kind = Literal["clinical", "acquisition", "refused"]
 
@@ -72,10 +72,9 @@ def kind_of(name: str) -> Kind:
     Refused is what training refuses too: what is derived from the receptors, or known only after
     treatment.
     """
-    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    if any(re.search(pattern, plain) for pattern in REFUSED_PATTERNS):
+    if reason_to_refuse(name) is not None:
         return "refused"
-    if any(re.search(pattern, plain) for pattern in ACQUISITION_PATTERNS):
+    if any(re.search(pattern, plain_name(name)) for pattern in ACQUISITION_PATTERNS):
         return "acquisition"
     return "clinical"
 

@@ -49,7 +49,7 @@ def draw_plots(
         return ()
     of = f"of {result.target}, run {result.run}"
     roc = Plot(
-        _file_name("roc", number, result),
+        plot_file_name("roc", number, result.target, result.run),
         roc_svg(result, test, seed=seed),
         f"ROC curve {of}: AUC {result.auc:.3f}",
         _about_roc(result),
@@ -57,7 +57,7 @@ def draw_plots(
     if is_baseline(result.run):
         return (roc,)
     calibration = Plot(
-        _file_name("calibration", number, result),
+        plot_file_name("calibration", number, result.target, result.run),
         calibration_svg(result, test),
         f"Calibration plot {of}: probabilities against shares of positives",
         "Calibration on the test patients, in groups of about equally many. On the dashed line"
@@ -65,7 +65,7 @@ def draw_plots(
         " negative below and positive above.",
     )
     decision = Plot(
-        _file_name("decision", number, result),
+        plot_file_name("decision", number, result.target, result.run),
         decision_svg(result, test),
         f"Decision curve {of}: net benefit over thresholds",
         "Decision curve: what calling patients by this run is worth, if false alarms are weighed"
@@ -85,6 +85,7 @@ def _about_roc(result: TargetResult) -> str:
     return f"{words}."
 
 
-def _file_name(kind: str, number: int, result: TargetResult) -> str:
-    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{result.target}-{result.run}").strip("-")
+def plot_file_name(kind: str, number: int, target: str, run: str) -> str:
+    """Return the name of the file of a plot: the number keeps apart what the words do not."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{target}-{run}").strip("-")
     return f"{kind}-{number:02d}-{words[:60]}.svg"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from matplotlib.axes import Axes
 
 from radiotrain.evaluation.report.plots import GREY, OURS, as_svg
-from radiotrain.evaluation.report.result_plots import Plot
+from radiotrain.evaluation.report.result_plots import Plot, plot_file_name
 from radiotrain.evaluation.stability.results import Selective, Stability
 
 
@@ -15,7 +13,7 @@ def draw_selective(stability: Stability) -> tuple[Plot, ...]:
     """Draw the curve of each run and target of `Stability.drawn`, in that order."""
     return tuple(
         Plot(
-            f"selective-{number:02d}-{_words(found)}.svg",
+            plot_file_name("selective", number, found.target, found.run),
             selective_svg(found),
             f"AUC against coverage of {found.target}, run {found.run}. {found.sentence}",
             f"{found.target}, run {found.run}: AUC of the patients that are kept when the least sure"
@@ -48,7 +46,3 @@ def selective_svg(found: Selective) -> str:
         axes.legend(loc="lower left", frameon=True, fontsize=8, edgecolor="none")
 
     return as_svg(draw)
-
-
-def _words(found: Selective) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", f"{found.target}-{found.run}").strip("-")[:60]

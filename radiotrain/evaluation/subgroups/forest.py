@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +10,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from preprocessing.page import figure_svg
 from radiotrain.evaluation.report.plots import GREY, OURS
-from radiotrain.evaluation.report.result_plots import Plot
+from radiotrain.evaluation.report.result_plots import Plot, plot_file_name
 from radiotrain.evaluation.subgroups.results import Group, Overall, Subgroups, VariableResult
 
 # Letters as text: drawn as shapes, a plot of fifty rows would weigh as much as the rest of a report.
@@ -43,10 +42,9 @@ def draw_forests(subgroups: Subgroups | None) -> tuple[Plot, ...]:
     """Draw the forest plot of each run and target in `Subgroups.overall`, in that order."""
     found = []
     for number, overall in enumerate(subgroups.overall if subgroups else (), start=1):
-        words = re.sub(r"[^A-Za-z0-9]+", "-", f"{overall.target}-{overall.run}").strip("-")
         found.append(
             Plot(
-                f"subgroups-{number:02d}-{words[:60]}.svg",
+                plot_file_name("subgroups", number, overall.target, overall.run),
                 forest_svg(overall, subgroups.of(overall.run, overall.target) if subgroups else ()),
                 f"Forest plot of {overall.target}, run {overall.run}: AUC of each group",
                 f"{overall.target}, run {overall.run}: AUC in groups of test patients, with DeLong's"
@@ -86,9 +84,7 @@ def forest_svg(overall: Overall, results: Sequence[VariableResult]) -> str:
                 _write_auc(axes, place, overall.auc, overall.auc_ci95, _INK)
             elif row.group is not None:
                 _draw_group(axes, place, row.group)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().decode("utf-8")
+        return figure_svg(figure)
 
 
 def _frame(axes: Axes, num_rows: int, overall: Overall) -> None:

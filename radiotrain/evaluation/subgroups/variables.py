@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from radiotrain.data.covariates import plain_name
 from radiotrain.evaluation.baselines.covariates import as_number, kind_of
 from radiotrain.evaluation.subgroups.cuts import (
     UNKNOWN,
@@ -124,7 +125,7 @@ def _covariate(
     facts: Facts, name: str, ids: Sequence[str], development: Sequence[str]
 ) -> tuple[str, str | None, Cut | str]:
     values = {i: facts.covariates.get(i, {}).get(name) for i in ids}
-    place, plain = _place(name), _plain(name)
+    place, plain = _place(name), plain_name(name)
     label = (_FIRST[place][1] if place < len(_FIRST) else "") or plain.replace("_", " ")
     if re.search(_AGE, plain):
         return label, None, cut_ages(values)
@@ -144,18 +145,14 @@ def _covariate(
 
 
 def _place(name: str) -> int:
-    plain = _plain(name)
+    plain = plain_name(name)
     found = (k for k, (pattern, _) in enumerate(_FIRST) if re.search(pattern, plain))
     return next(found, len(_FIRST))
 
 
 def _kind(name: str) -> str:
-    is_receptor = _RECEPTOR.search(_plain(name)) or _SUBTYPE.search(_plain(name))
+    is_receptor = _RECEPTOR.search(plain_name(name)) or _SUBTYPE.search(plain_name(name))
     return "receptor" if is_receptor else kind_of(name)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def _is_numeric(values: Mapping[str, Value]) -> bool:
