@@ -35,7 +35,8 @@ import pandas as pd
 
 from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError, MissingPathError, nearest_hint
+from preprocessing.errors import InputError, nearest_hint
+from radiotrain.evaluation.table_files import read_table
 
 COLUMNS = ("run", "patient_id", "target", "split", "fold", "label", "probability")
 SPLITS = ("train", "validation", "test")
@@ -64,21 +65,12 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     InputError
         If it is no such table.
     """
-    url = str(path)
-    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(Path(url).suffix.lower())
-    if read is None:
-        raise InputError(
-            f"predictions table {url} ends in {Path(url).suffix!r}, expected .csv or .parquet"
-        )
-    try:
-        content = files.read_bytes(url)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingPathError(
-            f"no predictions table at {url}: give the path of a .csv or .parquet file"
-        ) from error
-    except IsADirectoryError as error:
-        raise InputError(f"{url} is a folder, expected a .csv or .parquet file") from error
-    return validate_predictions(read(url, content), name=f"predictions table {url}")
+    table = read_table(
+        path,
+        "predictions table",
+        f"UTF-8 text with commas and the header {','.join(COLUMNS)}",
+    )
+    return validate_predictions(table, name=f"predictions table {path}")
 
 
 def validate_predictions(df: pd.DataFrame, *, name: str = "predictions table") -> pd.DataFrame:
@@ -139,35 +131,6 @@ def write_predictions(df: pd.DataFrame, url: str | Path) -> None:
     else:
         df.to_parquet(buffer, index=False)
     files.write_bytes(str(url), buffer.getvalue())
-
-
-def _read_csv(url: str, content: bytes) -> pd.DataFrame:
-    """Read everything as text, so that patient ``007`` stays that."""
-    try:
-        table = pd.read_csv(
-            io.BytesIO(content),
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"predictions table {url} cannot be read as CSV ({str(error).strip()}): expected UTF-8"
-            f" text with commas and the header {','.join(COLUMNS)}"
-        ) from error
-    header = [str(h).strip() for h in table.iloc[0]]
-    return table.iloc[1:].set_axis(header, axis=1)
-
-
-def _read_parquet(url: str, content: bytes) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(io.BytesIO(content))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"predictions table {url} cannot be read as Parquet ({str(error).strip()}):"
-            " write it again, or give a .csv"
-        ) from error
 
 
 def _check_columns(found: list[Hashable], name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError, nearest_hint
+from preprocessing.errors import InputError, nearest_hint
+from radiotrain.evaluation.table_files import read_table
 
 Value = str | float | None
 
@@ -61,28 +60,8 @@ def read_patients(path: str | Path) -> Facts:
     InputError
         If it is no such table, or a patient has two rows.
     """
-    url = str(path)
-    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(Path(url).suffix.lower())
-    if read is None:
-        raise InputError(
-            f"patients' table {url} ends in {Path(url).suffix!r}, expected .csv or .parquet"
-        )
-    try:
-        content = files.read_bytes(url)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingPathError(
-            f"no patients' table at {url}: give the path of a .csv or .parquet file"
-        ) from error
-    except IsADirectoryError as error:
-        raise InputError(f"{url} is a folder, expected a .csv or .parquet file") from error
-    try:
-        table = read(content)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"patients' table {url} cannot be read ({str(error).strip()}): expected a header with"
-            " patient_id and one column for each covariate"
-        ) from error
-    return facts_of_table(table, f"patients' table {url}")
+    expected = "a header with patient_id and one column for each covariate"
+    return facts_of_table(read_table(path, "patients' table", expected), f"patients' table {path}")
 
 
 def facts_of_table(table: pd.DataFrame, name: str) -> Facts:
@@ -117,19 +96,6 @@ def facts_of_table(table: pd.DataFrame, name: str) -> Facts:
             )
         found[patient] = {str(key): _value(value) for key, value in row.items()}
     return Facts(found, {}, name)
-
-
-def _read_csv(content: bytes) -> pd.DataFrame:
-    """Read everything as text, so that patient ``007`` stays that."""
-    # With a header of its own, pandas would take surplus first columns for names of rows.
-    table = pd.read_csv(
-        io.BytesIO(content), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-    )
-    return table.iloc[1:].set_axis([str(h) for h in table.iloc[0]], axis=1)
-
-
-def _read_parquet(content: bytes) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(content))
 
 
 def _patient_id(value: Any) -> str:
