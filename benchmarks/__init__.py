@@ -1,1 +1,15 @@
-"""Programs that print a table of ratios; ``python -m benchmarks.NAME``. Not tests."""
+"""Programs that print a table of ratios; ``python -m benchmarks.NAME``. Not tests.
+
+====================  =======================================================================
+``preprocessing.py``  preprocessing, against its floor and against what one would use instead
+``augmentation.py``   changes of training images, against torch and MONAI
+``networks.py``       training steps, against MONAI's networks
+``training.py``       the loop, against the same step without data
+``scaling.py``        one, two and four workers, and the model fitted to them
+``ray_overhead.py``   what Ray Train adds
+``sweep_startup.py``  what starting a trial takes
+``stopping.py``       what early stopping would have saved and cost
+``evaluation.py``     the statistics of one test set
+``new_patient.py``    one new patient, from files to page
+====================  =======================================================================
+"""

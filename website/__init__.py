@@ -1,4 +1,11 @@
 """Makes docs/ into a site: what the program says of itself is written here at every build, and kept nowhere.
 
-``hooks.py`` is what MkDocs calls; the other files make one kind of page or picture each.
+======================  =================================
+``hooks.py``            what MkDocs calls
+``commands.py``         the page of commands
+``configuration.py``    the pages of configurations
+``docstrings.py``       what modules say of their formats
+``flow_picture.py``     from cohort to report
+``imports_picture.py``  who imports whom
+======================  =================================
 """

@@ -1,4 +1,13 @@
-"""Cohort layouts, one file each. A new layout is a file here and a line in `LAYOUTS`."""
+"""Cohort layouts, one file each. A new layout is a file here and a line in `LAYOUTS`.
+
+===============  ============================================================================
+``duke.py``      Duke-Breast-Cancer-MRI as TCIA ships it; `duke_tables.py` its two workbooks,
+                 `duke_mapping.py` its table of file paths
+``mama_mia.py``  MAMA-MIA
+``manifest.py``  anyone's own cohort as one CSV
+``values.py``    how tables write labels, numbers and nothing
+===============  ============================================================================
+"""
 
 from __future__ import annotations
 

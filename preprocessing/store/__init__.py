@@ -13,6 +13,9 @@ Axis legend: N patients, P phases, R rows, C columns, S slices, T targets.
 ``patients.json``     all records              written when every patient is done
 ====================  =======================  ==========================================
 
+``layout.py`` knows what is where, ``writer.py`` fills it, ``reader.py`` reads it, ``lock.py`` keeps runs
+apart and ``verify.py`` reads every byte once more.
+
 This package needs only numpy, zarr and fsspec: a training machine has no imaging libraries.
 """
 

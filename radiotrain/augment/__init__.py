@@ -1,4 +1,11 @@
-"""Random changes of a batch on its device: drawn for the whole batch, applied to any part of it."""
+"""Random changes of a batch on its device: drawn for the whole batch, applied to any part of it.
+
+================  ====================================================
+``draw.py``       what is drawn for a batch
+``spatial.py``    flip, rotation, tilt, zoom and shift, resampled once
+``intensity.py``  enhancement, gamma, gain, brightness and noise
+================  ====================================================
+"""
 
 from __future__ import annotations
 

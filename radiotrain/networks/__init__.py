@@ -1,1 +1,11 @@
-"""The networks, by the names papers use."""
+"""The networks, by the names papers use.
+
+===============  =========================================================================
+``registry.py``  name to network, built from MONAI's modules
+``faster.py``    the same parameters and function in less time; `memory.py` in less memory
+``fusion.py``    clinical covariates beside the images
+``mean.py``      several networks as one
+``weights.py``   published weights as a beginning
+``cost.py``      parameters and operations, without computing
+===============  =========================================================================
+"""

@@ -1,1 +1,18 @@
-"""Store to trained network: the loop, its losses, its checkpoints, its debugger."""
+"""Store to trained network: the loop, its losses, its checkpoints, its debugger.
+
+======================  ==========================================================================
+``loop.py``             the loop, for one process or one worker of several
+``training.py``         one worker's share: steps, validation, state
+``build.py``            network and optimiser, from the configuration
+``losses.py``           the losses
+``schedule.py``         the learning rate
+``early_stopping.py``   when to stop
+``metrics.py``          what is measured in an epoch, and how it is said
+``checkpoint.py``       all that is needed to go on
+``watch.py``            each step's loss, without making a GPU wait; `shown.py` what is shown
+``sync_batch_norm.py``  batch norm over the global batch
+``fits.py``             whether configuration, store and split fit together
+``demand.py``           memory and time, before; `memory.py` what can be done when memory runs out
+``debug.py``            one batch learnt by heart
+======================  ==========================================================================
+"""

@@ -1,7 +1,18 @@
 """What goes wrong in real downloads, to be had on demand: the names and what comes of each.
 
-A quirk is given to one patient of a phantom cohort. The files beside this one, a family each,
-write it; ``apply.py`` finds the one that does.
+A quirk is given to one patient of a phantom cohort. The files beside this one write
+it, a family each.
+
+===============  =============================================================================
+``apply.py``     which function writes which quirk
+``geometry.py``  orientation, field of view, order
+``series.py``    series repeated, thrown together, of another examination
+``slices.py``    slices twice there, missing, not numbered, of another size
+``names.py``     names, numbers and times of series; `mapping.py` the workbook that tells them
+``contents.py``  files damaged, encoded otherwise, no images
+``tables.py``    boxes
+``written.py``   a patient's files, and how quirks change them
+===============  =============================================================================
 """
 
 from __future__ import annotations
