@@ -193,7 +193,9 @@ def test_no_excluded_patient_is_predicted(report, spoilt):
 
 
 def test_nothing_that_could_name_a_patient_is_in_the_store(store):
-    for path in Path(store.url).rglob("*.json"):
+    paths = [*Path(store.url).rglob("*.json")]
+    assert {"zarr.json", "patients.json"} < {path.name for path in paths}
+    for path in paths:
         text = path.read_text()
         for word in ("19900101", "1.2.826", "BirthDate", "PatientName"):
             assert word not in text

@@ -173,6 +173,7 @@ def test_dask_on_ray_takes_only_those_with_its_certificate(ray_here: str) -> Non
     with ray_home(1)(1) as client:
         assert client.submit(sum, [1, 2]).result() == 3
         addresses = _addresses(client)
+        assert addresses
         assert all(address.startswith("tls://") for address in addresses)
         opened = [s for s in listening() if s.port not in before and not s.is_local]
         of_dask = [s for s in opened if any(a.endswith(f":{s.port}") for a in addresses)]

@@ -59,7 +59,7 @@ def test_python() -> None:
     assert found.fits
 
 
-def test_torch_is_asked_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_asked_in_a_process_of_its_own() -> None:
     found = measure.torch_build()
     assert (found.version, found.cuda) == (torch.__version__, torch.version.cuda)
     assert len(found.gpus) == torch.cuda.device_count()

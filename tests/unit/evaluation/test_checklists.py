@@ -135,7 +135,7 @@ def test_the_summary_counts_every_item_once(evaluation: Evaluation) -> None:
         assert sum(counts) == len(filled.items)
 
 
-def test_every_key_of_a_list_is_an_answer_that_something_gives(evaluation: Evaluation) -> None:
+def test_every_key_of_a_list_is_an_answer_that_something_gives() -> None:
     """A key misspelt in a list would silently stay with the author."""
     tables = [
         make_rows(patients, split, run=run)

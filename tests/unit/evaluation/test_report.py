@@ -283,6 +283,7 @@ def test_operating_points_and_recalibration_are_printed(full_folder: Path, full_
     text = (full_folder / "metrics.json").read_text(encoding="utf-8")
     values = json.loads(text)["runs"]["net"]["ER"]
     rows = Page(full_page).rows
+    assert values["operating_points"]
     for point in values["operating_points"]:
         ours = next(
             row for row in rows if row.startswith(f"{point['rule']} {point['threshold']:.4f}")
@@ -364,6 +365,7 @@ def test_the_command_turns_a_table_into_a_report(
     printed = capsys.readouterr().out
     assert f"report: {out / 'report.html'}" in printed
     assert f"{document['runs']['net']['ER']['auc']:.3f}" in printed
+    assert document["warnings"]
     assert all(f"note: {warning}" in printed for warning in document["warnings"])
 
 

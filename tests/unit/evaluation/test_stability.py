@@ -229,6 +229,8 @@ def test_not_crossed_runs_have_the_plain_sd() -> None:
 def test_noise_beside_comparisons(table: pd.DataFrame, stability) -> None:
     (spread,) = stability.spreads
     evaluation = evaluate_table(table, num_resamples=100)
+    pairs = [{c.run, c.other} for c in evaluation.comparisons]
+    assert 0 < sum(MEAN in pair for pair in pairs) < len(pairs)
     for comparison in evaluation.comparisons:
         noise = stability.noise_of(comparison)
         if MEAN in (comparison.run, comparison.other):
@@ -294,7 +296,9 @@ def test_uncertainty_of_patients_is_that_of_their_members(table: pd.DataFrame, s
     assert {(p.num_predictions, p.sd, p.mutual_information) for p in alone} == {(1, None, None)}
     assert any("only the entropy" in note for note in stability.notes)
     wrong = stability.surest_wrong(MEAN, "ER")
-    assert all(p.is_right is False for p in wrong)
+    missed = [p.entropy for p in of_mean if not p.is_right]
+    assert [(p.is_right, p.entropy) for p in wrong] == [(False, e) for e in sorted(missed)[:5]]
+    assert missed
     least = stability.least_sure(MEAN, "ER")
     assert [p.entropy for p in least] == sorted((p.entropy for p in of_mean), reverse=True)[:5]
     kept = pd.read_csv(io.StringIO(uncertainty_csv(stability.patients)), dtype={"patient_id": str})

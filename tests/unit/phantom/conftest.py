@@ -105,7 +105,9 @@ class Cohort:
     patients: list[Patient]
 
     def of(self, vendor):
-        return [p for p in self.patients if p.truth["vendor"] == vendor]
+        found = [p for p in self.patients if p.truth["vendor"] == vendor]
+        assert found
+        return found
 
 
 def read_series(folder, patient_truth):

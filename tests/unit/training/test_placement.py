@@ -199,7 +199,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_copy_outlives_nobody_for_long(store, memory, tmp_path_factory, how):
+def test_copy_outlives_nobody_for_long(store, memory, how):
     """A killed process's copy is used by the next run, or removed by one on another store."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, store.url, str(memory)],

@@ -82,15 +82,16 @@ def test_average_is_what_is_kept_and_predicts(store, split_url, tmp_path):
         store,
         split_url,
         tmp_path / "run",
-        train={"epochs": 2, "ema_decay": 0.5, "warmup_epochs": 0},
+        train={"epochs": 1, "ema_decay": 0.5, "warmup_epochs": 0},
     )
     result = train(config, reporter=lambda _: None)
     best = load_weights(f"{result.run_url}/checkpoints/best.pt")["weights"]
     training = Training(config, Worker.single("cpu"), store, _split(store))
     assert training.resume(RunFolder(config.out))
-    if result.best_epoch == 1:
-        kept = training.evaluated.state_dict()
-        assert all(torch.equal(best[name], kept[name]) for name in best)
+    kept, last = training.evaluated.state_dict(), training.network.state_dict()
+    assert best.keys() == kept.keys()
+    assert all(torch.equal(best[name], kept[name]) for name in best)
+    assert not all(torch.equal(best[name], last[name]) for name in best)
 
 
 def _split(store):
