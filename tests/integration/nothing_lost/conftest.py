@@ -1,0 +1,52 @@
+"""Whatever ends a preprocessing run, its store is finished later as if nothing had happened.
+
+The proof is always the same: every file of the store, byte for byte, is that of a run that
+nobody disturbed, and there is no other file.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from preprocessing.phantom.settings import PhantomSettings
+from preprocessing.phantom.write import write_phantom
+from tests.integration.nothing_lost.common import NUM_PATIENTS
+from tests.integration.store_runs import (
+    CROP,
+    SLOW,
+    call,
+    end_all,
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on():
+    yield
+    end_all()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("nothing-lost")
+
+
+@pytest.fixture(scope="session")
+def cohort(folder):
+    """The patients of `five_patients` and three more."""
+    settings = PhantomSettings(patients=NUM_PATIENTS, matrix=64, slices=24)
+    write_phantom(folder / "cohort", settings, workers=2)
+    return folder / "cohort"
+
+
+@pytest.fixture(scope="session")
+def slow(folder, cohort):
+    """The store that a slow run makes when nobody disturbs it."""
+    call("preprocess", cohort, folder / "slow", *SLOW, "--workers", 2)
+    return folder / "slow"
+
+
+@pytest.fixture(scope="session")
+def quick(folder, cohort):
+    """The store of the quick fit, likewise."""
+    call("preprocess", cohort, folder / "quick", *CROP, "--workers", 1)
+    return folder / "quick"
