@@ -226,23 +226,27 @@ def test_not_crossed_runs_have_the_plain_sd() -> None:
     assert spread.noise_floor_ci95 is not None
 
 
-def test_noise_beside_comparisons(table: pd.DataFrame, stability) -> None:
-    (spread,) = stability.spreads
+def test_noise_beside_comparisons() -> None:
+    other = make_table(3, 1, name="ER other")
+    other["run"] = "other-" + other["run"]
+    table = add_ensembles(validate_predictions(pd.concat([make_table(3, 1), other])))
     evaluation = evaluate_table(table, num_resamples=100)
-    pairs = [{c.run, c.other} for c in evaluation.comparisons]
-    assert 0 < sum(MEAN in pair for pair in pairs) < len(pairs)
+    found = find_stability(evaluation, table)
+    seen = set()
     for comparison in evaluation.comparisons:
-        noise = stability.noise_of(comparison)
-        if MEAN in (comparison.run, comparison.other):
+        noise = found.noise_of(comparison)
+        seen.add(noise.standing)
+        if "mean of 3" in comparison.run + comparison.other:
             assert noise.standing == "not known"
             assert "is there once" in noise.sentence
         else:
-            assert noise.noise_floor == spread.noise_floor
-            low, high = spread.noise_floor_ci95
+            low, high = noise.noise_floor_ci95
+            assert low < noise.noise_floor < high
             size = abs(comparison.difference)
             expected = "within" if size <= low else "beyond" if size > high else "about"
             assert noise.standing == expected
-            assert "what another seed and fold does" in noise.sentence
+            assert "what another seed does" in noise.sentence
+    assert seen == {"not known", "within", "about"}
 
 
 def test_floor_of_two_configurations_adds_variances_and_of_a_baseline_none() -> None:
