@@ -39,7 +39,7 @@ class LoadSharedScheduling(LoadFileScheduling):
     That is the Ray of `ray_here`, and what the folders below make of a cohort, once a process.
     """
 
-    folders = ("tests/security/", "tests/integration/predict/")
+    folders = ("tests/security/", "tests/integration/predict/", "tests/unit/phantom/quirks/")
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
