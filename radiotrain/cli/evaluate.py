@@ -53,15 +53,21 @@ def evaluate(
         ),
     ] = None,
     baselines: Annotated[
-        bool,
+        bool | None,
         typer.Option(
+            "--baselines/--no-baselines",
+            show_default="baselines",
             help="Beside networks: models of clinical columns, tumour size and enhancement, and a"
-            " look for shortcuts. Of --predictions, no effect."
+            " look for shortcuts. Of runs only.",
         ),
-    ] = True,
+    ] = None,
     purpose: Annotated[
-        str, typer.Option(help="Why the test set is opened; goes into its log.")
-    ] = "evaluation",
+        str | None,
+        typer.Option(
+            show_default="evaluation",
+            help="Why the test set is opened; goes into its log. Of runs only.",
+        ),
+    ] = None,
     tta: Annotated[
         int,
         typer.Option(
@@ -71,13 +77,14 @@ def evaluate(
         ),
     ] = 0,
     saliency: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
+            show_default="6",
             help="Where networks look: on this many test patients of each run and target, scored and"
-            " drawn; 0 leaves it out. Takes its time with large networks on a CPU.",
+            " drawn; 0 leaves it out. Takes its time with large networks on a CPU. Of runs only.",
         ),
-    ] = 6,
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
 ) -> None:
@@ -112,10 +119,10 @@ def _predictions(
     predictions: str | None,
     store: str | None,
     patients: str | None,
-    purpose: str,
-    baselines: bool,
+    purpose: str | None,
+    baselines: bool | None,
     tta: int,
-    saliency: int,
+    saliency: int | None,
 ) -> tuple[pd.DataFrame, ReportContext]:
     from preprocessing.errors import InputError
     from preprocessing.progress import progress
@@ -132,6 +139,11 @@ def _predictions(
             raise InputError(
                 f"--tta {tta} needs networks, but --predictions has their results only: give runs"
             )
+        given = {"--purpose": purpose, "--baselines": baselines, "--saliency": saliency}
+        for option in (name for name, value in given.items() if value is not None):
+            typer.echo(
+                f"note: {option} is of runs only, and has no effect on --predictions", err=True
+            )
         table = add_ensembles(read_predictions(predictions))
         subgroups = _subgroups(table, store, patients)
         warnings = subgroups.warnings if subgroups is not None else ()
@@ -143,11 +155,11 @@ def _predictions(
     return predict_runs(
         runs,
         store,
-        purpose,
+        "evaluation" if purpose is None else purpose,
         progress,
-        baselines=baselines,
+        baselines=baselines is not False,
         num_draws=tta,
-        num_salient=saliency,
+        num_salient=6 if saliency is None else saliency,
     )
 
 

@@ -14,10 +14,10 @@
 ``probability.py``         the networks' answers, their spread, and the call
 ``attention.py``           where the networks look
 ``answer.py``              all that is said of a patient; JSON
-``pictures.py page.py``    the page
+``page.py``                the page; `pictures.py` the pictures on it
 ``structured_report.py``   the DICOM SR
 ``examine.py``             the road from one patient to their files
-``many.py``                several patients, one after the other
+``many.py``                several patients, one after the other; `summary.py` their table
 =========================  ======================================================================
 
 Research use only: nothing here is made for decisions about a patient's care.

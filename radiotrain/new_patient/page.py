@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import jinja2
 
 import radiotrain
+from preprocessing.page import make_environment
 from radiotrain.evaluation.statistics.auc import Interval
 from radiotrain.new_patient import RESEARCH_USE
 from radiotrain.new_patient.answer import PatientAnswer, TargetAnswer
@@ -122,14 +123,7 @@ def _called(target: TargetAnswer) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("radiotrain.new_patient"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "percent": percent,
         "points": points,
         "interval": interval,
@@ -138,4 +132,4 @@ def _environment() -> jinja2.Environment:
         "spread_sentence": spread_sentence,
         "rates_sentence": rates_sentence,
     }
-    return environment
+    return make_environment(jinja2.PackageLoader("radiotrain.new_patient"), filters)

@@ -108,3 +108,11 @@ def test_a_table_cannot_be_augmented(folder: Path) -> None:
     words = ("--predictions", table, "--tta", 2, "--out", folder / "none")
     _, error = call("evaluate", *words, status=2)
     assert "--tta 2 needs networks" in the_sentence(error)
+
+
+def test_what_a_table_cannot_be_asked_is_said(folder: Path) -> None:
+    table = folder / "report" / "predictions.parquet"
+    words = ("--predictions", table, "--saliency", 2, "--no-baselines", "--resamples", 100)
+    _, error = call("evaluate", *words, "--out", folder / "asked")
+    told = [line for line in error.splitlines() if "has no effect on --predictions" in line]
+    assert [line.split()[1] for line in told] == ["--baselines", "--saliency"]

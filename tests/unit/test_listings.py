@@ -12,8 +12,7 @@ ROOT = Path(__file__).parents[2]
 # README.md's tree tells the files of the first level; jobs and commands are one file each; the last
 # two have no full list yet.
 _UNLISTED = {
-    "cluster", "cluster/jobs", "preprocessing", "radiotrain", "radiotrain/cli", "radiotrain/export",
-    "radiotrain/new_patient",
+    "cluster", "cluster/jobs", "preprocessing", "radiotrain", "radiotrain/cli",
 }  # fmt: skip
 
 
