@@ -40,12 +40,12 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open build/website/index.html; to search it, too: $(BIN)/python -m http.server --directory build/website"
 
-# Files go to two processes as these are done, so that tests that wait for programs hold up only one.
+# Files go to two processes as these are done, those first that wait for programs; which go together, tests/conftest.py says.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=20 $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 $(TESTS)
 
 coverage: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 test-cluster: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/nodes

@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class LoadSharedScheduling(LoadFileScheduling):
     """A file's tests go to one process, and so do those that share what takes long to make.
 
-    That is the Ray of `ray_here`, and what the folders below make of a cohort, once a process.
+    That is the Ray of `ray_here`, one for each folder, and what the folders below make of a cohort.
     """
 
     folders = ("tests/security/", "tests/integration/predict/", "tests/unit/phantom/quirks/")
@@ -46,7 +46,7 @@ class LoadSharedScheduling(LoadFileScheduling):
         for folder in self.folders:
             if file.startswith(folder):
                 return folder
-        return "ray_here" if _names_the_ray(file) else file
+        return f"ray_here of {Path(file).parent}" if _names_the_ray(file) else file
 
 
 @cache

@@ -68,7 +68,8 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
     found = standings(sweep, read_states(plans))
     num_trials = len(sweep.targets) * trials_per_group(sweep)
     if len(found) == num_trials and all(standing.has_ended for standing in found):
-        return found
+        # A driver that was interrupted just before its last word has not written down who stopped.
+        return Book(sweep, plans).standings
     with ray_session():
         each = worker_resources(sweep, plans)
         check_room(sweep.resources.workers, each)

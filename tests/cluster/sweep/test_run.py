@@ -148,6 +148,19 @@ def test_running_again_trains_only_what_is_missing(swept, monkeypatch):
     assert untimed(run_sweep(sweep, progress)) == untimed(found)
 
 
+def test_who_stopped_is_written_down_where_an_interrupted_driver_had_not(
+    ray_here, make_sweep, tmp_path, monkeypatch
+):
+    sweep = make_sweep(tmp_path / "sweep", targets=["ER"])
+    found = run_sweep(sweep, progress)
+    (stopped,) = [s for s in found if s.status == "stopped"]
+    folder = RunFolder(stopped.plan.run.out)
+    folder.write_record(replace(folder.read_record(), status="running"))
+    monkeypatch.setattr("cluster.sweep.run.ray_session", None)  # nothing is left to train
+    assert untimed(run_sweep(sweep, progress)) == untimed(found)
+    assert folder.read_record().status == "stopped"
+
+
 def test_a_larger_sweep_lets_trials_go_on_that_a_smaller_one_stopped(
     ray_here, make_sweep, tmp_path
 ):
