@@ -61,10 +61,11 @@ def run(
 
     Example: `radiotrain init run duke.zarr --target HER2 --network ResNet34`
     """
+    opened = _begin(out, store)
+    # Takes seconds: what was mistaken is said before.
     from radiotrain.config import RunConfig
     from radiotrain.suggest import suggest_run
 
-    opened = _begin(out, store)
     suggestion = suggest_run(opened, split, targets=target or (), network=network)
     _write(out, RunConfig, suggestion, store, "run")
     _say_next(out, store, split, f"radiotrain train --config {out} --dry-run")
@@ -95,10 +96,11 @@ def sweep(
 
     Example: `radiotrain init sweep duke.zarr --network SEResNet50 --network DenseNet121`
     """
+    opened = _begin(out, store)
+    # Takes seconds: what was mistaken is said before.
     from cluster.sweep.config import SweepConfig
     from radiotrain.suggest import suggest_sweep
 
-    opened = _begin(out, store)
     suggestion = suggest_sweep(opened, split, targets=target or (), networks=network or ())
     _write(out, SweepConfig, suggestion, store, "sweep")
     _say_next(out, store, split, f"radiotrain tune --config {out} --dry-run")
