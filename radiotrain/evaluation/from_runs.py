@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.augmented_prediction import describe_draws
 from radiotrain.evaluation.baselines.features import read_records
@@ -85,6 +86,11 @@ def predict_runs(
         If the runs do not belong together, or to the store; the test set is not opened then.
     """
     models, others = set_aside([open_model(url) for url in urls])
+    if others and not baselines:
+        raise InputError(
+            f"got --no-baselines with {others[0].name}, which is not tested but serves the look for"
+            " shortcuts, which that leaves out: leave out one of the two"
+        )
     first = models[0].config
     store = Store.open(store_url or first.store)
     split = load_split(first.split, store)

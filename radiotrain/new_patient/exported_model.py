@@ -9,7 +9,6 @@ from __future__ import annotations
 from preprocessing import files
 from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError, SchemaError
-from radiotrain.config import parse_config
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.statistics.operating_point import Confusion
 from radiotrain.evaluation.statistics.platt import PlattCurve
@@ -33,6 +32,7 @@ from radiotrain.new_patient.trained_model import (
     TrainedModel,
     describe_training,
     digest_of,
+    preprocessing_of,
 )
 
 
@@ -91,13 +91,7 @@ def _complete(found: ModelDescription, where: str) -> tuple[tuple[Training, ...]
 
 
 def _preprocessing(found: ModelDescription, where: str) -> PreprocessConfig:
-    settings = found.input.preprocessing
-    if not settings:
-        raise InputError(
-            f"{where} is of a model that was trained on a store that 'radiotrain preprocess' did not make,"
-            " so nobody knows how a new patient's images would have to be made: train on one that it made"
-        )
-    config = parse_config(PreprocessConfig, settings, f"input.preprocessing of {where}")
+    config = preprocessing_of(found.input.preprocessing, f"model {where}")
     made, read = (
         (config.num_phases, *config.crop_shape),
         (found.input.num_phases, *found.input.crop_shape),

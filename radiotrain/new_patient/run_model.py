@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from preprocessing import files
-from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError, MissingPathError
-from radiotrain.config import parse_config
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.model import Model, open_models
 from radiotrain.export.meaning import NOBODY_VALIDATED
@@ -22,6 +19,7 @@ from radiotrain.new_patient.trained_model import (
     TrainedModel,
     describe_training,
     digest_of,
+    preprocessing_of,
 )
 from radiotrain.predict import load_network
 from radiotrain.runs import RunFolder
@@ -53,7 +51,7 @@ def load_run_model(url: str, device: str = "auto") -> TrainedModel:
         name=model.name,
         members=tuple(members),
         rules=_rules(model),
-        preprocessing=_preprocessing(model.url, inputs.settings),
+        preprocessing=preprocessing_of(inputs.settings, f"model {model.url}"),
         images=TrainingImages(inputs.num_patients, inputs.spans, inputs.counts, "extremes"),
         examinations=Examinations(inputs.development, inputs.test),
         store_fingerprint=inputs.store_fingerprint,
@@ -131,12 +129,3 @@ def _rules(model: Model) -> tuple[Rule, ...]:
         return tuple(no_rule(target, NOBODY_VALIDATED) for target in targets)
     table = RunFolder(model.url).read_predictions().assign(run=model.name)
     return tuple(make_rule(table, model.name, target) for target in targets)
-
-
-def _preprocessing(url: str, settings: Mapping[str, Any]) -> PreprocessConfig:
-    if not settings:
-        raise InputError(
-            f"model {url} was trained on a store that 'radiotrain preprocess' did not make, so nobody"
-            " knows how a new patient's images would have to be made: train on one that it made"
-        )
-    return parse_config(PreprocessConfig, settings, f"preprocessing settings of {url}")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from preprocessing.config import PreprocessConfig
-from radiotrain.config import AugmentConfig, Precision
+from preprocessing.errors import InputError
+from radiotrain.config import AugmentConfig, Precision, parse_config
 from radiotrain.new_patient.operating_point import Rule
 from radiotrain.new_patient.out_of_range import TrainingImages
 from radiotrain.predict import TrainedNetwork
@@ -101,6 +103,29 @@ def digest_of(networks: Sequence[TrainedNetwork]) -> str:
         if trained.encoder is not None:
             found.update(json.dumps(trained.encoder.to_json(), sort_keys=True).encode())
     return found.hexdigest()[:_DIGITS]
+
+
+def preprocessing_of(settings: Mapping[str, Any], model: str) -> PreprocessConfig:
+    """Return how the images that a model reads are made.
+
+    Parameters
+    ----------
+    settings
+        Of the store that it was trained on, as JSON has them; empty where nobody wrote them down.
+    model
+        What it is called in a sentence.
+
+    Raises
+    ------
+    InputError
+        If `settings` is empty or cannot be understood.
+    """
+    if not settings:
+        raise InputError(
+            f"{model} was trained on a store that 'radiotrain preprocess' did not make, so nobody knows how"
+            " a new patient's images would have to be made: train on one that it made"
+        )
+    return parse_config(PreprocessConfig, settings, f"preprocessing settings of {model}")
 
 
 def describe_training(

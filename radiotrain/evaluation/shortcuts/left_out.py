@@ -100,10 +100,17 @@ def predict_left_out(
     Raises
     ------
     InputError
-        If the two splits have other test patients: some would have been trained on.
+        If the two splits have other test patients: some would have been trained on. If a network was
+        trained on all scanners.
     """
     if not models:
         return None
+    for model in models:
+        if model.promoted is None and model.config.fold is None:
+            raise InputError(
+                f"run {model.name} was trained on all folds of {model.config.split}, so that no scanner was"
+                " left out, expected runs of one fold each: leave it out, or evaluate it alone"
+            )
     url = models[0].config.split
     by_scanner = load_split(url, store)
     if by_scanner.test_ids != split.test_ids:

@@ -435,6 +435,30 @@ def test_other_test_patients_are_refused_before_the_test_set_is_opened(tmp_path:
     assert not read_openings(str(tmp_path / "dealt"))
 
 
+@pytest.mark.parametrize(
+    ("fold", "baselines", "words"),
+    [(None, True, "no scanner was left out"), (0, False, "got --no-baselines with all")],
+)
+def test_runs_that_cannot_serve_are_refused_before_the_test_set_is_opened(
+    tmp_path: Path, fold: int | None, baselines: bool, words: str
+) -> None:
+    store = write_scanner_store(str(tmp_path / "store"))
+    split = make_split(store, num_folds=3)
+    save_split(split, str(tmp_path / "dealt"))
+    save_split(with_folds_by(split, store, SCANNER), str(tmp_path / "by_scanner"))
+    training = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 0}
+    urls = []
+    for name, of, number in (("run", "dealt", 0), ("all", "by_scanner", fold)):
+        config = run_config(store, str(tmp_path / of), tmp_path / name, train=training, fold=number)
+        train(config, reporter=lambda _: None)
+        urls.append(config.out)
+    with pytest.raises(InputError, match=words):
+        predict_runs(
+            urls, None, "a test", lambda _, __: nullcontext(lambda: None), baselines=baselines
+        )
+    assert not read_openings(str(tmp_path / "dealt"))
+
+
 def test_runs_of_a_split_by_scanner_alone_are_tested(tmp_path: Path) -> None:
     store = write_scanner_store(str(tmp_path / "store"))
     split = with_folds_by(make_split(store, num_folds=3), store, SCANNER)
