@@ -54,6 +54,7 @@ def _names_the_ray(file: str) -> bool:
     return "ray_here" in (Path(__file__).parents[1] / file).read_text("utf-8")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadSharedScheduling | None:
     """Deal tests out to processes, where ``--dist loadfile`` asks for it."""
     if config.getvalue("dist") == "loadfile":

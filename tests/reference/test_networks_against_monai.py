@@ -146,10 +146,15 @@ def _parts() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
 def test_same_parts_in_the_precisions_of_training(part: str, precision: torch.dtype) -> None:
     monai, shape = _parts()[part]
     ours, images = make_faster(nn.Sequential(copy.deepcopy(monai))), torch.randn(shape)
+    exact = run(nn.Sequential(copy.deepcopy(monai).double()), images.double())
     with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
         got, expected = run(ours, images), run(nn.Sequential(monai), images)
     assert {n: v.dtype for n, v in got.items()} == {n: v.dtype for n, v in expected.items()}
-    assert_same(got, expected, 1e-4 if precision is torch.float32 else 0.05)
+    scale = max(float(v.norm()) for n, v in exact.items() if n.startswith("grad"))
+    for name, value in exact.items():
+        # How far off MONAI's own rounding is depends on the processor; ours may be off by as much.
+        ours_off, monai_off = (float((r[name] - value).double().norm()) for r in (got, expected))
+        assert ours_off <= 3 * monai_off + 1e-7 * scale, name
 
 
 def test_other_modules_are_left_alone() -> None:
