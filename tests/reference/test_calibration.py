@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
@@ -122,6 +123,14 @@ def test_estimates_and_intervals_are_statsmodels() -> None:
     intercept = calibration_intercept(labels, odds / (1 + odds))
     assert intercept.value == pytest.approx(-0.66127484, abs=1e-7)
     assert intercept.interval == pytest.approx((-1.9931032, 0.67055353), abs=1e-7)
+
+
+def test_an_intercept_far_away_is_found_where_newtons_first_step_is_far_too_long() -> None:
+    """One of four is positive among those who were told 1 in a million: the logits' difference."""
+    found = calibration_intercept([0, 0, 0, 1], [1e-6] * 4)
+    assert found.value == pytest.approx(math.log(1 / 3) + math.log(1e6 - 1), rel=1e-9)
+    reach = 1.959963984540054 / math.sqrt(4 * 0.25 * 0.75)
+    assert found.interval == pytest.approx((found.value - reach, found.value + reach))
 
 
 def test_well_calibrated_probabilities_have_intercept_0_and_slope_1() -> None:
@@ -269,6 +278,18 @@ def test_bins_hold_ten_patients_or_more(num: int, bins: int) -> None:
     assert min(b.num_patients for b in found) >= min(num, 10)
     apart = [b.num_patients * abs(b.share_positive - b.mean_probability) for b in found]
     assert expected_calibration_error(labels, p) == pytest.approx(sum(apart) / num)
+
+
+def test_the_share_of_a_bin_has_scipys_wilson_interval() -> None:
+    (found,) = reliability_bins([1] * 3 + [0] * 7, np.linspace(0.1, 0.6, 10))
+    expected = binomtest(3, 10).proportion_ci(method="wilson")
+    assert found.share_positive_ci95 == pytest.approx((expected.low, expected.high))
+
+
+def test_a_cut_between_neighbouring_numbers_parts_them() -> None:
+    """No number lies between them, and the mean of the two is rounded to the lower one."""
+    found = reliability_bins([0, 1, 0, 1], [0.2, 0.5, math.nextafter(0.5, 1), 0.8], num_bins=2)
+    assert [b.num_patients for b in found] == [2, 2]
 
 
 def test_ece_uses_the_mean_of_a_bin_not_its_edge() -> None:
