@@ -7,6 +7,7 @@ killed. Each try is a fork of this process: importing what a training takes cost
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import monai.networks.nets  # noqa: F401 - the first network's, loaded once for all forks
 import torch
+import torch._dynamo  # the first optimiser's
 
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
@@ -53,6 +56,8 @@ def main(store_url: str, split_url: str, folder: Path, first: int, stride: int) 
         )
 
     undisturbed = config("undisturbed")
+    # A collection in a fork would copy all of it.
+    gc.freeze()
     run(lambda: train(undisturbed, reporter=lambda _: None))
     for kills, number in enumerate(range(first, 10_000, stride)):
         disturbed = config(f"killed-{number}")
