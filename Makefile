@@ -1,6 +1,7 @@
 # setup   install everything into .venv (Python 3.11 or 3.12 needed)
 # check   linters, types, import directions
-# test    the test suite
+# test    the tests, but for some hundred that take long
+# test-all   every test that needs no hosts
 # coverage   the same, and which lines it ran (not those that only programs of their own ran), in build/coverage
 # test-cluster   a Ray cluster on several hosts, made on this machine (root, iproute2, openssh-server, rsync)
 # audit  known weaknesses of the packages that are pinned (asks a database on the network)
@@ -11,8 +12,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS := tests/cluster tests/security tests/s3 tests/integration tests/unit tests/reference
+# Files go to two processes as these are done, those first that wait for programs; which go together,
+# tests/conftest.py says. With compiled modules kept, as hundreds of processes load them.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup check test coverage test-cluster audit docs demo bench clean
+.PHONY: help setup check test test-all coverage test-cluster audit docs demo bench clean
 
 help:
 	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
@@ -40,12 +44,14 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open build/website/index.html; to search it, too: $(BIN)/python -m http.server --directory build/website"
 
-# Files go to two processes as these are done, those first that wait for programs; which go together, tests/conftest.py says.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 $(TESTS)
+	$(PYTEST) -m 'not slow' --durations=20 $(TESTS)
+
+test-all: setup
+	$(PYTEST) --durations=20 $(TESTS)
 
 coverage: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 test-cluster: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/nodes

@@ -36,10 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
 class LoadSharedScheduling(LoadFileScheduling):
     """A file's tests go to one process, and so do those that share what takes long to make.
 
-    That is the Ray of `ray_here`, one for each folder, and what the folders below make of a cohort.
+    That is the Ray of `ray_here`, one for each folder, and the server, cohort or model that the folders below make.
     """
 
-    folders = ("tests/security/", "tests/integration/predict/", "tests/unit/phantom/quirks/")
+    folders = (
+        "tests/security/",
+        "tests/s3/",
+        "tests/integration/predict/",
+        "tests/unit/export/",
+        "tests/unit/phantom/quirks/",
+    )
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]

@@ -92,6 +92,7 @@ def own_network() -> str | None:
     return None if tried.returncode == 0 else "making a network needs root"
 
 
+@pytest.mark.slow
 def test_ray_up_asks_aws_for_no_more_than_a_closed_head(tmp_path: Path) -> None:
     why = own_network()
     if why is not None:

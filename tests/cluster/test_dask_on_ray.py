@@ -31,7 +31,7 @@ from tests.integration.store_runs import (
 )
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.slow,
     # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -175,7 +175,7 @@ def drive(hosts: Cluster, *words: object, status: int = 0) -> tuple[str, str]:
 DOCTOR = ("-m", "radiotrain", "cluster", "doctor")
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_on_a_real_ray(two_nodes: Cluster, tmp_path: Path) -> None:
     words = ("--storage", tmp_path / "runs", "--json", tmp_path / "found.json")
@@ -199,7 +199,7 @@ def test_on_a_real_ray(two_nodes: Cluster, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists() or list((tmp_path / "runs").iterdir()) == []
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_that_cannot_be_written_is_broken(two_nodes: Cluster, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -220,7 +220,7 @@ with join_cluster():
 """
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_port_that_swallows_everything_is_a_finding(two_nodes: Cluster) -> None:
     """As behind a firewall that drops: nobody answers, and nothing hangs."""

@@ -7,7 +7,7 @@ import pytest
 from cluster.doctor.start import try_start
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_ray_with_a_token_starts_and_ends() -> None:
     found = try_start()
     assert found.error is None
@@ -15,7 +15,7 @@ def test_a_ray_with_a_token_starts_and_ends() -> None:
     assert found.seconds > 0
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_what_keeps_it_from_starting_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     long = tmp_path / ("x" * 90)
     long.mkdir()

@@ -28,11 +28,8 @@ from radiotrain.config import RunConfig, dump_config
 from radiotrain.runs import RunFolder
 from tests.unit.training.synthetic import run_config
 
-pytestmark = [
-    pytest.mark.ray,
-    # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
-    pytest.mark.filterwarnings("ignore"),
-]
+# Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 NUM_EPOCHS = 10
 # In a worker, before each epoch is reported: (rank, epoch).
@@ -186,6 +183,7 @@ def test_the_sentence_names_each_cause_and_its_worker(
 # Real workers
 
 
+@pytest.mark.slow
 def test_a_mistake_of_one_worker_is_its_own_sentence_and_not_tried_again(
     ray_here: None, make_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +205,7 @@ def test_a_mistake_of_one_worker_is_its_own_sentence_and_not_tried_again(
     assert "P003" in str(record.error)
 
 
+@pytest.mark.slow
 def test_another_exception_is_tried_again_and_then_told_with_its_traceback(
     ray_here: None,
     make_config: Callable[..., RunConfig],
@@ -227,6 +226,7 @@ def test_another_exception_is_tried_again_and_then_told_with_its_traceback(
     assert "KeyError: 'gone'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_of_the_result(
     undisturbed: RunConfig,
     make_config: Callable[..., RunConfig],
@@ -292,6 +292,7 @@ def start(config: RunConfig, program: str, *words: str, **added: str) -> subproc
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_driver_costs_nothing_of_the_result(
     undisturbed: RunConfig, make_config: Callable[..., RunConfig]
@@ -331,6 +332,7 @@ def wait_for_world_size(folder: RunFolder, size: int, process: subprocess.Popen[
     wait_for_epochs(folder.url, len(folder.read_metrics()) + 1, process)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_hosts_that_join_are_taken_up_and_those_lost_are_done_without(
     make_config: Callable[..., RunConfig],

@@ -124,7 +124,7 @@ def nodes(cluster: Autoscaled) -> list[tuple[int, int]]:
     return sorted((int(n.get("CPU", 0)), int(n.get("GPU", 0))) for n in found)
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_preprocessing_begins_on_no_node_at_all(grown: Autoscaled, tmp_path: Path) -> None:
     write_phantom(tmp_path / "cohort", PhantomSettings(patients=3, matrix=48, slices=16), workers=2)
     assert nodes(grown) == [(0, 0)]
@@ -135,7 +135,7 @@ def test_preprocessing_begins_on_no_node_at_all(grown: Autoscaled, tmp_path: Pat
     assert nodes(grown) == [(0, 0), (2, 0)]
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_sweep_asks_for_gpus_that_are_not_there(grown: Autoscaled, tmp_path: Path) -> None:
     store = write_store(str(tmp_path / "store"))
     save_split(make_split(store, seed=3, num_folds=4), str(tmp_path / "splits.json"))

@@ -14,7 +14,7 @@ from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.slow,
     # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -20,6 +20,8 @@ import yaml
 from preprocessing.store import Store
 from radiotrain.seal import read_openings
 
+pytestmark = pytest.mark.slow
+
 NUM_PATIENTS = 150
 
 

@@ -18,6 +18,8 @@ from radiotrain.config import parse_config
 from radiotrain.networks.registry import NETWORKS
 from tests.unit.training.synthetic import TARGETS, write_store
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 ASK = """
 eval "$(_RADIOTRAIN_COMPLETE=source_bash radiotrain)"

@@ -31,6 +31,8 @@ from tests.integration.store_runs import (
     wait_for,
 )
 
+pytestmark = pytest.mark.slow
+
 NUM_PATIENTS = 5
 
 

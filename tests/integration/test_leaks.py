@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from preprocessing.progress import progress
@@ -14,6 +16,8 @@ from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.seal import open_test_set
 from radiotrain.split import load_split
 from tests.integration.store_runs import call
+
+pytestmark = pytest.mark.slow
 
 ORIGINAL, COPY = "Breast_MRI_002", "Breast_MRI_011"
 

@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 from radiotrain.runs import RunFolder
 from tests.integration.store_runs import call
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "store_and_run.ipynb"
 

@@ -14,6 +14,8 @@ from preprocessing.dicom import open_series
 from preprocessing.store import Store
 from radiotrain.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def run(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["radiotrain", *map(str, words)])

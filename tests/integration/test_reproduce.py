@@ -14,6 +14,8 @@ from preprocessing.phantom.write import write_phantom
 from radiotrain.seal import read_openings
 from tests.integration.store_runs import call, descendants, end, end_all, start, wait_for
 
+pytestmark = pytest.mark.slow
+
 FEW_EPOCHS = (
     "--quick",
     *("--set", "sweep.networks=[ResNet10-narrow]"),

@@ -17,6 +17,8 @@ from radiotrain.split import load_split, make_split, save_split
 from tests.integration.store_runs import call, the_sentence
 from tests.unit.training.synthetic import run_config, write_store
 
+pytestmark = pytest.mark.slow
+
 PLACES = [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 

@@ -219,6 +219,7 @@ def test_watch_on_a_terminal_is_ended_quietly_by_ctrl_c(sweep, start, tmp_path):
     assert (process.returncode, error) == (130, b"")
 
 
+@pytest.mark.slow
 def test_board_shows_all_trials_until_ctrl_c(sweep, start):
     port = _free_port()
     process = start("board", sweep.out, "--port", port, text=True)

@@ -16,6 +16,8 @@ from tests.integration.store_runs import call, the_sentence
 from tests.unit.evaluation.scanner_store import write_scanner_store
 from tests.unit.training.synthetic import run_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -66,6 +66,7 @@ def train_words(folder: Path, *changes: str) -> list[str]:
     return [*words, *(word for change in changes for word in ("--set", change))]
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_undisturbed_weights(folder: Path) -> None:
     long = ["train.epochs=12", "train.lr=1e-3"]
     undisturbed = command(*train_words(folder, *long, f"out={folder}/undisturbed"))
@@ -140,6 +141,7 @@ def test_debug_says_whether_a_batch_was_learned(
     assert "(Linear): (8, 1)" in said
 
 
+@pytest.mark.slow
 def test_models_lists_every_network(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +181,7 @@ runpy.run_module("benchmarks.training", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_speed_is_measured_on_a_machine_with_little_more_than_torch() -> None:
     done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

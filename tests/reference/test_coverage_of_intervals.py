@@ -16,6 +16,8 @@ from scipy.stats import norm
 
 from radiotrain.evaluation.evaluate import evaluate_table
 
+pytestmark = pytest.mark.slow
+
 NUM_COHORTS = 100
 
 

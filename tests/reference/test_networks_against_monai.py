@@ -19,6 +19,8 @@ from radiotrain.networks.faster import make_faster
 from radiotrain.networks.memory import checkpoint_activations
 from radiotrain.networks.registry import NETWORKS
 
+pytestmark = pytest.mark.slow
+
 # One of each kind of block, stem and shortcut, at a crop that it can read; odd sides included.
 CROPS = {
     "ResNet10": (18, 16, 9),

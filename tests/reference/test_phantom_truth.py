@@ -22,6 +22,8 @@ from preprocessing.readers import read_cohort
 from preprocessing.staging import Stage
 from preprocessing.store import REGION_TUMOUR, quantise
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PreprocessConfig(crop_shape=(40, 40, 24))
 
 

@@ -79,6 +79,7 @@ def test_groups_that_do_not_overlap_or_are_tied_have_a_test() -> None:
     assert 0 < found.p_value < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [((10, 10),) * 3, ((10, 30), (40, 12), (10, 15), (25, 20))])
 def test_equal_groups_are_told_apart_as_rarely_as_promised(sizes) -> None:
     """1,000 data sets, so that 5 % are found within 3.0 and 7.2 % (99.7 %)."""

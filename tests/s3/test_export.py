@@ -18,6 +18,7 @@ from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config, write_store
 
 
+@pytest.mark.slow
 def test_a_bucket_gets_the_whole_folder(bucket, url, tmp_path) -> None:
     write_store(str(tmp_path / "store"))
     bucket.put(f"{tmp_path}/store/", f"{url.removeprefix('s3://')}/store/", recursive=True)

@@ -12,6 +12,7 @@ from preprocessing.store import layout
 from tests.s3.proxy import DEAD
 
 
+@pytest.mark.slow
 def test_more_objects_than_a_listing_holds(bucket, url):
     """S3 lists 1000 at a time."""
     root = url.removeprefix("s3://")

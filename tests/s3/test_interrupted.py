@@ -12,6 +12,8 @@ from preprocessing.store.layout import LOCK_NAME
 from tests.s3.commands import CROP, call, content, ended, objects, start
 from tests.s3.proxy import FAIR, Weather
 
+pytestmark = pytest.mark.slow
+
 _SLOW = Weather(delay_s=(0.02, 0.1))
 # Nothing that is begun now ends before it is ended.
 _SLOWER = Weather(delay_s=(0.3, 0.5))

@@ -21,7 +21,7 @@ from tests.unit.training.synthetic import write_store
 # Ray's sockets lie there, whose names must be short.
 SHORT = Path(tempfile.gettempdir())
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def sweep_at(place: str) -> SweepConfig:

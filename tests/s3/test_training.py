@@ -14,6 +14,8 @@ from radiotrain.training.loop import train
 from tests.s3.proxy import FAIR, Weather
 from tests.unit.training.synthetic import run_config, write_store
 
+pytestmark = pytest.mark.slow
+
 BAD = Weather(delay_s=(0.0, 0.02), lost=0.03, slow_down=0.03)
 TRAIN = {"epochs": 2, "batch_size": 12, "warmup_epochs": 1}
 

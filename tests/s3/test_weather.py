@@ -9,6 +9,7 @@ from tests.s3.commands import CROP, call, content, ended, objects, start
 from tests.s3.proxy import DEAD, FAIR, Weather
 
 
+@pytest.mark.slow
 def test_delayed_and_lost_requests_change_nothing(
     cohort_url, local_store, bucket, url, proxy, scheduler
 ):
@@ -21,6 +22,7 @@ def test_delayed_and_lost_requests_change_nothing(
     assert objects(bucket, url) == content(local_store)
 
 
+@pytest.mark.slow
 def test_a_server_that_asks_to_slow_down_is_obeyed(
     cohort, local_store, bucket, url, proxy, scheduler
 ):
@@ -40,6 +42,7 @@ def test_a_short_outage_is_waited_out(bucket, url, proxy, weather):
     assert files.read_text(files.join(url, "x")) == "1"
 
 
+@pytest.mark.slow
 def test_a_network_that_dies_is_one_sentence_and_the_run_resumes(
     cohort_url, local_store, bucket, url, proxy, scheduler, tmp_path
 ):

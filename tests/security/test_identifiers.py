@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from preprocessing.store import Store
 from tests.security.conftest import NUM_PATIENTS, Chain
 from tests.security.planted import IDENTIFIERS, UID_ROOT, decoded_voxels, found_in
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_words_are_in_what_was_read(chain: Chain) -> None:

@@ -27,7 +27,7 @@ from tests.integration.store_runs import kill_session, start
 from tests.security.conftest import Chain
 from tests.security.listening import Listening, listening
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 # These answer with numbers to everybody, see SECURITY.md, and with nothing else.
 EXPORTERS = ("ray::DashboardAgent", "autoscaler/_private/monitor.py", "dashboard/dashboard.py")

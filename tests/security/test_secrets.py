@@ -14,6 +14,8 @@ from tests.integration.store_runs import call, the_sentence
 from tests.security.conftest import Chain
 from tests.security.planted import SECRET_WORDS, Places, found_in
 
+pytestmark = pytest.mark.slow
+
 WORD = "planted-in-an-address-99"
 
 

@@ -23,7 +23,7 @@ from preprocessing.progress import progress
 from radiotrain.config import dump_config
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
     pytest.mark.filterwarnings("ignore"),
@@ -117,7 +117,7 @@ def test_a_trial_that_crashes_goes_on_from_its_checkpoint(
                 time.sleep(3600)
 
     bring(trouble, monkeypatch)
-    sweep = config(tmp_path / "sweep", max_quiet_minutes=0.2)
+    sweep = config(tmp_path / "sweep", max_quiet_minutes=0.5)
     found = run_sweep(sweep, progress)
     assert facts(found) == facts(undisturbed)
     assert len(list((tmp_path / "sweep").glob("*_seed1.*"))) == 3

@@ -31,6 +31,8 @@ from radiotrain.seal import open_test_set, read_openings
 from radiotrain.split import load_split, make_split, save_split
 from radiotrain.training.loop import train
 
+pytestmark = pytest.mark.slow
+
 FOLDS = (0, 1, 2)
 HOWS = ("retrain", "ensemble")
 EPOCHS = 3
@@ -334,7 +336,6 @@ def _give_auc(trial, auc):
         folder.write_metrics([replace(m, validation_auc=auc) for m in folder.read_metrics()])
 
 
-@pytest.mark.ray
 # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_in_tuning_reads_the_test_set(ray_here, make_sweep, store, split_url, tmp_path):

@@ -16,7 +16,7 @@ from radiotrain.runs import RunFolder
 from radiotrain.training.loop import train
 
 pytestmark = [
-    pytest.mark.ray,
+    pytest.mark.slow,
     # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -38,6 +38,7 @@ def cut_short(how, *prefix):
     return {name: int(number) for name, number in map(str.split, done.stdout.splitlines())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "refused"])
 def test_cut_short_at_any_step_a_store_is_finished_later(how):
     """Kill -9, or no space left, before each single change of a file: making, adding, repairing."""

@@ -19,6 +19,8 @@ from tests.integration.store_runs import (
     content,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def chunk(store, array, index):
     """Return the file of a patient's chunk."""

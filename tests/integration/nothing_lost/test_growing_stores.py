@@ -20,6 +20,8 @@ from tests.integration.store_runs import (
     the_sentence,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def grown(folder, five_patients, cohort):

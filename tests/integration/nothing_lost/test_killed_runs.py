@@ -9,6 +9,8 @@ import subprocess
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
+
 from preprocessing.config import PreprocessConfig
 from preprocessing.dask_home import local_home
 from preprocessing.readers import read_cohort
@@ -31,6 +33,8 @@ from tests.integration.store_runs import (
     wait_for,
     workers_of,
 )
+
+pytestmark = pytest.mark.slow
 
 
 def test_two_workers_make_the_same_store_as_one(cohort, quick, tmp_path):

@@ -23,6 +23,8 @@ from tests.integration.predict.world import NewPatient, World, newcomer, read_js
 from tests.integration.store_runs import call, the_sentence
 from tests.security.planted import IDENTIFIERS, UID_ROOT
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).parents[3] / "docs" / "predict.md"
 
 SETTINGS = {

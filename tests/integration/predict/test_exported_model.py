@@ -26,6 +26,8 @@ from tests.integration.predict.world import (
 )
 from tests.integration.store_runs import call, the_sentence
 
+pytestmark = pytest.mark.slow
+
 NOT_CHECKED = "Not checked: whether model {} was trained or validated on this very examination"
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.integration.predict.world import NewPatient, World, check_dicom, read_json
 from tests.integration.store_runs import call, the_sentence
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_of_before_gets_its_inputs_without_training_again(
     world: World, patient: NewPatient, tmp_path: Path

@@ -23,6 +23,8 @@ from tests.integration.predict.world import (
 )
 from tests.integration.store_runs import call, kill_session, start, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def table_of(out: Path) -> list[dict[str, str]]:
     with (out / "predictions.csv").open(newline="") as file:

@@ -221,6 +221,7 @@ def test_nothing_is_learnt_from_the_fold_that_is_predicted() -> None:
             assert len(held_out) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_permuted_labels_are_not_predicted(model: Model) -> None:
     generator = np.random.default_rng(7)
@@ -321,6 +322,7 @@ def test_the_table_is_valid_and_the_signal_is_found(
     assert auc(out_of_fold["label"], out_of_fold["probability"]) > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_again(store: Store, split: Split) -> None:
     first, second = (fit_baselines(store, split, ["ER"]).validation for _ in range(2))
     pd.testing.assert_frame_equal(first, second)

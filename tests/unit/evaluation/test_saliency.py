@@ -98,6 +98,7 @@ def test_boxes_cover_each_voxel_once() -> None:
 
 
 # The largest takes as long as all others together, and is built of the same blocks.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*NETWORKS} - {"EfficientNet-L2"}))
 def test_attributions_of_each_network_add_up(name: str) -> None:
     side = max(16, NETWORKS[name].smallest_side)

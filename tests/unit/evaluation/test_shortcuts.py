@@ -282,6 +282,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return write_scanner_store(str(tmp_path_factory.mktemp("scanner") / "store"), num_patients=24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("agreement", "tumour_effect", "kind"), [(0.9, 0.0, "fail"), (0.5, 1.0, "pass")]
 )
@@ -354,6 +355,7 @@ def _trained(store: Store, folder: Path, split: str, folds: int) -> list[str]:
     return urls
 
 
+@pytest.mark.slow
 def test_a_network_that_reads_the_scanner_is_worth_little_on_one_it_never_saw(
     tmp_path: Path,
 ) -> None:
@@ -424,6 +426,7 @@ def test_what_a_known_scanner_gives_is_counted_in_pairs_of_fold_and_scanner() ->
     assert reason == "no run of this configuration is evaluated beside it"
 
 
+@pytest.mark.slow
 def test_other_test_patients_are_refused_before_the_test_set_is_opened(tmp_path: Path) -> None:
     store = write_scanner_store(str(tmp_path / "store"))
     save_split(make_split(store, num_folds=3), str(tmp_path / "dealt"))
@@ -435,6 +438,7 @@ def test_other_test_patients_are_refused_before_the_test_set_is_opened(tmp_path:
     assert not read_openings(str(tmp_path / "dealt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fold", "baselines", "words"),
     [(None, True, "no scanner was left out"), (0, False, "got --no-baselines with all")],
@@ -459,6 +463,7 @@ def test_runs_that_cannot_serve_are_refused_before_the_test_set_is_opened(
     assert not read_openings(str(tmp_path / "dealt"))
 
 
+@pytest.mark.slow
 def test_runs_of_a_split_by_scanner_alone_are_tested(tmp_path: Path) -> None:
     store = write_scanner_store(str(tmp_path / "store"))
     split = with_folds_by(make_split(store, num_folds=3), store, SCANNER)

@@ -392,6 +392,7 @@ def test_too_few_patients_have_reasons() -> None:
 # Report
 
 
+@pytest.mark.slow
 def test_report_says_it_and_metrics_json_is_documented(table: pd.DataFrame, tmp_path: Path) -> None:
     evil = table.assign(configuration="<b>x</b>", run=table["run"].str.replace(NAME, "<b>x</b>"))
     other = make_table(2, 2)

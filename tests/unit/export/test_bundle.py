@@ -24,7 +24,10 @@ from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
 from tests.unit.export.exporting import export, file_names
 
 # MONAI says that a bundle is code, which it is.
-pytestmark = pytest.mark.filterwarnings('ignore:.*any `"_target_"` value:UserWarning')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings('ignore:.*any `"_target_"` value:UserWarning'),
+]
 
 
 def run_monai(folder: Path, *words: str) -> None:

@@ -7,6 +7,8 @@ import yaml
 
 from tests.unit.export.exporting import export
 
+pytestmark = pytest.mark.slow
+
 
 def card_of(folder: Path, form: str) -> str:
     return (folder / ("docs/README.md" if form == "bundle" else "model-card.md")).read_text()

@@ -38,6 +38,8 @@ from tests.unit.export.exporting import export
 from tests.unit.export.trained import SETTINGS
 from tests.unit.training.test_covariates import records
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("safetensors", "onnx", "bundle")
 
 

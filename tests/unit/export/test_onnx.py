@@ -16,6 +16,8 @@ from radiotrain.networks.registry import NETWORKS, build_network
 from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
 from tests.unit.export.exporting import export, file_names
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("single", "several", "ensemble", "ensemble-covariates")
 # One of each family, residual ones with either block and either shortcut.
 FAMILIES = ("ResNet18-A", "ResNet50", "SEResNet50", "SEResNext50", "DenseNet121", "EfficientNet-b0")

@@ -65,6 +65,7 @@ def test_no_file_is_a_pickle(models, tmp_path, form) -> None:
         assert path.stat().st_mode & 0o044, name
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(models, tmp_path) -> None:
     for form in FORMATS:
         first = export(models["ensemble"], form, tmp_path / form / "a")

@@ -15,6 +15,8 @@ from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from preprocessing.volumes import UnreadableImageError
 
+pytestmark = pytest.mark.slow
+
 
 def result(path):
     """The header, or the finding's code."""

@@ -85,6 +85,7 @@ def test_every_layers_shape_is_said_once(run_debug: Debug) -> None:
     assert len(shapes) == len(set(shapes)) > 10
 
 
+@pytest.mark.slow
 def test_debug_does_the_same_each_time(run_debug: Debug) -> None:
     first, second = (run_debug(max_steps=3)[0] for _ in range(2))
     assert first == second

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
@@ -17,6 +18,8 @@ from radiotrain.split import load_split
 from radiotrain.training.loop import train
 from radiotrain.training.training import Training
 from tests.unit.training.synthetic import run_config
+
+pytestmark = pytest.mark.slow
 
 TRAIN = {
     "epochs": 3,
@@ -91,7 +94,19 @@ def configs(
 def together(configs: dict[int, RunConfig]) -> Path:
     """Folder with what each worker of each group measured."""
     folder = Path(configs[2].out).parent
-    multiprocessing.spawn(work, (str(folder), configs), nprocs=max(configs))
+    # The workers are copies of one process that has loaded what each of them would load.
+    loaded = [__name__, "monai.networks.nets", "torch._dynamo"]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(loaded)
+    workers = [
+        context.Process(target=work, args=(rank, str(folder), configs))
+        for rank in range(max(configs))
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * len(workers)
     return folder
 
 

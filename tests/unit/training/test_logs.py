@@ -161,6 +161,7 @@ def test_tracker_that_fails_is_said_once_and_tried_again(tmp_path: Path) -> None
     assert [e.step for e in events(tmp_path).Scalars("lr")] == [2]
 
 
+@pytest.mark.slow
 def test_full_disk_does_not_end_a_run(tmp_path: Path) -> None:
     program = f"""
 import resource, signal, sys, warnings

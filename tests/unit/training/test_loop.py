@@ -114,6 +114,7 @@ def test_finished_run_returns_its_result_untrained(
     assert train(config, on_epoch=never) == finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs_before", [1, 2, 3])
 def test_resume_matches_uninterrupted_run(
     finished: RunResult, make_config: MakeConfig, tmp_path: Path, epochs_before: int
@@ -151,6 +152,7 @@ def test_lost_best_weights_come_back_on_resume(make_config: MakeConfig, tmp_path
     assert len(RunFolder(config.out).read_metrics()) == len(paused.history) == 2
 
 
+@pytest.mark.slow
 def test_paused_run_goes_on_as_if_nothing_had_been(
     finished: RunResult, make_config: MakeConfig, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_the_fold_is_null_in_a_file_and_on_the_command_line(
     assert load_config(str(path), ["fold=null"]).fold is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["device", "shared", "stream"])
 def test_resume_matches_an_uninterrupted_run(
     store: Store,

@@ -233,6 +233,7 @@ def _fill_and_sum(url: str, memory: str) -> int:
     return int(copy.voxels[:20].astype(np.int64).sum())
 
 
+@pytest.mark.slow
 def test_processes_that_begin_together_agree(store, memory):
     context = multiprocessing.get_context("spawn")
     with context.Pool(3) as pool:

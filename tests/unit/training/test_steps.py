@@ -245,6 +245,7 @@ def test_trying_what_fits_teaches_nothing(make):
     assert all(p.grad is None for p in training.network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 4])
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bits(store, split_url, tmp_path, first):
     """Killed at every so many'th operation on a file, steps counted in between."""

@@ -2,9 +2,12 @@
 
 import numpy as np
 import openpyxl
+import pytest
 
 from preprocessing.phantom.quirks import QUIRKS
 from tests.unit.phantom.quirks.twins import MATRIX, SLICES, sheet, voxels
+
+pytestmark = pytest.mark.slow
 
 
 def test_large_box_has_the_tumour_in_its_middle_and_meets_an_edge_along_each_axis(both):

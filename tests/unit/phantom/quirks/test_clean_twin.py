@@ -10,6 +10,8 @@ from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import COLLECTION, write_phantom
 from tests.unit.phantom.quirks.twins import NAMES, SMALL, TIMES, differing
 
+pytestmark = pytest.mark.slow
+
 TEMPORAL = {"TemporalPositionIdentifier", "NumberOfTemporalPositions"}
 PIXELS = {"PixelData", "SmallestImagePixelValue", "LargestImagePixelValue"}
 

@@ -11,6 +11,8 @@ from preprocessing.phantom.write import write_phantom
 from radiotrain.cli import main
 from tests.unit.phantom.quirks.twins import MATRIX, NAMES, SLICES, SMALL, Patient
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("quirks", "others"), [([], ["oblique"]), (["oblique"], [])])
 def test_other_quirks_into_the_same_folder_are_refused(tmp_path, quirks, others):

@@ -17,6 +17,8 @@ from pydicom.uid import (
 from preprocessing.phantom.quirks import QUIRKS
 from tests.unit.phantom.quirks.twins import MATRIX, SLICES, voxels
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_truncated_file_is_the_beginning_of_a_slice_of_the_first_pass(both):
     patient, twin = both("truncated-file")

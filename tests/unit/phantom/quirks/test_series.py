@@ -8,6 +8,8 @@ from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import COLLECTION, write_phantom
 from tests.unit.phantom.quirks.twins import SLICES, SMALL, TIMES, Patient, differing
 
+pytestmark = pytest.mark.slow
+
 MAPPING = "Breast-Cancer-MRI-filepath_filename-mapping.xlsx"
 
 

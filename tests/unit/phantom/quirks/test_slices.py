@@ -5,6 +5,8 @@ import pytest
 
 from tests.unit.phantom.quirks.twins import MATRIX, SLICES, differing, voxels
 
+pytestmark = pytest.mark.slow
+
 
 def positions(data):
     """(R·C, 3) LPS of a slice's voxels, by its header."""
