@@ -1,6 +1,6 @@
 # setup   install everything into .venv (Python 3.11 or 3.12 needed)
 # check   linters, types, import directions
-# test    the tests, but for some hundred that take long
+# test    the tests, but for those marked slow
 # test-all   every test that needs no hosts
 # coverage   the same, and which lines it ran (not those that only programs of their own ran), in build/coverage
 # test-cluster   a Ray cluster on several hosts, made on this machine (root, iproute2, openssh-server, rsync)

@@ -153,10 +153,12 @@ def test_same_parts_in_the_precisions_of_training(part: str, precision: torch.dt
         got, expected = run(ours, images), run(nn.Sequential(monai), images)
     assert {n: v.dtype for n, v in got.items()} == {n: v.dtype for n, v in expected.items()}
     scale = max(float(v.norm()) for n, v in exact.items() if n.startswith("grad"))
+    rounding = 1e-5 if precision is torch.float32 else 0.05
     for name, value in exact.items():
         # How far off MONAI's own rounding is depends on the processor; ours may be off by as much.
         ours_off, monai_off = (float((r[name] - value).double().norm()) for r in (got, expected))
-        assert ours_off <= 3 * monai_off + 1e-7 * scale, name
+        least = rounding * max(float(value.double().norm()), 1e-3 * scale)
+        assert ours_off <= max(3 * monai_off, least), name
 
 
 def test_other_modules_are_left_alone() -> None:
