@@ -79,7 +79,16 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[str]:
+def copied_workers() -> Iterator[None]:
+    """Rays that tests start have workers that are loaded already; see `tests.ray_copies`."""
+    from tests.ray_copies import copied_workers
+
+    with copied_workers():
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_here(copied_workers: None) -> Iterator[str]:
     """The address of one local Ray for all tests that ask for it: starting it takes longer than most.
 
     It lives until the last test of the run has ended, so others count only what they began themselves.

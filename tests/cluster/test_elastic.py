@@ -26,6 +26,7 @@ from preprocessing.errors import InputError, SchemaError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig, dump_config
 from radiotrain.runs import RunFolder
+from tests.ray_copies import COMMAND, PROGRAM
 from tests.unit.training.synthetic import run_config
 
 # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
@@ -254,10 +255,11 @@ def test_a_killed_worker_costs_nothing_of_the_result(
 
 # The command, as a user types it
 
-COMMAND = "from radiotrain.cli import main; main()"
 # The same with epochs long enough for hosts to come and go, until it is told to hurry, and a Ray that
 # soon sees them.
-SLOW_COMMAND = """
+SLOW_COMMAND = (
+    PROGRAM
+    + """
 import os
 import cluster.train as here
 from radiotrain.cli import main
@@ -278,6 +280,7 @@ def work(values, hurry=os.environ["HURRY"]):
 here._train_worker, here._SECONDS_BETWEEN_RESIZES = work, 5.0
 main()
 """
+)
 
 
 def start(config: RunConfig, program: str, *words: str, **added: str) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ import cluster.metrics
 from cluster.metrics import TRIAL_STATUSES, SweepMetrics, TrialMetrics
 from radiotrain.training.metrics import EpochMetrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 MAX_SECONDS = 60
 

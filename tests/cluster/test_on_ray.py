@@ -13,11 +13,8 @@ from radiotrain.runs import RunFolder
 from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
-    pytest.mark.filterwarnings("ignore"),
-]
+# Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_two_workers_train_under_ray_train(ray_here, store, split_url, tmp_path):

@@ -24,8 +24,6 @@ from preprocessing.readers import read_cohort
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR
 from radiotrain.cli import main
 
-pytestmark = pytest.mark.slow
-
 MATRIX, SLICES, CROP = 64, 24, (24, 24, 12)
 CONFIG = PreprocessConfig(crop_shape=CROP, bias_engine="none")
 NAMES = [quirk.name for quirk in QUIRKS]

@@ -48,10 +48,12 @@ def call(*words: object) -> Ended:
     return Ended(status, out.getvalue(), error.getvalue())
 
 
-def start(*words: object, temporary: Path) -> subprocess.Popen[str]:
+def start(
+    *words: object, temporary: Path, program: tuple[str, str] = ("-m", "radiotrain")
+) -> subprocess.Popen[str]:
     """Run a command in a session of its own, with a folder for its temporary files."""
     return subprocess.Popen(
-        [sys.executable, "-m", "radiotrain", *map(str, words)],
+        [sys.executable, *program, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

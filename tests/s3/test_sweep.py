@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cluster.sweep.folder import SweepFolder, TrialState, read_states
 from preprocessing import files
 from radiotrain.config import dump_config, parse_config
 from radiotrain.split import make_split, save_split
+from tests.ray_copies import COMMAND
 from tests.s3.commands import start
 from tests.unit.training.synthetic import write_store
 
@@ -55,8 +57,9 @@ def facts(sweep: SweepConfig) -> dict[str, Any]:
 
 
 def test_in_a_bucket_and_interrupted_it_ends_as_on_folders(
-    tmp_path: Path, url: str, bucket: Any
+    copied_workers: None, tmp_path: Path, url: str, bucket: Any
 ) -> None:
+    tune = partial(start, "tune", "--config", temporary=SHORT, program=("-c", COMMAND))
     store = write_store(str(tmp_path / "store"))
     save_split(make_split(store, seed=3, num_folds=4), str(tmp_path / "splits.json"))
     bucket.put(f"{tmp_path}/store/", f"{url.removeprefix('s3://')}/store/", recursive=True)
@@ -64,11 +67,11 @@ def test_in_a_bucket_and_interrupted_it_ends_as_on_folders(
     here, there = sweep_at(str(tmp_path)), sweep_at(url)
     for name, sweep in (("here", here), ("there", there)):
         (tmp_path / f"{name}.yaml").write_text(dump_config(sweep))
-    local = start("tune", "--config", tmp_path / "here.yaml", temporary=SHORT)
+    local = tune(tmp_path / "here.yaml")
     said = local.communicate(timeout=300)
     assert local.returncode == 0, said
 
-    first = start("tune", "--config", tmp_path / "there.yaml", temporary=SHORT)
+    first = tune(tmp_path / "there.yaml")
     end = time.monotonic() + 200
     while sum(state.num_epochs for state in states(there)) < 2:
         assert time.monotonic() < end
@@ -77,7 +80,7 @@ def test_in_a_bucket_and_interrupted_it_ends_as_on_folders(
     first.send_signal(signal.SIGINT)
     assert first.communicate(timeout=100)
     assert first.returncode == 130
-    second = start("tune", "--config", tmp_path / "there.yaml", temporary=SHORT)
+    second = tune(tmp_path / "there.yaml")
     said = second.communicate(timeout=300)
     assert second.returncode == 0, said
 

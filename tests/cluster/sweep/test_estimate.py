@@ -19,7 +19,7 @@ from radiotrain.training.demand import Timing, demand_of, memory_bytes
 from radiotrain.training.loop import train
 
 # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 TRAIN = {"epochs": 9, "batch_size": 8, "warmup_epochs": 1}
 HALVING = {"grace_epochs": 3, "reduction_factor": 3}

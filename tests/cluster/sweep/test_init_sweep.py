@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import yaml
 
 from tests.integration.store_runs import call
-
-pytestmark = pytest.mark.slow
 
 
 def test_a_sweep_from_a_store_to_its_dry_run(

@@ -21,6 +21,7 @@ from cluster.sweep.folder import Standing, read_states
 from cluster.sweep.run import run_sweep
 from preprocessing.progress import progress
 from radiotrain.config import dump_config
+from tests.ray_copies import COMMAND
 
 pytestmark = [
     pytest.mark.slow,
@@ -223,7 +224,7 @@ def start(sweep: SweepConfig, **environment: str) -> subprocess.Popen[str]:
     path = Path(sweep.out).with_suffix(".yaml")
     path.write_text(dump_config(sweep))
     return subprocess.Popen(
-        [sys.executable, "-m", "radiotrain", "tune", "--config", str(path)],
+        [sys.executable, "-c", COMMAND, "tune", "--config", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

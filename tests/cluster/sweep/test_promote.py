@@ -31,8 +31,6 @@ from radiotrain.seal import open_test_set, read_openings
 from radiotrain.split import load_split, make_split, save_split
 from radiotrain.training.loop import train
 
-pytestmark = pytest.mark.slow
-
 FOLDS = (0, 1, 2)
 HOWS = ("retrain", "ensemble")
 EPOCHS = 3

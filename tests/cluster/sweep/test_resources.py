@@ -80,7 +80,6 @@ def test_without_room_for_a_copy_they_stream(a_run, monkeypatch):
     assert _placed(a_run(), {"GPU": 0.5}).speed.placement == "stream"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_configured_wins(ray_here, make_sweep, tmp_path):
     for gpus in (0.5, 0, None):

@@ -15,11 +15,8 @@ from preprocessing.progress import progress
 from radiotrain.runs import RunFolder
 from radiotrain.training.loop import train
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
-    pytest.mark.filterwarnings("ignore"),
-]
+# Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def untimed(found):
