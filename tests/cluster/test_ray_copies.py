@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,13 @@ def test_one_that_is_killed_is_missed(ray_here: str) -> None:
     os.kill(ray.get(witness.tell.remote())["pid"], signal.SIGKILL)
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(witness.tell.remote(), timeout=30)
+
+
+@pytest.mark.parametrize("said", [b"", (100).to_bytes(8, "big") + b"[[]"], ids=["nothing", "half"])
+def test_one_that_ends_before_it_has_asked_harms_nobody(ray_here: str, said: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(os.environ["RAY_COPIES_SOCKET"])
+        asking.sendall(said)
+    witness = Witness.remote()  # type: ignore[attr-defined]
+    assert ray.get(witness.tell.remote(), timeout=30)["loaded"]
+    ray.kill(witness)

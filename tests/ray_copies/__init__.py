@@ -1,10 +1,13 @@
 """Ray's workers as copies of a process that has loaded what they need.
 
 A training under Ray Train starts seven processes, each of which loads Ray, torch and MONAI before it
-does anything: nine tenths of what tests with a Ray took. Here Ray starts `ask.py` in the place of its own
+does anything: two thirds of what such a test took. Here Ray starts `ask.py` in the place of its own
 `setup_worker.py`; that asks `loaded.py` for a copy of itself (fork), which runs Ray's worker. Workers are
 processes as always, with their own ids, names, environment and logs, and can be killed as always; only
-what they load comes from memory instead of from files. A Ray that a command starts is not touched.
+what they load comes from memory instead of from files.
+
+With `copied_workers`, all Rays that a process of tests starts are such, and those of programs that begin
+with `PROGRAM`. A Ray that any other command starts, `ray up` among them, is as a user's.
 
 Nobody but tests does so: the copies know much of Ray's inside, and the version of Ray is pinned.
 """

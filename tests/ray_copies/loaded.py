@@ -59,7 +59,12 @@ def main() -> None:
         if 0 in ready:
             return
         asking, _ = server.accept()
-        request, files = _receive(asking)
+        try:
+            request, files = _receive(asking)
+        except (EOFError, ConnectionError):
+            # Ray has ended it before it had asked.
+            asking.close()
+            continue
         driver = _driver(request)
         passed = [*files, asking.fileno()]
         try:
@@ -167,7 +172,10 @@ def _receive(source: socket.socket) -> tuple[Request, list[int]]:
         raise EOFError
     for _, _, found in extra:
         number.frombytes(found)
-    data = source.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
+    size = int.from_bytes(length, "big")
+    data = source.recv(size, socket.MSG_WAITALL)
+    if len(data) < size:
+        raise EOFError
     words, environment, folder = json.loads(data)
     return (words, environment, folder), list(number)
 
