@@ -1,16 +1,18 @@
 """DICOM files with the elements that TCIA's Duke files have, one series at a time.
 
 Implicit VR little endian, de-identified, all dates 1 January 1990. The elements that a series'
-slices share are encoded once: a file is then a few dictionary entries joined in tag order, at
-a fifth of the time of a fresh data set for each slice.
+slices share are encoded once, by pydicom; the few that are each slice's own are put together here. A
+file is then a few dictionary entries joined in tag order.
 """
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element, write_file_meta_info
@@ -56,10 +58,12 @@ class SeriesWriter:
         _add_equipment(shared, protocol.scanner)
         _add_sequence(shared, protocol, series)
         _add_image_plane(shared, series.stored)
+        _add_pixel_format(shared, unsigned=self._unsigned)
         shared.StudyInstanceUID = self.study_uid
         shared.SeriesInstanceUID = self.series_uid
         shared.FrameOfReferenceUID = make_uid(uid_key, "frame")
         self._shared = _encode(shared)
+        self._head = _FileHead()
 
     def encode(self, index: int, pixels: NDArray[np.uint16]) -> bytes:
         """Return one slice's file.
@@ -75,14 +79,15 @@ class SeriesWriter:
         stored = self.stored_index(index)
         _, flip_rows, flip_columns = self.series.flips
         pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-        own = Dataset()
-        own.SOPInstanceUID = sop_uid
-        own.InstanceNumber = stored + 1
-        _add_position(own, self.series.stored, stored)
-        _add_pixels(own, pixels, unsigned=self._unsigned)
-        elements = {**self._shared, **_encode(own)}
+        own = {
+            "SOPInstanceUID": sop_uid.encode(),
+            "InstanceNumber": str(stored + 1).encode(),
+            **_position(self.series.stored, stored),
+            **_pixels(pixels, unsigned=self._unsigned),
+        }
+        elements = self._shared | dict(_element(*item) for item in own.items())
         body = b"".join(elements[tag] for tag in sorted(elements))
-        return _file_head(sop_uid) + body
+        return self._head.of(sop_uid) + body
 
     def sop_uid(self, index: int) -> UID:
         """Return SOPInstanceUID of a slice as acquired."""
@@ -98,17 +103,33 @@ class SeriesWriter:
         return self.series.stack.slices - 1 - index if self.series.flips[0] else index
 
 
-def _file_head(sop_uid: UID) -> bytes:
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = MRImageStorage
-    meta.MediaStorageSOPInstanceUID = sop_uid
-    meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION
-    meta.ImplementationVersionName = "RADIOTRAIN"
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta)
-    return bytes(128) + b"DICM" + buffer.getvalue()
+class _FileHead:
+    """What comes before a file's data set; of it, only the SOP instance is each file's own."""
+
+    def __init__(self) -> None:
+        meta = FileMetaDataset()
+        meta.FileMetaInformationVersion = b"\x00\x01"
+        meta.MediaStorageSOPClassUID = MRImageStorage
+        meta.MediaStorageSOPInstanceUID = _IMPLEMENTATION
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        meta.ImplementationClassUID = _IMPLEMENTATION
+        meta.ImplementationVersionName = "RADIOTRAIN"
+        buffer = DicomBytesIO()
+        write_file_meta_info(buffer, meta)
+        # Without the group's length, which comes first.
+        elements = buffer.getvalue()[12:]
+        self._before, self._after = elements.split(self._instance(_IMPLEMENTATION))
+
+    def of(self, sop_uid: UID) -> bytes:
+        """Return a file's first bytes, from the preamble on."""
+        elements = self._before + self._instance(sop_uid) + self._after
+        length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements))
+        return bytes(128) + b"DICM" + length + elements
+
+    @staticmethod
+    def _instance(uid: UID) -> bytes:
+        value = _even(uid.encode(), b"\0")
+        return struct.pack("<HH2sH", 2, 3, b"UI", len(value)) + value
 
 
 def _encode(dataset: Dataset) -> dict[int, bytes]:
@@ -119,6 +140,18 @@ def _encode(dataset: Dataset) -> dict[int, bytes]:
         write_data_element(buffer, element)
         encoded[int(element.tag)] = buffer.getvalue()
     return encoded
+
+
+def _element(keyword: str, value: bytes) -> tuple[int, bytes]:
+    """Return an element's tag, and its bytes in implicit VR little endian."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    value = _even(value, b"\0" if keyword.endswith("UID") else b" ")
+    return tag, struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+
+def _even(value: bytes, padding: bytes) -> bytes:
+    return value + padding * (len(value) % 2)
 
 
 def _add_identity(dataset: Dataset, patient_id: str) -> None:
@@ -205,25 +238,31 @@ def _add_image_plane(dataset: Dataset, stack: SliceStack) -> None:
     dataset.BitsAllocated = 16
 
 
-def _add_position(dataset: Dataset, stack: SliceStack, index: int) -> None:
-    origin = stack.origin(index)
-    dataset.ImagePositionPatient = [_decimal(v) for v in origin]
-    dataset.SliceLocation = _decimal(float(np.dot(origin, stack.normal)))
-
-
-def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint16], *, unsigned: bool) -> None:
-    largest = int(pixels.max())
+def _add_pixel_format(dataset: Dataset, *, unsigned: bool) -> None:
     # GE stores signed 16-bit values, Siemens unsigned 12-bit ones.
     dataset.BitsStored = 12 if unsigned else 16
     dataset.HighBit = dataset.BitsStored - 1
     dataset.PixelRepresentation = 0 if unsigned else 1
-    dataset.SmallestImagePixelValue = int(pixels.min())
-    dataset.LargestImagePixelValue = largest
-    for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue"):
-        dataset[keyword].VR = "US" if unsigned else "SS"
-    dataset.WindowCenter = str(largest // 2)
-    dataset.WindowWidth = str(largest)
-    dataset.add_new(0x7FE00010, "OW", np.ascontiguousarray(pixels, "<u2").tobytes())
+
+
+def _position(stack: SliceStack, index: int) -> dict[str, bytes]:
+    origin = stack.origin(index)
+    return {
+        "ImagePositionPatient": "\\".join(_decimal(v) for v in origin).encode(),
+        "SliceLocation": _decimal(float(np.dot(origin, stack.normal))).encode(),
+    }
+
+
+def _pixels(pixels: NDArray[np.uint16], *, unsigned: bool) -> dict[str, bytes]:
+    smallest, largest = int(pixels.min()), int(pixels.max())
+    kind = "<H" if unsigned else "<h"
+    return {
+        "SmallestImagePixelValue": struct.pack(kind, smallest),
+        "LargestImagePixelValue": struct.pack(kind, largest),
+        "WindowCenter": str(largest // 2).encode(),
+        "WindowWidth": str(largest).encode(),
+        "PixelData": np.ascontiguousarray(pixels, "<u2").tobytes(),
+    }
 
 
 def _decimal(value: float, digits: int = 4) -> str:
