@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 import torch
 from monai.networks import nets
+from torch.autograd.graph import saved_tensors_hooks
 from typer.testing import CliRunner
 
 from preprocessing.errors import InputError
@@ -153,6 +154,26 @@ def test_cost_is_what_was_counted_independently(name: str) -> None:
     assert cost.forward_gflop == pytest.approx(forward, rel=0.02)
     assert cost.training_gflop == pytest.approx(training, rel=0.05)
     assert cost.activation_mb == pytest.approx(activations, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("ResNet10-narrow", 16), ("DenseNet121", 32), ("EfficientNet-b0", 32)]
+)
+def test_activations_are_those_that_torch_really_keeps(name: str, side: int) -> None:
+    network = build_network(name, 2, 1, (side,) * 3, faster=False)
+    parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(torch.randn(2, 2, side, side, side))
+    num_bytes = sum(storage.nbytes() for at, storage in kept.items() if at not in parameters)
+    counted = network_cost(name, 2, 1, (side,) * 3).activation_mb
+    assert counted == pytest.approx(num_bytes / 2 / 1e6, rel=1e-3)
 
 
 def test_stem_alone_costs_what_its_shapes_say() -> None:
