@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class LoadSharedScheduling(LoadFileScheduling):
     """A file's tests go to one process, and so do those that share what takes long to make.
 
-    That is the Ray of `ray_here`, one for each folder, and the server, cohort or model that the folders below make.
+    That is the Ray of `ray_here`, and the server, cohort or model that the folders below make.
     """
 
     folders = (
@@ -52,7 +52,7 @@ class LoadSharedScheduling(LoadFileScheduling):
         for folder in self.folders:
             if file.startswith(folder):
                 return folder
-        return f"ray_here of {Path(file).parent}" if _names_the_ray(file) else file
+        return "ray_here" if _names_the_ray(file) else file
 
 
 @cache
@@ -76,6 +76,30 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real Duke files here: set RADIOTRAIN_REAL_DATA to a folder of them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dask_here() -> Iterator[str]:
+    """The address of a Dask with one worker in this process, for tests that need a store and not how it was made.
+
+    Workers that are processes take longer to start than five patients take.
+    """
+    import dask
+    from distributed import LocalCluster
+
+    from preprocessing.dask_home import SCHEDULER_SETTINGS
+
+    with (
+        dask.config.set(SCHEDULER_SETTINGS),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address
 
 
 @pytest.fixture(scope="session")

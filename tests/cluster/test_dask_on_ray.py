@@ -18,7 +18,7 @@ from preprocessing.phantom.write import write_phantom
 from preprocessing.readers import read_cohort
 from preprocessing.run import preprocess
 from tests.integration.store_runs import (
-    SLOW,
+    CROP,
     assert_same_store,
     call,
     command_line,
@@ -37,6 +37,8 @@ pytestmark = [
 ]
 
 NUM_PATIENTS = 5
+# About half a second a patient, so that there is something to kill; as words of the command, and as settings.
+SLOW = (*CROP, "--bias-engine", "simpleitk", "--shrink", "2", "--set", "n4_iterations=[10,10]")
 CONFIG = PreprocessConfig(
     crop_shape=(32, 32, 16), bias_engine="simpleitk", shrink=2, n4_iterations=(10, 10)
 )
@@ -50,7 +52,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cohort(folder):
     settings = PhantomSettings(patients=NUM_PATIENTS, matrix=64, slices=24)
-    write_phantom(folder / "cohort", settings, workers=2)
+    write_phantom(folder / "cohort", settings)
     return folder / "cohort"
 
 

@@ -15,6 +15,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from cluster.doctor.examine import examine
 from cluster.doctor.facts import Examination, NodeFacts, PairFacts, StorageFacts
 from cluster.doctor.judge import judge
 from radiotrain.doctor.findings import is_broken
@@ -144,6 +145,31 @@ def test_what_is_no_trouble(node: NodeFacts) -> None:
     alone = Examination((node,), (), "s3://b", (), (), all_pairs=True)
     found = {f.check: f.grade for f in judge(alone) if f.check in ("clocks", "room")}
     assert set(found.values()) == {"ok"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_node_is_looked_at_where_it_is(ray_here: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = examine(str(tmp_path / "runs"), said.append)
+    assert said[0] == "looking at 1 nodes"
+    (node,), (storage,) = found.nodes, found.storage
+    assert node.is_head
+    assert (node.cpus, node.versions["ray"]) == (4, ray.__version__)
+    # The same clock.
+    assert abs(node.skew_s) <= node.skew_error_s + 0.01
+    assert storage.sees == (node.name,)
+    assert storage.error is None
+    assert min(storage.write_mb_per_s, storage.read_mb_per_s) > 0
+    assert (found.silent, found.pairs) == ((), ())
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_storage_that_a_node_cannot_write_is_broken(ray_here: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    found = examine(str(tmp_path / "file" / "runs"), lambda line: None)
+    assert found.storage[0].error
+    assert grades(found)["storage"] == {"broken"}
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def nodes(cluster: Autoscaled) -> list[tuple[int, int]]:
 
 @pytest.mark.slow
 def test_preprocessing_begins_on_no_node_at_all(grown: Autoscaled, tmp_path: Path) -> None:
-    write_phantom(tmp_path / "cohort", PhantomSettings(patients=3, matrix=48, slices=16), workers=2)
+    write_phantom(tmp_path / "cohort", PhantomSettings(patients=3, matrix=48, slices=16))
     assert nodes(grown) == [(0, 0)]
     words = ("preprocess", tmp_path / "cohort", tmp_path / "store", "--on", "ray")
     printed = grown.drive(COMMAND, *words, "--crop-shape", 24, 24, 12)

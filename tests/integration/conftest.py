@@ -14,5 +14,5 @@ from preprocessing.phantom.write import write_phantom
 def five_patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A phantom cohort as small as can be preprocessed; nobody may change it."""
     folder = tmp_path_factory.mktemp("five") / "cohort"
-    write_phantom(folder, PhantomSettings(patients=5, matrix=64, slices=24), workers=2)
+    write_phantom(folder, PhantomSettings(patients=5, matrix=64, slices=24))
     return folder

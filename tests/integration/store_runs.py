@@ -15,8 +15,8 @@ from pathlib import Path
 from radiotrain.cli import main
 
 CROP = ("--crop-shape", "32", "32", "16")
-# About half a second a patient, so that there is something to interrupt.
-SLOW = (*CROP, "--bias-engine", "simpleitk", "--shrink", "2", "--set", "n4_iterations=[10,10]")
+# Half a second a patient wherever Dask's workers begin with this in their environment.
+SLOWLY = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str([str(Path(__file__).with_name("slowly.py"))])}
 _started: list[subprocess.Popen[str]] = []
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
 
@@ -25,7 +25,7 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "radiotrain", *map(str, words)]
 
 
-def start(*words: object) -> subprocess.Popen[str]:
+def start(*words: object, slowly: bool = False) -> subprocess.Popen[str]:
     """Start a command as the leader of a session of its own."""
     process = subprocess.Popen(
         command(*words),
@@ -33,7 +33,7 @@ def start(*words: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, **_ENVIRONMENT},
+        env={**os.environ, **_ENVIRONMENT, **(SLOWLY if slowly else {})},
     )
     _started.append(process)
     return process

@@ -20,7 +20,7 @@ import pytest
 
 from tests.integration.store_runs import (
     CROP,
-    SLOW,
+    SLOWLY,
     assert_same_store,
     call,
     end,
@@ -55,7 +55,7 @@ def cohort(five_patients):
 @pytest.fixture(scope="module")
 def local(folder, cohort):
     """The store of the local home."""
-    call("preprocess", cohort, folder / "local", *SLOW, "--workers", 2)
+    call("preprocess", cohort, folder / "local", *CROP, "--workers", 2)
     return folder / "local"
 
 
@@ -67,7 +67,7 @@ def dask(*words, prefix=()):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **SLOWLY},
     )
     try:
         yield process
@@ -129,7 +129,7 @@ def wait_for_workers(address, number):
 
 def test_a_dask_cluster_makes_the_local_store(cohort, local, scheduler_here, two_workers, tmp_path):
     store = tmp_path / "store"
-    out, error = call("preprocess", cohort, store, *SLOW, "--scheduler", scheduler_here)
+    out, error = call("preprocess", cohort, store, *CROP, "--scheduler", scheduler_here)
     assert f"{NUM_PATIENTS} patients stored, 0 excluded" in out
     assert "Traceback" not in error
     assert_same_store(store, local)
@@ -140,7 +140,7 @@ def test_killed_workers_of_a_cluster_lose_nothing(
 ):
     """One with its nanny, for good: what it was at, the other does."""
     store = tmp_path / "store"
-    process = start("preprocess", cohort, store, *SLOW, "--scheduler", scheduler_here)
+    process = start("preprocess", cohort, store, *CROP, "--scheduler", scheduler_here)
     wait_for(lambda: records(store), "the first patient")
     os.killpg(two_workers[0].pid, signal.SIGKILL)
     out, _ = end(process)
@@ -153,7 +153,7 @@ def test_a_run_killed_leaves_a_cluster_that_the_next_one_can_use(
 ):
     """Its workers live on, at their patients still when the next run begins."""
     store = tmp_path / "store"
-    words = ("preprocess", cohort, store, *SLOW, "--scheduler", scheduler_here)
+    words = ("preprocess", cohort, store, *CROP, "--scheduler", scheduler_here)
     process = start(*words)
     wait_for(lambda: records(store), "the first patient")
     process.kill()
@@ -167,12 +167,12 @@ def test_a_scheduler_that_goes_away_is_said(cohort, local, tmp_path):
     store = tmp_path / "store"
     with scheduler(tmp_path) as address, worker(address, tmp_path / "1"):
         wait_for_workers(address, 1)
-        process = start("preprocess", cohort, store, *SLOW, "--scheduler", address)
+        process = start("preprocess", cohort, store, *CROP, "--scheduler", address)
         wait_for(lambda: records(store), "the first patient")
     _, error = end(process, 2)
     assert "the Dask scheduler went away with" in the_sentence(error)
     assert error.count("\n") <= 3, error
-    call("preprocess", cohort, store, *SLOW, "--workers", 1)
+    call("preprocess", cohort, store, *CROP, "--workers", 1)
     assert_same_store(store, local)
 
 
@@ -232,7 +232,7 @@ def test_a_worker_that_joins_later_is_asked_too(cohort, scheduler_here, tmp_path
     other.mkdir()
     with worker(scheduler_here, tmp_path / "1") as first:
         wait_for_workers(scheduler_here, 1)
-        words = ("preprocess", cohort, store, *SLOW, "--scheduler", scheduler_here)
+        words = ("preprocess", cohort, store, *CROP, "--scheduler", scheduler_here)
         process = start(*words)
         wait_for(lambda: records(store), "the first patient")
         os.killpg(first.pid, signal.SIGSTOP)  # leaves some for the second
@@ -252,7 +252,7 @@ def test_a_cluster_brings_its_own_workers(cohort, tmp_path):
 
 def test_the_dashboard_answers_while_a_run_is_on(cohort, local, tmp_path):
     store = tmp_path / "store"
-    process = start("preprocess", cohort, store, *SLOW, "--workers", 2)
+    process = start("preprocess", cohort, store, *CROP, "--workers", 2, slowly=True)
     said = process.stderr.readline()
     address = re.fullmatch(r"Dask dashboard: (http://127\.0\.0\.1:\d+/status)\n", said)
     assert address, said

@@ -6,8 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from preprocessing.progress import progress
@@ -17,19 +15,17 @@ from radiotrain.seal import open_test_set
 from radiotrain.split import load_split
 from tests.integration.store_runs import call
 
-pytestmark = pytest.mark.slow
-
 ORIGINAL, COPY = "Breast_MRI_002", "Breast_MRI_011"
 
 
-def test_one_study_under_two_ids_is_found_whatever_its_box(tmp_path: Path) -> None:
+def test_one_study_under_two_ids_is_found_whatever_its_box(tmp_path: Path, dask_here: str) -> None:
     cohort, store_url, split_url = (tmp_path / name for name in ("cohort", "store", "split.json"))
-    write_phantom(cohort, PhantomSettings(patients=24, matrix=64, slices=24), workers=2)
+    write_phantom(cohort, PhantomSettings(patients=24, matrix=64, slices=24))
     patients = cohort / "Duke-Breast-Cancer-MRI"
     shutil.rmtree(patients / COPY)
     # The images and their UIDs; the box of the table stays that of the other patient.
     shutil.copytree(patients / ORIGINAL, patients / COPY)
-    call("preprocess", cohort, store_url, "--crop-shape", 24, 24, 12)
+    call("preprocess", cohort, store_url, "--crop-shape", 24, 24, 12, "--scheduler", dask_here)
     call("split", store_url, "--out", split_url)
     store = Store.open(str(store_url))
     boxes = json.loads((cohort / "truth.json").read_text())["patients"]

@@ -22,13 +22,13 @@ NOTEBOOK = ROOT / "notebooks" / "store_and_run.ipynb"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, dask_here: str) -> Path:
     """A phantom's store, its split, and a run of few epochs."""
     folder = tmp_path_factory.mktemp("notebook")
     phantom = ("--patients", "40", "--matrix", "64", "--slices", "24", "--effect", "3")
     call("phantom", folder / "cohort", *phantom, "--workers", "1")
     crop = ("--crop-shape", "24", "24", "12")
-    call("preprocess", folder / "cohort", folder / "store", *crop, "--workers", "1")
+    call("preprocess", folder / "cohort", folder / "store", *crop, "--scheduler", dask_here)
     call("split", folder / "store", "--out", folder / "splits.json")
     values = {
         "store": str(folder / "store"),

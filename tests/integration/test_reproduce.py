@@ -35,7 +35,7 @@ def nothing_is_left() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reproduce") / "cohort"
-    write_phantom(folder, PhantomSettings(patients=40, matrix=64, slices=24), workers=2)
+    write_phantom(folder, PhantomSettings(patients=40, matrix=64, slices=24))
     return folder
 
 

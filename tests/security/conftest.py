@@ -64,9 +64,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     folder = tmp_path_factory.mktemp("planted")
     chain = Chain(folder / "cohort", folder / "out", Places(folder / "out"))
     chain.out.mkdir()
-    write_phantom(
-        chain.cohort, PhantomSettings(patients=NUM_PATIENTS, matrix=48, slices=16), workers=2
-    )
+    write_phantom(chain.cohort, PhantomSettings(patients=NUM_PATIENTS, matrix=48, slices=16))
     _plant(chain.cohort)
     with secrets_planted():
         _run(chain)

@@ -121,20 +121,21 @@ def test_suggestions_are_written_down_before_they_are_tried(ray_here, make_sweep
             "network.covariates": {"choice": [[], []]},
         },
         seeds=[0],
-        samples=2,
-        train={"epochs": 2, "batch_size": 8, "warmup_epochs": 1},
+        # Few of them: the larger network's checkpoints take 170 MB each.
+        samples=1,
+        train={"epochs": 1, "batch_size": 8, "warmup_epochs": 0},
     )
     found = run_sweep(sweep, progress)
-    assert len(found) == 2 * 2 * 2
+    assert len(found) == 2 * 2 * 1
     assert all(s.has_ended for s in found)
     for group in ("ER", "PR"):
         drawn = [s.plan.run.train.lr for s in found if s.plan.group == group]
-        assert len(set(drawn)) == 4
+        assert len(set(drawn)) == 2
         assert all(1e-5 <= lr <= 1e-2 for lr in drawn)
     assert untimed(look(sweep).values()) == untimed(found)
     # Enlarged, it goes on: the same trials, and new ones that are not the old ones over again.
-    more = run_sweep(sweep.model_copy(update={"samples": 3}), progress)
-    assert len(more) == 2 * 2 * 3
+    more = run_sweep(sweep.model_copy(update={"samples": 2}), progress)
+    assert len(more) == 2 * 2 * 2
     assert len({(s.plan.group, s.plan.run.train.lr) for s in more}) == len(more)
     assert {s.plan.name for s in found} < {s.plan.name for s in more}
 

@@ -13,7 +13,6 @@ from preprocessing.phantom.write import write_phantom
 from tests.integration.nothing_lost.common import NUM_PATIENTS
 from tests.integration.store_runs import (
     CROP,
-    SLOW,
     call,
     end_all,
 )
@@ -34,19 +33,12 @@ def folder(tmp_path_factory):
 def cohort(folder):
     """The patients of `five_patients` and three more."""
     settings = PhantomSettings(patients=NUM_PATIENTS, matrix=64, slices=24)
-    write_phantom(folder / "cohort", settings, workers=2)
+    write_phantom(folder / "cohort", settings)
     return folder / "cohort"
 
 
 @pytest.fixture(scope="session")
-def slow(folder, cohort):
-    """The store that a slow run makes when nobody disturbs it."""
-    call("preprocess", cohort, folder / "slow", *SLOW, "--workers", 2)
-    return folder / "slow"
-
-
-@pytest.fixture(scope="session")
-def quick(folder, cohort):
-    """The store of the quick fit, likewise."""
-    call("preprocess", cohort, folder / "quick", *CROP, "--workers", 1)
-    return folder / "quick"
+def undisturbed(folder, cohort, dask_here):
+    """The store that a run makes when nobody disturbs it."""
+    call("preprocess", cohort, folder / "undisturbed", *CROP, "--scheduler", dask_here)
+    return folder / "undisturbed"

@@ -19,8 +19,6 @@ from tests.integration.store_runs import (
     content,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def chunk(store, array, index):
     """Return the file of a patient's chunk."""
@@ -56,9 +54,9 @@ DAMAGES = [
 
 @pytest.mark.parametrize(("array", "damage", "index", "affected"), DAMAGES)
 def test_verify_names_the_patient_whose_bytes_have_changed(
-    quick, tmp_path, array, damage, index, affected
+    undisturbed, tmp_path, array, damage, index, affected
 ):
-    store = Path(shutil.copytree(quick, tmp_path / "store"))
+    store = Path(shutil.copytree(undisturbed, tmp_path / "store"))
     call("store", "verify", store)
     damage(chunk(store, array, index))
     before = content(store)
@@ -73,8 +71,8 @@ def test_verify_names_the_patient_whose_bytes_have_changed(
 
 @pytest.mark.parametrize("damage", [flip, Path.unlink])
 @pytest.mark.parametrize("array", ["images", "region"])
-def test_training_is_never_given_other_voxels(quick, tmp_path, array, damage):
-    shutil.copytree(quick, tmp_path / "store")
+def test_training_is_never_given_other_voxels(undisturbed, tmp_path, array, damage):
+    shutil.copytree(undisturbed, tmp_path / "store")
     store = Store.open(str(tmp_path / "store"))
     split = make_split(store, seed=0, test_fraction=0.25, num_folds=2)
     someone = split.train_ids(0)[0]
@@ -84,24 +82,24 @@ def test_training_is_never_given_other_voxels(quick, tmp_path, array, damage):
         load_patients(store, split, [someone], ["ER"], placement="device")
 
 
-def test_a_repaired_store_is_what_it_was(cohort, quick, tmp_path):
-    store = Path(shutil.copytree(quick, tmp_path / "store"))
+def test_a_repaired_store_is_what_it_was(cohort, undisturbed, dask_here, tmp_path):
+    store = Path(shutil.copytree(undisturbed, tmp_path / "store"))
     for array, damage, index, _ in DAMAGES:
         damage(chunk(store, array, index))
     out, _ = call("store", "verify", store, "--repair")
     # Labels and scales stand elsewhere, too; voxels have to be made again.
     assert "6 patients taken back: run the 'radiotrain preprocess' that made" in out
     assert "2 patients mended" in out
-    out, _ = call("preprocess", cohort, store, *CROP, "--workers", 1)
+    out, _ = call("preprocess", cohort, store, *CROP, "--scheduler", dask_here)
     assert "2 were done before, 6 now" in out
-    assert_same_store(store, quick)
+    assert_same_store(store, undisturbed)
 
 
-def test_damaged_labels_and_scales_are_mended_at_once(quick, tmp_path):
-    store = Path(shutil.copytree(quick, tmp_path / "store"))
+def test_damaged_labels_and_scales_are_mended_at_once(undisturbed, tmp_path):
+    store = Path(shutil.copytree(undisturbed, tmp_path / "store"))
     for array in ("labels", "scale"):
         flip(chunk(store, array, 2))
     out, _ = call("store", "verify", store, "--repair")
     assert "taken back" not in out
-    assert_same_store(store, quick)
+    assert_same_store(store, undisturbed)
     call("store", "verify", store)

@@ -20,35 +20,35 @@ from tests.integration.store_runs import (
     the_sentence,
 )
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
-def grown(folder, five_patients, cohort):
+def grown(folder, five_patients, cohort, dask_here):
     """A store made of the first five patients and then given all eight; what it was before."""
     store = folder / "grown"
-    call("preprocess", five_patients, store, *CROP, "--workers", 1)
+    call("preprocess", five_patients, store, *CROP, "--scheduler", dask_here)
     before = {
         p: (p.stat().st_mtime_ns, p.read_bytes()) for p in store.glob("*/c/**/*") if p.is_file()
     }
     before |= {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in records(store)}
-    out, _ = call("preprocess", cohort, store, *CROP, "--workers", 1)
+    out, _ = call("preprocess", cohort, store, *CROP, "--scheduler", dask_here)
     return store, before, out
 
 
-def test_more_patients_are_appended_and_the_others_not_touched(grown, quick):
+def test_more_patients_are_appended_and_the_others_not_touched(grown, undisturbed):
     store, before, out = grown
     assert "8 patients stored, 0 excluded; 5 were done before, 3 now" in out
     assert len([p for p in before if p.parts[-2] == "records"]) == 5
     for path, (mtime, found) in before.items():
         if "labels" not in path.parts:  # one chunk for all
             assert (path.stat().st_mtime_ns, path.read_bytes()) == (mtime, found), path
-    ours, theirs = content(store), content(quick)
+    ours, theirs = content(store), content(undisturbed)
     # Labels lie in chunks of the size that the store began with; all else is the same.
     differ = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
     assert {name.split("/")[0] for name in differ} == {"labels"}
-    np.testing.assert_array_equal(Store.open(str(store)).labels, Store.open(str(quick)).labels)
-    assert Store.open(str(store)).fingerprint == Store.open(str(quick)).fingerprint
+    np.testing.assert_array_equal(
+        Store.open(str(store)).labels, Store.open(str(undisturbed)).labels
+    )
+    assert Store.open(str(store)).fingerprint == Store.open(str(undisturbed)).fingerprint
 
 
 def change_label(cohort):
@@ -94,11 +94,12 @@ def test_another_layout_is_refused(grown, tmp_path):
     assert "cohort.layout is 'duke' there and 'manifest' now" in the_sentence(error)
 
 
-def test_a_patient_whose_images_came_later_is_tried_again(cohort, quick, tmp_path):
+def test_a_patient_whose_images_came_later_is_tried_again(cohort, undisturbed, dask_here, tmp_path):
     shutil.copytree(cohort, tmp_path / "cohort")
     late = tmp_path / "cohort" / COLLECTION / "Breast_MRI_006"
     late.rename(tmp_path / "late")
-    words = ("preprocess", tmp_path / "cohort", tmp_path / "store", *CROP, "--workers", 1)
+    place = (tmp_path / "cohort", tmp_path / "store")
+    words = ("preprocess", *place, *CROP, "--scheduler", dask_here)
     out, _ = call(*words)
     assert f"{NUM_PATIENTS - 1} patients stored, 1 excluded (1 no-images)" in out
     finished = content(tmp_path / "store")
@@ -108,4 +109,4 @@ def test_a_patient_whose_images_came_later_is_tried_again(cohort, quick, tmp_pat
     (tmp_path / "late").rename(late)
     out, _ = call(*words)
     assert "8 patients stored, 0 excluded; 7 were done before, 1 now" in out
-    assert_same_store(tmp_path / "store", quick)
+    assert_same_store(tmp_path / "store", undisturbed)

@@ -20,7 +20,6 @@ from tests.integration.deadly_patient import DeadlyPatient
 from tests.integration.nothing_lost.common import NUM_PATIENTS, needs_root, skip_if_nobody_may_mount
 from tests.integration.store_runs import (
     CROP,
-    SLOW,
     assert_same_store,
     call,
     command,
@@ -37,16 +36,16 @@ from tests.integration.store_runs import (
 pytestmark = pytest.mark.slow
 
 
-def test_two_workers_make_the_same_store_as_one(cohort, quick, tmp_path):
+def test_two_workers_make_the_same_store_as_one(cohort, undisturbed, tmp_path):
     out, _ = call("preprocess", cohort, tmp_path / "two", *CROP, "--workers", 2)
     assert f"{NUM_PATIENTS} patients stored, 0 excluded" in out
-    assert_same_store(tmp_path / "two", quick)
+    assert_same_store(tmp_path / "two", undisturbed)
 
 
-def test_killed_workers_lose_nothing(cohort, slow, tmp_path):
+def test_killed_workers_lose_nothing(cohort, undisturbed, tmp_path):
     """Kill -9 of one worker process, later of another, each in the middle of a patient."""
     store = tmp_path / "store"
-    process = start("preprocess", cohort, store, *SLOW, "--workers", 2)
+    process = start("preprocess", cohort, store, *CROP, "--workers", 2, slowly=True)
     killed = set()
     for num_done in (1, 3):
         wait_for(lambda n=num_done: len(records(store)) >= n, f"{num_done} patients")
@@ -57,10 +56,12 @@ def test_killed_workers_lose_nothing(cohort, slow, tmp_path):
     out, error = end(process)
     assert "Traceback" not in error
     assert f"{NUM_PATIENTS} patients stored, 0 excluded" in out
-    assert_same_store(store, slow)
+    assert_same_store(store, undisturbed)
 
 
-def test_a_patient_that_kills_its_workers_is_told_alone_and_tried_again(cohort, quick, tmp_path):
+def test_a_patient_that_kills_its_workers_is_told_alone_and_tried_again(
+    cohort, undisturbed, tmp_path
+):
     """The patients that waited for the same process are not blamed for its death."""
     read = read_cohort(cohort)
     deadly = DeadlyPatient.like(read.patients[2])
@@ -82,20 +83,20 @@ def test_a_patient_that_kills_its_workers_is_told_alone_and_tried_again(cohort, 
     assert [f.code for f in result.store.excluded[0].findings] == ["worker-died"]
     again = preprocess(spoilt, url, config, local_home(1), silent)
     assert (again.num_done_before, again.num_done_now) == (NUM_PATIENTS - 1, 1)
-    assert_same_store(url, quick)
+    assert_same_store(url, undisturbed)
 
 
-def test_a_run_killed_again_and_again_ends_in_the_same_store(cohort, slow, tmp_path):
+def test_a_run_killed_again_and_again_ends_in_the_same_store(cohort, undisturbed, tmp_path):
     """Kill -9 of the run with its workers: as the folder appears, early, late."""
     store = tmp_path / "store"
-    words = ("preprocess", cohort, store, *SLOW, "--workers", 2)
+    words = ("preprocess", cohort, store, *CROP, "--workers", 2)
     done = {}
     for moment in (
         store.exists,
         lambda: records(store),
         lambda: len(records(store)) >= 5,
     ):
-        process = start(*words)
+        process = start(*words, slowly=True)
         wait_for(moment, "the moment to kill")
         kill_session(process)
         assert process.returncode == -signal.SIGKILL
@@ -107,16 +108,16 @@ def test_a_run_killed_again_and_again_ends_in_the_same_store(cohort, slow, tmp_p
     out, _ = call(*words)
     assert f"{len(done)} were done before, {NUM_PATIENTS - len(done)} now" in out
     assert done.items() <= {p.name: p.stat().st_mtime_ns for p in records(store)}.items()
-    assert_same_store(store, slow)
+    assert_same_store(store, undisturbed)
 
 
-def test_an_interrupted_run_says_so_in_a_line_and_goes_on_later(cohort, slow, tmp_path):
+def test_an_interrupted_run_says_so_in_a_line_and_goes_on_later(cohort, undisturbed, tmp_path):
     """Ctrl-C in a terminal reaches every process; who runs it for others may tell the run only."""
     store = tmp_path / "store"
-    words = ("preprocess", cohort, store, *SLOW, "--workers", 2)
+    words = ("preprocess", cohort, store, *CROP, "--workers", 2)
     for tell in (os.kill, os.killpg):
         num_before = len(records(store))
-        process = start(*words)
+        process = start(*words, slowly=True)
         wait_for(lambda n=num_before: len(records(store)) > n, "the next patient")
         tell(process.pid, signal.SIGINT)
         _, error = end(process, 130)
@@ -128,13 +129,13 @@ def test_an_interrupted_run_says_so_in_a_line_and_goes_on_later(cohort, slow, tm
     num_done = len(records(store))
     out, _ = call(*words)
     assert f"{num_done} were done before, {NUM_PATIENTS - num_done} now" in out
-    assert_same_store(store, slow)
+    assert_same_store(store, undisturbed)
 
 
-def test_of_two_runs_on_a_store_the_second_refuses(cohort, slow, tmp_path):
+def test_of_two_runs_on_a_store_the_second_refuses(cohort, undisturbed, tmp_path):
     store = tmp_path / "store"
-    words = ("preprocess", cohort, store, *SLOW, "--workers", 2)
-    first = start(*words)
+    words = ("preprocess", cohort, store, *CROP, "--workers", 2)
+    first = start(*words, slowly=True)
     wait_for(lambda: records(store), "the first patient")
     _, error = call(*words, status=2)
     sentence = the_sentence(error)
@@ -153,7 +154,7 @@ def test_of_two_runs_on_a_store_the_second_refuses(cohort, slow, tmp_path):
     out, _ = call(*words)
     assert f"{NUM_PATIENTS} patients stored, 0 excluded" in out
     assert re.search(rf"; {num_done} were done before|; {num_done + 1} were", out)
-    assert_same_store(store, slow)
+    assert_same_store(store, undisturbed)
     wait_for(lambda: not any(map(is_alive, workers)), "the killed run's workers to end")
     first.communicate()
 
@@ -172,14 +173,14 @@ cp -r {disk}/store {copy}
 
 
 @needs_root
-def test_a_full_disk_is_said_and_what_was_done_is_kept(cohort, quick, tmp_path):
+def test_a_full_disk_is_said_and_what_was_done_is_kept(cohort, undisturbed, tmp_path):
     """The same run on a disk that is made larger each time: full at creation, early, late, last."""
     disk, notes = tmp_path / "disk", tmp_path / "notes"
     disk.mkdir()
     notes.mkdir()
-    pages = {p: -(-p.stat().st_size // 4096) for p in quick.rglob("*") if p.is_file()}
+    pages = {p: -(-p.stat().st_size // 4096) for p in undisturbed.rglob("*") if p.is_file()}
     all_of_it = 1 + sum(pages.values())  # one for the lock
-    index = pages[quick / "patients.json"]
+    index = pages[undisturbed / "patients.json"]
     patient = (all_of_it - index) // NUM_PATIENTS
     num_pages = {
         "creation": 4,
@@ -214,4 +215,4 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(cohort, quick, tmp_path):
         sentence = the_sentence((notes / f"{size}.err").read_text())
         assert f"disk full while writing store {disk}/store" in sentence
         assert sentence.endswith("free some space and run the same command again to resume")
-    assert_same_store(tmp_path / "copy", quick)
+    assert_same_store(tmp_path / "copy", undisturbed)

@@ -19,21 +19,12 @@ from tests.security.planted import plant_in_dicom
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory, dask_here: str) -> World:
     found = World(tmp_path_factory.mktemp("predict"))
     settings = PhantomSettings(patients=24, matrix=64, slices=24, effects={"ER": 4})
-    write_phantom(found.cohort, settings, workers=2)
-    call(
-        "preprocess",
-        found.cohort,
-        found.folder / "store",
-        "--crop-shape",
-        24,
-        24,
-        12,
-        "--workers",
-        1,
-    )
+    write_phantom(found.cohort, settings)
+    words = ("--crop-shape", 24, 24, 12, "--scheduler", dask_here)
+    call("preprocess", found.cohort, found.folder / "store", *words)
     call("split", found.folder / "store", "--out", found.folder / "splits.json", "--folds", 2)
     for model, targets in zip(found.models, (["ER"], ["PR", "HER2"]), strict=True):
         values = {
@@ -44,6 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             "network": {"name": "ResNet10-narrow"},
             "train": {"epochs": 3, "batch_size": 4, "lr": 3e-3, "warmup_epochs": 0},
             "device": "cpu",
+            "show": {"tensorboard": False},
         }
         config = parse_config(RunConfig, values, "test")
         (found.folder / f"{model.name}.yaml").write_text(dump_config(config))
@@ -55,7 +47,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def newcomers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three patients with another seed than the cohort, as a download."""
     folder = tmp_path_factory.mktemp("newcomers") / "cohort"
-    write_phantom(folder, PhantomSettings(patients=3, seed=7, matrix=64, slices=24), workers=1)
+    write_phantom(folder, PhantomSettings(patients=3, seed=7, matrix=64, slices=24))
     return folder
 
 
@@ -93,6 +85,7 @@ def ensemble(world: World) -> Path:
         "train": {"epochs": 10, "batch_size": 4, "lr": 3e-3, "warmup_epochs": 0},
         "halving": {"enabled": False},
         "device": "cpu",
+        "show": {"tensorboard": False},
     }
     sweep = parse_config(SweepConfig, values, "test")
     SweepFolder(sweep.out).write_sweep(sweep)

@@ -23,8 +23,6 @@ from tests.integration.predict.world import NewPatient, World, newcomer, read_js
 from tests.integration.store_runs import call, the_sentence
 from tests.security.planted import IDENTIFIERS, UID_ROOT
 
-pytestmark = pytest.mark.slow
-
 DOCUMENT = Path(__file__).parents[3] / "docs" / "predict.md"
 
 SETTINGS = {
@@ -39,10 +37,10 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_tensor_is_bit_for_bit_what_preprocess_stores(
-    name: str, newcomers: Path, tmp_path: Path
+    name: str, newcomers: Path, tmp_path: Path, dask_here: str
 ) -> None:
     overrides = [w for k, v in SETTINGS[name].items() for w in ("--set", f"{k}={json.dumps(v)}")]
-    call("preprocess", newcomers, tmp_path / "store", "--crop-shape", 24, 24, 12, "--workers", 1, *overrides)  # fmt: skip
+    call("preprocess", newcomers, tmp_path / "store", "--crop-shape", 24, 24, 12, "--scheduler", dask_here, *overrides)  # fmt: skip
     store = Store.open(str(tmp_path / "store"))
     settings = PreprocessConfig.model_validate(store.spec.settings)
     assert len(store.patient_ids) == 3

@@ -24,8 +24,6 @@ from tests.integration.store_runs import call, the_sentence
 from tests.security.planted import RECORD
 from tests.unit.preprocessing.test_dicom_seg import write_seg
 
-pytestmark = pytest.mark.slow
-
 
 def test_nifti_phases_say_the_same_and_have_no_sr(
     world: World, patient: NewPatient, predicted: Path, tmp_path: Path

@@ -10,8 +10,6 @@ import pytest
 from tests.integration.predict.world import NewPatient, World
 from tests.integration.store_runs import call, the_sentence
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.parametrize(
     ("model", "words", "sentence"),

@@ -23,8 +23,6 @@ from tests.integration.predict.world import (
 )
 from tests.integration.store_runs import call, kill_session, start, wait_for
 
-pytestmark = pytest.mark.slow
-
 
 def table_of(out: Path) -> list[dict[str, str]]:
     with (out / "predictions.csv").open(newline="") as file:
@@ -96,6 +94,7 @@ def test_a_manifest_without_labels_is_enough(world: World, newcomers: Path, tmp_
     assert {p.name for p in (tmp_path / "out" / "0001").iterdir()} == FILES - {"report-sr.dcm"}
 
 
+@pytest.mark.slow
 def test_what_is_killed_loses_nothing_that_was_done(
     world: World, newcomers: Path, tmp_path: Path
 ) -> None:

@@ -23,8 +23,6 @@ from tests.integration.predict.world import (
 from tests.integration.store_runs import call
 from tests.security.planted import NAME, RECORD
 
-pytestmark = pytest.mark.slow
-
 
 def read_sr(out: Path) -> hd.sr.EnhancedSR:
     return hd.sr.srread(out / "report-sr.dcm")  # type: ignore[no-any-return]
