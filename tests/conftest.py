@@ -79,30 +79,6 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def dask_here() -> Iterator[str]:
-    """The address of a Dask with one worker in this process, for tests that need a store and not how it was made.
-
-    Workers that are processes take longer to start than five patients take.
-    """
-    import dask
-    from distributed import LocalCluster
-
-    from preprocessing.dask_home import SCHEDULER_SETTINGS
-
-    with (
-        dask.config.set(SCHEDULER_SETTINGS),
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-        ) as cluster,
-    ):
-        yield cluster.scheduler_address
-
-
-@pytest.fixture(scope="session")
 def copied_workers() -> Iterator[None]:
     """Rays that tests start have workers that are loaded already; see `tests.ray_copies`."""
     from tests.ray_copies import copied_workers

@@ -7,11 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
+import dask
+from distributed import LocalCluster
+
+from preprocessing.dask_home import SCHEDULER_SETTINGS
 from radiotrain.cli import main
 
 CROP = ("--crop-shape", "32", "32", "16")
@@ -75,6 +80,30 @@ def call(*words: object, status: int = 0) -> tuple[str, str]:
         sys.argv = before
     assert found == status, f"{words}: {out.getvalue()[-2000:]}\n{error.getvalue()[-4000:]}"
     return out.getvalue(), error.getvalue()
+
+
+def preprocess_here(*words: object) -> tuple[str, str]:
+    """Call ``radiotrain preprocess``, with Dask in this process; return its output and errors.
+
+    For tests that need a store and not how it is made: a worker that is a process takes longer to start than
+    the patients take.
+    """
+    with (
+        dask.config.set(SCHEDULER_SETTINGS),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+        ) as cluster,
+    ):
+        before = tempfile.tempdir
+        try:
+            return call("preprocess", *words, "--scheduler", cluster.scheduler_address)
+        finally:
+            # A worker has a folder of its own, which goes with it.
+            tempfile.tempdir = before
 
 
 def the_sentence(error: str) -> str:

@@ -13,19 +13,19 @@ from preprocessing.store import Store
 from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.seal import open_test_set
 from radiotrain.split import load_split
-from tests.integration.store_runs import call
+from tests.integration.store_runs import call, preprocess_here
 
 ORIGINAL, COPY = "Breast_MRI_002", "Breast_MRI_011"
 
 
-def test_one_study_under_two_ids_is_found_whatever_its_box(tmp_path: Path, dask_here: str) -> None:
+def test_one_study_under_two_ids_is_found_whatever_its_box(tmp_path: Path) -> None:
     cohort, store_url, split_url = (tmp_path / name for name in ("cohort", "store", "split.json"))
     write_phantom(cohort, PhantomSettings(patients=24, matrix=64, slices=24))
     patients = cohort / "Duke-Breast-Cancer-MRI"
     shutil.rmtree(patients / COPY)
     # The images and their UIDs; the box of the table stays that of the other patient.
     shutil.copytree(patients / ORIGINAL, patients / COPY)
-    call("preprocess", cohort, store_url, "--crop-shape", 24, 24, 12, "--scheduler", dask_here)
+    preprocess_here(cohort, store_url, "--crop-shape", 24, 24, 12)
     call("split", store_url, "--out", split_url)
     store = Store.open(str(store_url))
     boxes = json.loads((cohort / "truth.json").read_text())["patients"]

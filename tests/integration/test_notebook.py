@@ -13,7 +13,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 from radiotrain.runs import RunFolder
-from tests.integration.store_runs import call
+from tests.integration.store_runs import call, preprocess_here
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +22,13 @@ NOTEBOOK = ROOT / "notebooks" / "store_and_run.ipynb"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, dask_here: str) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A phantom's store, its split, and a run of few epochs."""
     folder = tmp_path_factory.mktemp("notebook")
     phantom = ("--patients", "40", "--matrix", "64", "--slices", "24", "--effect", "3")
     call("phantom", folder / "cohort", *phantom, "--workers", "1")
     crop = ("--crop-shape", "24", "24", "12")
-    call("preprocess", folder / "cohort", folder / "store", *crop, "--scheduler", dask_here)
+    preprocess_here(folder / "cohort", folder / "store", *crop)
     call("split", folder / "store", "--out", folder / "splits.json")
     values = {
         "store": str(folder / "store"),

@@ -13,8 +13,8 @@ from preprocessing.phantom.write import write_phantom
 from tests.integration.nothing_lost.common import NUM_PATIENTS
 from tests.integration.store_runs import (
     CROP,
-    call,
     end_all,
+    preprocess_here,
 )
 
 
@@ -38,7 +38,7 @@ def cohort(folder):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(folder, cohort, dask_here):
+def undisturbed(folder, cohort):
     """The store that a run makes when nobody disturbs it."""
-    call("preprocess", cohort, folder / "undisturbed", *CROP, "--scheduler", dask_here)
+    preprocess_here(cohort, folder / "undisturbed", *CROP)
     return folder / "undisturbed"

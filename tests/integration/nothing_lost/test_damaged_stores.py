@@ -17,6 +17,7 @@ from tests.integration.store_runs import (
     assert_same_store,
     call,
     content,
+    preprocess_here,
 )
 
 
@@ -82,7 +83,7 @@ def test_training_is_never_given_other_voxels(undisturbed, tmp_path, array, dama
         load_patients(store, split, [someone], ["ER"], placement="device")
 
 
-def test_a_repaired_store_is_what_it_was(cohort, undisturbed, dask_here, tmp_path):
+def test_a_repaired_store_is_what_it_was(cohort, undisturbed, tmp_path):
     store = Path(shutil.copytree(undisturbed, tmp_path / "store"))
     for array, damage, index, _ in DAMAGES:
         damage(chunk(store, array, index))
@@ -90,7 +91,7 @@ def test_a_repaired_store_is_what_it_was(cohort, undisturbed, dask_here, tmp_pat
     # Labels and scales stand elsewhere, too; voxels have to be made again.
     assert "6 patients taken back: run the 'radiotrain preprocess' that made" in out
     assert "2 patients mended" in out
-    out, _ = call("preprocess", cohort, store, *CROP, "--scheduler", dask_here)
+    out, _ = preprocess_here(cohort, store, *CROP)
     assert "2 were done before, 6 now" in out
     assert_same_store(store, undisturbed)
 

@@ -16,21 +16,22 @@ from tests.integration.store_runs import (
     assert_same_store,
     call,
     content,
+    preprocess_here,
     records,
     the_sentence,
 )
 
 
 @pytest.fixture(scope="module")
-def grown(folder, five_patients, cohort, dask_here):
+def grown(folder, five_patients, cohort):
     """A store made of the first five patients and then given all eight; what it was before."""
     store = folder / "grown"
-    call("preprocess", five_patients, store, *CROP, "--scheduler", dask_here)
+    preprocess_here(five_patients, store, *CROP)
     before = {
         p: (p.stat().st_mtime_ns, p.read_bytes()) for p in store.glob("*/c/**/*") if p.is_file()
     }
     before |= {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in records(store)}
-    out, _ = call("preprocess", cohort, store, *CROP, "--scheduler", dask_here)
+    out, _ = preprocess_here(cohort, store, *CROP)
     return store, before, out
 
 
@@ -94,19 +95,19 @@ def test_another_layout_is_refused(grown, tmp_path):
     assert "cohort.layout is 'duke' there and 'manifest' now" in the_sentence(error)
 
 
-def test_a_patient_whose_images_came_later_is_tried_again(cohort, undisturbed, dask_here, tmp_path):
+def test_a_patient_whose_images_came_later_is_tried_again(cohort, undisturbed, tmp_path):
     shutil.copytree(cohort, tmp_path / "cohort")
     late = tmp_path / "cohort" / COLLECTION / "Breast_MRI_006"
     late.rename(tmp_path / "late")
     place = (tmp_path / "cohort", tmp_path / "store")
-    words = ("preprocess", *place, *CROP, "--scheduler", dask_here)
-    out, _ = call(*words)
+    words = (*place, *CROP)
+    out, _ = preprocess_here(*words)
     assert f"{NUM_PATIENTS - 1} patients stored, 1 excluded (1 no-images)" in out
     finished = content(tmp_path / "store")
-    out, _ = call(*words)  # nothing has changed: nothing is tried
+    out, _ = preprocess_here(*words)  # nothing has changed: nothing is tried
     assert "8 were done before, 0 now" in out
     assert content(tmp_path / "store") == finished
     (tmp_path / "late").rename(late)
-    out, _ = call(*words)
+    out, _ = preprocess_here(*words)
     assert "8 patients stored, 0 excluded; 7 were done before, 1 now" in out
     assert_same_store(tmp_path / "store", undisturbed)

@@ -14,17 +14,16 @@ from preprocessing.phantom.write import write_phantom
 from radiotrain.config import RunConfig, dump_config, parse_config
 from radiotrain.training.loop import train
 from tests.integration.predict.world import FILES, NewPatient, World, newcomer
-from tests.integration.store_runs import call
+from tests.integration.store_runs import call, preprocess_here
 from tests.security.planted import plant_in_dicom
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, dask_here: str) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     found = World(tmp_path_factory.mktemp("predict"))
     settings = PhantomSettings(patients=24, matrix=64, slices=24, effects={"ER": 4})
     write_phantom(found.cohort, settings)
-    words = ("--crop-shape", 24, 24, 12, "--scheduler", dask_here)
-    call("preprocess", found.cohort, found.folder / "store", *words)
+    preprocess_here(found.cohort, found.folder / "store", "--crop-shape", 24, 24, 12)
     call("split", found.folder / "store", "--out", found.folder / "splits.json", "--folds", 2)
     for model, targets in zip(found.models, (["ER"], ["PR", "HER2"]), strict=True):
         values = {

@@ -20,7 +20,7 @@ from radiotrain.new_patient.prepare import prepare
 from radiotrain.runs import RunFolder
 from radiotrain.split import load_split
 from tests.integration.predict.world import NewPatient, World, newcomer, read_json, spoil
-from tests.integration.store_runs import call, the_sentence
+from tests.integration.store_runs import call, preprocess_here, the_sentence
 from tests.security.planted import IDENTIFIERS, UID_ROOT
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "predict.md"
@@ -37,10 +37,10 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_tensor_is_bit_for_bit_what_preprocess_stores(
-    name: str, newcomers: Path, tmp_path: Path, dask_here: str
+    name: str, newcomers: Path, tmp_path: Path
 ) -> None:
     overrides = [w for k, v in SETTINGS[name].items() for w in ("--set", f"{k}={json.dumps(v)}")]
-    call("preprocess", newcomers, tmp_path / "store", "--crop-shape", 24, 24, 12, "--scheduler", dask_here, *overrides)  # fmt: skip
+    preprocess_here(newcomers, tmp_path / "store", "--crop-shape", 24, 24, 12, *overrides)
     store = Store.open(str(tmp_path / "store"))
     settings = PreprocessConfig.model_validate(store.spec.settings)
     assert len(store.patient_ids) == 3
