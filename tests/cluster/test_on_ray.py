@@ -19,11 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def test_two_workers_train_under_ray_train(ray_here, store, split_url, tmp_path):
     train_values = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1}
-    config = run_config(store, split_url, tmp_path / "two", train=train_values)
+    show = {"tensorboard": True}
+    config = run_config(store, split_url, tmp_path / "two", train=train_values, show=show)
     result = train_on_ray(config, workers=2)
     assert result.status == "finished"
     record = RunFolder(config.out).read_record()
     assert record.world_size == 2
+    assert len(list((tmp_path / "two" / "tensorboard").glob("events.*"))) == 1
     assert [m.epoch for m in result.history] == [0, 1]
     # Every validation patient once, whatever the number of workers.
     alone = train(config.model_copy(update={"out": str(tmp_path / "one")}))

@@ -20,7 +20,7 @@ from preprocessing.dask_home import SCHEDULER_SETTINGS
 from radiotrain.cli import main
 
 CROP = ("--crop-shape", "32", "32", "16")
-# Half a second a patient wherever Dask's workers begin with this in their environment.
+# A rest before each patient wherever Dask's workers begin with this in their environment.
 SLOWLY = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str([str(Path(__file__).with_name("slowly.py"))])}
 _started: list[subprocess.Popen[str]] = []
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}

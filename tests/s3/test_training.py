@@ -22,7 +22,8 @@ TRAIN = {"epochs": 2, "batch_size": 12, "warmup_epochs": 1}
 
 def config(store: Store, split_url: str, out: str):
     speed = {"placement": "stream", "checkpoint_minutes": 1e-9}
-    return run_config(store, split_url, out, train=TRAIN, speed=speed)
+    show = {"tensorboard": True}
+    return run_config(store, split_url, out, train=TRAIN, speed=speed, show=show)
 
 
 @pytest.fixture(scope="module")
