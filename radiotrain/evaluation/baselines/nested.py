@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from preprocessing.cohort import MISSING_LABEL
-from radiotrain.evaluation.baselines.models import Fitted, Model, Settings
+from radiotrain.evaluation.baselines.models import Fitted, Model, Settings, predict_each
 
 _INNER_PARTS = 3
 
@@ -62,13 +62,13 @@ def nested_cv(
     fitted: dict[int, Fitted] = {}
     probabilities = np.full(len(labels), np.nan)
     notes = []
+    tuning = Tuning(model, x, labels, folds, seed)
     # Matrices this small are slower on several threads, and sums then depend on their number.
     with threadpool_limits(1):
         for fold in sorted({int(f) for f in folds}):
             rows = np.flatnonzero((folds != fold) & (labels != MISSING_LABEL))
-            if _has_both(labels[rows]):
-                settings = choose_settings(model, x[rows], labels[rows], folds[rows], seed)
-                fitted[fold] = model.fit(x[rows], labels[rows], settings, seed)
+            if has_both(labels[rows]):
+                fitted[fold] = tuning.fit(rows)
                 mine = folds == fold
                 probabilities[mine] = fitted[fold].predict(x[mine])
             else:
@@ -80,22 +80,68 @@ def nested_cv(
     return NestedResult(fitted, probabilities, tuple(notes))
 
 
-def choose_settings(
-    model: Model,
-    x: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    folds: NDArray[np.int64],
-    seed: int,
-) -> Settings:
-    """Return the settings whose out-of-fold probabilities have the least log loss.
+class Tuning:
+    """Fits a model to some patients, with settings that cross-validation among them chooses.
 
-    The log loss of all patients together rather than the mean AUC over folds: on a few dozen
-    patients a fold's AUC is mostly luck. Where no inner fold can be trained: the simplest.
+    Parameters
+    ----------
+    x
+        float64 (N, K), NaN for missing.
+    labels
+        (N,) of 0 and 1 for all who are fitted to.
+    folds
+        (N,), the parts of the cross-validation.
     """
-    parts = _inner_parts(labels, folds)
-    losses = [_loss(model, x, labels, parts, settings, seed) for settings in model.grid]
-    # Of equal losses, infinite ones included, the first: the simplest.
-    return model.grid[int(np.argmin(losses))]
+
+    def __init__(
+        self,
+        model: Model,
+        x: NDArray[np.float64],
+        labels: NDArray[np.int64],
+        folds: NDArray[np.int64],
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._x = x
+        self._labels = labels
+        self._folds = folds
+        self._seed = seed
+        self._fitted: dict[bytes, tuple[Fitted, ...]] = {}
+
+    def fit(self, rows: NDArray[np.int64]) -> Fitted:
+        """Fit to these patients, who must be of both classes."""
+        return self._fit(rows, [self._choose(rows)])[0]
+
+    def _fit(self, rows: NDArray[np.int64], grid: Sequence[Settings]) -> tuple[Fitted, ...]:
+        return self._model.fit(self._x[rows], self._labels[rows], grid, self._seed)
+
+    def _fit_each(self, rows: NDArray[np.int64]) -> tuple[Fitted, ...]:
+        """Fit with each of the settings; once, though two folds leave each other out."""
+        key = rows.tobytes()
+        if key not in self._fitted:
+            self._fitted[key] = self._fit(rows, self._model.grid)
+        return self._fitted[key]
+
+    def _choose(self, rows: NDArray[np.int64]) -> Settings:
+        """Return the settings whose out-of-fold probabilities have the least log loss.
+
+        The log loss of all patients together rather than the mean AUC over folds: on a few dozen
+        patients a fold's AUC is mostly luck. Where no fold can be trained: the simplest.
+        """
+        parts = _inner_parts(self._labels[rows], self._folds[rows])
+        truths: list[NDArray[np.int64]] = []
+        predicted: list[NDArray[np.float64]] = []
+        for part in np.unique(parts):
+            train, held_out = rows[parts != part], rows[parts == part]
+            if has_both(self._labels[train]):
+                truths.append(self._labels[held_out])
+                predicted.append(predict_each(self._fit_each(train), self._x[held_out]))
+        if not truths:
+            return self._model.grid[0]
+        truth = np.concatenate(truths)
+        losses = [log_loss(truth, p, labels=[0, 1]) for p in np.concatenate(predicted, axis=1)]
+        # Of equal losses the first: the simplest.
+        return self._model.grid[int(np.argmin(losses))]
 
 
 def _inner_parts(labels: NDArray[np.int64], folds: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,26 +155,6 @@ def _inner_parts(labels: NDArray[np.int64], folds: NDArray[np.int64]) -> NDArray
     return parts
 
 
-def _loss(
-    model: Model,
-    x: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    parts: NDArray[np.int64],
-    settings: Settings,
-    seed: int,
-) -> float:
-    truths: list[NDArray[np.int64]] = []
-    predicted: list[NDArray[np.float64]] = []
-    for part in np.unique(parts):
-        train, held_out = parts != part, parts == part
-        if _has_both(labels[train]):
-            fitted = model.fit(x[train], labels[train], settings, seed)
-            truths.append(labels[held_out])
-            predicted.append(fitted.predict(x[held_out]))
-    if not truths:
-        return float("inf")
-    return float(log_loss(np.concatenate(truths), np.concatenate(predicted), labels=[0, 1]))
-
-
-def _has_both(labels: Sequence[int] | NDArray[np.int64]) -> bool:
-    return len(np.unique(np.asarray(labels))) == 2
+def has_both(labels: NDArray[np.int64]) -> bool:
+    """Tell whether there are two classes."""
+    return len(np.unique(labels)) == 2

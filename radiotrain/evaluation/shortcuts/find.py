@@ -51,6 +51,7 @@ from radiotrain.evaluation.shortcuts.results import (
 )
 from radiotrain.evaluation.shortcuts.stratified import (
     Area,
+    StratifiedPairs,
     groups_of,
     stratified_area,
     stratified_auc,
@@ -200,7 +201,7 @@ def measure_fall(
     within = [(part, scanners[i]) for part, i in zip(parts, ids, strict=True)]
     if stratified_area(labels, scores, within).auc is None:
         return None
-    overall, inside = _both(labels, scores, parts, within)
+    overall, inside = (stratified_auc(labels, scores, strata) for strata in (parts, within))
     low, high = _fall_interval(labels, scores, parts, within, seed)
     return Fall(overall, inside, overall - inside, (low, high), len(labels))
 
@@ -226,15 +227,6 @@ def _parts(
     return tuple(ids), np.concatenate(labels), np.concatenate(scores), parts
 
 
-def _both(
-    labels: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    parts: Sequence[str],
-    within: Sequence[tuple[str, str]],
-) -> tuple[float, float]:
-    return stratified_auc(labels, scores, parts), stratified_auc(labels, scores, within)
-
-
 def _fall_interval(
     labels: NDArray[np.int64],
     scores: NDArray[np.float64],
@@ -245,13 +237,12 @@ def _fall_interval(
     """Return the percentile interval of the fall, patients drawn within scanner and class."""
     generator = np.random.default_rng(seed)
     cells = list(groups_of(list(zip(within, labels.tolist(), strict=True))).values())
+    overall, inside = (StratifiedPairs.of(labels, scores, strata) for strata in (parts, within))
     falls = []
     for _ in range(_RESAMPLES):
         rows = np.concatenate([generator.choice(cell, len(cell)) for cell in cells])
-        overall, inside = _both(
-            labels[rows], scores[rows], [parts[i] for i in rows], [within[i] for i in rows]
-        )
-        falls.append(overall - inside)
+        drawn = np.bincount(rows, minlength=len(labels))
+        falls.append(overall.auc(drawn) - inside.auc(drawn))
     low, high = np.percentile(falls, [2.5, 97.5])
     return float(low), float(high)
 

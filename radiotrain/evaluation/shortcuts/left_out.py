@@ -19,7 +19,7 @@ from preprocessing.store import Store
 from radiotrain.evaluation.baselines.features import is_varied
 from radiotrain.evaluation.baselines.models import LOGISTIC
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX
-from radiotrain.evaluation.baselines.nested import choose_settings, nested_cv
+from radiotrain.evaluation.baselines.nested import Tuning, has_both, nested_cv
 from radiotrain.evaluation.baselines.predict import Sets
 from radiotrain.evaluation.model import Model, check_together
 from radiotrain.evaluation.patients import patient_scores
@@ -233,10 +233,9 @@ def _fitted_without(
 ) -> NDArray[np.float64]:
     """Return probabilities of a group's patients by a model fitted on all others; NaN without classes."""
     rows = np.flatnonzero(~mine & (labels != MISSING_LABEL))
-    if len(np.unique(labels[rows])) < 2:
+    if not has_both(labels[rows]):
         return np.full(int(mine.sum()), np.nan)
-    settings = choose_settings(LOGISTIC, x[rows], labels[rows], folds[rows], 0)
-    return LOGISTIC.fit(x[rows], labels[rows], settings, 0).predict(x[mine])
+    return Tuning(LOGISTIC, x, labels, folds, seed=0).fit(rows).predict(x[mine])
 
 
 def _area(

@@ -104,6 +104,46 @@ def stratified_auc(
     return float(np.average([auc(labels[r], scores[r]) for r in parts], weights=pairs))
 
 
+@dataclass(frozen=True)
+class StratifiedPairs:
+    """Pairs of one stratum, to ask for the AUC of many draws of the same patients.
+
+    Who wins each pair is found once; a draw only says how often it counts. Counts are whole and half
+    numbers, so that nothing is rounded before the last division.
+
+    Parameters
+    ----------
+    positive
+        bool (n,).
+    wins, pairs
+        float64 (positives, negatives): 1, or 0.5 for a tie, where the positive wins; 1 where both
+        are of one stratum. 0 elsewhere.
+    """
+
+    positive: NDArray[np.bool_]
+    wins: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, labels: NDArray[np.int64], scores: NDArray[np.float64], strata: Sequence[Hashable]
+    ) -> StratifiedPairs:
+        """Compare all pairs of patients (n,)."""
+        stratum = np.empty(len(labels), dtype=np.int64)
+        for number, rows in enumerate(groups_of(strata).values()):
+            stratum[rows] = number
+        yes = labels == 1
+        higher, lower = scores[yes][:, None], scores[~yes]
+        pairs = (stratum[yes][:, None] == stratum[~yes]).astype(np.float64)
+        return cls(yes, pairs * ((higher > lower) + 0.5 * (higher == lower)), pairs)
+
+    def auc(self, drawn: NDArray[np.int64]) -> float:
+        """Return the AUC where each patient (n,) was drawn so often; NaN without a pair."""
+        positive, negative = drawn[self.positive], drawn[~self.positive]
+        num_pairs = float(positive @ self.pairs @ negative)
+        return float(positive @ self.wins @ negative) / num_pairs if num_pairs else math.nan
+
+
 def groups_of(strata: Sequence[Hashable]) -> dict[Hashable, NDArray[np.int64]]:
     """Return the row numbers of each stratum, in the order in which strata first appear."""
     rows: dict[Hashable, list[int]] = {}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
 
 from preprocessing.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, Store
@@ -184,19 +186,23 @@ def test_covariates_become_numbers_with_gaps() -> None:
 class _Spy:
     """Writes down who was learnt from; column 0 of x is the patient's number."""
 
-    fits: list[tuple[set[int], Settings]] = field(default_factory=list)
+    fits: list[tuple[set[int], int]] = field(default_factory=list)
 
     def model(self) -> Model:
         spy = self
 
         class Recording(Model):
             def fit(
-                self, x: NDArray[np.float64], y: NDArray[np.int64], settings: Settings, seed: int
-            ) -> Fitted:
-                spy.fits.append(({int(v) for v in x[:, 0]}, settings))
-                return Model.fit(self, x, y, settings, seed)
+                self,
+                x: NDArray[np.float64],
+                y: NDArray[np.int64],
+                grid: Sequence[Settings],
+                seed: int,
+            ) -> tuple[Fitted, ...]:
+                spy.fits.append(({int(v) for v in x[:, 0]}, len(grid)))
+                return Model.fit(self, x, y, grid, seed)
 
-        return Recording(LOGISTIC.name, LOGISTIC.grid, LOGISTIC.build)
+        return Recording(LOGISTIC.name, LOGISTIC.grid, LOGISTIC.build, LOGISTIC.prepare)
 
 
 def test_nothing_is_learnt_from_the_fold_that_is_predicted() -> None:
@@ -205,20 +211,58 @@ def test_nothing_is_learnt_from_the_fold_that_is_predicted() -> None:
     labels, folds = generator.integers(0, 2, 40), np.arange(40) % 4
     labels[5] = -1
     spy = _Spy()
-    boundaries = [0]
-    nested_cv(spy.model(), x, labels, folds, on_fold=lambda: boundaries.append(len(spy.fits)))
-    for fold in range(4):
-        fits = spy.fits[boundaries[fold] : boundaries[fold + 1]]
-        # 3 inner folds for each setting, then the model of the fold.
-        assert len(fits) == 3 * len(LOGISTIC.grid) + 1
-        for learnt, _ in fits:
-            assert not learnt & set(np.flatnonzero(folds == fold).tolist())
-            assert 5 not in learnt
-        everyone = set(np.flatnonzero((folds != fold) & (labels != -1)).tolist())
-        assert fits[-1][0] == everyone
-        for learnt, _ in fits[:-1]:
-            held_out = {int(folds[i]) for i in everyone - learnt}
-            assert len(held_out) == 1
+    nested_cv(spy.model(), x, labels, folds)
+
+    def left_out(learnt: set[int]) -> set[int]:
+        """The folds of those who were not learnt from, each of them left out whole."""
+        others = set(np.flatnonzero(labels != -1).tolist()) - learnt
+        found = {int(folds[i]) for i in others}
+        assert others == set(np.flatnonzero(np.isin(folds, [*found]) & (labels != -1)).tolist())
+        return found
+
+    assert all(5 not in learnt for learnt, _ in spy.fits)
+    # All settings once for each two folds left out, and those chosen for each one.
+    every = [left_out(learnt) for learnt, num in spy.fits if num == len(LOGISTIC.grid)]
+    chosen = [left_out(learnt) for learnt, num in spy.fits if num == 1]
+    assert sorted(map(sorted, every)) == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+    assert chosen == [{0}, {1}, {2}, {3}]
+
+
+@pytest.mark.parametrize("num_folds", [2, 4])
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_nested_cross_validation_is_two_plain_loops(model: Model, num_folds: int) -> None:
+    generator = np.random.default_rng(num_folds)
+    x = generator.normal(size=(60, 3))
+    labels = (x[:, 0] + generator.normal(size=60) > 0).astype(np.int64)
+    x[::7, 1] = np.nan
+    labels[4] = -1
+    folds = np.arange(60) % num_folds
+    found = nested_cv(model, x, labels, folds).probabilities
+
+    def learn(rows: NDArray[np.int64], settings: Settings) -> Any:
+        return make_pipeline(model.prepare(), model.build(settings, 0)).fit(x[rows], labels[rows])
+
+    def predict(learnt: Any, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(learnt.predict_proba(x[rows])[:, 1])
+
+    for fold in range(num_folds):
+        rows = np.flatnonzero((folds != fold) & (labels != -1))
+        parts = folds[rows].copy()
+        if num_folds == 2:  # three parts of the one fold that is left, dealt within each class
+            for label in (0, 1):
+                mine = labels[rows] == label
+                parts[mine] = np.arange(mine.sum()) % 3
+        losses = []
+        for settings in model.grid:
+            p = np.empty(len(rows))
+            for part in np.unique(parts):
+                p[parts == part] = predict(
+                    learn(rows[parts != part], settings), rows[parts == part]
+                )
+            losses.append(log_loss(labels[rows], p))
+        best = learn(rows, model.grid[int(np.argmin(losses))])
+        mine = np.flatnonzero(folds == fold)
+        np.testing.assert_allclose(found[mine], predict(best, mine), rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -190,6 +190,30 @@ def test_a_network_that_reads_the_scanner_falls_within_scanners() -> None:
     assert not reads_tumour.is_clear
 
 
+def test_the_falls_interval_is_that_of_aucs_of_each_draw() -> None:
+    """By a loop that draws patients and computes both AUCs anew each time; ties included."""
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, 2, 60)
+    scores = np.round(generator.random(60), 1) / 2 + 0.2
+    parts = [None if i % 3 else 0 for i in range(60)]
+    scanners = {f"P{i}": str(v) for i, v in enumerate(generator.integers(0, 2, 60))}
+    found = measure_fall(table_of(labels, scores, parts), "run", "ER", scanners, seed=3)
+    assert found is not None
+    by_name = sorted(range(60), key=str)
+    order = [i for i in by_name if parts[i] == 0] + [i for i in by_name if parts[i] is None]
+    cells: dict[Any, list[int]] = {}
+    for i in order:
+        cells.setdefault((parts[i], scanners[f"P{i}"], labels[i]), []).append(i)
+    draws, falls = np.random.default_rng(3), []
+    for _ in range(500):
+        rows = [i for cell in cells.values() for i in draws.choice(cell, len(cell))]
+        inside = stratified_auc(
+            labels[rows], scores[rows], [(parts[i], scanners[f"P{i}"]) for i in rows]
+        )
+        falls.append(stratified_auc(labels[rows], scores[rows], [parts[i] for i in rows]) - inside)
+    assert found.interval == pytest.approx(np.percentile(falls, [2.5, 97.5]), abs=1e-12)
+
+
 # --- acquisition and features ---------------------------------------------------------------
 
 
