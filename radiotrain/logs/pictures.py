@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
@@ -90,9 +89,7 @@ def saliency_picture(
     uint8 (height, width, 3).
     """
     num_phases = images.shape[1]
-    figure, axes = panels(
-        len(patient_ids), num_phases + 1, images.shape[2] / images.shape[3], titled=len(images)
-    )
+    panels = _Panels(len(patient_ids), num_phases + 1, images.shape[2] / images.shape[3])
     for row, (patient_id, image, map_) in enumerate(
         zip(patient_ids, images, saliency, strict=True)
     ):
@@ -100,13 +97,13 @@ def saliency_picture(
         shown = image[..., place]
         low, high = window(shown)
         for phase in range(num_phases):
-            draw_grey(axes[row, phase], shown[phase], low, high)
-        _draw_overlay(axes[row, num_phases], shown, map_[..., place])
-        axes[row, 0].set_ylabel(f"{patient_id}\nslice {place + 1}/{image.shape[-1]}", fontsize=8)
+            panels.draw_grey(row, phase, shown[phase], low, high)
+        _draw_overlay(panels, row, num_phases, shown, map_[..., place])
+        panels.name_row(row, f"{patient_id}\nslice {place + 1}/{image.shape[-1]}")
     for phase in range(num_phases):
-        axes[0, phase].set_title(phase_name(phase), fontsize=8)
-    axes[0, num_phases].set_title(f"saliency{' on post 1 − pre' * (num_phases > 1)}", fontsize=8)
-    return pixels_of(figure)
+        panels.name_column(phase, phase_name(phase))
+    panels.name_column(num_phases, f"saliency{' on post 1 − pre' * (num_phases > 1)}")
+    return pixels_of(panels.figure)
 
 
 def batch_picture(
@@ -128,17 +125,17 @@ def batch_picture(
     uint8 (height, width, 3).
     """
     num_phases, place = before.shape[1], before.shape[-1] // 2
-    figure, axes = panels(2 * num_phases, len(titles), before.shape[2] / before.shape[3], titled=1)
+    panels = _Panels(2 * num_phases, len(titles), before.shape[2] / before.shape[3])
     for column, title in enumerate(titles):
-        axes[0, column].set_title(title, fontsize=8)
+        panels.name_column(column, title)
         low, high = window(before[column, ..., place])
         shown = (*before[column, ..., place], *after[column, ..., place])
         for row, image in enumerate(shown):
-            draw_grey(axes[row, column], image, low, high)
-    for row, where in enumerate(axes[:, 0]):
+            panels.draw_grey(row, column, image, low, high)
+    for row in range(2 * num_phases):
         said = "augmented" if row >= num_phases else f"slice {place + 1}/{before.shape[-1]}"
-        where.set_ylabel(f"{phase_name(row % num_phases)}\n{said}", fontsize=8)
-    return pixels_of(figure)
+        panels.name_row(row, f"{phase_name(row % num_phases)}\n{said}")
+    return pixels_of(panels.figure)
 
 
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
@@ -162,28 +159,57 @@ def phase_name(phase: int) -> str:
     return "pre-contrast" if phase == 0 else f"post {phase}"
 
 
-def panels(num_rows: int, num_columns: int, aspect: float, *, titled: int) -> tuple[Figure, Any]:
-    """Return a figure and its axes (rows, columns), each a frame for an image.
+class _Panels:
+    """Images in rows and columns with names at the left and above.
+
+    All are drawn in one pair of axes, in inches: matplotlib takes ten milliseconds to make axes, and as
+    long again to fit them to each other.
 
     Parameters
     ----------
     aspect
         Height of an image over its width.
-    titled
-        Rows that get a title.
     """
-    width = 1.5
-    figure = Figure(
-        figsize=(num_columns * width + 0.6, num_rows * width * aspect + titled * 0.35),
-        dpi=_DOTS_PER_INCH,
-        layout="constrained",
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[union-attr, call-arg]
-    axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    for one in axes.flat:
-        one.set(xticks=[], yticks=[])
-        one.spines[:].set_visible(False)
-    return figure, axes
+
+    _WIDTH, _GAP, _LEFT, _TOP = 1.5, 0.03, 0.4, 0.36
+
+    def __init__(self, num_rows: int, num_columns: int, aspect: float) -> None:
+        self._height = self._WIDTH * aspect
+        width = self._LEFT + num_columns * (self._WIDTH + self._GAP)
+        height = self._TOP + num_rows * (self._height + self._GAP)
+        self.figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH)
+        self._axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        self._axes.set_axis_off()
+
+    def draw(self, row: int, column: int, image: NDArray[np.float32], **options: Any) -> None:
+        """Draw one slice (R, C), with options of matplotlib's `imshow`."""
+        left, top = self._corner(row, column)
+        extent = (left, left + self._WIDTH, top + self._height, top)
+        self._axes.imshow(image, extent=extent, aspect="auto", **options)
+
+    def draw_grey(
+        self, row: int, column: int, image: NDArray[np.float32], low: float, high: float
+    ) -> None:
+        """Draw one slice (R, C) between black and white."""
+        self.draw(row, column, image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+
+    def name_row(self, row: int, name: str) -> None:
+        """Write beside the first image of a row."""
+        left, top = self._corner(row, 0)
+        self._axes.text(
+            left - 0.05, top + self._height / 2, name, fontsize=8, rotation=90, ha="right",
+            va="center", multialignment="center",
+        )  # fmt: skip
+
+    def name_column(self, column: int, name: str) -> None:
+        """Write above the first image of a column."""
+        left, top = self._corner(0, column)
+        middle = left + self._WIDTH / 2
+        self._axes.text(middle, top - 0.05, name, fontsize=8, ha="center", va="bottom")
+
+    def _corner(self, row: int, column: int) -> tuple[float, float]:
+        left = self._LEFT + column * (self._WIDTH + self._GAP)
+        return left, self._TOP + row * (self._height + self._GAP)
 
 
 def window(image: NDArray[np.float32]) -> tuple[float, float]:
@@ -195,11 +221,6 @@ def window(image: NDArray[np.float32]) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def draw_grey(axes: Axes, image: NDArray[np.float32], low: float, high: float) -> None:
-    """Draw one slice (R, C)."""
-    axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-
-
 def pixels_of(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure's pixels, uint8 (height, width, 3)."""
     canvas = FigureCanvasAgg(figure)
@@ -208,9 +229,11 @@ def pixels_of(figure: Figure) -> NDArray[np.uint8]:
     return np.ascontiguousarray(colours[..., :3])
 
 
-def _draw_overlay(axes: Axes, shown: NDArray[np.float32], map_: NDArray[np.float32]) -> None:
+def _draw_overlay(
+    panels: _Panels, row: int, column: int, shown: NDArray[np.float32], map_: NDArray[np.float32]
+) -> None:
     """Draw saliency (R, C) over the first subtraction of (P, R, C), or over a single phase."""
     under = shown[1] - shown[0] if len(shown) > 1 else shown[0]
-    draw_grey(axes, under, *window(under))
+    panels.draw_grey(row, column, under, *window(under))
     strength = np.clip(map_ / max(float(np.percentile(map_, _BRIGHTEST)), 1e-12), 0, 1)
-    axes.imshow(strength, cmap="inferno", alpha=0.65 * strength, vmin=0, vmax=1)
+    panels.draw(row, column, strength, cmap="inferno", alpha=0.65 * strength, vmin=0, vmax=1)
