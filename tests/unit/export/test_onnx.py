@@ -18,7 +18,13 @@ from radiotrain.networks.registry import NETWORKS, MonaiCall, build_network
 from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
 from tests.unit.export.exporting import export, file_names
 
-KINDS = ("single", "several", "ensemble", "ensemble-covariates")
+KINDS = (
+    "single",
+    *(
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in ("several", "ensemble", "ensemble-covariates")
+    ),
+)
 # One of each family, residual ones with either block and either shortcut.
 FAMILIES = ("ResNet18-A", "ResNet50", "SEResNet50", "SEResNext50", "DenseNet121", "EfficientNet-b0")
 
@@ -66,6 +72,7 @@ def test_the_graph_is_valid_and_is_what_model_json_says(models, tmp_path) -> Non
     assert details["largest_difference_when_exported"] < details["tolerance"]
 
 
+@pytest.mark.slow
 def test_large_weights_lie_beside_the_graph(models, store, split, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(to_onnx, "LARGEST_IN_ONE_FILE", 1000)
     description = export(models["single"], "onnx", tmp_path / "out")
@@ -149,6 +156,7 @@ def test_the_families_are_those_that_there_are() -> None:
     assert {family(name) for name in NETWORKS} == {*map(family, FAMILIES), "SENet"}
 
 
+@pytest.mark.slow
 def test_a_graph_that_computes_something_else_is_not_written(models, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(to_onnx, "TOLERANCE", 0.0)
     with pytest.raises(RuntimeError, match="nothing was exported"):
