@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
     # Sockets' names may have 107 bytes.
     place = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rt-", dir="/tmp")
     config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+    config.add_cleanup(_end_what_was_started)
+
+
+def _end_what_was_started() -> None:
+    """End commands in sessions of their own, which Ctrl-C does not reach."""
+    commands = sys.modules.get("tests.commands")
+    if commands is not None:
+        commands.end_all()
 
 
 class LoadSharedScheduling(LoadFileScheduling):

@@ -17,18 +17,9 @@ from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from preprocessing.readers import read_cohort
 from preprocessing.run import preprocess
-from tests.integration.store_runs import (
-    CROP,
-    assert_same_store,
-    call,
-    command_line,
-    descendants,
-    is_alive,
-    records,
-    the_sentence,
-    wait_for,
-    workers_of,
-)
+from tests.commands import call, the_sentence
+from tests.processes import command_line, descendants, is_alive, wait_for, workers_of
+from tests.stores import CROP, assert_same_store, records
 
 pytestmark = [
     pytest.mark.slow,

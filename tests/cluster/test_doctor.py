@@ -19,7 +19,7 @@ from cluster.doctor.examine import examine
 from cluster.doctor.facts import Examination, NodeFacts, PairFacts, StorageFacts
 from cluster.doctor.judge import judge
 from radiotrain.doctor.findings import is_broken
-from tests.integration.store_runs import call, the_sentence
+from tests.commands import call, the_sentence
 
 VERSIONS = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0"}
 ROOM = {"Ray's logs": 80.0, "home": 80.0, "/dev/shm": 16.0}

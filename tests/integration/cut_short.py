@@ -40,7 +40,7 @@ from preprocessing.errors import StorageFullError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
 from preprocessing.store.lock import exclusive
 from preprocessing.store.verify import take_back
-from tests.integration.store_runs import content
+from tests.stores import content
 
 PAGE = 4096
 SHAPE = (2, 24, 24, 8)

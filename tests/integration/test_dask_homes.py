@@ -18,18 +18,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.store_runs import (
-    CROP,
-    SLOWLY,
-    assert_same_store,
-    call,
-    end,
-    end_all,
-    records,
-    start,
-    the_sentence,
-    wait_for,
-)
+from tests.commands import SLOWLY, call, end, end_all, start, the_sentence
+from tests.processes import wait_for
+from tests.stores import CROP, assert_same_store, records
 
 pytestmark = pytest.mark.slow
 

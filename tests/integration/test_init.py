@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.store_runs import call, the_sentence
+from tests.commands import call, the_sentence
 from tests.unit.training.synthetic import write_store
 
 

@@ -13,7 +13,8 @@ from preprocessing.store import Store
 from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.seal import open_test_set
 from radiotrain.split import load_split
-from tests.integration.store_runs import call, preprocess_here
+from tests.commands import call
+from tests.stores import preprocess_here
 
 ORIGINAL, COPY = "Breast_MRI_002", "Breast_MRI_011"
 

@@ -13,7 +13,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 from radiotrain.runs import RunFolder
-from tests.integration.store_runs import call, preprocess_here
+from tests.commands import call
+from tests.stores import preprocess_here
 
 pytestmark = pytest.mark.slow
 

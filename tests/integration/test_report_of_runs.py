@@ -18,7 +18,7 @@ from radiotrain.evaluation.model import open_models
 from radiotrain.runs import RunFolder
 from radiotrain.seal import read_openings
 from radiotrain.split import load_split, make_split, save_split
-from tests.integration.store_runs import call
+from tests.commands import call
 from tests.unit.evaluation.scanner_store import write_scanner_store
 from tests.unit.training.synthetic import run_config
 

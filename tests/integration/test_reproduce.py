@@ -12,7 +12,8 @@ import pytest
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from radiotrain.seal import read_openings
-from tests.integration.store_runs import call, descendants, end, end_all, start, wait_for
+from tests.commands import call, end, end_all, start
+from tests.processes import descendants, wait_for
 
 pytestmark = pytest.mark.slow
 

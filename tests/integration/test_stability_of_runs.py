@@ -14,7 +14,7 @@ from radiotrain.augmented_prediction import draw_changes, predict_augmented
 from radiotrain.config import dump_config, load_config
 from radiotrain.predict import predict_run
 from radiotrain.split import load_split, make_split, save_split
-from tests.integration.store_runs import call, the_sentence
+from tests.commands import call, the_sentence
 from tests.unit.training.synthetic import run_config, write_store
 
 pytestmark = pytest.mark.slow

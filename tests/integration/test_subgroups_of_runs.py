@@ -12,7 +12,7 @@ import pytest
 from preprocessing.store import Store
 from radiotrain.config import dump_config
 from radiotrain.split import make_split, save_split
-from tests.integration.store_runs import call, the_sentence
+from tests.commands import call, the_sentence
 from tests.unit.evaluation.scanner_store import write_scanner_store
 from tests.unit.training.synthetic import run_config
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,9 +15,9 @@ import torch
 import yaml
 
 from preprocessing.store import Store
-from radiotrain.cli import main
 from radiotrain.config import dump_config
 from radiotrain.networks.registry import NETWORKS
+from tests.commands import call, end, start, the_sentence
 from tests.unit.training.synthetic import run_config, write_store
 
 
@@ -27,38 +26,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store, its split and a configuration."""
     folder = tmp_path_factory.mktemp("training-commands")
     store = write_store(str(folder / "store"))
-    done = command("split", store.url, "--out", str(folder / "splits.json"), "--seed", "1")
-    assert done.returncode == 0, done.stderr
-    assert "40 patients, the test set is sealed" in done.stdout
+    out, _ = end(start("split", store.url, "--out", folder / "splits.json", "--seed", 1))
+    assert "40 patients, the test set is sealed" in out
     config = run_config(store, str(folder / "splits.json"), folder / "run")
     (folder / "run.yaml").write_text(dump_config(config))
     return folder
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "radiotrain", *words],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
-
-
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    process = start(*words)
-    out, err = process.communicate(timeout=200)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-
-def run_here(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """Run a command in this process; return its exit status."""
-    monkeypatch.setattr(sys, "argv", ["radiotrain", *words])
-    monkeypatch.setenv("COLUMNS", "120")
-    with pytest.raises(SystemExit) as end:
-        main()
-    return int(end.value.code or 0)
 
 
 def train_words(folder: Path, *changes: str) -> list[str]:
@@ -69,9 +41,8 @@ def train_words(folder: Path, *changes: str) -> list[str]:
 @pytest.mark.slow
 def test_killed_run_resumes_to_the_undisturbed_weights(folder: Path) -> None:
     long = ["train.epochs=12", "train.lr=1e-3"]
-    undisturbed = command(*train_words(folder, *long, f"out={folder}/undisturbed"))
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    assert "finished: best epoch" in undisturbed.stdout
+    out, _ = end(start(*train_words(folder, *long, f"out={folder}/undisturbed")), timeout_s=200)
+    assert "finished: best epoch" in out
     words = train_words(folder, *long, f"out={folder}/killed")
     process = start(*words)
     metrics = folder / "killed" / "metrics.jsonl"
@@ -81,9 +52,8 @@ def test_killed_run_resumes_to_the_undisturbed_weights(folder: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert len(metrics.read_text().splitlines()) < 12
-    resumed = command(*words)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming after epoch" in resumed.stderr
+    _, error = end(start(*words), timeout_s=200)
+    assert "resuming after epoch" in error
     runs = [folder / name for name in ("undisturbed", "killed")]
     newest = [max((run / "checkpoints").glob("epoch-0011-*.pt")) for run in runs]
     first, second = (torch.load(path, weights_only=True)["network"] for path in newest)
@@ -109,44 +79,32 @@ def test_killed_run_resumes_to_the_undisturbed_weights(folder: Path) -> None:
     ],
 )
 def test_wrong_input_is_one_sentence_and_status_2(
-    folder: Path,
-    words: list[str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    folder: Path, words: list[str], message: str
 ) -> None:
     full = words if words[0] in ("train", "split") else [*train_words(folder), *words]
-    assert run_here(monkeypatch, *full) == 2
-    errors = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("read ")]
-    assert len(errors) == 1
-    assert errors[0].startswith("error: ")
-    assert message in errors[0]
+    _, error = call(*full, status=2)
+    assert message in the_sentence(error)
+    # Beside it, only what was read.
+    others = [x for x in error.splitlines() if not x.startswith("error: ")]
+    assert all(x.startswith("read ") for x in others)
     assert not (folder / "run").exists()
 
 
-def test_split_of_another_store_is_refused(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_split_of_another_store_is_refused(folder: Path) -> None:
     other = write_store(str(folder / "other-store"), seed=1)
-    assert run_here(monkeypatch, *train_words(folder, f"store={other.url}")) == 2
-    assert "make a new split" in capsys.readouterr().err
+    _, error = call(*train_words(folder, f"store={other.url}"), status=2)
+    assert "make a new split" in the_sentence(error)
 
 
-def test_debug_says_whether_a_batch_was_learned(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_here(monkeypatch, *train_words(folder), "--debug") == 0
-    said = capsys.readouterr().err
+def test_debug_says_whether_a_batch_was_learned(folder: Path) -> None:
+    _, said = call(*train_words(folder), "--debug")
     assert "was learned by heart" in said
     assert "(Linear): (8, 1)" in said
 
 
 @pytest.mark.slow
-def test_models_lists_every_network(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_here(monkeypatch, "models") == 0
-    said = capsys.readouterr().out
+def test_models_lists_every_network() -> None:
+    said, _ = call("models")
     assert all(name in said for name in NETWORKS)
 
 

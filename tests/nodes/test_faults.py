@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.integration.store_runs import assert_same_store
+from tests.stores import assert_same_store
 
 if TYPE_CHECKING:
     import subprocess

@@ -22,7 +22,8 @@ from distributed import LocalCluster
 from preprocessing.dask_home import SCHEDULER_SETTINGS
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from tests.s3.commands import CROP, call
+from tests.commands import attempt
+from tests.s3.objects import CROP
 from tests.s3.proxy import FAIR, Proxy
 
 _KEY, _SECRET = "tests", "tests-of-radiotrain"
@@ -181,7 +182,7 @@ def cohort_url(cohort: Path, bucket: Any, shared_proxy: Proxy) -> str:
 def local_store(cohort: Path, scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of that cohort on a folder, made without disturbance."""
     folder = tmp_path_factory.mktemp("s3") / "store"
-    result = call("preprocess", cohort, folder, *CROP, "--scheduler", scheduler)
+    result = attempt("preprocess", cohort, folder, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     return folder
 

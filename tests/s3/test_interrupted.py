@@ -9,8 +9,10 @@ import time
 import pytest
 
 from preprocessing.store.layout import LOCK_NAME
-from tests.s3.commands import CROP, call, content, ended, objects, start
+from tests.commands import attempt, ended, start
+from tests.s3.objects import CROP, objects
 from tests.s3.proxy import FAIR, Weather
+from tests.stores import content
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +47,7 @@ def num_done(bucket, url):
 def resume_and_compare(cohort_url, url, bucket, local_store, scheduler):
     num_before = num_done(bucket, url)
     assert 1 <= num_before < 4
-    result = call("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
+    result = attempt("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert f"{num_before} were done before, {4 - num_before} now" in result.out
     assert objects(bucket, url) == content(local_store)
@@ -67,11 +69,11 @@ def test_a_killed_run_is_resumed_at_once(
 def test_a_second_run_is_refused_and_ctrl_c_ends_the_first(
     begun, cohort, cohort_url, url, bucket, local_store, scheduler, proxy
 ):
-    second = call("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
+    second = attempt("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
     assert f"another run (process {begun.pid} on " in second.sentence
     # As a terminal does: its workers hear it too.
     os.killpg(begun.pid, signal.SIGINT)
-    first = ended(begun, timeout=60)
+    first = ended(begun, timeout_s=60)
     proxy.set(FAIR)
     assert first.status == 130
     assert "Traceback" not in first.error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.s3.commands import CROP, call
+from tests.commands import attempt
+from tests.s3.objects import CROP
 
 pytestmark = pytest.mark.usefixtures("fresh_clients")
 
@@ -19,7 +20,7 @@ def words(request, cohort, cohort_url, url, tmp_path):
 
 def test_wrong_credentials(words, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    assert "Forbidden" in call(*words).sentence
+    assert "Forbidden" in attempt(*words).sentence
 
 
 def test_no_credentials(words, monkeypatch, tmp_path):
@@ -27,35 +28,37 @@ def test_no_credentials(words, monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
-    assert "Unable to locate credentials" in call(*words).sentence
+    assert "Unable to locate credentials" in attempt(*words).sentence
 
 
 def test_nobody_at_the_address(words, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    sentence = call(*words).sentence
+    sentence = attempt(*words).sentence
     assert 'Could not connect to the endpoint URL: "http://127.0.0.1:9/' in sentence
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8333", "nonsense", "http://"])
 def test_no_address(words, monkeypatch, address):
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    assert f"AWS_ENDPOINT_URL is {address!r}, expected the address" in call(*words).sentence
+    assert f"AWS_ENDPOINT_URL is {address!r}, expected the address" in attempt(*words).sentence
 
 
 def test_missing_bucket(cohort, proxy, bucket, tmp_path):
-    assert "no bucket 'not-there'" in call("preprocess", cohort, "s3://not-there/x", *CROP).sentence
+    assert (
+        "no bucket 'not-there'" in attempt("preprocess", cohort, "s3://not-there/x", *CROP).sentence
+    )
     # It would be a name with a spelling mistake, more often than not.
     assert not bucket.exists("not-there")
     for place in ("s3://not-there", "s3://not-there/cohort"):
-        sentence = call("preprocess", place, tmp_path / "store", *CROP).sentence
+        sentence = attempt("preprocess", place, tmp_path / "store", *CROP).sentence
         assert f"no cohort at {place}" in sentence
 
 
 def test_missing_store(url):
-    assert f"no store at {url}" in call("store", "verify", url).sentence
+    assert f"no store at {url}" in attempt("store", "verify", url).sentence
 
 
 def test_bucket_that_may_not_be_looked_at_is_not_called_missing(proxy, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    assert "Forbidden" in call("cohort", "check", "s3://radiotrain").sentence
+    assert "Forbidden" in attempt("cohort", "check", "s3://radiotrain").sentence

@@ -12,7 +12,7 @@ from preprocessing.staging import staging
 from preprocessing.store import Store
 from preprocessing.store.verify import verify
 from preprocessing.volume_files import open_file
-from tests.s3.commands import call
+from tests.commands import attempt
 from tests.s3.proxy import DEAD, Weather
 
 _BUSY = Weather(slow_down=1.0)
@@ -54,4 +54,4 @@ def test_files_that_cannot_be_asked_for_have_no_digest(bucket, url, proxy):
 def test_a_cohort_that_cannot_be_read_is_not_odd(cohort_url, proxy, weather, num_before):
     """Wherever reading it is cut short: nothing is called missing, empty or unreadable."""
     proxy.set_after(num_before, weather)
-    assert "the object store did not answer" in call("cohort", "check", cohort_url).sentence
+    assert "the object store did not answer" in attempt("cohort", "check", cohort_url).sentence

@@ -13,7 +13,9 @@ from radiotrain.cli.board import copy_events
 from radiotrain.config import parse_config
 from radiotrain.split import make_split, save_split
 from radiotrain.training.loop import train
-from tests.s3.commands import call, content, objects
+from tests.commands import attempt
+from tests.s3.objects import objects
+from tests.stores import content
 from tests.unit.training.synthetic import write_store
 
 # What depends on the place.
@@ -60,7 +62,7 @@ def without_places(text):
 
 
 def test_status_says_the_same_of_a_bucket(on_folder, in_bucket):
-    here, there = (call("status", place, "--json") for place in (on_folder, in_bucket))
+    here, there = (attempt("status", place, "--json") for place in (on_folder, in_bucket))
     assert (here.status, there.status) == (0, 0), there.error
     assert without_places(there.out) == without_places(here.out)
     trials = json.loads(there.out)["trials"]
@@ -70,14 +72,14 @@ def test_status_says_the_same_of_a_bucket(on_folder, in_bucket):
 
 
 def test_the_report_can_lie_in_the_bucket(in_bucket):
-    ended = call("status", in_bucket, "--html", f"{in_bucket}/sweep.html")
+    ended = attempt("status", in_bucket, "--html", f"{in_bucket}/sweep.html")
     assert ended.status == 0, ended.error
     assert "ER_ResNet10-narrow" in files.read_text(f"{in_bucket}/sweep.html")
 
 
 def test_a_bucket_without_a_sweep_is_one_sentence(bucket, url):
     bucket.pipe_file(f"{url.removeprefix('s3://')}/other", b"1")
-    assert f"no sweep at {url}" in call("status", url).sentence
+    assert f"no sweep at {url}" in attempt("status", url).sentence
 
 
 def test_the_events_of_a_bucket_are_copied_for_tensorboard(in_bucket, bucket, tmp_path):

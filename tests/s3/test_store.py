@@ -7,23 +7,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.s3.commands import CROP, call, content, objects
+from tests.commands import attempt
+from tests.s3.objects import CROP, objects
+from tests.stores import content
 
 
 def test_a_store_in_a_bucket_equals_one_on_a_folder(cohort, local_store, bucket, url, scheduler):
-    result = call("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
+    result = attempt("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert objects(bucket, url) == content(local_store)
 
 
 def test_a_cohort_in_a_bucket_gives_the_same_store(cohort_url, local_store, bucket, url, scheduler):
-    result = call("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
+    result = attempt("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert objects(bucket, url) == content(local_store)
 
 
 def test_cohort_check_says_the_same_of_a_bucket(cohort, cohort_url, proxy):
-    here, there = call("cohort", "check", cohort), call("cohort", "check", cohort_url)
+    here, there = attempt("cohort", "check", cohort), attempt("cohort", "check", cohort_url)
     assert there.status == 0, there.error
     assert there.out == here.out
 
@@ -49,7 +51,7 @@ def test_a_manifest_of_nifti_files_in_a_bucket(tmp_path, bucket, url, scheduler)
     bucket.put(f"{tmp_path}/", f"{url.removeprefix('s3://')}/cohort/", recursive=True)
 
     for cohort, store in ((tmp_path, tmp_path / "store"), (f"{url}/cohort", f"{url}/store")):
-        result = call("preprocess", cohort, store, *CROP, "--scheduler", scheduler)
+        result = attempt("preprocess", cohort, store, *CROP, "--scheduler", scheduler)
         assert result.status == 0, result.error
         assert "3 patients stored, 1 excluded (1 image-missing)" in result.out
     assert objects(bucket, f"{url}/store") == content(tmp_path / "store")
@@ -62,18 +64,18 @@ def stored(local_store, bucket, url):
 
 
 def test_a_flipped_byte_is_found_and_mended(cohort, local_store, bucket, stored, scheduler):
-    assert call("store", "verify", stored).status == 0
+    assert attempt("store", "verify", stored).status == 0
     (chunk,) = [k for k in content(local_store) if k.startswith("images/c/3/")]
     place = f"{stored.removeprefix('s3://')}/{chunk}"
     damaged = bytearray(bucket.cat_file(place))
     damaged[len(damaged) // 2] ^= 1
     bucket.pipe_file(place, bytes(damaged))
 
-    found = call("store", "verify", stored)
+    found = attempt("store", "verify", stored)
     assert found.status == 1
     assert "Breast_MRI_004  images cannot be read" in found.out
-    assert "1 patients taken back" in call("store", "verify", stored, "--repair").out
-    mended = call("preprocess", cohort, stored, *CROP, "--scheduler", scheduler)
+    assert "1 patients taken back" in attempt("store", "verify", stored, "--repair").out
+    mended = attempt("preprocess", cohort, stored, *CROP, "--scheduler", scheduler)
     assert "3 were done before, 1 now" in mended.out
     assert objects(bucket, stored) == content(local_store)
 
@@ -81,4 +83,6 @@ def test_a_flipped_byte_is_found_and_mended(cohort, local_store, bucket, stored,
 def test_a_lost_chunk_is_found(bucket, stored, local_store):
     (chunk,) = [k for k in content(local_store) if k.startswith("region/c/0/")]
     bucket.rm_file(f"{stored.removeprefix('s3://')}/{chunk}")
-    assert "Breast_MRI_001  region is not what was written" in call("store", "verify", stored).out
+    assert (
+        "Breast_MRI_001  region is not what was written" in attempt("store", "verify", stored).out
+    )

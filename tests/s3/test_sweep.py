@@ -16,8 +16,8 @@ from cluster.sweep.folder import SweepFolder, TrialState, read_states
 from preprocessing import files
 from radiotrain.config import dump_config, parse_config
 from radiotrain.split import make_split, save_split
+from tests.commands import start
 from tests.ray_copies import COMMAND
-from tests.s3.commands import start
 from tests.unit.training.synthetic import write_store
 
 # Ray's sockets lie there, whose names must be short.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from preprocessing import files
-from tests.s3.commands import CROP, call, content, ended, objects, start
+from tests.commands import attempt, ended, start
+from tests.s3.objects import CROP, objects
 from tests.s3.proxy import DEAD, FAIR, Weather
+from tests.stores import content
 
 
 @pytest.mark.slow
@@ -16,7 +18,7 @@ def test_delayed_and_lost_requests_change_nothing(
     proxy.set(Weather(lost=0.05))
     # Delayed from when the store has been made: one request after another, that takes long enough.
     proxy.set_after(80, Weather(delay_s=(0.05, 0.2), lost=0.05))
-    result = call("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
+    result = attempt("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert proxy.num_lost > 10
     assert objects(bucket, url) == content(local_store)
@@ -28,7 +30,7 @@ def test_a_server_that_asks_to_slow_down_is_obeyed(
 ):
     # From when the store has been made on.
     proxy.set_after(60, Weather(slow_down=0.2))
-    result = call("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
+    result = attempt("preprocess", cohort, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert objects(bucket, url) == content(local_store)
 
@@ -48,11 +50,11 @@ def test_a_network_that_dies_is_one_sentence_and_the_run_resumes(
 ):
     proxy.set_after(290, DEAD)
     process = start("preprocess", cohort_url, url, *CROP, "--workers", 1, temporary=tmp_path)
-    dead = ended(process, timeout=120)
+    dead = ended(process, timeout_s=120)
     assert "the object store did not answer" in dead.sentence
     assert proxy.endpoint in dead.sentence
     proxy.set(FAIR)
-    result = call("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
+    result = attempt("preprocess", cohort_url, url, *CROP, "--scheduler", scheduler)
     assert result.status == 0, result.error
     assert "done before" in result.out
     assert objects(bucket, url) == content(local_store)

@@ -13,7 +13,7 @@ import yaml
 
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from tests.integration.store_runs import end, end_all, start
+from tests.commands import end, end_all, start
 from tests.security.planted import (
     FAMILY,
     SECRETS,

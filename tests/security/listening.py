@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.integration.store_runs import command_line, descendants
+from tests.processes import command_line, descendants
 
 _LISTEN = "0A"
 

@@ -23,7 +23,7 @@ import ray
 from distributed import Client
 
 from cluster.dask_on_ray import ray_home
-from tests.integration.store_runs import kill_session, start
+from tests.commands import kill_session, start
 from tests.security.conftest import Chain
 from tests.security.listening import Listening, listening
 

@@ -19,7 +19,7 @@ from preprocessing.store import Store
 from radiotrain.config import dump_config
 from radiotrain.split import make_split, save_split
 from radiotrain.training.loop import train
-from tests.integration.store_runs import call, the_sentence
+from tests.commands import call, the_sentence
 from tests.unit.training.synthetic import run_config, write_store
 
 

@@ -10,7 +10,7 @@ import yaml
 from preprocessing.errors import InputError
 from preprocessing.files import filesystem
 from preprocessing.redaction import has_credentials, without_credentials
-from tests.integration.store_runs import call, the_sentence
+from tests.commands import call, the_sentence
 from tests.security.conftest import Chain
 from tests.security.planted import SECRET_WORDS, Places, found_in
 

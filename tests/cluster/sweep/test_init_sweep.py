@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from tests.integration.store_runs import call
+from tests.commands import call
 
 
 def test_a_sweep_from_a_store_to_its_dry_run(

@@ -10,12 +10,9 @@ import pytest
 
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
+from tests.commands import end_all
 from tests.integration.nothing_lost.common import NUM_PATIENTS
-from tests.integration.store_runs import (
-    CROP,
-    end_all,
-    preprocess_here,
-)
+from tests.stores import CROP, preprocess_here
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,9 @@ from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data.patients import load_patients
 from radiotrain.split import make_split
+from tests.commands import call
 from tests.integration.nothing_lost.common import NUM_PATIENTS
-from tests.integration.store_runs import (
-    CROP,
-    assert_same_store,
-    call,
-    content,
-    preprocess_here,
-)
+from tests.stores import CROP, assert_same_store, content, preprocess_here
 
 
 def chunk(store, array, index):

@@ -10,16 +10,9 @@ import pytest
 
 from preprocessing.phantom.write import COLLECTION
 from preprocessing.store import Store
+from tests.commands import call, the_sentence
 from tests.integration.nothing_lost.common import NUM_PATIENTS
-from tests.integration.store_runs import (
-    CROP,
-    assert_same_store,
-    call,
-    content,
-    preprocess_here,
-    records,
-    the_sentence,
-)
+from tests.stores import CROP, assert_same_store, content, preprocess_here, records
 
 
 @pytest.fixture(scope="module")

@@ -16,22 +16,11 @@ from preprocessing.dask_home import local_home
 from preprocessing.readers import read_cohort
 from preprocessing.run import preprocess
 from preprocessing.store.lock import exclusive
+from tests.commands import call, command, end, kill_session, start, the_sentence
 from tests.integration.deadly_patient import DeadlyPatient
 from tests.integration.nothing_lost.common import NUM_PATIENTS, needs_root, skip_if_nobody_may_mount
-from tests.integration.store_runs import (
-    CROP,
-    assert_same_store,
-    call,
-    command,
-    end,
-    is_alive,
-    kill_session,
-    records,
-    start,
-    the_sentence,
-    wait_for,
-    workers_of,
-)
+from tests.processes import is_alive, wait_for, workers_of
+from tests.stores import CROP, assert_same_store, records
 
 pytestmark = pytest.mark.slow
 

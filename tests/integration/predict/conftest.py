@@ -13,9 +13,10 @@ from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from radiotrain.config import RunConfig, dump_config, parse_config
 from radiotrain.training.loop import train
+from tests.commands import call
 from tests.integration.predict.world import FILES, NewPatient, World, newcomer
-from tests.integration.store_runs import call, preprocess_here
 from tests.security.planted import plant_in_dicom
+from tests.stores import preprocess_here
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,10 @@ from radiotrain.new_patient.patient_folder import Region, read_patient
 from radiotrain.new_patient.prepare import prepare
 from radiotrain.runs import RunFolder
 from radiotrain.split import load_split
+from tests.commands import call, the_sentence
 from tests.integration.predict.world import NewPatient, World, newcomer, read_json, spoil
-from tests.integration.store_runs import call, preprocess_here, the_sentence
 from tests.security.planted import IDENTIFIERS, UID_ROOT
+from tests.stores import preprocess_here
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "predict.md"
 

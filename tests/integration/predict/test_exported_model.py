@@ -15,6 +15,7 @@ import pytest
 
 from preprocessing.readers import read_cohort
 from radiotrain.split import load_split
+from tests.commands import call, the_sentence
 from tests.integration.predict.world import (
     FILES,
     NewPatient,
@@ -24,7 +25,6 @@ from tests.integration.predict.world import (
     read_json,
     spoil,
 )
-from tests.integration.store_runs import call, the_sentence
 
 pytestmark = pytest.mark.slow
 

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 
 from preprocessing.cohort import Box
+from tests.commands import call, the_sentence
 from tests.integration.predict.world import (
     FILES,
     NewPatient,
@@ -20,7 +21,6 @@ from tests.integration.predict.world import (
     volumes_of,
     write_nifti,
 )
-from tests.integration.store_runs import call, the_sentence
 from tests.security.planted import RECORD
 from tests.unit.preprocessing.test_dicom_seg import write_seg
 

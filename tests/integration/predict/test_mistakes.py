@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.commands import call, the_sentence
 from tests.integration.predict.world import NewPatient, World
-from tests.integration.store_runs import call, the_sentence
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.commands import call, the_sentence
 from tests.integration.predict.world import NewPatient, World, check_dicom, read_json
-from tests.integration.store_runs import call, the_sentence
 
 pytestmark = pytest.mark.slow
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from preprocessing.cohort import Box
+from tests.commands import call, kill_session, start
 from tests.integration.predict.world import (
     FILES,
     World,
@@ -21,7 +22,7 @@ from tests.integration.predict.world import (
     volumes_of,
     write_nifti,
 )
-from tests.integration.store_runs import call, kill_session, start, wait_for
+from tests.processes import wait_for
 
 
 def table_of(out: Path) -> list[dict[str, str]]:

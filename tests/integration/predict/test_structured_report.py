@@ -12,6 +12,7 @@ import pytest
 from preprocessing.cohort import DicomExamination
 from preprocessing.examination import find_phases
 from preprocessing.staging import Stage
+from tests.commands import call
 from tests.integration.predict.world import (
     FILES,
     NewPatient,
@@ -20,7 +21,6 @@ from tests.integration.predict.world import (
     newcomer,
     read_json,
 )
-from tests.integration.store_runs import call
 from tests.security.planted import NAME, RECORD
 
 

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from radiotrain.doctor import measure
 from radiotrain.doctor.facts import PackageFacts
-from tests.integration.store_runs import call
+from tests.commands import call
 
 ROOT = Path(__file__).parents[3]
 

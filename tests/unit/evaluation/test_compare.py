@@ -21,7 +21,7 @@ from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
-from tests.integration.store_runs import call, the_sentence
+from tests.commands import call, the_sentence
 from tests.unit.evaluation.small_tables import good_cohort, make_rows
 
 

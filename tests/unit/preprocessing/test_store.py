@@ -24,6 +24,7 @@ from preprocessing.store import (
 )
 from preprocessing.store.lock import exclusive
 from preprocessing.store.verify import take_back, verify
+from tests.stores import content
 
 SPEC = StoreSpec(
     patient_ids=("a", "b", "c"),
@@ -51,12 +52,6 @@ def fill(url, order=(0, 1, 2)):
             record = PatientRecord(i, SPEC.patient_ids[i], "stored", spacing_mm=(1.0, 1.0, 2.0))
             writer.write(record, tensor(i))
     return writer
-
-
-def content(folder):
-    return {
-        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
-    }
 
 
 def test_what_is_written_is_read(tmp_path):

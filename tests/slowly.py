@@ -1,6 +1,6 @@
 """Makes a Dask worker take its time over each patient, so that there is something to interrupt.
 
-Dask's workers load it by themselves where `store_runs.SLOWLY` is in their environment. They wait and do not
+Dask's workers load it by themselves where `tests.commands.SLOWLY` is in their environment. They wait and do not
 compute, so that what runs beside them does not wait, too.
 """
 

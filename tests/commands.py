@@ -1,0 +1,134 @@
+"""The command line, called or started as a user does."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from radiotrain.cli import main
+from tests.processes import descendants
+
+# A rest before each patient wherever Dask's workers begin with this in their environment.
+SLOWLY = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str([str(Path(__file__).with_name("slowly.py"))])}
+_started: list[subprocess.Popen[str]] = []
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    error: str
+
+    @property
+    def sentence(self) -> str:
+        """What a user's mistake is told in."""
+        assert self.status == 2, self
+        return the_sentence(self.error)
+
+
+def attempt(*words: object) -> Ended:
+    """Run a command in this process, which takes less time, however it ends."""
+    out, error = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["radiotrain", *map(str, words)]
+    status = 0
+    try:
+        with redirect_stdout(out), redirect_stderr(error):
+            main()
+    except SystemExit as end:
+        status = int(end.code or 0)
+    finally:
+        sys.argv = before
+    return Ended(status, out.getvalue(), error.getvalue())
+
+
+def call(*words: object, status: int = 0) -> tuple[str, str]:
+    """Run a command in this process and check its exit status; return its output and errors."""
+    done = attempt(*words)
+    assert done.status == status, f"{words}: {done.out[-2000:]}\n{done.error[-4000:]}"
+    return done.out, done.error
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "radiotrain", *map(str, words)]
+
+
+def start(
+    *words: object,
+    slowly: bool = False,
+    temporary: Path | None = None,
+    program: tuple[str, str] = ("-m", "radiotrain"),
+) -> subprocess.Popen[str]:
+    """Start a command as the leader of a session of its own.
+
+    Parameters
+    ----------
+    slowly
+        With a rest before each patient that Dask's workers preprocess.
+    temporary
+        Folder for its temporary files.
+    program
+        What Python is given to run instead.
+    """
+    place = {} if temporary is None else {"TMPDIR": str(temporary)}
+    process = subprocess.Popen(
+        [sys.executable, *program, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **_ENVIRONMENT, **(SLOWLY if slowly else {}), **place},
+    )
+    _started.append(process)
+    return process
+
+
+def end(process: subprocess.Popen[str], status: int = 0, timeout_s: float = 120) -> tuple[str, str]:
+    """Wait for a command's end and check its exit status; return its output and errors."""
+    done = ended(process, timeout_s)
+    assert done.status == status, f"{process.args}: {done.out[-2000:]}\n{done.error[-4000:]}"
+    return done.out, done.error
+
+
+def ended(process: subprocess.Popen[str], timeout_s: float = 120) -> Ended:
+    """Wait for a command's end, whatever it is."""
+    try:
+        out, error = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_session(process)
+        raise
+    return Ended(process.returncode, out, error)
+
+
+def end_all() -> None:
+    """Kill what a failed test has left running."""
+    while _started:
+        process = _started.pop()
+        if process.returncode is None:
+            kill_session(process)
+
+
+def kill_session(process: subprocess.Popen[str]) -> None:
+    """Kill -9 a command with all its workers, and the commands that it has started."""
+    started = descendants(process.pid)
+    os.killpg(process.pid, signal.SIGKILL)
+    for pid in started:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+def the_sentence(error: str) -> str:
+    """Return the one sentence that a user's mistake is told in."""
+    assert "Traceback" not in error, error
+    sentences = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(sentences) == 1, error
+    return sentences[0]
