@@ -4,20 +4,17 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from preprocessing.errors import InputError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.data.patients import load_patients
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
-from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.evaluation.shortcuts.acquisition import (
@@ -25,25 +22,14 @@ from radiotrain.evaluation.shortcuts.acquisition import (
     background_features,
     scanner_name,
 )
-from radiotrain.evaluation.shortcuts.find import ALL_VARIABLES, measure_fall
-from radiotrain.evaluation.shortcuts.folds import SCANNER, with_folds_by
-from radiotrain.evaluation.shortcuts.left_out import (
-    EACH_IN_TURN,
-    TrainedWithout,
-    networks_left_out,
-)
+from radiotrain.evaluation.shortcuts.find import ALL_VARIABLES
 from radiotrain.evaluation.shortcuts.probe import last_features, probe
 from radiotrain.evaluation.shortcuts.stratified import (
     Area,
-    stratified_area,
-    stratified_auc,
-    without_small_counts,
 )
 from radiotrain.evaluation.shortcuts.verdict import Fall, judge_shortcut
-from radiotrain.evaluation.statistics.auc import auc, delong_interval
 from radiotrain.networks.fusion import LateFusion
 from radiotrain.networks.registry import build_network
-from radiotrain.seal import read_openings
 from radiotrain.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.unit.evaluation.scanner_store import CROP_SHAPE, write_scanner_store
@@ -100,118 +86,6 @@ def test_verdict_gives_its_numbers() -> None:
     details = " ".join(judge_shortcut("run", "ER", CLEAR, COIN, CLEAR, FALLS).details)
     assert "AUC 0.700 (95 % CI 0.620 to 0.780); up to 0.78 cannot be ruled out" in details
     assert "a fall of 0.100 (95 % CI 0.050 to 0.150)" in details
-
-
-# --- pairs of one stratum -------------------------------------------------------------------
-
-
-def naive_stratified(labels: Any, scores: Any, strata: Any) -> float:
-    right, pairs = 0.0, 0
-    for i in range(len(labels)):
-        for j in range(len(labels)):
-            if labels[i] == 1 and labels[j] == 0 and strata[i] == strata[j]:
-                right += (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
-                pairs += 1
-    return right / pairs
-
-
-def test_stratified_auc_counts_pairs_of_one_stratum() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 2, 60)
-    scores, strata = generator.integers(0, 9, 60) / 9.0, generator.integers(0, 5, 60).tolist()
-    expected = naive_stratified(labels, scores, strata)
-    assert stratified_auc(labels, scores, strata) == pytest.approx(expected)
-    assert stratified_area(labels, scores, strata).auc == pytest.approx(expected)
-
-
-def test_one_stratum_is_delong() -> None:
-    generator = np.random.default_rng(1)
-    labels, scores = generator.integers(0, 2, 50), generator.normal(size=50)
-    area = stratified_area(labels, scores, [0] * 50)
-    assert area.auc == pytest.approx(auc(labels, scores))
-    assert area.interval == pytest.approx(delong_interval(labels, scores))
-
-
-def test_classes_that_do_not_overlap_have_an_interval() -> None:
-    labels = np.arange(40) % 2
-    for strata in ([0] * 40, (np.arange(40) // 4).tolist()):
-        area = stratified_area(labels, labels.astype(float), strata)
-        assert area.auc == pytest.approx(1.0)
-        assert area.interval is not None
-        assert 0.7 < area.interval[0] < 0.99
-
-
-def test_a_small_group_has_no_auc_but_a_reason() -> None:
-    labels = np.array([1] * 4 + [0] * 20)
-    area = stratified_area(labels, labels.astype(float), [0] * 24)
-    assert area.auc is None
-    assert area.reason == "too small a group, 4 positive and 20 negative"
-
-
-def test_groups_with_few_of_a_class_give_no_counts_away() -> None:
-    shown = Area(0.7, (0.5, 0.9), 20, 5)
-    assert without_small_counts(shown) == shown
-    few = without_small_counts(
-        Area(None, None, 9, 5, "too small a group, 5 positive and 4 negative")
-    )
-    assert (few.num_patients, few.num_positive) == (9, None)
-    assert few.reason == "fewer than 5 of a class: too few to say, counts are withheld"
-    assert without_small_counts(Area(None, None, 3, 0)).num_patients is None
-
-
-def table_of(labels: Any, probabilities: Any, parts: Any) -> pd.DataFrame:
-    rows = [
-        ("run", f"P{i}", "ER", "test" if part is None else "validation", part, label, probability)
-        for i, (label, probability, part) in enumerate(
-            zip(labels, probabilities, parts, strict=True)
-        )
-    ]
-    columns = ["run", "patient_id", "target", "split", "fold", "label", "probability"]
-    return validate_predictions(pd.DataFrame(rows, columns=columns).astype({"fold": "Int64"}))
-
-
-def test_a_network_that_reads_the_scanner_falls_within_scanners() -> None:
-    generator = np.random.default_rng(2)
-    labels = np.arange(160) % 2
-    scanner = np.where(generator.random(160) < 0.85, labels, 1 - labels)
-    scanners = {f"P{i}": str(s) for i, s in enumerate(scanner)}
-    parts = [None if i % 3 else 0 for i in range(160)]
-    noise = generator.uniform(0, 0.2, 160)
-    reads_scanner = measure_fall(
-        table_of(labels, 0.3 + 0.4 * scanner + noise, parts), "run", "ER", scanners
-    )
-    reads_tumour = measure_fall(
-        table_of(labels, 0.3 + 0.1 * labels + noise, parts), "run", "ER", scanners
-    )
-    assert reads_scanner is not None
-    assert reads_tumour is not None
-    assert reads_scanner.is_clear
-    assert reads_scanner.within == pytest.approx(0.5, abs=0.15)
-    assert not reads_tumour.is_clear
-
-
-def test_the_falls_interval_is_that_of_aucs_of_each_draw() -> None:
-    """By a loop that draws patients and computes both AUCs anew each time; ties included."""
-    generator = np.random.default_rng(5)
-    labels = generator.integers(0, 2, 60)
-    scores = np.round(generator.random(60), 1) / 2 + 0.2
-    parts = [None if i % 3 else 0 for i in range(60)]
-    scanners = {f"P{i}": str(v) for i, v in enumerate(generator.integers(0, 2, 60))}
-    found = measure_fall(table_of(labels, scores, parts), "run", "ER", scanners, seed=3)
-    assert found is not None
-    by_name = sorted(range(60), key=str)
-    order = [i for i in by_name if parts[i] == 0] + [i for i in by_name if parts[i] is None]
-    cells: dict[Any, list[int]] = {}
-    for i in order:
-        cells.setdefault((parts[i], scanners[f"P{i}"], labels[i]), []).append(i)
-    draws, falls = np.random.default_rng(3), []
-    for _ in range(500):
-        rows = [i for cell in cells.values() for i in draws.choice(cell, len(cell))]
-        inside = stratified_auc(
-            labels[rows], scores[rows], [(parts[i], scanners[f"P{i}"]) for i in rows]
-        )
-        falls.append(stratified_auc(labels[rows], scores[rows], [parts[i] for i in rows]) - inside)
-    assert found.interval == pytest.approx(np.percentile(falls, [2.5, 97.5]), abs=1e-12)
 
 
 # --- acquisition and features ---------------------------------------------------------------
@@ -363,139 +237,3 @@ def test_without_baselines_there_are_networks_only(tmp_path: Path, store: Store)
     )
     assert set(table["run"]) == {"run"}
     assert context.shortcuts is None
-
-
-# --- networks on a scanner that they were not trained on ---------------------------------------
-
-
-def _trained(store: Store, folder: Path, split: str, folds: int) -> list[str]:
-    training = {"epochs": 4, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1}
-    urls = []
-    for fold in range(folds):
-        url = folder / f"{split}_{fold}"
-        config = run_config(store, str(folder / split), url, train=training, fold=fold)
-        train(config, reporter=lambda _: None)
-        urls.append(config.out)
-    return urls
-
-
-@pytest.mark.slow
-def test_a_network_that_reads_the_scanner_is_worth_little_on_one_it_never_saw(
-    tmp_path: Path,
-) -> None:
-    store = write_scanner_store(str(tmp_path / "store"), agreement=0.9)
-    split = make_split(store, num_folds=3)
-    save_split(split, str(tmp_path / "dealt"))
-    by_scanner = with_folds_by(split, store, SCANNER)
-    assert (by_scanner.test_ids, by_scanner.groups) == (split.test_ids, ("A", "B"))
-    save_split(by_scanner, str(tmp_path / "by_scanner"))
-    urls = _trained(store, tmp_path, "dealt", 2) + _trained(store, tmp_path, "by_scanner", 2)
-    table, context = predict_runs(urls, None, "a test", lambda _, __: nullcontext(lambda: None))
-    networks = {r for r in table["run"] if not is_baseline(r)}
-    assert networks == {"dealt_0", "dealt_1", "ER ResNet10-narrow, mean of 2"}
-    found = context.shortcuts
-    assert found is not None
-    mine = {r.scanner: r for r in found.left_out if r.run == "ER ResNet10-narrow"}
-    assert set(mine) == {"A", "B", EACH_IN_TURN}
-    # Counted pair by pair from what each network says of the scanner that it never saw.
-    expected = {}
-    for url, name in zip(urls[2:], "AB", strict=True):
-        rows = pd.read_parquet(Path(url) / "predictions.parquet")
-        rows = rows[rows["split"] == "validation"]
-        assert {
-            store.records[store.index_of(i)].covariates["manufacturer"] for i in rows["patient_id"]
-        } == {name}
-        expected[name] = rows
-        area = naive_stratified(
-            rows["label"].to_numpy(), rows["probability"].to_numpy(), [0] * len(rows)
-        )
-        assert mine[name].area.auc == pytest.approx(area)
-    both = pd.concat([rows.assign(scanner=name) for name, rows in expected.items()])
-    area = naive_stratified(
-        both["label"].to_numpy(), both["probability"].to_numpy(), both["scanner"].tolist()
-    )
-    assert mine[EACH_IN_TURN].area.auc == pytest.approx(area)
-    assert area < 0.75, "the scanner, which gave the target away, is the same for all pairs"
-    details = [d for v in found.verdicts for d in v.details if "Networks trained without" in d]
-    assert len(details) == 2
-    assert f"AUC {area:.3f}" in details[0]
-    out = tmp_path / "report"
-    write_report(evaluate_table(table, num_resamples=100), table, out, context=context)
-    page = (out / "report.html").read_text("utf-8")
-    assert "<details open><summary>On a scanner" in page
-    assert "trained without one manufacturer each" in page
-
-
-def test_what_a_known_scanner_gives_is_counted_in_pairs_of_fold_and_scanner() -> None:
-    generator = np.random.default_rng(5)
-    ids = [f"P{i}" for i in range(80)]
-    group_of = {i: "AB"[k % 2] for k, i in enumerate(ids)}
-    labels, p = generator.integers(0, 2, 80), generator.random((2, 80))
-    rows = {"patient_id": ids, "target": "ER", "split": "validation", "label": labels}
-    without = pd.DataFrame(rows | {"run": "configuration", "fold": 0, "probability": p[0]})
-    seen = pd.DataFrame(
-        rows | {"run": "run", "fold": [k // 20 for k in range(80)], "probability": p[1]}
-    )
-    known = TrainedWithout(without, group_of, {"run": "configuration"}, "manufacturer")
-    found = {r.scanner: r for r in networks_left_out(known, validate_predictions(seen))}
-    for name in ("A", "B"):
-        rows_of = [k for k, i in enumerate(ids) if group_of[i] == name]
-        folds = [k // 20 for k in rows_of]
-        expected = naive_stratified(labels[rows_of], p[1][rows_of], folds)
-        assert found[name].area_seen.auc == pytest.approx(expected)
-    both = [(group_of[i], k // 20) for k, i in enumerate(ids)]
-    assert found[EACH_IN_TURN].area_seen.auc == pytest.approx(naive_stratified(labels, p[1], both))
-    alone = TrainedWithout(without, group_of, {"run": "another"}, "manufacturer")
-    (reason,) = {r.area_seen.reason for r in networks_left_out(alone, validate_predictions(seen))}
-    assert reason == "no run of this configuration is evaluated beside it"
-
-
-@pytest.mark.slow
-def test_other_test_patients_are_refused_before_the_test_set_is_opened(tmp_path: Path) -> None:
-    store = write_scanner_store(str(tmp_path / "store"))
-    save_split(make_split(store, num_folds=3), str(tmp_path / "dealt"))
-    other = with_folds_by(make_split(store, num_folds=3, seed=1), store, "manufacturer")
-    save_split(other, str(tmp_path / "by_scanner"))
-    urls = _trained(store, tmp_path, "dealt", 1) + _trained(store, tmp_path, "by_scanner", 1)
-    with pytest.raises(InputError, match=r"has other test patients than .*the same --seed"):
-        predict_runs(urls, None, "a test", lambda _, __: nullcontext(lambda: None))
-    assert not read_openings(str(tmp_path / "dealt"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fold", "baselines", "words"),
-    [(None, True, "no scanner was left out"), (0, False, "got --no-baselines with all")],
-)
-def test_runs_that_cannot_serve_are_refused_before_the_test_set_is_opened(
-    tmp_path: Path, fold: int | None, baselines: bool, words: str
-) -> None:
-    store = write_scanner_store(str(tmp_path / "store"))
-    split = make_split(store, num_folds=3)
-    save_split(split, str(tmp_path / "dealt"))
-    save_split(with_folds_by(split, store, SCANNER), str(tmp_path / "by_scanner"))
-    training = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 0}
-    urls = []
-    for name, of, number in (("run", "dealt", 0), ("all", "by_scanner", fold)):
-        config = run_config(store, str(tmp_path / of), tmp_path / name, train=training, fold=number)
-        train(config, reporter=lambda _: None)
-        urls.append(config.out)
-    with pytest.raises(InputError, match=words):
-        predict_runs(
-            urls, None, "a test", lambda _, __: nullcontext(lambda: None), baselines=baselines
-        )
-    assert not read_openings(str(tmp_path / "dealt"))
-
-
-@pytest.mark.slow
-def test_runs_of_a_split_by_scanner_alone_are_tested(tmp_path: Path) -> None:
-    store = write_scanner_store(str(tmp_path / "store"))
-    split = with_folds_by(make_split(store, num_folds=3), store, SCANNER)
-    save_split(split, str(tmp_path / "by_scanner"))
-    urls = _trained(store, tmp_path, "by_scanner", 1)
-    table, context = predict_runs(
-        urls, None, "a test", lambda _, __: nullcontext(lambda: None), baselines=False
-    )
-    assert set(table.loc[table["split"] == "test", "patient_id"]) == set(split.test_ids)
-    assert context.flow is not None
-    assert "one for each manufacturer" in context.flow.note
