@@ -129,5 +129,7 @@ def wilson_interval(num_hits: int, num: int, confidence: float = 0.95) -> Interv
     """
     if num == 0:
         return math.nan, math.nan
-    found = binomtest(num_hits, num).proportion_ci(confidence, method="wilson")
+    # The interval is the same for any p; for its own share, scipy need not search for the p-value.
+    test = binomtest(num_hits, num, p=num_hits / num)
+    found = test.proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
