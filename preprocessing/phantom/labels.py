@@ -7,10 +7,11 @@ The joint prevalence is that of the 922 Duke patients. A latent feature is
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from preprocessing.phantom.settings import TARGETS, PhantomSettings
@@ -112,13 +113,13 @@ def analytic_auc(effect: float) -> float:
     return 0.5 * (1 + math.erf(effect / 2))
 
 
-def empirical_auc(labels: Sequence[int], scores: Sequence[float]) -> float | None:
+def empirical_auc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Return the AUC of scores in one cohort (ties count half); None where a class is empty."""
     positive = np.asarray(labels) == 1
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
     if num_positive == 0 or num_negative == 0:
         return None
-    rank_sum = float(rankdata(scores)[positive].sum())
+    rank_sum = float(rankdata(np.asarray(scores))[positive].sum())
     return (rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative)
 
 
@@ -130,13 +131,19 @@ def best_auc(target: str, effects: Mapping[str, float], num_draws: int = 100_000
     """
     if effects[target] == 0:
         return 0.5
+    return _simulated_best_auc(target, tuple(effects[t] for t in TARGETS), num_draws)
+
+
+# Every cohort of these effects tells the same.
+@cache
+def _simulated_best_auc(target: str, effects: tuple[float, ...], num_draws: int) -> float:
     rng = np.random.default_rng(0)
-    effect = np.array([effects[t] for t in TARGETS])
+    effect = np.array(effects)
     cells = np.array(_CELLS)
     drawn = cells[rng.choice(len(cells), size=num_draws, p=_CELL_PREVALENCE)]
     latents = effect * (drawn - 0.5) + rng.standard_normal(drawn.shape)
     score = _posterior_odds(latents, cells, effect, TARGETS.index(target))
-    auc = empirical_auc(drawn[:, TARGETS.index(target)].tolist(), score.tolist())
+    auc = empirical_auc(drawn[:, TARGETS.index(target)], score)
     assert auc is not None
     return auc
 
