@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from radiotrain.cli import main
+from radiotrain.cli import command_line, main
 from tests.processes import descendants
 
 # A rest before each patient wherever Dask's workers begin with this in their environment.
@@ -55,6 +58,24 @@ def call(*words: object, status: int = 0) -> tuple[str, str]:
     done = attempt(*words)
     assert done.status == status, f"{words}: {done.out[-2000:]}\n{done.error[-4000:]}"
     return done.out, done.error
+
+
+@cache
+def every_command() -> dict[tuple[str, ...], Any]:
+    """Return all commands and groups by the words that call them, the program itself by none."""
+    found: dict[tuple[str, ...], Any] = {(): command_line()}
+    todo: list[tuple[str, ...]] = [()]
+    while todo:
+        path = todo.pop()
+        for name, inner in getattr(found[path], "commands", {}).items():
+            found[*path, name] = inner
+            todo.append((*path, name))
+    return found
+
+
+def name_of(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that name a command, of a whole line."""
+    return max((path for path in every_command() if tuple(words[: len(path)]) == path), key=len)
 
 
 def command(*words: object) -> list[str]:

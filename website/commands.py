@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import typer
 from typer.cli import get_docs_for_click
 
-from radiotrain.cli import app
+from radiotrain.cli import command_line
 
 
 def commands_page() -> str:
     """Return the page, as Typer writes it, with a first sentence."""
-    command = typer.main.get_command(app)
+    command = command_line()
     with command.make_context("radiotrain", [], resilient_parsing=True) as context:
         text = get_docs_for_click(obj=command, ctx=context, name="radiotrain")
     heading, _, rest = text.partition("\n")

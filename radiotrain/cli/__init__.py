@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from preprocessing.errors import RadiotrainError, place_trouble, storage_trouble
 from preprocessing.redaction import without_credentials
@@ -77,7 +80,7 @@ for module in (
 def main() -> None:
     """Run the command line: exit status 0 done, 1 the program's fault, 2 the input's."""
     try:
-        app()
+        command_line()()
     except RadiotrainError as error:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         sys.exit(2)
@@ -103,3 +106,11 @@ def main() -> None:
                 file=sys.stderr,
             )
         raise
+
+
+@cache
+def command_line() -> TyperGroup:
+    """Return the command line, built once: who calls `main` often need not wait for it each time."""
+    built = get_command(app)
+    assert isinstance(built, TyperGroup)
+    return built

@@ -10,10 +10,10 @@ import sys
 
 import openpyxl
 import pytest
-import typer
 import yaml
 
-from radiotrain.cli import app, main
+from radiotrain.cli import main
+from tests.commands import every_command, name_of
 from tests.unit.training.synthetic import write_store
 
 
@@ -81,17 +81,9 @@ def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
 
 
-def commands(command=None, path=()):
-    """Yield every command and group with the words that call it, the whole program first."""
-    command = command or typer.main.get_command(app)
-    yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, (*path, name))
-
-
 @pytest.mark.parametrize(
     ("path", "command"),
-    list(commands()),
+    list(every_command().items()),
     ids=lambda value: " ".join(value) if type(value) is tuple else "",
 )
 def test_every_help_has_an_example_that_would_be_taken(capsys, path, command):
@@ -103,13 +95,8 @@ def test_every_help_has_an_example_that_would_be_taken(capsys, path, command):
         words = shlex.split(example[example.index("radiotrain ") :].rstrip("'"))
         assert tuple(words[1 : 1 + len(path)]) == path
         # Neither an option that is not there, nor a missing argument.
-        named = _path_of(words[1:])
-        dict(commands())[named].make_context("radiotrain", words[1 + len(named) :]).close()
-
-
-def _path_of(words):
-    """Return the words that name a command, of a whole line."""
-    return max((p for p, _ in commands() if tuple(words[: len(p)]) == p), key=len)
+        named = name_of(words[1:])
+        every_command()[named].make_context("radiotrain", words[1 + len(named) :]).close()
 
 
 def test_an_object_store_that_is_not_there_is_said(monkeypatch, capsys):

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from cluster.sweep.config import plan_trials
 from cluster.sweep.estimate import _estimate, estimate_sweep
 from cluster.sweep.folder import SweepFolder, read_states, standings
 from preprocessing.progress import progress
 from preprocessing.store import Store
-from radiotrain.cli import app
 from radiotrain.config import dump_config
 from radiotrain.split import load_split
 from radiotrain.training.demand import Timing, demand_of, memory_bytes
 from radiotrain.training.loop import train
+from tests.commands import call
 
 # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -132,13 +131,12 @@ def test_a_gpu_has_room_or_not(sweep, changes, share, fits):
 def test_the_command_prints_it_and_trains_nothing(ray_here, sweep, make_sweep, tmp_path):
     dry = make_sweep(tmp_path / "sweep", seeds=[0, 1, 2], train=TRAIN, halving=HALVING)
     (tmp_path / "sweep.yaml").write_text(dump_config(dry))
-    said = CliRunner().invoke(app, ["tune", "--config", str(tmp_path / "sweep.yaml"), "--dry-run"])
-    assert said.exit_code == 0, said.output
+    out, _ = call("tune", "--config", tmp_path / "sweep.yaml", "--dry-run")
     for plan in plan_trials(dry):
-        assert plan.name in said.output
-    assert "6 trials of at most 9 epochs, compared within 2 targets" in said.output
-    assert "hours if none is stopped" in said.output
-    assert "timed on CPU" in said.output
+        assert plan.name in out
+    assert "6 trials of at most 9 epochs, compared within 2 targets" in out
+    assert "hours if none is stopped" in out
+    assert "timed on CPU" in out
     assert not (tmp_path / "sweep").exists()
 
 
@@ -146,7 +144,6 @@ def test_what_does_not_fit_is_said_with_status_1(ray_here, make_sweep, tmp_path,
     monkeypatch.setattr("cluster.sweep.estimate._host_room", lambda timing, each: 1e8)
     dry = make_sweep(tmp_path / "sweep")
     (tmp_path / "sweep.yaml").write_text(dump_config(dry))
-    said = CliRunner().invoke(app, ["tune", "--config", str(tmp_path / "sweep.yaml"), "--dry-run"])
-    assert said.exit_code == 1
-    assert "does not fit: ER_ResNet10-narrow_seed0 and 3 more: a worker needs" in said.output
+    _, error = call("tune", "--config", tmp_path / "sweep.yaml", "--dry-run", status=1)
+    assert "does not fit: ER_ResNet10-narrow_seed0 and 3 more: a worker needs" in error
     assert standings(dry, read_states(plan_trials(dry)))[0].status == "not begun"

@@ -8,21 +8,19 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 
 import grimp
 import pytest
-import typer
 
 from cluster.sweep.config import SweepConfig
 from preprocessing.config import PreprocessConfig
-from radiotrain.cli import app
 from radiotrain.config import RunConfig, Section
 from radiotrain.config_docs import fields_of
 from radiotrain.split import Split
+from tests.commands import every_command, name_of
 from website.commands import commands_page
 from website.configuration import configuration_pages
 from website.docstrings import fields_of as class_fields
@@ -107,18 +105,9 @@ def test_configuration_pages_have_every_field_with_its_doc(name: str, model: typ
         assert (f"## {field.key}" if field.section else f"| `{field.name}` |") in page
 
 
-def commands(
-    command: object = None, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], object]]:
-    command = command or typer.main.get_command(app)
-    yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, (*path, name))
-
-
 def test_the_page_of_commands_has_all_of_them() -> None:
     page = commands_page()
-    for path, command in commands():
+    for path, command in every_command().items():
         assert f"`{' '.join(('radiotrain', *path))}`" in page
         for parameter in getattr(command, "params", ()):
             for option in parameter.opts:
@@ -142,13 +131,12 @@ def shown_commands() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "line"), shown_commands())
 def test_every_command_that_is_shown_would_be_taken(page: str, line: str) -> None:
     words = shlex.split(line.replace("[", "").replace("]", ""))[1:]
-    known = dict(commands())
-    path = max((p for p in known if tuple(words[: len(p)]) == p), key=len)
+    path = name_of(words)
     if path:
-        known[path].make_context("radiotrain", words[len(path) :]).close()  # type: ignore[attr-defined]
+        every_command()[path].make_context("radiotrain", words[len(path) :]).close()
     else:
         # Of the program itself, and done as soon as it is read.
-        assert set(words) <= {option for o in known[()].params for option in o.opts}  # type: ignore[attr-defined]
+        assert set(words) <= {option for o in every_command()[()].params for option in o.opts}
 
 
 def test_the_picture_of_imports_is_what_import_linter_sees() -> None:
