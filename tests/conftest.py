@@ -107,8 +107,10 @@ def ray_here(copied_workers: None) -> Iterator[str]:
     from cluster.session import start_local
 
     # What Ray does while it starts and ends is not this project's to mend.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
+        # Metrics are there and gone within seconds, not half a minute.
+        patch.setenv("RAY_metrics_report_interval_ms", "2000")
         # Not a session: it would join a cluster that somebody has begun on this machine.
         start_local(num_cpus=4)
         yield ray.get_runtime_context().gcs_address

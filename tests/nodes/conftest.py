@@ -161,7 +161,7 @@ def s3(hosts: Hosts) -> Iterator[str]:
     options = {
         "ip": hosts.ip("s3"), "ip.bind": hosts.ip("s3"), "dir": folder,
         "s3.config": folder / "identities.json", "s3.port": _PORT,
-        "s3.port.iceberg": 0, "s3.port.lance": 0,
+        "s3.port.iceberg": 0, "s3.port.lance": 0, "master.telemetry": "false",
         "master.volumeSizeLimitMB": 64, "volume.max": 100,
     }  # fmt: skip
     words = [str(weed), "server", "-s3", *(f"-{k}={v}" for k, v in options.items())]

@@ -50,7 +50,7 @@ def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     options = {
         "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "dir": folder,
         "s3.config": folder / "identities.json", "s3.autoCreateBucket": "false",
-        "s3.port.iceberg": 0, "s3.port.lance": 0,
+        "s3.port.iceberg": 0, "s3.port.lance": 0, "master.telemetry": "false",
         # Some small volumes, so that a nearly full disk will do.
         "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports,
     }  # fmt: skip
@@ -97,6 +97,8 @@ def _client(port: int) -> Any:
         endpoint_url=f"http://127.0.0.1:{port}",
         use_listings_cache=False,
         skip_instance_cache=True,
+        # Who waits for the server asks more often than a client that waits longer each time.
+        config_kwargs={"retries": {"total_max_attempts": 1}},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from s3fs import S3FileSystem
 
 from preprocessing import files
 from preprocessing.cohort import Patient, VolumeFile
@@ -21,6 +22,8 @@ _BUSY = Weather(slow_down=1.0)
 @pytest.fixture(autouse=True)
 def quick_to_give_up(monkeypatch, fresh_clients):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    # s3fs asks again by itself, and waits longer each time.
+    monkeypatch.setattr(S3FileSystem, "retries", 2)
 
 
 def test_a_store_that_cannot_be_read_is_not_damaged(local_store, bucket, url, proxy):
