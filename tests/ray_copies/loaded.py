@@ -30,9 +30,17 @@ WITHOUT_RAY = (
     "radiotrain.predict",
     "radiotrain.training.loop",
     "tensorboard.summary.writer.event_file_writer",
+    # What Ray's worker loads as it goes.
+    "IPython",
+    "email.policy",
+    "pyarrow.json",
+    "pydantic.v1",
 )
 WITH_RAY = (
     "ray",
+    "ray.autoscaler.sdk",
+    "ray.dag",
+    "ray.data._internal.issue_detection",
     "ray.train.torch",
     "ray.train.v2._internal.execution.controller.controller",
     "ray.tune",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from preprocessing.store import Store
 from radiotrain.split import Split, load_split, make_split, save_split
+from tests.unit.export.exporting import export
 from tests.unit.export.trained import train_ensemble, train_run, write_full_store
 
 
@@ -51,3 +53,15 @@ def models(store: Store, split_url: str, folder: Path) -> dict[str, str]:
     train_ensemble(store, split_url, runs / "ensemble", targets=["ER", "PR"])
     train_ensemble(store, split_url, runs / "ensemble-covariates", network=covariates)
     return {path.name: str(path) for path in runs.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def single_export(models: dict[str, str], folder: Path) -> Path:
+    export(models["single"], "safetensors", folder / "single-export")
+    return folder / "single-export"
+
+
+@pytest.fixture
+def exported(single_export: Path, tmp_path: Path) -> Path:
+    """A copy of one model's export, to be spoilt."""
+    return Path(shutil.copytree(single_export, tmp_path / "exported"))

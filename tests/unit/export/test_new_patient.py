@@ -104,14 +104,12 @@ def test_another_model_has_another_digest(models) -> None:
     assert len(digests) == len(KINDS)
 
 
-def test_values_of_few_patients_are_no_values_that_training_had(models, tmp_path) -> None:
-    export(models["single"], "safetensors", tmp_path / "out")
-
+def test_values_of_few_patients_are_no_values_that_training_had(exported) -> None:
     def change(values: dict[str, Any]) -> None:
         values["cohort"]["images"]["properties"]["manufacturer"] = {"ge": 9, "other": 7}
 
-    spoil(tmp_path / "out", change)
-    assert open_model(str(tmp_path / "out")).images.counts["manufacturer"] == {"ge": 9}
+    spoil(exported, change)
+    assert open_model(str(exported)).images.counts["manufacturer"] == {"ge": 9}
 
 
 def spoil(folder: Path, change: Any) -> None:
@@ -161,25 +159,21 @@ def spoil(folder: Path, change: Any) -> None:
         ),
     ],
 )
-def test_what_cannot_predict_says_so_in_one_sentence(
-    models, tmp_path, change, error, words
-) -> None:
-    export(models["single"], "safetensors", tmp_path / "out")
-    spoil(tmp_path / "out", change)
+def test_what_cannot_predict_says_so_in_one_sentence(exported, change, error, words) -> None:
+    spoil(exported, change)
     with pytest.raises(error, match=words):
-        open_model(str(tmp_path / "out"))
+        open_model(str(exported))
 
 
-def test_weights_that_changed_or_are_gone_are_refused(models, tmp_path) -> None:
-    export(models["single"], "safetensors", tmp_path / "out")
-    weights = tmp_path / "out" / "network-0.safetensors"
+def test_weights_that_changed_or_are_gone_are_refused(exported) -> None:
+    weights = exported / "network-0.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(InputError, match="not the file that was exported: copy the folder again"):
-        open_model(str(tmp_path / "out"))
+        open_model(str(exported))
     weights.unlink()
     with pytest.raises(MissingPathError, match="copy the whole exported folder"):
-        open_model(str(tmp_path / "out"))
+        open_model(str(exported))
 
 
 def test_a_bundle_is_an_export_of_another_format(models, tmp_path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,12 +52,6 @@ def test_the_folder_has_these_files(models, tmp_path) -> None:
     assert file_names(tmp_path / "out") == {
         "model.json", "model-card.md", "network-0.safetensors", "network-1.safetensors",
     }  # fmt: skip
-
-
-@pytest.fixture
-def exported(models, tmp_path) -> Path:
-    export(models["single"], "safetensors", tmp_path / "out")
-    return tmp_path / "out"
 
 
 def test_weights_that_changed_are_refused(exported) -> None:

@@ -292,32 +292,38 @@ def test_count_table_adds_up(store: Store, split: Split) -> None:
 # --- folds by a covariate ---------------------------------------------------------------------
 
 
-def test_folds_are_values_of_a_covariate_and_the_test_set_stays(tmp_path: Path) -> None:
-    store = write_scanner_store(str(tmp_path / "store"))
-    dealt = make_split(store, seed=3)
-    split = with_folds_by(dealt, store, "manufacturer")
+@pytest.fixture(scope="module")
+def scanners(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_scanner_store(str(tmp_path_factory.mktemp("scanners") / "store"))
+
+
+def test_folds_are_values_of_a_covariate_and_the_test_set_stays(
+    scanners: Store, tmp_path: Path
+) -> None:
+    dealt = make_split(scanners, seed=3)
+    split = with_folds_by(dealt, scanners, "manufacturer")
     assert split.test_ids == dealt.test_ids
     assert sorted(split.development_ids) == sorted(dealt.development_ids)
     for group, ids in zip(split.groups, split.folds, strict=True):
-        records = [store.records[store.index_of(i)] for i in ids]
+        records = [scanners.records[scanners.index_of(i)] for i in ids]
         assert {record.covariates["manufacturer"] for record in records} == {group}
     save_split(split, str(tmp_path / "splits.json"))
-    assert load_split(str(tmp_path / "splits.json"), store) == split
-    assert [row["part"] for row in count_table(split, store)] == ["test", "fold 0: A", "fold 1: B"]
+    assert load_split(str(tmp_path / "splits.json"), scanners) == split
+    parts = [row["part"] for row in count_table(split, scanners)]
+    assert parts == ["test", "fold 0: A", "fold 1: B"]
 
 
-def test_values_of_too_few_patients_share_a_fold(tmp_path: Path) -> None:
-    store = write_scanner_store(str(tmp_path / "store"))
+def test_values_of_too_few_patients_share_a_fold(scanners: Store) -> None:
     rare = {"C": 3, "D": 1, None: 2}
     names = iter([name for name, num in rare.items() for _ in range(num)])
-    dealt = make_split(store)
+    dealt = make_split(scanners)
     chosen = dealt.development_ids[::10][: sum(rare.values())]
-    records = list(store.records)
+    records = list(scanners.records)
     for patient_id in chosen:
-        i = store.index_of(patient_id)
+        i = scanners.index_of(patient_id)
         covariates = dict(records[i].covariates) | {"manufacturer": next(names)}
         records[i] = replace(records[i], covariates=covariates)
-    changed = replace(store, records=tuple(records))
+    changed = replace(scanners, records=tuple(records))
     split = with_folds_by(dealt, changed, SCANNER)
     assert split.groups == ("A", "B", "others (C, D, not known)")
     assert set(split.folds[2]) == set(chosen)
@@ -341,7 +347,6 @@ def test_dealt_splits_keep_the_fingerprint_that_runs_refer_to(tmp_path: Path) ->
         ("age_years", "expected two values or more with 5 positive and 5 negative"),
     ],
 )
-def test_a_covariate_that_makes_no_folds_is_refused(tmp_path: Path, name: str, words: str) -> None:
-    store = write_scanner_store(str(tmp_path / "store"))
+def test_a_covariate_that_makes_no_folds_is_refused(scanners: Store, name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        with_folds_by(make_split(store), store, name)
+        with_folds_by(make_split(scanners), scanners, name)
