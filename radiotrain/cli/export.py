@@ -52,6 +52,7 @@ def export(
     from preprocessing import files
     from preprocessing.errors import InputError
     from preprocessing.progress import progress
+    from radiotrain.export.cohort_ranges import VoxelMeasures
     from radiotrain.export.write import Exporter
     from radiotrain.runs import RunFolder
 
@@ -61,8 +62,10 @@ def export(
             raise InputError(f"two runs are both named {name!r}: export them one by one")
     outs = [out] if len(runs) == 1 else [files.join(out, name) for name in names]
     # All that could be refused is refused before anything is written.
+    measures = VoxelMeasures()
     exporters = [
-        Exporter(run, form.value, place, store) for run, place in zip(runs, outs, strict=True)
+        Exporter(run, form.value, place, store, measures)
+        for run, place in zip(runs, outs, strict=True)
     ]
     for exporter in exporters:
         with progress(f"export {exporter.model.name}", exporter.num_steps) as advance:

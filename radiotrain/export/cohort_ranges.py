@@ -29,14 +29,30 @@ from radiotrain.inputs import measure_images
 _QUANTILES = (0.01, 0.5, 0.99)
 
 
+class VoxelMeasures:
+    """What patients' voxels are like: each is read once, however many models are described."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], dict[str, float]] = {}
+
+    def of(self, store: Store, index: int) -> dict[str, float]:
+        """Return what `measure_voxels` says of a patient."""
+        key = store.fingerprint, index
+        if key not in self._known:
+            images, scale = store.read_images(index)
+            self._known[key] = measure_voxels(images, store.read_region(index), scale)
+        return self._known[key]
+
+
 def describe_cohort(
     store: Store,
     patient_ids: Sequence[str],
     targets: Sequence[str],
     covariates: Sequence[str],
+    measures: VoxelMeasures,
     advance: Callable[[], None],
 ) -> Cohort:
-    """Describe the training patients; reads their voxels once.
+    """Describe the training patients; reads the voxels of those that were not measured before.
 
     Parameters
     ----------
@@ -57,7 +73,7 @@ def describe_cohort(
         labels=_labels(store, indices, targets),
         spacing_mm=_spacing(records),
         phase_times_s=_phase_times(records, store.spec.num_phases),
-        voxels=_voxels(store, indices, advance),
+        voxels=_voxels(store, indices, measures, advance),
         images=_images(store, indices),
         numbers=numbers,
         categories=categories,
@@ -139,10 +155,11 @@ def _mean(values: NDArray[np.float64], where: NDArray[np.bool_]) -> float:
     return float(values[where].mean()) if where.any() else math.nan
 
 
-def _voxels(store: Store, indices: Sequence[int], advance: Callable[[], None]) -> dict[str, Range]:
+def _voxels(
+    store: Store, indices: Sequence[int], measures: VoxelMeasures, advance: Callable[[], None]
+) -> dict[str, Range]:
     def measure(index: int) -> dict[str, float]:
-        images, scale = store.read_images(index)
-        found = measure_voxels(images, store.read_region(index), scale)
+        found = measures.of(store, index)
         advance()
         return found
 

@@ -11,7 +11,7 @@ import pandas as pd
 from preprocessing.redaction import without_credentials
 from preprocessing.store import Store
 from radiotrain.evaluation.model import Model
-from radiotrain.export.cohort_ranges import common_phase_names, describe_cohort
+from radiotrain.export.cohort_ranges import VoxelMeasures, common_phase_names, describe_cohort
 from radiotrain.export.description import (
     Format,
     Input,
@@ -93,14 +93,19 @@ def load_model(model: Model, store: Store, split: Split) -> TrainedModel:
 
 
 def describe_model(
-    trained: TrainedModel, store: Store, split: Split, form: Format, advance: Callable[[], None]
+    trained: TrainedModel,
+    store: Store,
+    split: Split,
+    form: Format,
+    measures: VoxelMeasures,
+    advance: Callable[[], None],
 ) -> ModelDescription:
     """Describe a model; no test patient is read.
 
     Parameters
     ----------
     advance
-        Called once for each training patient, whose voxels are measured.
+        Called once for each training patient, whose voxels have been measured.
     """
     model, config = trained.model, trained.model.config
     ids = training_ids(model, split)
@@ -125,7 +130,9 @@ def describe_model(
         output=Output(logits=_LOGITS, probability=_PROBABILITY),
         calibration={t: learn_calibration(found) for t, found in patients.items()},
         operating_points={t: choose_operating_points(found) for t, found in patients.items()},
-        cohort=describe_cohort(store, ids, config.targets, config.network.covariates, advance),
+        cohort=describe_cohort(
+            store, ids, config.targets, config.network.covariates, measures, advance
+        ),
         origin=Origin(
             run=model.name,
             made="" if model.promoted is None else _without_place(model, split),

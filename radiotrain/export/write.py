@@ -9,6 +9,7 @@ from pathlib import Path
 from preprocessing.store import Store
 from radiotrain.evaluation.model import Model, open_models
 from radiotrain.export.card import export_card
+from radiotrain.export.cohort_ranges import VoxelMeasures
 from radiotrain.export.describe import TrainedModel, describe_model, load_model, training_ids
 from radiotrain.export.description import (
     FILE_NAME,
@@ -48,6 +49,8 @@ class Exporter:
         Run folder, or folder of a promoted model.
     store_url
         Where the store is now; None: where the run found it.
+    measures
+        Shared by exporters of several models, whose training patients are then read once.
 
     Raises
     ------
@@ -56,7 +59,14 @@ class Exporter:
         if the format cannot hold it, or its packages are not installed.
     """
 
-    def __init__(self, url: str, form: Format, out: str, store_url: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        form: Format,
+        out: str,
+        store_url: str | None = None,
+        measures: VoxelMeasures | None = None,
+    ) -> None:
         check_packages(form)
         check_new(out)
         (self._model,) = open_models([url])
@@ -67,6 +77,7 @@ class Exporter:
         if form == "bundle":
             check_bundle(self._trained)
         self._form: Format = form
+        self._measures = measures or VoxelMeasures()
         self.out = out
 
     @property
@@ -83,7 +94,7 @@ class Exporter:
         """Write the folder; return what its ``model.json`` says."""
         trained, form = self._trained, self._form
         with new_folder(self.out, FILE_NAME) as folder:
-            found = describe_model(trained, self._store, self._split, form, advance)
+            found = describe_model(trained, self._store, self._split, form, self._measures, advance)
             found = _WRITERS[form](trained, found, folder)
             advance()
             card = folder / _CARDS[form]

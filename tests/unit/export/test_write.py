@@ -5,14 +5,18 @@ import pickletools
 import shutil
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from preprocessing.errors import InputError, MissingPathError
+from preprocessing.store import Store
 from radiotrain.cli import main
 from radiotrain.export import packages, write
 from radiotrain.export.load import load_export
@@ -187,6 +191,28 @@ def test_the_command_exports_one_run_or_several(models, tmp_path, command) -> No
     assert code == 0
     for name in ("single", "ensemble"):
         assert json.loads((tmp_path / "two" / name / "model.json").read_text())["name"] == name
+
+
+def test_of_several_runs_each_patient_is_read_once(models, tmp_path, command, monkeypatch) -> None:
+    """And each folder is what it is alone."""
+    read: Counter[int] = Counter()
+    read_images = Store.read_images
+
+    def counted(store: Store, index: int) -> tuple[NDArray[np.int16], float]:
+        read[index] += 1
+        return read_images(store, index)
+
+    monkeypatch.setattr(Store, "read_images", counted)
+    kinds = ("single", "several", "ensemble")
+    runs = [models[kind] for kind in kinds]
+    code, _, _ = command(*runs, "--format", "safetensors", "--out", tmp_path / "all")
+    assert (code, set(read.values())) == (0, {1})
+    for kind in kinds:
+        export(models[kind], "safetensors", tmp_path / kind)
+        for name in file_names(tmp_path / kind):
+            alone = (tmp_path / kind / name).read_bytes()
+            assert (tmp_path / "all" / kind / name).read_bytes() == alone, name
+    assert set(read.values()) != {1}
 
 
 @pytest.mark.parametrize(
