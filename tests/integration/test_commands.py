@@ -6,14 +6,12 @@ import json
 import re
 import shlex
 import shutil
-import sys
 
 import openpyxl
 import pytest
 import yaml
 
-from radiotrain.cli import main
-from tests.commands import every_command, name_of
+from tests.commands import attempt, call, every_command, name_of
 from tests.unit.training.synthetic import write_store
 
 
@@ -21,33 +19,15 @@ from tests.unit.training.synthetic import write_store
 def folder(tmp_path_factory):
     """A small phantom cohort, a store of another kind, a split of it."""
     folder = tmp_path_factory.mktemp("commands")
-    _call("phantom", folder / "cohort", "--patients", 8, "--matrix", 64, "--slices", 24)
+    call("phantom", folder / "cohort", "--patients", 8, "--matrix", 64, "--slices", 24)
     write_store(str(folder / "store"))
-    _call("split", folder / "store", "--out", folder / "splits.json")
+    call("split", folder / "store", "--out", folder / "splits.json")
     return folder
 
 
-def _call(*words):
-    """Run a command in this process; return its exit status."""
-    before, sys.argv = sys.argv, ["radiotrain", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        return end.code
-    finally:
-        sys.argv = before
-    return 0
-
-
-def mistake(capsys, *words):
+def mistake(*words):
     """Run a command that must fail; return its one sentence."""
-    capsys.readouterr()
-    assert _call(*words) == 2
-    error = capsys.readouterr().err.strip()
-    lines = [line for line in error.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, error
-    assert "Traceback" not in error
-    return lines[0]
+    return attempt(*words).sentence
 
 
 def run_yaml(folder, **changes):
@@ -75,9 +55,9 @@ def run_yaml(folder, **changes):
         ("evaluate", "--predictions", "nowhere.csv", "--out", "report"),
     ],
 )
-def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsys, words):
+def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
-    assert "nowhere" in mistake(capsys, *words)
+    assert "nowhere" in mistake(*words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,9 +66,9 @@ def test_missing_input_is_one_sentence_and_status_2(tmp_path, monkeypatch, capsy
     list(every_command().items()),
     ids=lambda value: " ".join(value) if type(value) is tuple else "",
 )
-def test_every_help_has_an_example_that_would_be_taken(capsys, path, command):
-    assert _call(*path, "--help") == 0
-    assert "Example: " in capsys.readouterr().out
+def test_every_help_has_an_example_that_would_be_taken(path, command):
+    out, _ = call(*path, "--help")
+    assert "Example: " in out
     examples = re.findall(r"Example: `(.+?)`", f"{command.help}\n{command.epilog}", re.DOTALL)
     assert examples
     for example in examples:
@@ -99,53 +79,51 @@ def test_every_help_has_an_example_that_would_be_taken(capsys, path, command):
         every_command()[named].make_context("radiotrain", words[1 + len(named) :]).close()
 
 
-def test_an_object_store_that_is_not_there_is_said(monkeypatch, capsys):
+def test_an_object_store_that_is_not_there_is_said(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "none")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    sentence = mistake(capsys, "train", "--config", "s3://bucket/run.yaml")
+    sentence = mistake("train", "--config", "s3://bucket/run.yaml")
     assert "the object store did not answer" in sentence
     assert "127.0.0.1:9" in sentence
 
 
-def test_empty_folder_is_no_cohort(tmp_path, capsys):
-    assert "is no cohort that can be read" in mistake(capsys, "cohort", "check", tmp_path)
+def test_empty_folder_is_no_cohort(tmp_path):
+    assert "is no cohort that can be read" in mistake("cohort", "check", tmp_path)
 
 
-def test_unknown_key_names_the_nearest(folder, capsys):
+def test_unknown_key_names_the_nearest(folder):
     path = run_yaml(folder, train={"learning_rat": 1e-3})
-    assert "unknown key 'train.learning_rat'" in mistake(capsys, "train", "--config", path)
+    assert "unknown key 'train.learning_rat'" in mistake("train", "--config", path)
     path = run_yaml(folder, train={"epoch": 3})
-    assert "did you mean 'train.epochs'?" in mistake(capsys, "train", "--config", path)
+    assert "did you mean 'train.epochs'?" in mistake("train", "--config", path)
 
 
-def test_unknown_network_names_the_nearest(folder, capsys):
+def test_unknown_network_names_the_nearest(folder):
     path = run_yaml(folder, network={"name": "SEResNet5"})
-    assert "did you mean 'SEResNet50'?" in mistake(capsys, "train", "--config", path)
+    assert "did you mean 'SEResNet50'?" in mistake("train", "--config", path)
 
 
-def test_store_of_another_schema_is_refused(folder, tmp_path, capsys):
+def test_store_of_another_schema_is_refused(folder, tmp_path):
     shutil.copytree(folder / "store", tmp_path / "old")
     meta = tmp_path / "old" / "zarr.json"
     values = json.loads(meta.read_text())
     values["attributes"]["schema_version"] = 7
     meta.write_text(json.dumps(values))
     path = run_yaml(folder, store=str(tmp_path / "old"))
-    assert "has schema 7, expected 2" in mistake(capsys, "train", "--config", path)
+    assert "has schema 7, expected 2" in mistake("train", "--config", path)
 
 
-def test_workbook_without_er_is_refused(folder, tmp_path, capsys):
+def test_workbook_without_er_is_refused(folder, tmp_path):
     shutil.copytree(folder / "cohort", tmp_path / "cohort", symlinks=True)
     path = tmp_path / "cohort" / "Clinical_and_Other_Features.xlsx"
     book = openpyxl.load_workbook(path)
     cell = next(c for row in book["Data"].iter_rows(max_row=3) for c in row if c.value == "ER")
     cell.value = "E.R."
     book.save(path)
-    assert "no column 'ER'" in mistake(capsys, "cohort", "check", tmp_path / "cohort")
-    assert "no column 'ER'" in mistake(
-        capsys, "preprocess", tmp_path / "cohort", tmp_path / "store"
-    )
+    assert "no column 'ER'" in mistake("cohort", "check", tmp_path / "cohort")
+    assert "no column 'ER'" in mistake("preprocess", tmp_path / "cohort", tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
 
@@ -157,16 +135,16 @@ def test_workbook_without_er_is_refused(folder, tmp_path, capsys):
         ("--shrink", "9", "settings: shrink is 9"),
     ],
 )
-def test_bad_options_of_preprocess_name_the_option(folder, tmp_path, capsys, option, value, words):
+def test_bad_options_of_preprocess_name_the_option(folder, tmp_path, option, value, words):
     out = tmp_path / "s"
-    assert words in mistake(capsys, "preprocess", folder / "cohort", out, option, value)
+    assert words in mistake("preprocess", folder / "cohort", out, option, value)
     assert not out.exists()
 
 
-def test_a_folder_with_other_things_in_it_is_left_alone(folder, tmp_path, capsys):
+def test_a_folder_with_other_things_in_it_is_left_alone(folder, tmp_path):
     (tmp_path / "thesis.txt").write_text("three years of work")
-    assert "is no store" in mistake(capsys, "preprocess", folder / "cohort", tmp_path)
-    assert "holds no phantom" in mistake(capsys, "phantom", tmp_path)
+    assert "is no store" in mistake("preprocess", folder / "cohort", tmp_path)
+    assert "holds no phantom" in mistake("phantom", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -179,8 +157,8 @@ def test_a_folder_with_other_things_in_it_is_left_alone(folder, tmp_path, capsys
         ("doctor", "--no-ray", "--json", "file/found.json"),
     ],
 )
-def test_a_file_in_the_way_of_what_is_to_be_written(folder, monkeypatch, capsys, words):
+def test_a_file_in_the_way_of_what_is_to_be_written(folder, monkeypatch, words):
     monkeypatch.chdir(folder)
     (folder / "file").write_text("in the way")
-    assert "/file cannot be used (" in mistake(capsys, *words).replace(" file ", " /file ")
+    assert "/file cannot be used (" in mistake(*words).replace(" file ", " /file ")
     assert (folder / "file").read_text() == "in the way"
