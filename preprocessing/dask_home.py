@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import signal
+import os
 import socket
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing import resource_tracker
 
 import dask
 from distributed import Client, LocalCluster
 from distributed.utils import silence_logging_cmgr
 
 from preprocessing.errors import InputError
+from preprocessing.worker_process import START_METHOD, interrupts_held_back, worker_context
 
 # Given the number of tasks, a client of the cluster that is to do them.
 DaskHome = Callable[[int], AbstractContextManager[Client]]
@@ -25,7 +24,6 @@ _CONNECT_TIMEOUT_S = 10
 # What a task is worth: it is tried on a second worker when the first one dies.
 SCHEDULER_SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
-    # Forked workers deadlock in Zarr on S3.
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.worker.memory.terminate": False,
 }
@@ -36,13 +34,17 @@ def local_home(num_workers: int) -> DaskHome:
 
     @contextmanager
     def home(num_tasks: int) -> Iterator[Client]:
-        with dask.config.set(SCHEDULER_SETTINGS):
-            with _interrupts_held_back(), any_dashboard_port():
+        method = {"distributed.worker.multiprocessing-method": START_METHOD}
+        with dask.config.set(SCHEDULER_SETTINGS | method):
+            worker_context("distributed", "preprocessing.run")
+            with interrupts_held_back(), any_dashboard_port():
                 cluster = LocalCluster(
                     n_workers=min(num_workers, num_tasks),
                     threads_per_worker=1,
                     dashboard_address=f"127.0.0.1:{free_dashboard_port('127.0.0.1')}",
                     memory_limit=0,
+                    # A copy has the variables that were set when what it is copied from began.
+                    env=dict(os.environ),
                     # What a worker says while it is being ended is not for the user.
                     silence_logs=logging.CRITICAL,
                 )
@@ -50,21 +52,6 @@ def local_home(num_workers: int) -> DaskHome:
                 yield client
 
     return home
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Make threads and processes begun in the block deaf to Ctrl-C; ours hears it afterwards.
-
-    A terminal tells every process of a run. Ours ends the workers; each of them would print a
-    traceback too.
-    """
-    _begin_tracker()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def scheduler_home(address: str) -> DaskHome:
@@ -89,19 +76,6 @@ def scheduler_home(address: str) -> DaskHome:
             yield client
 
     return home
-
-
-def _begin_tracker() -> None:
-    """Begin the process that looks after what processes share.
-
-    Otherwise it begins with the first of them, and unblocks the signal. It would also warn the
-    user of what a worker leaves behind when it is ended at its work.
-    """
-    sys.warnoptions.append("ignore:resource_tracker")
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        sys.warnoptions.pop()
 
 
 @contextmanager

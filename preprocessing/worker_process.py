@@ -1,14 +1,76 @@
-"""What a process that is one of many should not do: start threads, and return memory too soon."""
+"""How processes that are one of many begin, and what they should not do.
+
+They should not start threads, nor return memory too soon, nor hear Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
+
+# How such a process begins. A copy of this one may hang, in Zarr on S3 or as this one has threads. On
+# Linux it is a copy of one that was begun anew, without threads, and has loaded what all of them need.
+START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+# Linear algebra decides about its threads when it is loaded.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 # Parameters of mallopt(3), and the largest value that it takes for the first.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_REUSED_BYTES = 32 * 1024**2
 _KEPT_BYTES = 256 * 1024**2
+
+
+def worker_context(*modules: str) -> BaseContext:
+    """Return how to begin processes that need these modules.
+
+    Where copies can be made, the modules are loaded once for all of them, and the process that does so begins now.
+    """
+    context = multiprocessing.get_context(START_METHOD)
+    if START_METHOD == "forkserver":
+        context.set_forkserver_preload(list(modules))
+        with interrupts_held_back(), _variables(_ONE_THREAD):
+            forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Make threads and processes begun in the block deaf to Ctrl-C; ours hears it afterwards.
+
+    A terminal tells every process of a run. Ours ends the workers; each of them would print a
+    traceback too.
+    """
+    _begin_tracker()
+    with _handled_at_its_end(signal.SIGINT):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _handled_at_its_end(number: int) -> Iterator[None]:
+    """Put a signal off that comes in the block: threads that were there before may hear it for this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+        if came:
+            signal.raise_signal(number)
 
 
 def prepare_worker_process() -> None:
@@ -33,3 +95,28 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_REUSED_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _begin_tracker() -> None:
+    """Begin the process that looks after what processes share.
+
+    Otherwise it begins with the first of them, and unblocks the signal. It would also warn the
+    user of what a worker leaves behind when it is ended at its work.
+    """
+    sys.warnoptions.append("ignore:resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables that nobody has set, for the block."""
+    added = values.keys() - os.environ.keys()
+    os.environ.update({name: values[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]

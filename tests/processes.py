@@ -14,9 +14,15 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60) ->
         time.sleep(0.01)
 
 
+def makers_of(pid: int) -> list[int]:
+    """Return the processes below a process that load what others need and make copies, and these copies."""
+    return [p for p in descendants(pid) if b"multiprocessing.forkserver" in command_line(p)]
+
+
 def workers_of(pid: int) -> list[int]:
-    """Return the Dask worker processes below a process."""
-    return [p for p in descendants(pid) if b"multiprocessing.spawn" in command_line(p)]
+    """Return the worker processes below a process: copies of one below it, or spawned."""
+    copies = [p for maker in makers_of(pid) for p in descendants(maker)]
+    return copies or [p for p in descendants(pid) if b"multiprocessing.spawn" in command_line(p)]
 
 
 def is_alive(pid: int) -> bool:

@@ -6,7 +6,6 @@ A patient's folder appears whole or not at all, so that a killed run goes on whe
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -43,6 +42,7 @@ from preprocessing.phantom.truth import (
     tumour_truth,
 )
 from preprocessing.progress import progress
+from preprocessing.worker_process import interrupts_held_back, worker_context
 
 COLLECTION = "Duke-Breast-Cancer-MRI"
 
@@ -106,12 +106,15 @@ def _run(tasks: list[tuple[Path, PhantomSettings, int, Labels]], workers: int) -
             write_patient(*task)
             yield
         return
-    # Spawned, since a forked copy of a process with threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for future in as_completed([pool.submit(write_patient, *task) for task in tasks]):
-            future.result()
-            yield
+    with ProcessPoolExecutor(workers, worker_context("preprocessing.phantom.write")) as pool:
+        try:
+            with interrupts_held_back():
+                futures = [pool.submit(write_patient, *task) for task in tasks]
+            for future in as_completed(futures):
+                future.result()
+                yield
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def write_patient(out: Path, settings: PhantomSettings, number: int, labels: Labels) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +21,11 @@ from preprocessing.qc.patient_page import Place, render_patient
 from preprocessing.qc.reading import one_patient
 from preprocessing.qc.study import Study, study
 from preprocessing.store import Store
-from preprocessing.worker_process import prepare_worker_process
+from preprocessing.worker_process import (
+    interrupts_held_back,
+    prepare_worker_process,
+    worker_context,
+)
 
 INDEX = "index.html"
 
@@ -108,14 +111,14 @@ def _look_at_all(
         for i, name in enumerate(names):
             yield i, study(one_patient(store, i), folder, name)
         return
-    # Spawned, since forked processes deadlock in Zarr on S3.
-    context = multiprocessing.get_context("spawn")
+    context = worker_context("preprocessing.qc.pages")
     with ProcessPoolExecutor(num_workers, context, initializer=prepare_worker_process) as pool:
-        futures: dict[Future[Study], int] = {
-            pool.submit(study, one_patient(store, i), folder, name): i
-            for i, name in enumerate(names)
-        }
         try:
+            with interrupts_held_back():
+                futures: dict[Future[Study], int] = {
+                    pool.submit(study, one_patient(store, i), folder, name): i
+                    for i, name in enumerate(names)
+                }
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
@@ -124,4 +127,4 @@ def _look_at_all(
                 " run again with fewer --workers"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)

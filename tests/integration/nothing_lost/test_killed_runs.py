@@ -19,7 +19,7 @@ from preprocessing.store.lock import exclusive
 from tests.commands import call, command, end, kill_session, start, the_sentence
 from tests.integration.deadly_patient import DeadlyPatient
 from tests.integration.nothing_lost.common import NUM_PATIENTS, needs_root, skip_if_nobody_may_mount
-from tests.processes import is_alive, wait_for, workers_of
+from tests.processes import is_alive, makers_of, wait_for, workers_of
 from tests.stores import CROP, assert_same_store, records
 
 pytestmark = pytest.mark.slow
@@ -119,6 +119,23 @@ def test_an_interrupted_run_says_so_in_a_line_and_goes_on_later(cohort, undistur
     out, _ = call(*words)
     assert f"{num_done} were done before, {NUM_PATIENTS - num_done} now" in out
     assert_same_store(store, undisturbed)
+
+
+@pytest.mark.parametrize("name", ["phantom", "preprocess", "qc"])
+def test_ctrl_c_while_workers_begin_is_a_line_too(name, cohort, undisturbed, tmp_path):
+    """They load what they need for a second, in which Python would print where each of them was."""
+    words = {
+        "phantom": (tmp_path / "out", "--patients", 20, "--workers", 2),
+        "preprocess": (cohort, tmp_path / "out", *CROP, "--workers", 2),
+        "qc": (undisturbed, "--out", tmp_path / "out", "--workers", 2),
+    }[name]
+    process = start(name, *words)
+    wait_for(lambda: makers_of(process.pid), "the process that loads for the workers")
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = end(process, 130)
+    said = [line for line in error.splitlines() if not line.startswith(f"{name}: ")]
+    assert said == ["interrupted: nothing finished is lost, run the same command again to resume"]
+    call(name, *words)
 
 
 def test_of_two_runs_on_a_store_the_second_refuses(cohort, undisturbed, tmp_path):

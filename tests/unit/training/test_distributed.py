@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def together(configs: dict[int, RunConfig]) -> Path:
     # The workers are copies of one process that has loaded what each of them would load.
     loaded = [__name__, "monai.networks.nets", "torch._dynamo"]
     context = multiprocessing.get_context("forkserver")
+    # That process, begun for tests of something else, would not have loaded it.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
     context.set_forkserver_preload(loaded)
     workers = [
         context.Process(target=work, args=(rank, str(folder), configs))
