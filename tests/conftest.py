@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -94,24 +93,3 @@ def copied_workers() -> Iterator[None]:
 
     with copied_workers():
         yield
-
-
-@pytest.fixture(scope="session")
-def ray_here(copied_workers: None) -> Iterator[str]:
-    """The address of one local Ray for all tests that ask for it: starting it takes longer than most.
-
-    It lives until the last test of the run has ended, so others count only what they began themselves.
-    """
-    import ray
-
-    from cluster.session import start_local
-
-    # What Ray does while it starts and ends is not this project's to mend.
-    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
-        warnings.simplefilter("ignore")
-        # Metrics are there and gone within seconds, not half a minute.
-        patch.setenv("RAY_metrics_report_interval_ms", "2000")
-        # Not a session: it would join a cluster that somebody has begun on this machine.
-        start_local(num_cpus=4)
-        yield ray.get_runtime_context().gcs_address
-        ray.shutdown()

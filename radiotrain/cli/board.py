@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 def board(
     sweep: Annotated[str, typer.Argument(help="Folder of the sweep, or s3://bucket/prefix.")],
-    port: Annotated[int, typer.Option(help="Of the web page.", min=1, max=65535)] = 6006,
+    port: Annotated[
+        int, typer.Option(help="Of the web page; 0: any that is free.", min=0, max=65535)
+    ] = 6006,
     host: Annotated[
         str, typer.Option(help="Address to answer at; 0.0.0.0 for all of this machine's.")
     ] = "localhost",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import fsspec
 import pytest
 import s3fs
 import zarr.core.sync
@@ -82,8 +83,10 @@ def _make_bucket(process: subprocess.Popen[bytes], port: int, log: Path) -> None
             if not bucket.exists(_BUCKET):
                 bucket.mkdir(_BUCKET)
             bucket.pipe_file(f"{_BUCKET}/there", b"1")
+            _close(bucket)
             return
         except Exception as error:
+            _close(bucket)
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the S3 server did not start: {tail}") from error
@@ -103,9 +106,11 @@ def _client(port: int) -> Any:
 
 
 @pytest.fixture(scope="package")
-def bucket(server_port: int) -> Any:
+def bucket(server_port: int) -> Iterator[Any]:
     """A client that goes to the server directly, whatever the weather."""
-    return _client(server_port)
+    client = _client(server_port)
+    yield client
+    _close(client)
 
 
 @pytest.fixture(scope="package")
@@ -129,10 +134,20 @@ def shared_proxy(server_port: int) -> Iterator[Proxy]:
 def forget_clients() -> None:
     """Let s3fs look at the environment anew."""
     for client in s3fs.S3FileSystem._cache.values():
-        # Those of Zarr's own event loop are closed by nobody else.
-        if client.asynchronous and client._s3 is not None:
-            zarr.core.sync.sync(client._s3.close())
+        _close(client)
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def _close(client: Any) -> None:
+    """Close a client in its own event loop.
+
+    Those of Zarr's loop nobody else closes, the others s3fs, but in whichever loop is running where they happen
+    to be collected, and asyncio says so in the midst of another test.
+    """
+    if client._s3 is not None and client.asynchronous:
+        zarr.core.sync.sync(client._s3.close())
+    elif client._s3 is not None:
+        fsspec.asyn.sync(client.loop, client._s3.close)
 
 
 @pytest.fixture

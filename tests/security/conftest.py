@@ -14,6 +14,7 @@ import yaml
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from tests.commands import end, end_all, start
+from tests.local_ray import ray_here  # noqa: F401
 from tests.security.planted import (
     FAMILY,
     SECRETS,

@@ -1,0 +1,1 @@
+"""Ray, sweeps on it, and the files that describe clusters."""

@@ -1,0 +1,1 @@
+"""What reads, writes and trains on an object store: a real server, and weather on the way to it."""

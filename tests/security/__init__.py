@@ -1,0 +1,1 @@
+"""What nobody should be able to read, to ask or to run."""
