@@ -3,30 +3,34 @@
     python -m benchmarks.preprocessing [--matrix 512 --slices 160 --patients 12]
 
 One phantom patient, written as DICOM, is read and processed in this process, then in a worker of
-its own (memory), then many times over by one and by two workers. Ratios of one run are what
+its own (memory), then many times over by one and by two workers. Before that, workers begin. Ratios of one run are what
 counts; seconds are this machine's. See docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import psutil
 import pydicom
 import SimpleITK as sitk
+from distributed import Client, LocalCluster
 
 from preprocessing import n4, n4_simpleitk
 from preprocessing.bias import choose_shrink, read_shrunk, tissue_mask
 from preprocessing.cohort import Cohort, Patient
 from preprocessing.config import PreprocessConfig
-from preprocessing.dask_home import local_home
+from preprocessing.dask_home import DaskHome, local_home
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.patient import process_patient
 from preprocessing.phantom.settings import PhantomSettings
@@ -69,6 +73,7 @@ def main() -> None:
         )
         print_costs(patient, folder)
         print_memory(patient)
+        print_start()
         print_workers(folder, arguments.patients, arguments.pairs)
 
 
@@ -149,6 +154,44 @@ def peak_megabytes(patient: Patient) -> tuple[float, float]:
     for _ in range(3):
         process_patient(patient, 0, CONFIG)
     return before, peak()
+
+
+def print_start() -> None:
+    """Print how long workers take to begin, and the memory that they hold: ours, and Dask's own."""
+    for count in (1, 2, 4, 8):
+        figures = []
+        for home in (local_home, dasks_home):
+            # Each in a process of its own, as what is loaded for workers stays for the next ones.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                seconds, megabytes = pool.submit(begin, home, count).result()
+            figures.append(f"{seconds:.1f} s, {megabytes:.0f} MB")
+        print(f"{count} workers begin: {figures[0]}; as Dask begins them {figures[1]}")
+
+
+def begin(home: Callable[[int], DaskHome], count: int) -> tuple[float, float]:
+    """Return the time until workers have loaded what a patient needs, and their proportional memory."""
+    start = time.monotonic()
+    with home(count)(count) as client:
+        client.run(importlib.import_module, "preprocessing.run")
+        seconds = time.monotonic() - start
+        workers = psutil.Process().children(recursive=True)
+        return seconds, sum(worker.memory_full_info().pss for worker in workers) / 1e6
+
+
+def dasks_home(num_workers: int) -> DaskHome:
+    """Return what one would use instead: processes of this machine, by Dask's own settings."""
+
+    @contextmanager
+    def home(num_tasks: int) -> Iterator[Client]:
+        with (
+            LocalCluster(
+                n_workers=num_workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+    return home
 
 
 def print_workers(folder: Path, num_patients: int, num_pairs: int) -> None:

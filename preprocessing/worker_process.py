@@ -31,7 +31,8 @@ _KEPT_BYTES = 256 * 1024**2
 def worker_context(*modules: str) -> BaseContext:
     """Return how to begin processes that need these modules.
 
-    Where copies can be made, the modules are loaded once for all of them, and the process that does so begins now.
+    Where copies can be made, the modules are loaded once for all of them, and the process that does so begins now. There is
+    one of it: where it is there already, what else is needed is loaded by each that needs it.
     """
     context = multiprocessing.get_context(START_METHOD)
     if START_METHOD == "forkserver":
@@ -60,7 +61,11 @@ def interrupts_held_back() -> Iterator[None]:
 @contextmanager
 def _handled_at_its_end(number: int) -> Iterator[None]:
     """Put a signal off that comes in the block: threads that were there before may hear it for this one."""
-    if threading.current_thread() is not threading.main_thread():
+    # Python handles signals in the main thread alone, and could not put another program's handler back.
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(number) is None
+    ):
         yield
         return
     came: list[int] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Sockets' names may have 107 bytes.
     place = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rt-", dir="/tmp")
     config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+    config.add_cleanup(lambda: _end_rays_at(place))
     config.add_cleanup(_end_what_was_started)
 
 
@@ -39,6 +42,14 @@ def _end_what_was_started() -> None:
     commands = sys.modules.get("tests.commands")
     if commands is not None:
         commands.end_all()
+
+
+def _end_rays_at(place: str) -> None:
+    """End what is left of Ray's nodes where Ctrl-C came before their test had ended them."""
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"{place}/".encode() in line.read_bytes():
+                os.kill(int(line.parent.name), signal.SIGKILL)
 
 
 class LoadSharedScheduling(LoadFileScheduling):
