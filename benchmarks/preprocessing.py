@@ -3,8 +3,8 @@
     python -m benchmarks.preprocessing [--matrix 512 --slices 160 --patients 12]
 
 One phantom patient, written as DICOM, is read and processed in this process, then in a worker of
-its own (memory), then many times over by one and by two workers. Before that, workers begin. Ratios of one run are what
-counts; seconds are this machine's. See docs/benchmarks.md.
+its own (memory). Then workers begin, and one and two of them process it many times over. Ratios of
+one run are what counts; seconds are this machine's. See docs/benchmarks.md.
 """
 
 from __future__ import annotations

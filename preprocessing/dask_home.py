@@ -24,6 +24,7 @@ _CONNECT_TIMEOUT_S = 10
 # What a task is worth: it is tried on a second worker when the first one dies.
 SCHEDULER_SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
+    # Forked workers deadlock in Zarr on S3, and copies save nothing where each worker has a host process.
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.worker.memory.terminate": False,
 }

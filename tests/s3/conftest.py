@@ -83,14 +83,14 @@ def _make_bucket(process: subprocess.Popen[bytes], port: int, log: Path) -> None
             if not bucket.exists(_BUCKET):
                 bucket.mkdir(_BUCKET)
             bucket.pipe_file(f"{_BUCKET}/there", b"1")
-            _close(bucket)
             return
         except Exception as error:
-            _close(bucket)
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the S3 server did not start: {tail}") from error
-            time.sleep(0.3)
+        finally:
+            _close(bucket)
+        time.sleep(0.3)
 
 
 def _client(port: int) -> Any:

@@ -1,0 +1,57 @@
+"""How processes of work begin."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from preprocessing.worker_process import interrupts_held_back, worker_context
+
+
+@pytest.fixture
+def another_thread() -> Iterator[None]:
+    """One that was there before, does not block the signal, and so may be the one that hears it."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+    over.set()
+    thread.join()
+
+
+def test_ctrl_c_is_heard_when_the_block_is_over(another_thread: None) -> None:
+    blocked = []
+
+    def press() -> None:
+        with interrupts_held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))
+
+    with pytest.raises(KeyboardInterrupt):
+        press()
+    assert blocked == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_without_ctrl_c_nothing_is_raised_and_all_is_as_before(another_thread: None) -> None:
+    with interrupts_held_back():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_our_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    before = dict(os.environ)
+    worker_context("json")
+    assert dict(os.environ) == before
