@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing import files
+from radiotrain.logs.event_file import EventFile, next_name
 from radiotrain.logs.tracker import plain
 
 # One table for all runs: TensorBoard takes its columns from any of them.
@@ -46,92 +47,85 @@ class TensorBoardLog:
         self._url = files.join(run_url, "tensorboard")
         self._first_epoch, self._parameters = first_epoch, dict(parameters or {})
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        self._folder = self._url
+        self._folder = Path(files.filesystem(self._url)[1])
         if not files.is_local(run_url):
             self._temporary = tempfile.TemporaryDirectory(prefix="radiotrain-events-")
-            self._folder = self._temporary.name
+            self._folder = Path(self._temporary.name)
         self._uploaded: dict[str, int] = {}
         self._purge_step: int | None = first_epoch
-        self._writer: Any = None
+        self._file: EventFile | None = None
 
     def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
         """Add numbers, by tag."""
-        with self._opened() as writer:
-            for tag, value in values.items():
-                writer.add_scalar(tag, value, epoch)
+        from torch.utils.tensorboard.summary import scalar
+
+        for tag, value in values.items():
+            self._add(scalar(tag, value), epoch)  # type: ignore[no-untyped-call]
 
     def picture(self, tag: str, epoch: int, pixels: NDArray[np.uint8]) -> None:
         """Add a picture, uint8 (height, width, 3)."""
-        with self._opened() as writer:
-            writer.add_image(tag, pixels, epoch, dataformats="HWC")
+        from torch.utils.tensorboard.summary import image
+
+        self._add(image(tag, pixels, dataformats="HWC"), epoch)  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:
-        """Write what was added to the disk, and to the object store."""
-        with self._opened() as writer:
-            writer.flush()
-        self._upload()
+        """Put what was added to the object store; in a local folder it is already."""
+        if self._temporary is None:
+            return
+        for path in self._folder.iterdir():
+            content = path.read_bytes()
+            if self._uploaded.get(path.name) != len(content):
+                files.write_bytes(files.join(self._url, path.name), content)
+                self._uploaded[path.name] = len(content)
 
     def finish(self, epoch: int, values: Mapping[str, float]) -> None:
         """Add the metrics of the HPARAMS table, and say that the run ended well."""
         self.scalars(epoch, values)
-        with self._opened() as writer:
-            if self._parameters:
-                writer._get_file_writer().add_summary(_hparams({})[2], epoch)
+        if self._parameters:
+            self._add(_hparams({})[2], epoch)
         self.flush()
 
     def close(self) -> None:
         """Flush, and forget temporary files."""
         try:
-            if self._writer is not None:
-                self._writer.close()
-            self._upload()
+            if self._file is not None:
+                self._file.close()
+            self.flush()
         finally:
             if self._temporary is not None:
                 self._temporary.cleanup()
 
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        """Give the writer; one that failed is dropped, for it would fail for ever."""
+    def _add(self, summary: Any, step: int) -> None:
+        """Append to the file; one that failed is left, for its last event may be half there."""
         try:
-            if self._writer is None:
-                self._writer = self._open()
-            yield self._writer
+            (self._file or self._open()).add_summary(summary, step)
         except Exception:
-            broken, self._writer = self._writer, None
-            with suppress(Exception):
-                broken.close()
+            broken, self._file = self._file, None
+            if broken is not None:
+                with suppress(Exception):
+                    broken.close()
             raise
 
-    def _open(self) -> Any:
-        from torch.utils.tensorboard import SummaryWriter
-
-        # Steps from purge_step on, written before an interruption, are then not shown.
-        writer = SummaryWriter(log_dir=self._folder, purge_step=self._purge_step)
+    def _open(self) -> EventFile:
+        name = next_name(files.list_names(self._url))
+        self._file = EventFile(self._folder / name, self._purge_step)
         self._purge_step = None
-        if self._parameters:
-            self._begin_session(writer._get_file_writer())  # type: ignore[no-untyped-call]
-        return writer
+        for summary in self._session():
+            self._file.add_summary(summary, self._first_epoch)
+        return self._file
 
-    def _begin_session(self, file_writer: Any) -> None:
-        """Write the row of the HPARAMS table.
+    def _session(self) -> tuple[Any, ...]:
+        """Return the row of the HPARAMS table: its columns, and a session's start.
 
         Not by `add_hparams`, which makes a run of its own out of it, in a folder below.
         """
+        if not self._parameters:
+            return ()
         values = {name: plain(value) for name, value in self._parameters.items()}
         columns, _, _ = _hparams({k: "" if v is None else v for k, v in values.items()})
         _put_first(columns)
         _, start, _ = _hparams({k: v for k, v in values.items() if v is not None})
-        for summary in (columns, start):
-            file_writer.add_summary(summary, self._first_epoch)
-
-    def _upload(self) -> None:
-        if self._temporary is None:
-            return
-        for path in Path(self._temporary.name).iterdir():
-            content = path.read_bytes()
-            if self._uploaded.get(path.name) != len(content):
-                files.write_bytes(files.join(self._url, path.name), content)
-                self._uploaded[path.name] = len(content)
+        return columns, start
 
 
 def _put_first(columns: Any) -> None:

@@ -29,7 +29,7 @@ WITHOUT_RAY = (
     "preprocessing.run",
     "radiotrain.predict",
     "radiotrain.training.loop",
-    "tensorboard.summary.writer.event_file_writer",
+    "torch.utils.tensorboard",
     # What Ray's worker loads as it goes.
     "IPython",
     "email.policy",

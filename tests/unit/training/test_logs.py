@@ -20,6 +20,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from preprocessing import files
 from preprocessing.errors import InputError
 from radiotrain.config import ShowConfig
 from radiotrain.logs import RunLog, check_show
@@ -87,13 +88,31 @@ def test_epoch_is_read_back_from_tensorboard(tmp_path: Path) -> None:
     assert read.Images("roc/PR")[0].encoded_image_string.startswith(b"\x89PNG")
 
 
-def test_resumed_run_shows_each_epoch_once(tmp_path: Path) -> None:
+# TensorBoard reads files by name: the tenth of a count sorts before the ninth, a clock may be behind.
+@pytest.mark.parametrize("seconds_later", [-3600.5, 0.0, 3600.5])
+def test_resumed_run_shows_each_epoch_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds_later: float
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     with opened(str(tmp_path)) as log:
         for epoch in range(3):
             tell(log, epoch, lr=1.0)
-    with opened(str(tmp_path), first_epoch=2) as log:
-        tell(log, 2, lr=2.0)
+    monkeypatch.setattr(time, "time", lambda: now + seconds_later)
+    for _ in range(2):
+        with opened(f"file://{tmp_path}", first_epoch=2) as log:
+            tell(log, 2, lr=2.0)
     assert [(e.step, e.value) for e in events(tmp_path).Scalars("lr")] == [(0, 1), (1, 1), (2, 2)]
+
+
+def test_resumed_run_comes_last_in_an_object_store_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    url, seconds = "memory://runs/resumed", [1e9, 1e9 - 60]
+    for first_epoch, second in enumerate(seconds):
+        monkeypatch.setattr(time, "time", lambda second=second: second)
+        with opened(url, first_epoch=first_epoch) as log:
+            tell(log, first_epoch)
+    names = files.list_names(f"{url}/tensorboard")
+    assert [int(name.split(".")[3]) for name in names] == [10**9, 10**9 + 1]
 
 
 def test_events_for_an_object_store_arrive_after_each_epoch() -> None:
