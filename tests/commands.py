@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -85,8 +85,8 @@ def command(*words: object) -> list[str]:
 def start(
     *words: object,
     slowly: bool = False,
-    temporary: Path | None = None,
     program: tuple[str, str] = ("-m", "radiotrain"),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start a command as the leader of a session of its own.
 
@@ -94,19 +94,18 @@ def start(
     ----------
     slowly
         With a rest before each patient that Dask's workers preprocess.
-    temporary
-        Folder for its temporary files.
     program
         What Python is given to run instead.
+    environment
+        Variables beside those that there are.
     """
-    place = {} if temporary is None else {"TMPDIR": str(temporary)}
     process = subprocess.Popen(
         [sys.executable, *program, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, **_ENVIRONMENT, **(SLOWLY if slowly else {}), **place},
+        env={**os.environ, **_ENVIRONMENT, **(SLOWLY if slowly else {}), **(environment or {})},
     )
     _started.append(process)
     return process

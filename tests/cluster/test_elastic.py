@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from preprocessing.errors import InputError, SchemaError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig, dump_config
 from radiotrain.runs import RunFolder
+from tests.commands import end, start
 from tests.ray_copies import COMMAND, PROGRAM
 from tests.unit.training.synthetic import run_config
 
@@ -285,16 +285,13 @@ main()
 )
 
 
-def start(config: RunConfig, program: str, *words: str, **added: str) -> subprocess.Popen[str]:
+def start_training(
+    config: RunConfig, program: str, *words: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     file = Path(f"{config.out}.yaml")
     file.write_text(dump_config(config))
-    return subprocess.Popen(
-        [sys.executable, "-c", program, "train", "--config", str(file), "--on", "ray", *words],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"} | added,
-    )
+    words = ("train", "--config", str(file), "--on", "ray", *words)
+    return start(*words, program=("-c", program), environment=environment)
 
 
 @pytest.mark.slow
@@ -303,14 +300,12 @@ def test_a_killed_driver_costs_nothing_of_the_result(
     undisturbed: RunConfig, make_config: Callable[..., RunConfig]
 ) -> None:
     config = make_config("driver")
-    process = start(config, COMMAND, "--workers", "2")
+    process = start_training(config, COMMAND, "--workers", "2")
     num_done = wait_for_epochs(config.out, 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert num_done < NUM_EPOCHS, "killed too late to show anything"
-    again = start(config, COMMAND, "--workers", "2")
-    _, said = again.communicate(timeout=200)
-    assert again.returncode == 0, said
+    end(start_training(config, COMMAND, "--workers", "2"), timeout_s=200)
     assert [m.epoch for m in RunFolder(config.out).read_metrics()] == list(range(NUM_EPOCHS))
     assert_same_weights(config, undisturbed)
 
@@ -345,16 +340,15 @@ def test_hosts_that_join_are_taken_up_and_those_lost_are_done_without(
     config = make_config("elastic", epochs=40)
     folder, hurry = RunFolder(config.out), Path(f"{config.out}.hurry")
     with one_host() as hosts:
-        added = {"RAY_ADDRESS": hosts.address, "HURRY": str(hurry)}
-        process = start(config, SLOW_COMMAND, "--workers", "1-2", **added)
+        there = {"RAY_ADDRESS": hosts.address, "HURRY": str(hurry)}
+        process = start_training(config, SLOW_COMMAND, "--workers", "1-2", environment=there)
         wait_for_world_size(folder, 1, process)
         second = hosts.add_node(num_cpus=1)
         wait_for_world_size(folder, 2, process)
         hosts.remove_node(second, allow_graceful=False)
         assert len(folder.read_metrics()) < 40, "lost too late to show anything"
         hurry.touch()
-        _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+        _, said = end(process, timeout_s=300)
     record = folder.read_record()
     assert record is not None
     assert (record.status, record.world_size) == ("finished", 1)

@@ -26,7 +26,8 @@ def begun(cohort_url, local_store, bucket, url, proxy, tmp_path):
     """A run that has done at least one of its patients."""
     # The cohort is read and the store made by then.
     proxy.set_after(80, _SLOW)
-    process = start("preprocess", cohort_url, url, *CROP, "--workers", 1, temporary=tmp_path)
+    words = ("preprocess", cohort_url, url, *CROP, "--workers", 1)
+    process = start(*words, environment={"TMPDIR": str(tmp_path)})
     deadline = time.monotonic() + 120
     try:
         while not num_done(bucket, url) and time.monotonic() < deadline:

@@ -59,7 +59,8 @@ def facts(sweep: SweepConfig) -> dict[str, Any]:
 def test_in_a_bucket_and_interrupted_it_ends_as_on_folders(
     copied_workers: None, tmp_path: Path, url: str, bucket: Any
 ) -> None:
-    tune = partial(start, "tune", "--config", temporary=SHORT, program=("-c", COMMAND))
+    there = {"TMPDIR": str(SHORT)}
+    tune = partial(start, "tune", "--config", program=("-c", COMMAND), environment=there)
     store = write_store(str(tmp_path / "store"))
     save_split(make_split(store, seed=3, num_folds=4), str(tmp_path / "splits.json"))
     bucket.put(f"{tmp_path}/store/", f"{url.removeprefix('s3://')}/store/", recursive=True)

@@ -49,7 +49,8 @@ def test_a_network_that_dies_is_one_sentence_and_the_run_resumes(
     cohort_url, local_store, bucket, url, proxy, scheduler, tmp_path
 ):
     proxy.set_after(290, DEAD)
-    process = start("preprocess", cohort_url, url, *CROP, "--workers", 1, temporary=tmp_path)
+    words = ("preprocess", cohort_url, url, *CROP, "--workers", 1)
+    process = start(*words, environment={"TMPDIR": str(tmp_path)})
     dead = ended(process, timeout_s=120)
     assert "the object store did not answer" in dead.sentence
     assert proxy.endpoint in dead.sentence

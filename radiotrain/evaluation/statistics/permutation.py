@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from radiotrain.evaluation.statistics.auc import Interval, split_by_label
+from radiotrain.evaluation.statistics.auc import Interval, auc, split_by_label
 from radiotrain.evaluation.statistics.bootstrap import percentile_interval
 
 _CELLS_AT_A_TIME = 2_000_000
@@ -45,17 +45,14 @@ def permutation_test(
     Phipson, Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010) article 39:
     the p value that counts the labels found.
     """
-    positive, negative = split_by_label(labels, scores)
-    m, n = len(positive), len(negative)
-    if not m or not n:
+    drawn = permuted_aucs(labels, scores, num_permutations=num_permutations, seed=seed)
+    if not drawn.size:
         return ChanceTest(math.nan, (math.nan, math.nan))
-    ranks = _doubled_ranks(positive, negative)
-    found = int(ranks[:m].sum())
-    drawn = _doubled_rank_sums(ranks, m, num_permutations, seed)
-    middle = m * (m + n + 1)  # twice the rank sum of an AUC of 0.5: whole, so ties are exact
-    as_far = int((np.abs(drawn - middle) >= abs(found - middle)).sum())
-    interval = percentile_interval(_areas(drawn, m, n))
-    return ChanceTest((1 + as_far) / (1 + num_permutations), interval)
+    pairs = math.prod(map(len, split_by_label(labels, scores)))
+    # Half pairs are whole numbers: as such, ties are exact.
+    distances = np.rint(2 * pairs * np.abs(np.append(drawn, auc(labels, scores)) - 0.5))
+    as_far = int((distances[:-1] >= distances[-1]).sum())
+    return ChanceTest((1 + as_far) / (1 + num_permutations), percentile_interval(drawn))
 
 
 def permuted_aucs(
@@ -69,21 +66,16 @@ def permuted_aucs(
     m, n = len(positive), len(negative)
     if not m or not n:
         return np.empty(0)
-    ranks = _doubled_ranks(positive, negative)
-    return _areas(_doubled_rank_sums(ranks, m, num_permutations, seed), m, n)
+    # Twice the midranks of all, positives first: whole numbers.
+    ranks = (2 * rankdata(np.concatenate([positive, negative]))).astype(np.int64)
+    sums = _rank_sums(ranks, m, num_permutations, seed)
+    return (sums - m * (m + 1)) / (2 * m * n)
 
 
-def _doubled_ranks(
-    positive: NDArray[np.float64], negative: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Return twice the midranks of all, positives first: whole numbers."""
-    return (2 * rankdata(np.concatenate([positive, negative]))).astype(np.int64)
-
-
-def _doubled_rank_sums(
+def _rank_sums(
     ranks: NDArray[np.int64], m: int, num_permutations: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return twice the rank sum of m patients drawn without replacement, (B,)."""
+    """Return the rank sum of m patients drawn without replacement, (B,)."""
     rng = np.random.default_rng(seed)
     batch = max(1, _CELLS_AT_A_TIME // len(ranks))
     sums = []
@@ -92,7 +84,3 @@ def _doubled_rank_sums(
         # Those with the m smallest of N random keys are a random draw of m.
         sums.append(ranks[np.argpartition(keys, m - 1, axis=1)[:, :m]].sum(axis=1))
     return np.concatenate(sums)
-
-
-def _areas(doubled_rank_sums: NDArray[np.int64], m: int, n: int) -> NDArray[np.float64]:
-    return (doubled_rank_sums - m * (m + 1)) / (2 * m * n)

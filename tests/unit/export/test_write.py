@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 import pickletools
 import shutil
-import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,31 +15,15 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import Store
-from radiotrain.cli import main
 from radiotrain.export import packages, write
 from radiotrain.export.load import load_export
 from radiotrain.export.new_folder import new_folder
 from radiotrain.promoted import read_promoted, write_promoted
 from radiotrain.runs import RunFolder
+from tests.commands import attempt, call
 from tests.unit.export.exporting import export, file_names
 
-Command = Callable[..., tuple[int, str, str]]
-
 FORMATS = ("safetensors", "onnx", "bundle")
-
-
-@pytest.fixture
-def command(monkeypatch, capfd) -> Command:
-    """Run the command line; give its exit status, what it said and what it complained of."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["radiotrain", "export", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
 
 
 def holds_a_pickle(content: bytes) -> bool:
@@ -182,18 +164,16 @@ def test_weights_that_are_gone_are_refused(models, tmp_path) -> None:
         export(str(tmp_path / "run"), "safetensors", tmp_path / "out")
 
 
-def test_the_command_exports_one_run_or_several(models, tmp_path, command) -> None:
-    code, said, _ = command(models["single"], "--format", "safetensors", "--out", tmp_path / "one")
-    assert (code, said) == (0, f"{tmp_path / 'one'}: ResNet10-narrow for ER, 3 files\n")
-    code, _, _ = command(
-        models["single"], models["ensemble"], "--format", "safetensors", "--out", tmp_path / "two"
-    )
-    assert code == 0
+def test_the_command_exports_one_run_or_several(models, tmp_path) -> None:
+    single, ensemble = models["single"], models["ensemble"]
+    said, _ = call("export", single, "--format", "safetensors", "--out", tmp_path / "one")
+    assert said == f"{tmp_path / 'one'}: ResNet10-narrow for ER, 3 files\n"
+    call("export", single, ensemble, "--format", "safetensors", "--out", tmp_path / "two")
     for name in ("single", "ensemble"):
         assert json.loads((tmp_path / "two" / name / "model.json").read_text())["name"] == name
 
 
-def test_of_several_runs_each_patient_is_read_once(models, tmp_path, command, monkeypatch) -> None:
+def test_of_several_runs_each_patient_is_read_once(models, tmp_path, monkeypatch) -> None:
     """And each folder is what it is alone."""
     read: Counter[int] = Counter()
     read_images = Store.read_images
@@ -205,8 +185,8 @@ def test_of_several_runs_each_patient_is_read_once(models, tmp_path, command, mo
     monkeypatch.setattr(Store, "read_images", counted)
     kinds = ("single", "several", "ensemble")
     runs = [models[kind] for kind in kinds]
-    code, _, _ = command(*runs, "--format", "safetensors", "--out", tmp_path / "all")
-    assert (code, set(read.values())) == (0, {1})
+    call("export", *runs, "--format", "safetensors", "--out", tmp_path / "all")
+    assert set(read.values()) == {1}
     for kind in kinds:
         export(models[kind], "safetensors", tmp_path / kind)
         for name in file_names(tmp_path / kind):
@@ -227,25 +207,22 @@ def test_of_several_runs_each_patient_is_read_once(models, tmp_path, command, mo
         (["{single}", "--format", "pickle"], "'pickle' is not one of"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_writes_nothing(
-    models, tmp_path, command, words, sentence
-) -> None:
+def test_a_mistake_is_one_sentence_and_writes_nothing(models, tmp_path, words, sentence) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("kept")
     places = {"tmp": str(tmp_path), "single": models["single"]}
     typed = [word.format(**places) for word in words]
     typed += [] if "--out" in typed else ["--out", str(tmp_path / "out")]
     typed += [] if "--format" in typed else ["--format", "safetensors"]
-    code, _, said = command(*typed)
-    assert code == 2
-    assert sentence.format(**places) in said
-    assert "Traceback" not in said
+    done = attempt("export", *typed)
+    assert done.status == 2
+    assert sentence.format(**places) in done.error
+    assert "Traceback" not in done.error
     assert file_names(tmp_path) == {"full/file"}
 
 
-def test_help_has_an_example(command) -> None:
-    code, said, _ = command("--help")
-    assert code == 0
+def test_help_has_an_example() -> None:
+    said, _ = call("export", "--help")
     assert "radiotrain export sweep/promoted/ER --format onnx --out er-onnx" in " ".join(
         said.split()
     )
