@@ -3,6 +3,7 @@
 ===================  ================================================================
 ``run_log.py``       what a run shows, to all trackers
 ``tracker.py``       what a tracker is told; `tensorboard.py` and `mlflow.py` are two
+``event_file.py``    a file of TensorBoard's
 ``metrics_file.py``  ``metrics.jsonl``
 ``heartbeat.py``     where in an epoch a run is
 ``pictures.py``      pictures for trackers; `saliency.py` where a network looks

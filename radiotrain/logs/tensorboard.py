@@ -107,8 +107,9 @@ class TensorBoardLog:
             raise
 
     def _open(self) -> EventFile:
-        name = next_name(files.list_names(self._url))
-        self._file = EventFile(self._folder / name, self._purge_step)
+        # Not yet uploaded, a file that failed is in the temporary folder alone.
+        there = [*files.list_names(self._url), *files.list_names(str(self._folder))]
+        self._file = EventFile(self._folder / next_name(there), self._purge_step)
         self._purge_step = None
         for summary in self._session():
             self._file.add_summary(summary, self._first_epoch)

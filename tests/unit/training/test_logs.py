@@ -25,6 +25,7 @@ from preprocessing.errors import InputError
 from radiotrain.config import ShowConfig
 from radiotrain.logs import RunLog, check_show
 from radiotrain.logs.energy import EnergyMeter
+from radiotrain.logs.event_file import EventFile
 from radiotrain.logs.heartbeat import Heartbeat
 from radiotrain.logs.metrics_file import append_metrics, read_metrics
 from radiotrain.logs.pictures import middle_slice, roc_picture, saliency_picture
@@ -111,6 +112,28 @@ def test_resumed_run_comes_last_in_an_object_store_too(monkeypatch: pytest.Monke
         monkeypatch.setattr(time, "time", lambda second=second: second)
         with opened(url, first_epoch=first_epoch) as log:
             tell(log, first_epoch)
+    names = files.list_names(f"{url}/tensorboard")
+    assert [int(name.split(".")[3]) for name in names] == [10**9, 10**9 + 1]
+
+
+def test_after_a_failure_a_file_begins_that_is_read_after_the_broken_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, add, fails = "memory://runs/broken", EventFile.add_summary, [True]
+
+    def add_or_fail(self: EventFile, summary: Any, step: int) -> None:
+        if step == 0 and fails:
+            fails.clear()
+            self._records._writer.write(b"half an event")
+            raise OSError("no room")
+        add(self, summary, step)
+
+    monkeypatch.setattr(EventFile, "add_summary", add_or_fail)
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    with opened(url) as log:
+        with pytest.warns(UserWarning, match="no room"):
+            tell(log, 0)
+        tell(log, 1)
     names = files.list_names(f"{url}/tensorboard")
     assert [int(name.split(".")[3]) for name in names] == [10**9, 10**9 + 1]
 
