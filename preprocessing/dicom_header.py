@@ -31,8 +31,10 @@ from preprocessing.volumes import UnreadableImageError
 _KEYWORDS = (
     "SpecificCharacterSet", "SOPClassUID", "Modality", "SeriesDescription", "SeriesNumber",
     "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "AcquisitionDate", "ContentDate",
-    "AcquisitionTime", "ContentTime", "TriggerTime", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "InstanceNumber", "ImagePositionPatient",
+    "AcquisitionTime", "AcquisitionDateTime", "ContentTime", "TriggerTime", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "NumberOfTemporalPositions", "ImageType", "SequenceName",
+    "ContrastBolusAgent", "EchoTime", "FrameOfReferenceUID", "SOPInstanceUID",
+    "InstanceNumber", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "BitsAllocated",
     "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "Manufacturer",
     "MagneticFieldStrength", "SamplesPerPixel", "NumberOfFrames",
@@ -57,9 +59,15 @@ class SliceHeader:
 
     Parameters
     ----------
+    image_type
+        Values of ImageType in capitals, e.g. ``("ORIGINAL", "PRIMARY", "M")``.
+    has_contrast
+        Whether a contrast agent is named.
     time_s
         Acquisition (else content) date and time, seconds since some day; only differences mean
         anything.
+    is_dated
+        Whether that date is the acquisition's or the image's own, and not the study's.
     content_time_s
         When the image was made of the data: tells phases apart that were acquired in one go.
     position_mm, row_direction, column_direction
@@ -68,7 +76,7 @@ class SliceHeader:
         Between rows, between columns.
     pixel_offset
         Byte at which raw pixels begin, or None where they are compressed.
-    study, series
+    study, series, frame_of_reference, instance
         UIDs. They tell files apart and must not reach a store or a message.
     """
 
@@ -79,9 +87,17 @@ class SliceHeader:
     series_number: int | None
     instance_number: int | None
     temporal_position: int | None
+    num_temporal_positions: int | None
+    image_type: tuple[str, ...]
+    sequence: str
+    echo_time_ms: float | None
+    has_contrast: bool
+    frame_of_reference: str
+    instance: str
     acquisition_number: int | None
     trigger_time_ms: float | None
     time_s: float | None
+    is_dated: bool
     content_time_s: float | None
     position_mm: tuple[float, float, float]
     row_direction: tuple[float, float, float]
@@ -232,6 +248,12 @@ def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
     between_rows, between_columns = _floats(values["PixelSpacing"], 2)
     content_time = _time_s(values, "Content")
     acquisition_time = _time_s(values, "Acquisition")
+    time, is_dated = acquisition_time, bool(values.get("AcquisitionDate"))
+    if time is None:
+        time = _moment_s(values.get("AcquisitionDateTime", ""))
+        is_dated = time is not None
+    if time is None:
+        time, is_dated = content_time, bool(values.get("ContentDate"))
     strength = values.get("MagneticFieldStrength")
     kind = "i" if _number(values.get("PixelRepresentation"), 0) else "u"
     return SliceHeader(
@@ -242,9 +264,17 @@ def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
         series_number=_integer(values.get("SeriesNumber")),
         instance_number=_integer(values.get("InstanceNumber")),
         temporal_position=_integer(values.get("TemporalPositionIdentifier")),
+        num_temporal_positions=_integer(values.get("NumberOfTemporalPositions")),
+        image_type=_image_type(values.get("ImageType", "")),
+        sequence=values.get("SequenceName", "").strip(),
+        echo_time_ms=_number(values["EchoTime"], 0) if values.get("EchoTime") else None,
+        has_contrast=bool(values.get("ContrastBolusAgent", "").strip()),
+        frame_of_reference=values.get("FrameOfReferenceUID", ""),
+        instance=values.get("SOPInstanceUID", ""),
         acquisition_number=_integer(values.get("AcquisitionNumber")),
         trigger_time_ms=_number(values["TriggerTime"], 0) if values.get("TriggerTime") else None,
-        time_s=acquisition_time if acquisition_time is not None else content_time,
+        time_s=time,
+        is_dated=is_dated,
         content_time_s=content_time,
         position_mm=(x, y, z),
         row_direction=(orientation[0], orientation[1], orientation[2]),
@@ -286,6 +316,18 @@ def _integer(text: str | None) -> int | None:
         return int(text) if text else None
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=4096)
+def _image_type(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().upper() for part in text.split("\\")) if text else ()
+
+
+def _moment_s(text: str) -> float | None:
+    """Return DICOM date and time ``YYYYMMDDHHMMSS.ffffff`` in the seconds of `SliceHeader.time_s`."""
+    moment = re.fullmatch(r"(\d{8})(\d{6}(?:\.\d+)?)(?:[+-]\d{4})?", text.strip())
+    seconds = seconds_of_day(moment[2]) if moment else None
+    return None if moment is None or seconds is None else _day(moment[1]) * 86400.0 + seconds
 
 
 @lru_cache(maxsize=4096)
