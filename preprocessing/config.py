@@ -26,6 +26,10 @@ class PreprocessConfig(BaseModel):
     """Which posts of a patient with more than needed: the first ones (the paper's), some evenly
     spread from the first to the last, or the last ones. The pre-contrast is always the first."""
 
+    phase_images: Literal["acquired", "motion-corrected", "subtraction"] = "acquired"
+    """Which DICOM images are the phases: those that were acquired, their motion-corrected copies, or
+    subtractions (after the acquired pre-contrast). Other derived images are never phases."""
+
     resample_mm: tuple[Millimetres, Millimetres, Millimetres] | None = None
     """Voxel size (row, column, slice) in mm that all patients are brought to by linear
     interpolation; None keeps each patient's own voxels (the paper's)."""

@@ -211,6 +211,14 @@ class DicomVolume:
         return np.moveaxis(out, 0, 2)
 
 
+def same_pixels(one: SliceHeader, other: SliceHeader) -> bool:
+    """Tell whether two slices hold the same values, and are no empty slices."""
+    if one.shape != other.shape:
+        return False
+    planes = [_read_plane(h, 0, h.shape[0]) * h.slope + h.intercept for h in (one, other)]
+    return bool(np.array_equal(planes[0], planes[1]) and planes[0].min() < planes[0].max())
+
+
 def _number_in_name(header: SliceHeader) -> int | None:
     """Return the last number in a file's name; UIDs are no numbers."""
     stem = header.path.name.removesuffix(".dcm")

@@ -157,6 +157,12 @@ def read_header_or_finding(path: Path) -> SliceHeader | Finding:
         return error.finding
 
 
+def read_slices_or_finding(path: Path) -> tuple[SliceHeader, ...] | Finding:
+    """Return the headers of a file's slices, or the finding that says why it has none."""
+    found = read_header_or_finding(path)
+    return (found,) if isinstance(found, SliceHeader) else found
+
+
 def damaged(path: Path, reason: str) -> UnreadableImageError:
     """Return the error for a file that cannot be used."""
     return UnreadableImageError(

@@ -1,27 +1,34 @@
 """From a folder of DICOM files to the ordered phases of one examination.
 
 Files are grouped by what their headers say, not by where they lie: series by series, a series
-that holds several phases split into them.
+that holds several volumes split into them (`series_parts.py`). Which of them are phases is decided in
+`phase_order.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from preprocessing import files
-from preprocessing.cohort import DicomExamination, Finding
-from preprocessing.dicom import DicomVolume, arrange
-from preprocessing.dicom_header import SliceHeader, read_header_or_finding
+from preprocessing.cohort import Box, DicomExamination, Finding
+from preprocessing.dicom import DicomVolume, arrange, same_pixels
+from preprocessing.dicom_header import SliceHeader, read_slices_or_finding
 from preprocessing.phase_order import (
-    SeriesSummary,
-    choose_dynamic,
-    choose_study,
-    is_dynamic,
-    order_phases,
+    Images,
+    PhaseDecision,
+    Place,
+    SeriesEvidence,
+    decide_phases,
 )
+from preprocessing.series_parts import SeriesPart, split_series
+from preprocessing.series_words import is_dynamic, is_static, kind_of, phase_of
 from preprocessing.shown_names import shown_series
 from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError
@@ -31,7 +38,12 @@ _OTHER_FILES = {
     ".bz2", ".csv", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".md", ".pdf", ".png",
     ".tar", ".txt", ".xls", ".xlsx", ".xml", ".zip",
 }  # fmt: skip
-_POSITION_DIGITS = 2
+_T = TypeVar("_T")
+_DAY_S = 86400.0
+_HALF_DAY_S = _DAY_S / 2
+# Breasts lie on either side of the patient's middle.
+_MIDDLE_MM = 20.0
+_KEY_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -51,40 +63,122 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class FoundPhases:
-    """Phases in order, pre-contrast first, and what was odd about the examination."""
+class ListedSeries:
+    """A series, or a volume of one, as a table of phases lists it.
 
-    phases: tuple[Phase, ...]
-    findings: tuple[Finding, ...]
+    Parameters
+    ----------
+    key
+        Tells it from all other series; nothing about the patient can be read from it.
+    phase
+        What it was taken for; None for no phase.
+    reason
+        Why, by which evidence.
+    """
+
+    key: str
+    series_number: int | None
+    description: str
+    image_type: str
+    num_slices: int
+    time_s: float | None
+    temporal_position: int | None
+    phase: int | None
+    reason: str
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Slices of one series, or of one phase in it, and the findings of the folder they lie in."""
+class FoundPhases:
+    """Phases in order, pre-contrast first, and what was odd about the examination.
 
-    headers: tuple[SliceHeader, ...]
+    Parameters
+    ----------
+    evidence
+        What the order was taken from.
+    series
+        All series that were looked at, in order of their keys' numbers and times.
+    """
+
+    phases: tuple[Phase, ...]
     findings: tuple[Finding, ...]
+    evidence: tuple[str, ...] = ()
+    series: tuple[ListedSeries, ...] = ()
+
+    @property
+    def in_order(self) -> tuple[ListedSeries, ...]:
+        """The series that are phases, in the order of the phases."""
+        chosen = [s for s in self.series if s.phase is not None]
+        return tuple(sorted(chosen, key=lambda s: s.phase or 0))
+
+
+@dataclass(frozen=True)
+class TumourPlace:
+    """Where the tumour is said to be, before it is known in which series.
+
+    Parameters
+    ----------
+    side
+        ``L`` or ``R``, where a table says it.
+    """
+
+    box: Box | None = None
+    side: str | None = None
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """A volume of a series, and what a table says of it."""
+
+    key: str
+    part: SeriesPart
     known_phase: int | None
 
 
-def find_phases(examination: DicomExamination, num_wanted: int, stage: Stage) -> FoundPhases:
-    """Read the headers of an examination's dynamic series and put its phases in order.
+def find_phases(
+    examination: DicomExamination,
+    num_wanted: int,
+    stage: Stage,
+    *,
+    images: Images = "acquired",
+    tumour: TumourPlace | None = None,
+    list_all: bool = False,
+) -> FoundPhases:
+    """Read the headers of an examination and put its phases in order.
 
     Parameters
     ----------
     num_wanted
         Phases that are needed.
+    images
+        Which images are wanted; see `phase_order.decide_phases`.
+    tumour
+        Tells which of several groups of series is meant, such as those of the left and right breast.
+    list_all
+        Whether series that are no phases by their first file are read as well, to be listed.
     """
     folders = _list_files(examination.folder)
     if not folders:
         message = f"folder {examination.folder.name} holds no DICOM files"
         return FoundPhases((), (Finding("no-images", message),))
+    asked = _Question(examination, num_wanted, images, tumour or TumourPlace())
+    if list_all or examination.table:
+        return _phases_in(folders, asked, stage)
     likely = _likely_dynamic(folders, examination.known_phases, stage)
-    found = _phases_in(likely, examination, num_wanted, stage)
+    found = _phases_in(likely, asked, stage)
     if len(found.phases) < num_wanted and len(likely) < len(folders):
         # A folder's first file may be of another series than the rest.
-        found = _phases_in(folders, examination, num_wanted, stage)
+        found = _phases_in(folders, asked, stage)
     return found
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked about an examination."""
+
+    examination: DicomExamination
+    num_wanted: int
+    images: Images
+    tumour: TumourPlace = field(default_factory=TumourPlace)
 
 
 def _list_files(folder: Path) -> dict[str, list[Path]]:
@@ -101,157 +195,362 @@ def _list_files(folder: Path) -> dict[str, list[Path]]:
 def _likely_dynamic(
     folders: Mapping[str, list[Path]], known_phases: Mapping[str, int], stage: Stage
 ) -> dict[str, list[Path]]:
-    """Return the folders whose first image, or whose table entry, is of a dynamic series."""
+    """Return the folders that may hold phases, by their first image or their entry in a table."""
+    if known_phases:
+        return {
+            place: paths
+            for place, paths in folders.items()
+            if any(
+                (known_phases.get(f"{place}/{p.name}", known_phases.get(place)) or 0) >= 0
+                and (f"{place}/{p.name}" in known_phases or place in known_phases)
+                for p in paths
+            )
+        } or dict(folders)
     firsts = dict(zip(folders, stage.local([paths[0] for paths in folders.values()]), strict=True))
-    likely = {}
-    for place, paths in folders.items():
-        if known_phases:
-            told = [known_phases.get(f"{place}/{p.name}", known_phases.get(place)) for p in paths]
-            chosen = any(phase is not None and phase >= 0 for phase in told)
-        else:
-            header = _first_header([firsts[place], *paths[1:]], stage)
-            # One that nothing can be read of may be a phase: it must not go unnoticed.
-            chosen = header is None or is_dynamic(header.description)
-        if chosen:
-            likely[place] = paths
-    return likely or dict(folders)
+    headers = {
+        place: _first_header([firsts[place], *paths[1:]], stage) for place, paths in folders.items()
+    }
+    # One that nothing can be read of may be a phase: it must not go unnoticed.
+    named = any(h is not None and _is_named(h) for h in headers.values())
+    likely = {p for p, h in headers.items() if h is None or _may_be_phase(h, named=named)}
+    return {p: folders[p] for p in folders if p in likely} or dict(folders)
+
+
+def _is_named(header: SliceHeader) -> bool:
+    return is_dynamic(header.description) and _is_image_of_interest(header)
+
+
+def _is_image_of_interest(header: SliceHeader) -> bool:
+    return kind_of(header.description, header.image_type).is_phase
+
+
+def _may_be_phase(header: SliceHeader, *, named: bool) -> bool:
+    """Tell whether a series may be a phase; where some are named so, others need a reason."""
+    if is_static(header.description):
+        return False
+    told = phase_of(header.description)
+    return (
+        not named
+        or is_dynamic(header.description)
+        or told.is_post
+        or told.number is not None
+        or (header.num_temporal_positions or 1) > 1
+    )
 
 
 def _first_header(paths: Sequence[Path], stage: Stage) -> SliceHeader | None:
     """Return the first header that can be read; a damaged file is reported when it is needed."""
     for path in paths:
-        header = read_header_or_finding(stage.local([path])[0])
-        if isinstance(header, SliceHeader):
-            return header
+        found = read_slices_or_finding(stage.local([path])[0])
+        if not isinstance(found, Finding) and found:
+            return found[0]
     return None
 
 
-def _phases_in(
-    folders: Mapping[str, list[Path]], examination: DicomExamination, num_wanted: int, stage: Stage
-) -> FoundPhases:
-    groups: dict[str, _Group] = {}
-    unusable: list[Finding] = []
-    for place, paths in folders.items():
-        found, findings = _groups_in(place, paths, examination.known_phases, stage)
-        unusable.extend(f for f in findings if f.excludes and not found)
-        for group in found:
-            for part in _split(group):
-                groups[str(len(groups))] = part
-    summaries = [_summary(key, group) for key, group in groups.items()]
-    dynamic = choose_dynamic(summaries)
-    study = choose_study(dynamic.series)
-    ordered = order_phases(study.series, num_wanted)
-    if unusable and (len(ordered.series) < num_wanted or not ordered.is_told):
+def _phases_in(folders: Mapping[str, list[Path]], asked: _Question, stage: Stage) -> FoundPhases:
+    headers, unusable, notes = _read(folders, asked.examination.known_phases, stage)
+    volumes = _volumes(headers, asked.examination)
+    by_key = {v.key: v for v in volumes}
+    unknown = _unknown_keys(asked.examination, by_key)
+    if unknown is not None:
+        return FoundPhases((), (unknown,))
+    evidence = [_evidence(v, asked.tumour) for v in volumes]
+    decided = decide_phases(
+        evidence,
+        asked.num_wanted,
+        lambda one, other: _same_volume(by_key[one].part, by_key[other].part),
+        asked.images,
+    )
+    series = _listed(evidence, decided)
+    excluding = tuple(f for f in decided.findings if f.excludes)
+    if unusable and (len(decided.phases) < asked.num_wanted or not decided.is_told):
         # It may be a phase; without it a later one would take its place.
-        return FoundPhases((), tuple(unusable[:1]))
-    if any(f.excludes for f in ordered.findings):
-        return FoundPhases((), ordered.findings)
-    if not ordered.series:
-        names = sorted({shown_series(s.description) for s in summaries})
-        message = (
-            f"no dynamic series among {names}" if names else "none of its files is a DICOM image"
-        )
-        return FoundPhases((), (Finding("no-dynamic-series" if names else "no-images", message),))
+        return FoundPhases((), tuple(unusable[:1]), series=series)
+    if excluding:
+        return FoundPhases((), decided.findings, series=series)
+    if not decided.phases:
+        return FoundPhases((), (_no_dynamic(evidence, notes, asked.images),), series=series)
     phases = tuple(
-        Phase(shown_series(s.description), groups[s.key].headers, groups[s.key].findings)
-        for s in ordered.series
+        Phase(
+            shown_series(part.headers[0].description),
+            part.headers,
+            (*part.findings, *_notes_of(part, notes)),
+        )
+        for part in (by_key[key].part for key in decided.phases)
     )
     unread = tuple(replace(f, excludes=False) for f in unusable)
-    return FoundPhases(phases, (*dynamic.findings, *study.findings, *ordered.findings, *unread))
+    return FoundPhases(phases, (*decided.findings, *unread), decided.evidence, series)
 
 
-def _groups_in(
-    place: str, paths: Sequence[Path], known_phases: Mapping[str, int], stage: Stage
-) -> tuple[list[_Group], list[Finding]]:
-    """Group one folder's images by series, and by phase where a table tells it file by file.
+def _no_dynamic(
+    evidence: Sequence[SeriesEvidence], notes: Mapping[str, list[Finding]], images: Images
+) -> Finding:
+    names = sorted({s.shown for s in evidence})
+    if not names:
+        found = [f for place in notes.values() for f in place]
+        why = f": {found[0].message}" if found else ""
+        return Finding("no-images", f"none of its files is a DICOM image{why}")
+    kinds = sorted({s.kind.value for s in evidence if not s.kind.is_phase})
+    derived = f"; of these, {', '.join(kinds)}" if kinds else ""
+    wanted = "" if images == "acquired" else f" of {images} images"
+    message = f"no dynamic series{wanted} among {', '.join(names)}{derived}"
+    return Finding("no-dynamic-series", message)
+
+
+def _notes_of(part: SeriesPart, notes: Mapping[str, list[Finding]]) -> tuple[Finding, ...]:
+    """Return what was odd about other files of the folders that a volume lies in."""
+    places = {str(h.path.parent) for h in part.headers}
+    return tuple(dict.fromkeys(f for place in sorted(places) for f in notes.get(place, [])))
+
+
+_SeriesKey = tuple[str, ...]
+
+
+def _read(
+    folders: Mapping[str, list[Path]], known_phases: Mapping[str, int], stage: Stage
+) -> tuple[
+    dict[tuple[_SeriesKey, int | None], list[SliceHeader]],
+    list[Finding],
+    dict[str, list[Finding]],
+]:
+    """Read the headers of some folders.
 
     Returns
     -------
-    The groups, and what was odd about files of the folder.
+    Slices by series, and by phase where a table tells it file by file; findings of folders of which
+    nothing could be read; findings on single files, by folder.
     """
-    headers: dict[tuple[str, int | None], list[SliceHeader]] = defaultdict(list)
-    findings: list[Finding] = []
-    for path, local in zip(paths, stage.local(paths), strict=True):
-        header = read_header_or_finding(local)
-        if isinstance(header, SliceHeader):
-            known = known_phases.get(f"{place}/{path.name}", known_phases.get(place))
-            headers[header.series, known].append(header)
-        elif path.suffix.lower() == ".dcm" or _has_magic(local):
-            findings.append(header)
-    groups = [_Group(tuple(g), tuple(findings), known) for (_, known), g in headers.items()]
-    return groups, findings
+    headers: dict[tuple[_SeriesKey, int | None], list[SliceHeader]] = defaultdict(list)
+    unusable: list[Finding] = []
+    notes: dict[str, list[Finding]] = defaultdict(list)
+    for place, paths in folders.items():
+        found_any = False
+        findings: list[Finding] = []
+        for path, local in zip(paths, stage.local(paths), strict=True):
+            found = read_slices_or_finding(local)
+            if not isinstance(found, Finding):
+                found_any = found_any or bool(found)
+                known = known_phases.get(f"{place}/{path.name}", known_phases.get(place))
+                for header in found:
+                    headers[_series_key(header, place), known].append(header)
+            elif path.suffix.lower() == ".dcm" or _has_magic(local):
+                findings.append(found)
+                notes[str(local.parent)].append(found)
+        if not found_any:
+            unusable.extend(f for f in findings if f.excludes)
+    return _in_one_day(headers), unusable, notes
 
 
-def _split(group: _Group) -> list[_Group]:
-    parts = split_phases(group.headers)
-    if len(parts) == 1:
-        return [group]
-    name = shown_series(group.headers[0].description)
-    message = f"series {name!r} holds {len(parts)} phases: taken apart"
-    note = Finding("series-split", message, excludes=False)
-    return [_Group(tuple(part), (note, *group.findings), None) for part in parts]
+def _series_key(header: SliceHeader, place: str) -> _SeriesKey:
+    """Return what slices of one series share; files of one series may lie in several folders."""
+    name, number = header.description, str(header.series_number)
+    return (header.study, header.series or place, number, name)
+
+
+def _in_one_day(
+    headers: dict[tuple[_SeriesKey, int | None], list[SliceHeader]],
+) -> dict[tuple[_SeriesKey, int | None], list[SliceHeader]]:
+    """Move times after midnight to the next day where one date stands for all of them.
+
+    Dates are often those of the study, or made up where a cohort was de-identified.
+    """
+    shifts: dict[str, float] = {}
+    for study in {h.study for group in headers.values() for h in group}:
+        times = {h.time_s for g in headers.values() for h in g if h.study == study and h.time_s}
+        early = _after_midnight(times)
+        if early is not None:
+            shifts[study] = early
+    if not shifts:
+        return headers
+    return {key: [_later(h, shifts) for h in group] for key, group in headers.items()}
+
+
+def _after_midnight(times: Iterable[float | None]) -> float | None:
+    """Return the time up to which all belong to the next day; None where none do."""
+    known = sorted({t for t in times if t is not None})
+    if not known or known[0] // _DAY_S != known[-1] // _DAY_S:
+        return None
+    if known[-1] - known[0] <= _HALF_DAY_S:
+        return None
+    gaps = np.diff(known)
+    widest = int(np.argmax(gaps))
+    # Where the clock was not started anew, there is no gap of half a day.
+    return known[widest] if gaps[widest] > _HALF_DAY_S else None
+
+
+def _later(header: SliceHeader, shifts: Mapping[str, float]) -> SliceHeader:
+    last = shifts.get(header.study)
+    if last is None or header.time_s is None or header.time_s > last:
+        return header
+    content = header.content_time_s
+    if content is not None and content <= last:
+        content += _DAY_S
+    return replace(header, time_s=header.time_s + _DAY_S, content_time_s=content)
+
+
+def _volumes(
+    headers: Mapping[tuple[_SeriesKey, int | None], list[SliceHeader]],
+    examination: DicomExamination,
+) -> list[_Volume]:
+    volumes = []
+    for (series, known), slices in headers.items():
+        for number, part in enumerate(split_series(slices, same_pixels)):
+            text = "|".join((*series, str(known), str(number)))
+            key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+            phase = examination.table.get(key, -1) if examination.table else known
+            volumes.append(_Volume(key, part, phase))
+    return volumes
+
+
+def _unknown_keys(examination: DicomExamination, volumes: Mapping[str, _Volume]) -> Finding | None:
+    """Return a finding where a table of phases names series of this patient that are not there."""
+    if not examination.table:
+        return None
+    phases = {key for key, phase in examination.table.items() if phase >= 0}
+    missing = sorted(phases - set(volumes))
+    if examination.is_table_shared and len(missing) < len(phases):
+        missing = []
+    if not missing:
+        return None
+    message = (
+        f"the table of phases names {len(missing)} series that are not there (such as {missing[0]}):"
+        " write it anew for this patient (radiotrain cohort check … --phases NEW.csv)"
+    )
+    return Finding("phases-table-unmatched", message)
+
+
+def _same_volume(one: SeriesPart, other: SeriesPart) -> bool:
+    """Tell whether two volumes hold the same pixels, by some slices of each."""
+    if len(one.headers) != len(other.headers):
+        return False
+    pairs = list(zip(_by_position(one.headers), _by_position(other.headers), strict=True))
+    chosen = {round(i) for i in np.linspace(0, len(pairs) - 1, min(5, len(pairs)))}
+    return all(same_pixels(*pairs[i]) for i in sorted(chosen))
+
+
+def _by_position(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
+    normal = headers[0].normal
+    return sorted(headers, key=lambda h: float(np.dot(h.position_mm, normal)))
+
+
+def _evidence(volume: _Volume, tumour: TumourPlace) -> SeriesEvidence:
+    headers = volume.part.headers
+    first = headers[0]
+    numbers = [h.instance_number for h in headers if h.instance_number is not None]
+    instances = (min(numbers), max(numbers)) if numbers else None
+    place = _place(headers)
+    return SeriesEvidence(
+        key=volume.key,
+        description=first.description,
+        series_number=first.series_number,
+        time_s=_earliest(h.time_s for h in headers),
+        num_slices=len(headers),
+        study=first.study,
+        series=first.series,
+        frame_of_reference=first.frame_of_reference,
+        image_type=first.image_type,
+        content_time_s=_earliest(h.content_time_s for h in headers),
+        temporal_position=_common(h.temporal_position for h in headers),
+        num_temporal_positions=_common(h.num_temporal_positions for h in headers),
+        trigger_time_ms=_common(h.trigger_time_ms for h in headers),
+        acquisition_number=_common(h.acquisition_number for h in headers),
+        instances=instances,
+        has_contrast=any(h.has_contrast for h in headers),
+        sequence=first.sequence,
+        echo_time_ms=_common(h.echo_time_ms for h in headers),
+        is_split=volume.part.told_by not in (None, "echo time"),
+        place=place,
+        holds_tumour=_holds(tumour, first.shape, instances, place),
+        known_phase=volume.known_phase,
+    )
+
+
+def _place(headers: Sequence[SliceHeader]) -> Place:
+    first = headers[0]
+    depths = sorted({round(float(np.dot(h.position_mm, first.normal)), 2) for h in headers})
+    between = float(np.median(np.diff(depths))) if len(depths) > 1 else 0.0
+    rows, columns = first.shape
+    corners = []
+    for header in headers:
+        start = np.array(header.position_mm)
+        down = np.array(header.column_direction) * header.spacing_mm[0] * (rows - 1)
+        across = np.array(header.row_direction) * header.spacing_mm[1] * (columns - 1)
+        corners.extend((start, start + down, start + across, start + down + across))
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    directions = (*first.row_direction, *first.column_direction)
+    a, b, c = sorted((*first.spacing_mm, between))
+    return Place(
+        spacing_mm=(a, b, c),
+        low_mm=(float(low[0]), float(low[1]), float(low[2])),
+        high_mm=(float(high[0]), float(high[1]), float(high[2])),
+        geometry=(
+            first.shape,
+            tuple(round(v, 3) for v in (*first.spacing_mm, *directions)),
+            len(headers),
+        ),
+    )
+
+
+def _holds(
+    tumour: TumourPlace,
+    shape: tuple[int, int],
+    instances: tuple[int, int] | None,
+    place: Place,
+) -> bool | None:
+    """Tell whether the tumour can lie in a series; None where nothing says so."""
+    if tumour.box is None:
+        return None
+    (r0, c0, s0), s1 = tumour.box.start, tumour.box.stop[2]
+    if r0 >= shape[0] or c0 >= shape[1]:
+        return False
+    if instances is not None and (s1 <= instances[0] - 1 or s0 >= instances[1]):
+        return False
+    if tumour.side == "L" and place.high_mm[0] < _MIDDLE_MM:
+        return False
+    return not (tumour.side == "R" and place.low_mm[0] > -_MIDDLE_MM)
+
+
+def _earliest(times: Iterable[float | None]) -> float | None:
+    return min((t for t in times if t is not None), default=None)
+
+
+def _common(values: Iterable[_T]) -> _T | None:
+    """Return the value that all slices have; None where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
+def _listed(evidence: Sequence[SeriesEvidence], decided: PhaseDecision) -> tuple[ListedSeries, ...]:
+    start = _earliest(s.time_s for s in evidence)
+    numbers = {key: n for n, key in enumerate(decided.phases)}
+
+    def after_first(series: SeriesEvidence) -> float | None:
+        known = series.time_s is not None and start is not None
+        return round(series.time_s - start, 1) if known else None  # type: ignore[operator]
+
+    rows = [
+        ListedSeries(
+            key=s.key,
+            series_number=s.series_number,
+            description=shown_series(s.description),
+            image_type=s.kind.value,
+            num_slices=s.num_slices,
+            time_s=after_first(s),
+            temporal_position=s.temporal_position,
+            phase=numbers.get(s.key),
+            reason=decided.reasons.get(s.key, ""),
+        )
+        for s in evidence
+    ]
+    late = float("inf")
+    return tuple(
+        sorted(
+            rows,
+            key=lambda r: (r.series_number or 0, r.time_s if r.time_s is not None else late, r.key),
+        )
+    )
 
 
 def _has_magic(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
-
-
-def split_phases(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Take a series apart where its positions repeat and something tells the repeats apart.
-
-    Returns
-    -------
-    One list of slices a phase, in order; all in one where the series is one phase (or where its
-    repeated slices are copies, which `arrange` reports).
-    """
-    num_positions = len({_position(h) for h in headers})
-    if num_positions == len(headers) or num_positions < 2:
-        return [list(headers)]
-    for key in _PHASE_KEYS:
-        parts: dict[float, list[SliceHeader]] = defaultdict(list)
-        for header in headers:
-            value = key(header)
-            parts[float("inf") if value is None else float(value)].append(header)
-        sizes = Counter(len(part) for part in parts.values())
-        whole = all(len({_position(h) for h in p}) == num_positions for p in parts.values())
-        if len(parts) > 1 and whole and len(sizes) == 1:
-            return [parts[value] for value in sorted(parts)]
-    return [list(headers)]
-
-
-# What tells phases of one series apart, most telling first.
-_PHASE_KEYS: tuple[Callable[[SliceHeader], float | None], ...] = (
-    lambda h: h.temporal_position,
-    lambda h: h.acquisition_number,
-    lambda h: h.time_s,
-    lambda h: h.content_time_s,
-    lambda h: h.trigger_time_ms,
-)
-
-
-def _position(header: SliceHeader) -> tuple[float, ...]:
-    return tuple(round(v, _POSITION_DIGITS) for v in header.position_mm)
-
-
-def _summary(key: str, group: _Group) -> SeriesSummary:
-    first = group.headers[0]
-    directions = (*first.row_direction, *first.column_direction)
-    return SeriesSummary(
-        key=key,
-        description=first.description,
-        series_number=first.series_number,
-        time_s=_earliest(group.headers),
-        num_files=len(group.headers),
-        study=first.study,
-        known_phase=group.known_phase,
-        geometry=(
-            first.shape,
-            tuple(round(v, 3) for v in (*first.spacing_mm, *directions)),
-            len(group.headers),
-        ),
-    )
-
-
-def _earliest(headers: Iterable[SliceHeader]) -> float | None:
-    return min((h.time_s for h in headers if h.time_s is not None), default=None)

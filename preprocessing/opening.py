@@ -12,7 +12,7 @@ from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
 from preprocessing.dicom import open_series
-from preprocessing.examination import find_phases
+from preprocessing.examination import FoundPhases, TumourPlace, find_phases
 from preprocessing.geometry import Grid, Orientation, Shape
 from preprocessing.staging import Stage
 from preprocessing.volume_files import open_file
@@ -33,6 +33,10 @@ class OpenedPatient:
         Tumour voxels, in the volumes' own axes and shape.
     num_phases_found
         Phases there are, used or not.
+    phases_by
+        What the order of the phases was taken from, e.g. ``("names", "acquisition time")``.
+    phase_series
+        The used phases' series, as a table of phases names them; empty where images are files.
     image_shape, tumour_shape
         Rows, columns, slices in the common orientation, in the volumes' own voxels; of the tumour what lies
         in the images, before it is cut to the crop.
@@ -45,6 +49,8 @@ class OpenedPatient:
     num_phases_found: int
     image_shape: Shape
     tumour_shape: Shape
+    phases_by: tuple[str, ...] = ()
+    phase_series: tuple[str, ...] = ()
 
 
 def open_patient(
@@ -93,8 +99,10 @@ def choose_phases(num_found: int, config: PreprocessConfig) -> tuple[int, ...]:
 def _open(
     patient: Patient, config: PreprocessConfig, stage: Stage, findings: list[Finding]
 ) -> OpenedPatient:
-    openers = _phase_openers(patient, config, stage, findings)
-    volumes = tuple(openers[i]() for i in choose_phases(len(openers), config))
+    found_phases = _find_phases(patient, config, stage, findings)
+    openers = _phase_openers(patient, found_phases, stage)
+    chosen = choose_phases(len(openers), config)
+    volumes = tuple(openers[i]() for i in chosen)
     pre = volumes[0]
     if patient.mask is not None:
         mask, box = _read_mask(patient, pre, stage, findings)
@@ -118,20 +126,61 @@ def _open(
     if config.region == "box":
         mask = None
     found = tuple(dict.fromkeys((*findings, *box_findings)))
-    return OpenedPatient(volumes, box, mask, found, len(openers), image_shape, tumour_shape)
+    series = [s.key for s in found_phases.in_order] if found_phases else []
+    return OpenedPatient(
+        volumes,
+        box,
+        mask,
+        found,
+        len(openers),
+        image_shape,
+        tumour_shape,
+        phases_by=found_phases.evidence if found_phases else ("the cohort's table",),
+        phase_series=tuple(series[i] for i in chosen) if series else (),
+    )
+
+
+def find_patient_phases(
+    patient: Patient, config: PreprocessConfig, stage: Stage, *, list_all: bool = False
+) -> FoundPhases | None:
+    """Find the phases of a patient's examination; None where the images are files, a phase each."""
+    if patient.examination is None:
+        return None
+    return find_phases(
+        patient.examination,
+        config.num_phases,
+        stage,
+        images=config.phase_images,
+        tumour=TumourPlace(patient.box, _side(patient)),
+        list_all=list_all,
+    )
+
+
+def _side(patient: Patient) -> str | None:
+    """Return L or R where a table tells the tumour's side."""
+    side = str(patient.covariates.get("side") or "").strip().upper()[:1]
+    return side if side in ("L", "R") else None
+
+
+def _find_phases(
+    patient: Patient, config: PreprocessConfig, stage: Stage, findings: list[Finding]
+) -> FoundPhases | None:
+    """Find the phases; what is odd about the examination goes to `findings`."""
+    found = find_patient_phases(patient, config, stage)
+    if found is not None:
+        findings.extend(f for f in found.findings if not f.excludes)
+        for finding in found.findings:
+            if finding.excludes:
+                raise UnreadableImageError(finding)
+    return found
 
 
 def _phase_openers(
-    patient: Patient, config: PreprocessConfig, stage: Stage, findings: list[Finding]
+    patient: Patient, found: FoundPhases | None, stage: Stage
 ) -> Sequence[Callable[[], Volume]]:
-    """Return what opens each phase; what is odd about the examination goes to `findings`."""
-    if patient.examination is None:
+    """Return what opens each phase."""
+    if found is None:
         return [lambda s=source: _open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
-    found = find_phases(patient.examination, config.num_phases, stage)
-    for finding in found.findings:
-        if finding.excludes:
-            raise UnreadableImageError(finding)
-    findings.extend(found.findings)
     return [phase.open for phase in found.phases]
 
 

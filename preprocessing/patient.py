@@ -141,7 +141,7 @@ def _process(
         box_in_crop=(in_crop.start, in_crop.stop),
         phase_names=tuple(v.name for v in opened.volumes),
         phase_times_s=_relative_times(opened.volumes),
-        details=_details(view, motions),
+        details={**_details(view, motions), **_phase_details(opened)},
     )
     tumour = _tumour(opened, view)
     region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
@@ -233,6 +233,14 @@ def _details(view: _View, motions: tuple[Motion | None, ...]) -> dict[str, Any]:
         details["motion"] = [
             {"shift_mm": m.shift_mm, "rotation_deg": m.rotation_deg} if m else None for m in motions
         ]
+    return details
+
+
+def _phase_details(opened: OpenedPatient) -> dict[str, Any]:
+    """Return which evidence decided on the phases, and which series they are."""
+    details: dict[str, Any] = {"phases_by": list(opened.phases_by)}
+    if opened.phase_series:
+        details["phase_series"] = list(opened.phase_series)
     return details
 
 
