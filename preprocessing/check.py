@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike
 
 from preprocessing.cohort import Box, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
+from preprocessing.examination import ListedSeries
 from preprocessing.geometry import Shape
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.staging import staging
+from preprocessing.opening import OpenedPatient, find_patient_phases, open_patient
+from preprocessing.phase_table import list_files
+from preprocessing.staging import Stage, staging
 
 _PAPERS_PHASES = {"duke": 4}
 # Of tumours, along each axis by itself: a few very large ones are cut in every cohort.
@@ -30,12 +32,15 @@ class CheckedPatient:
     ----------
     image_shape, tumour_shape
         Rows, columns, slices in the common orientation; None where the images cannot be used.
+    series
+        All series, where they were asked for: which phase each was taken for, and why.
     """
 
     patient: Patient
     findings: tuple[Finding, ...]
     image_shape: Shape | None = None
     tumour_shape: Shape | None = None
+    series: tuple[ListedSeries, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -58,10 +63,18 @@ class CheckedPatient:
         }
 
 
-def check_cohort(cohort: Cohort, config: PreprocessConfig) -> Iterator[CheckedPatient]:
-    """Open every patient's images (headers only) and yield what was found, in order."""
+def check_cohort(
+    cohort: Cohort, config: PreprocessConfig, *, list_series: bool = False
+) -> Iterator[CheckedPatient]:
+    """Open every patient's images (headers only) and yield what was found, in order.
+
+    Parameters
+    ----------
+    list_series
+        Whether all series are listed, for a table of phases.
+    """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        yield from pool.map(lambda p: _check(p, config), cohort.patients)
+        yield from pool.map(lambda p: _check(p, config, list_series), cohort.patients)
 
 
 def common_num_phases(cohort: Cohort) -> int:
@@ -107,12 +120,18 @@ def _times(shape: ArrayLike) -> str:
     return "×".join(str(int(n)) for n in np.asarray(shape))
 
 
-def _check(patient: Patient, config: PreprocessConfig) -> CheckedPatient:
+def _check(patient: Patient, config: PreprocessConfig, list_series: bool) -> CheckedPatient:
     with staging() as stage:
         opened = open_patient(patient, config, stage)
+        series = _series(patient, config, stage) if list_series else ()
     if not isinstance(opened, OpenedPatient):
-        return CheckedPatient(patient, opened)
-    return CheckedPatient(patient, opened.findings, opened.image_shape, opened.tumour_shape)
+        return CheckedPatient(patient, opened, series=series)
+    return CheckedPatient(patient, opened.findings, opened.image_shape, opened.tumour_shape, series)
+
+
+def _series(patient: Patient, config: PreprocessConfig, stage: Stage) -> tuple[ListedSeries, ...]:
+    found = find_patient_phases(patient, config, stage, list_all=True)
+    return list_files(patient) if found is None else found.series
 
 
 def _count(numbers: Iterator[int]) -> dict[int, int]:

@@ -126,6 +126,8 @@ class Patient:
         Clinical and technical values known without reading pixels (age_years, manufacturer, …).
     findings
         All that is worth knowing, in the order found.
+    phases_table
+        Digest of the table of phases that decides on this patient's; empty where there is none.
     """
 
     patient_id: str
@@ -136,6 +138,7 @@ class Patient:
     labels: Mapping[str, int] = field(default_factory=dict)
     covariates: Mapping[str, str | float | None] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    phases_table: str = ""
 
     @property
     def usable(self) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocessing import files
 from preprocessing.cohort import Box, DicomExamination, Finding
@@ -27,7 +28,7 @@ from preprocessing.phase_order import (
     SeriesEvidence,
     decide_phases,
 )
-from preprocessing.series_parts import SeriesPart, split_series
+from preprocessing.series_parts import SeriesPart, split_series, usual_geometry
 from preprocessing.series_words import is_dynamic, is_static, kind_of, phase_of
 from preprocessing.shown_names import shown_series
 from preprocessing.staging import Stage
@@ -43,7 +44,7 @@ _DAY_S = 86400.0
 _HALF_DAY_S = _DAY_S / 2
 # Breasts lie on either side of the patient's middle.
 _MIDDLE_MM = 20.0
-_KEY_DIGITS = 12
+_KEY_DIGITS = 11
 
 
 @dataclass(frozen=True)
@@ -396,7 +397,8 @@ def _volumes(
     for (series, known), slices in headers.items():
         for number, part in enumerate(split_series(slices, same_pixels)):
             text = "|".join((*series, str(known), str(number)))
-            key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+            # A letter first: spreadsheets take 12e45 for a number.
+            key = f"s{hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]}"
             phase = examination.table.get(key, -1) if examination.table else known
             volumes.append(_Volume(key, part, phase))
     return volumes
@@ -434,7 +436,7 @@ def _by_position(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
 
 
 def _evidence(volume: _Volume, tumour: TumourPlace) -> SeriesEvidence:
-    headers = volume.part.headers
+    headers, _ = usual_geometry(volume.part.headers)
     first = headers[0]
     numbers = [h.instance_number for h in headers if h.instance_number is not None]
     instances = (min(numbers), max(numbers)) if numbers else None
@@ -470,7 +472,7 @@ def _place(headers: Sequence[SliceHeader]) -> Place:
     depths = sorted({round(float(np.dot(h.position_mm, first.normal)), 2) for h in headers})
     between = float(np.median(np.diff(depths))) if len(depths) > 1 else 0.0
     rows, columns = first.shape
-    corners = []
+    corners: list[NDArray[np.float64]] = []
     for header in headers:
         start = np.array(header.position_mm)
         down = np.array(header.column_direction) * header.spacing_mm[0] * (rows - 1)

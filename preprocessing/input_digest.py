@@ -26,6 +26,8 @@ def input_digest(patient: Patient) -> str:
     if patient.examination is not None:
         found["examination"] = sorted(files.sizes_below(patient.examination.folder).items())
         found["known_phases"] = sorted(patient.examination.known_phases.items())
+        if patient.examination.table:
+            found["table"] = sorted(patient.examination.table.items())
     text = json.dumps(found, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -141,7 +141,7 @@ def _process(
         box_in_crop=(in_crop.start, in_crop.stop),
         phase_names=tuple(v.name for v in opened.volumes),
         phase_times_s=_relative_times(opened.volumes),
-        details={**_details(view, motions), **_phase_details(opened)},
+        details={**_details(view, motions), **_phase_details(patient, opened)},
     )
     tumour = _tumour(opened, view)
     region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
@@ -236,9 +236,11 @@ def _details(view: _View, motions: tuple[Motion | None, ...]) -> dict[str, Any]:
     return details
 
 
-def _phase_details(opened: OpenedPatient) -> dict[str, Any]:
+def _phase_details(patient: Patient, opened: OpenedPatient) -> dict[str, Any]:
     """Return which evidence decided on the phases, and which series they are."""
     details: dict[str, Any] = {"phases_by": list(opened.phases_by)}
+    if patient.phases_table:
+        details["phases_table"] = patient.phases_table
     if opened.phase_series:
         details["phase_series"] = list(opened.phase_series)
     return details

@@ -490,11 +490,15 @@ def _one_group(
     if not complete:
         return candidates
     chosen = complete[0]
-    others = [s for g in groups if g is not chosen for s in g]
+    rivals = [g for g in groups if g is not chosen and len(g) >= min(num_wanted, most)]
+    others = [s for g in groups if g is not chosen and g not in rivals for s in g]
+    if len(chosen) < num_wanted and len(others) < 2:
+        return candidates
     if not all(_is_beside(s, chosen) for s in others):
         # One of them may be a phase: what does not lie on the others is then said of it.
         return candidates
-    reasons.update({s.key: "no phase: of another geometry" for s in others})
+    left_out = (*others, *(s for g in rivals for s in g))
+    reasons.update({s.key: "no phase: of another geometry" for s in left_out})
     return chosen
 
 
@@ -519,8 +523,6 @@ def _lies_on(one: SeriesEvidence, other: SeriesEvidence) -> bool:
 
 def _is_beside(series: SeriesEvidence, chosen: Sequence[SeriesEvidence]) -> bool:
     """Tell whether a series cannot be one of the chosen ones' phases."""
-    if series.holds_tumour is False and any(s.holds_tumour for s in chosen):
-        return True
     numbers = [phase_of(s.description).number for s in chosen]
     own = phase_of(series.description)
     if None not in numbers and sorted(n for n in numbers if n is not None) == list(

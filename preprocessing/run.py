@@ -19,10 +19,12 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.dask_home import DaskHome
 from preprocessing.errors import InputError, RadiotrainError
 from preprocessing.input_digest import input_digest
+from preprocessing.opening import choose_phases
 from preprocessing.patient import process_patient
 from preprocessing.store import PatientRecord, Store, StoreSpec, StoreWriter
 from preprocessing.store.layout import LOCK_NAME
 from preprocessing.store.lock import exclusive
+from preprocessing.volumes import UnreadableImageError
 from preprocessing.worker_process import prepare_worker_process
 
 _VERSIONED = ("numpy", "zarr", "numcodecs", "pydicom", "nibabel", "SimpleITK", "radiotrain")
@@ -75,7 +77,10 @@ def preprocess(
     with exclusive(url):
         writer = StoreWriter.create_or_resume(url, make_spec(cohort, config), _versions())
         patients = {p.patient_id: p for p in cohort.patients}
-        writer.reopen(_changed(writer, patients))
+        again = _told_otherwise(writer, patients, config)
+        if again:
+            say(f"{len(again)} stored patients are done again: the table of phases changes theirs")
+        writer.reopen(again | _changed(writer, patients))
         finished = writer.finished()
         ids = writer.spec.patient_ids
         pending = {i: patients[p] for i, p in enumerate(ids) if i not in finished}
@@ -114,6 +119,43 @@ def _changed(writer: StoreWriter, patients: dict[str, Patient]) -> set[int]:
         and record.patient_id in patients
         and record.input_digest != input_digest(patients[record.patient_id])
     }
+
+
+def _told_otherwise(
+    writer: StoreWriter, patients: dict[str, Patient], config: PreprocessConfig
+) -> set[int]:
+    """Return the stored patients whose phases are others by the table of phases.
+
+    Raises
+    ------
+    InputError
+        If the store was made with a table for a patient, and none is given.
+    """
+    again = set()
+    for index, record in writer.read_records(writer.finished()).items():
+        patient = patients.get(record.patient_id)
+        if record.status != "stored" or patient is None:
+            continue
+        if not patient.phases_table:
+            if record.details.get("phases_table"):
+                raise InputError(
+                    f"store {writer.url} was made with a table of phases for {record.patient_id}, and"
+                    " none is given for it now: give it by --phases, or name a new store"
+                )
+        elif record.details.get("phase_series") != _series_by_table(patient, config):
+            again.add(index)
+    return again
+
+
+def _series_by_table(patient: Patient, config: PreprocessConfig) -> list[str] | None:
+    """Return the series that a table of phases says are used; None where images are files."""
+    if patient.examination is None:
+        return None
+    phases = {n: key for key, n in patient.examination.table.items() if n >= 0}
+    try:
+        return [phases[n] for n in choose_phases(len(phases), config)]
+    except UnreadableImageError:
+        return []
 
 
 @dataclass(frozen=True)

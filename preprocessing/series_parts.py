@@ -70,7 +70,7 @@ def _split_kind(
         notes = (Finding("series-split", message, excludes=False),)
     if _most_at_one_position(headers) < 2:
         return [SeriesPart(tuple(headers), kind, notes)]
-    usual, strays = _usual_geometry(headers)
+    usual, strays = usual_geometry(headers)
     alone = _without_duplicates(usual, same_pixels)
     if alone is not None:
         return [SeriesPart((*alone, *strays), kind, (*notes, *_duplicates(name, usual, alone)))]
@@ -103,7 +103,7 @@ def _duplicates(
     return (Finding("duplicate-slices", message, excludes=False),)
 
 
-def _usual_geometry(
+def usual_geometry(
     headers: Sequence[SliceHeader],
 ) -> tuple[list[SliceHeader], list[SliceHeader]]:
     """Return the slices of the most common size and direction, and the others."""
@@ -169,8 +169,8 @@ def _told_apart(
         volumes = _grouped(headers, lambda h, a=key, b=other: (a(h), b(h)))  # type: ignore[misc]
         if _are_volumes(volumes, headers, same_pixels):
             return f"{name} and {other_name}", volumes
-    volumes = _by_instance_number(headers)
-    return ("instance numbers", volumes) if volumes is not None else None
+    numbered = _by_instance_number(headers)
+    return ("instance numbers", numbered) if numbered is not None else None
 
 
 def _grouped(

@@ -132,7 +132,8 @@ class PatientRecord:
         the volumes as they came; ``volume_digest`` over the whole pre-contrast volume, where a bias
         field was fitted; ``intensity_gain``; ``motion`` of each phase; ``own_spacing_mm`` of images
         that were resampled; ``phases_by``, what the order of the phases was taken from, and
-        ``phase_series``, the keys of their series in a table of phases.
+        ``phase_series``, the keys of their series in a table of phases; ``phases_table``, the digest of
+        that table where one decided.
     """
 
     index: int

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_options
+
 _EXAMPLE = "Example: `radiotrain cohort check Duke-Breast-Cancer-MRI --json check.json`"
 
 
@@ -30,28 +32,39 @@ def check(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all findings to this file.")
     ] = None,
-    phases: Annotated[
-        int | None, typer.Option(min=1, help="Phases a patient must have [default: the layout's].")
-    ] = None,
+    phases: PhasesOption = None,
+    num_phases: NumPhasesOption = None,
 ) -> None:
-    """List each patient as usable or not, with named findings. Images' headers are opened."""
+    """List each patient as usable or not, with named findings. Images' headers are opened.
+
+    --phases FILE writes a line for each series: which phase it was taken for, and by which evidence.
+    Edited, the same file decides: here, in `radiotrain preprocess` and in `radiotrain predict`.
+    """
     from preprocessing.check import check_cohort, common_num_phases, sizes_in_words
     from preprocessing.config import PreprocessConfig
     from preprocessing.files import write_text
+    from preprocessing.phase_table import apply_table, write_table
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
 
+    table, num_phases = read_phases_options(phases, num_phases)
     cohort = read_cohort(path)
-    config = PreprocessConfig(num_phases=phases or common_num_phases(cohort))
+    if table is not None:
+        cohort = apply_table(cohort, table)
+    written = phases if table is None and phases is not None and not phases.isdigit() else None
+    config = PreprocessConfig(num_phases=num_phases or common_num_phases(cohort))
     checked = []
     with progress("check", len(cohort.patients)) as advance:
-        for patient in check_cohort(cohort, config):
+        for patient in check_cohort(cohort, config, list_series=written is not None):
             checked.append(patient)
             advance()
     for patient in checked:
         status = "usable  " if patient.usable else "unusable"
         reasons = "; ".join(f"[{f.code}] {f.message}" for f in patient.findings)
         typer.echo(f"{patient.patient.patient_id}  {status}  {reasons}".rstrip())
+    if written is not None:
+        write_table(written, {p.patient.patient_id: p.series for p in checked})
+        typer.echo(f"{written} written: correct its column 'phase', and give it by --phases")
     if json_file is not None:
         entries = {"patients": [p.to_json() for p in checked]}
         write_text(str(json_file), json.dumps(entries, indent=1) + "\n")

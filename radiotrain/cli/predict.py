@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli.phases import PhasesOption, read_phases_options
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from preprocessing.cohort import Patient
     from radiotrain.new_patient.answer import PatientAnswer
     from radiotrain.new_patient.examine import Asked
     from radiotrain.new_patient.many import Candidate, Done
@@ -69,6 +72,7 @@ def predict(
             help="With --batch: CSV of patient_id (the folder) and a manifest's box columns."
         ),
     ] = None,
+    phases: PhasesOption = None,
     report: Annotated[
         str | None,
         typer.Option(
@@ -114,8 +118,15 @@ def predict(
     from preprocessing import files
     from preprocessing.errors import MissingPathError
     from preprocessing.progress import progress
-    from radiotrain.new_patient.many import is_cohort, predict_many
+    from radiotrain.new_patient.many import (
+        is_cohort,
+        predict_many,
+        with_phases,
+        with_table_of_phases,
+    )
+    from radiotrain.new_patient.patient_folder import read_patient
 
+    table, _ = read_phases_options(phases, None)
     region = _region(box, segmentation, segment)
     covariates = _covariates(covariate or [])
     place = files.to_path(patient)
@@ -126,12 +137,29 @@ def predict(
     several = batch or is_cohort(place)
     _check_options(several, batch, region, boxes)
     candidates = _candidates(place, batch, boxes, covariates) if several else ()
+    candidates = tuple(with_phases(c, table) for c in candidates)
     asked = _asked(models, draws, steps, report, device)
     where = files.absolute(out)
     if several:
         _print_done(predict_many(candidates, asked, where, progress))
         return
-    _print_answer(_predict_one(place, region, covariates, asked, where), where)
+    opened = with_table_of_phases(read_patient(place, region), table)
+    if phases is not None and table is None:
+        _write_phases(phases, opened, asked)
+    _print_answer(_predict_one(opened, covariates, asked, where), where)
+
+
+def _write_phases(path: str, patient: Patient, asked: Asked) -> None:
+    """Write a table of this patient's series, to be corrected."""
+    from preprocessing.opening import find_patient_phases
+    from preprocessing.phase_table import list_files, write_table
+    from preprocessing.staging import staging
+
+    with staging() as stage:
+        found = find_patient_phases(patient, asked.models[0].preprocessing, stage, list_all=True)
+    series = list_files(patient) if found is None else found.series
+    write_table(path, {patient.patient_id: series})
+    typer.echo(f"{path} written: correct its column 'phase', and give it by --phases", err=True)
 
 
 def _region(
@@ -213,8 +241,7 @@ def _asked(urls: list[str], draws: int, steps: int, report: str | None, device: 
 
 
 def _predict_one(
-    place: Path,
-    region: Region,
+    patient: Patient,
     covariates: dict[str, str | float | None],
     asked: Asked,
     out: str,
@@ -223,14 +250,12 @@ def _predict_one(
     from preprocessing.errors import InputError
     from radiotrain.new_patient.examine import JSON, PAGE, SR, examine
     from radiotrain.new_patient.many import with_covariates
-    from radiotrain.new_patient.patient_folder import read_patient
 
     names = [name for name in files.list_names(out) if not name.endswith(files.PARTIAL)]
     if not set(names) <= {JSON, PAGE, SR}:
         raise InputError(
             f"{out} holds other files: name a folder that is new, empty, or of this command"
         )
-    patient = read_patient(place, region)
     return examine(with_covariates(patient, covariates), asked, out)
 
 

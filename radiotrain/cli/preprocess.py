@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_options
 from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def preprocess(
         tuple[int, int, int] | None,
         typer.Option(metavar="R C S", help="Rows, columns, slices kept around the tumour."),
     ] = None,
-    phases: Annotated[
-        int | None, typer.Option(min=1, help="Phases a patient must have [default: the layout's].")
-    ] = None,
+    phases: PhasesOption = None,
+    num_phases: NumPhasesOption = None,
     bias_engine: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +73,7 @@ def preprocess(
     """Turn a cohort into a store of N4-corrected crops: DICOM or NIfTI in, chunked Zarr out."""
     from preprocessing.check import common_num_phases
     from preprocessing.config import PreprocessConfig
+    from preprocessing.phase_table import apply_table
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
     from preprocessing.run import describe
@@ -80,9 +81,10 @@ def preprocess(
     from radiotrain.config import apply_overrides, parse_config, read_yaml
 
     home = _home(workers, scheduler, on)
+    table, num_phases = read_phases_options(phases, num_phases, must_exist=True)
     options = {
         "crop_shape": crop_shape,
-        "num_phases": phases,
+        "num_phases": num_phases,
         "bias_engine": bias_engine,
         "shrink": shrink,
     }
@@ -92,6 +94,8 @@ def preprocess(
     # Checked before the cohort is read, which takes its time on a large one.
     resolved = parse_config(PreprocessConfig, values, "settings")
     found = read_cohort(cohort)
+    if table is not None:
+        found = apply_table(found, table)
     if "num_phases" not in values:
         values["num_phases"] = common_num_phases(found)
         resolved = parse_config(PreprocessConfig, values, "settings")

@@ -27,6 +27,7 @@ from preprocessing.errors import (
     RadiotrainError,
     SealedTestSetError,
 )
+from preprocessing.phase_table import PhaseTable, with_table
 from preprocessing.readers import LAYOUTS, manifest, read_cohort
 from radiotrain.new_patient.answer import PatientAnswer
 from radiotrain.new_patient.examine import JSON, Asked, examine, read_request
@@ -124,6 +125,35 @@ def candidates_of_folders(
 def with_covariates(patient: Patient, covariates: Mapping[str, str | float | None]) -> Patient:
     """Return a patient of whom more is known."""
     return replace(patient, covariates={**patient.covariates, **covariates})
+
+
+def with_phases(candidate: Candidate, table: PhaseTable | None) -> Candidate:
+    """Return a candidate whose phases are those of a table, where there is one."""
+    if table is None:
+        return candidate
+    return replace(
+        candidate, open=lambda: with_table_of_phases(candidate.open(), table, candidate.name)
+    )
+
+
+def with_table_of_phases(
+    patient: Patient, table: PhaseTable | None, name: str | None = None
+) -> Patient:
+    """Return a patient whose phases are those of a table.
+
+    Parameters
+    ----------
+    name
+        Under which the table has the patient; series are looked for among all where it has not.
+    """
+    if table is None:
+        return patient
+    rows = table.patients.get(name if name is not None else patient.patient_id)
+    if rows is not None:
+        return with_table(patient, rows, table.digest)
+    if patient.examination is None:
+        return patient
+    return with_table(patient, table.all_series(), table.digest, shared=True)
 
 
 def predict_many(
