@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from preprocessing.cohort import Box, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.examination import ListedSeries
+from preprocessing.failures import is_of_one_patient
 from preprocessing.geometry import Shape
 from preprocessing.opening import OpenedPatient, find_patient_phases, open_patient
 from preprocessing.phase_table import list_files
@@ -130,7 +131,13 @@ def _check(patient: Patient, config: PreprocessConfig, list_series: bool) -> Che
 
 
 def _series(patient: Patient, config: PreprocessConfig, stage: Stage) -> tuple[ListedSeries, ...]:
-    found = find_patient_phases(patient, config, stage, list_all=True)
+    try:
+        found = find_patient_phases(patient, config, stage, list_all=True)
+    except Exception as error:
+        # Said by `open_patient`; the others' lines are written all the same.
+        if not is_of_one_patient(error):
+            raise
+        return ()
     return list_files(patient) if found is None else found.series
 
 

@@ -264,6 +264,12 @@ def _phases_in(folders: Mapping[str, list[Path]], asked: _Question, stage: Stage
     )
     series = _listed(evidence, decided)
     excluding = tuple(f for f in decided.findings if f.excludes)
+    if not excluding and len(decided.phases) < asked.num_wanted:
+        # A series that could not be taken apart may hold the others.
+        parts = [by_key[key].part for key in decided.phases]
+        unclear = [f for part in parts for f in part.findings if f.excludes]
+        if unclear:
+            return FoundPhases((), tuple(unclear[:1]), series=series)
     if unusable and (len(decided.phases) < asked.num_wanted or not decided.is_told):
         # It may be a phase; without it a later one would take its place.
         return FoundPhases((), tuple(unusable[:1]), series=series)

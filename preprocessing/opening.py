@@ -13,6 +13,7 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
 from preprocessing.dicom import open_series
 from preprocessing.examination import FoundPhases, TumourPlace, find_phases
+from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Grid, Orientation, Shape
 from preprocessing.staging import Stage
 from preprocessing.volume_files import open_file
@@ -71,8 +72,10 @@ def open_patient(
     if patient.usable:
         try:
             return _open(patient, config, stage, findings)
-        except UnreadableImageError as error:
-            findings.append(error.finding)
+        except Exception as error:
+            if not is_of_one_patient(error):
+                raise
+            findings.append(finding_of(error))
     return tuple(dict.fromkeys(findings))
 
 

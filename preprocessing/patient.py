@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from preprocessing.bias import BiasField, fit_bias_field
 from preprocessing.cohort import Box, Finding, Patient
 from preprocessing.config import PreprocessConfig
+from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.sampling import CropGrid
-from preprocessing.shown_names import shown_reason
 from preprocessing.staging import staging
 from preprocessing.store import BIAS_STEP, PatientRecord, PatientTensor
 from preprocessing.volumes import UnreadableImageError, Volume
@@ -69,12 +69,10 @@ def process_opened(
         return _excluded(patient, index, opened), None
     try:
         return _process(patient, index, opened, config)
-    except UnreadableImageError as error:
-        return _excluded(patient, index, (*opened.findings, error.finding)), None
-    except (ValueError, ArithmeticError) as error:
-        message = f"processing failed: {shown_reason(error)}"
-        finding = Finding("processing-failed", message)
-        return _excluded(patient, index, (*opened.findings, finding)), None
+    except Exception as error:
+        if not is_of_one_patient(error):
+            raise
+        return _excluded(patient, index, (*opened.findings, finding_of(error))), None
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,11 @@ def _process(
     else:
         images, motions = _sample(opened, view, config)
     if not np.isfinite(images).all():
-        raise ValueError("the images hold values that are not finite")
+        raise UnreadableImageError(
+            Finding("not-finite", "the images hold values that are not finite")
+        )
     if not images.any():
-        raise ValueError("the images are all zero inside the crop")
+        raise UnreadableImageError(Finding("crop-empty", "the images are all zero inside the crop"))
     box = view.orientation.box(opened.box, view.own_shape)
     in_crop = view.grid.box_in_crop(box)
     record = PatientRecord(

@@ -18,6 +18,7 @@ from preprocessing.cohort import MISSING_LABEL, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.dask_home import DaskHome
 from preprocessing.errors import InputError, RadiotrainError
+from preprocessing.failures import any_internal, finding_of, is_of_one_patient
 from preprocessing.input_digest import input_digest
 from preprocessing.opening import choose_phases
 from preprocessing.patient import process_patient
@@ -290,14 +291,24 @@ def _process_and_write(
     prepare_worker_process()
     # What a worker leaves behind when it is killed lies where Dask tidies up.
     tempfile.tempdir = worker.local_directory
-    digest = input_digest(patient)
-    record, tensor = process_patient(patient, index, config)
-    writer.write(replace(record, input_digest=digest), tensor)
+    try:
+        digest = input_digest(patient)
+        record, tensor = process_patient(patient, index, config)
+        # What our own code did wrong may be mended by the next run: no digest, so it is tried again.
+        digest = None if any_internal(record.findings) else digest
+        writer.write(replace(record, input_digest=digest), tensor)
+    except Exception as error:
+        if isinstance(error, OSError) or not is_of_one_patient(error):
+            raise
+        writer.write(_failed(patient, index, finding_of(error)), None)
 
 
 def _died(patient: Patient, index: int) -> PatientRecord:
     message = "the process working on it died each time, perhaps out of memory"
-    finding = Finding("worker-died", message)
+    return _failed(patient, index, Finding("worker-died", message))
+
+
+def _failed(patient: Patient, index: int, finding: Finding) -> PatientRecord:
     return PatientRecord(
         index=index,
         patient_id=patient.patient_id,
@@ -310,6 +321,11 @@ def _died(patient: Patient, index: int) -> PatientRecord:
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in _VERSIONED}
+
+
+def num_internal_errors(result: PreprocessResult) -> int:
+    """Return how many patients were excluded for an error in our own code."""
+    return sum(any_internal(record.findings) for record in result.store.excluded)
 
 
 def describe(result: PreprocessResult) -> str:

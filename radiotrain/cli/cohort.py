@@ -42,6 +42,7 @@ def check(
     """
     from preprocessing.check import check_cohort, common_num_phases, sizes_in_words
     from preprocessing.config import PreprocessConfig
+    from preprocessing.failures import HOW_TO_REPORT, any_internal
     from preprocessing.files import write_text
     from preprocessing.phase_table import apply_table, write_table
     from preprocessing.progress import progress
@@ -83,3 +84,7 @@ def check(
         typer.echo(sizes)
     if codes:
         typer.echo("findings: " + ", ".join(f"{n} {c}" for c, n in codes.most_common()))
+    failed = sum(any_internal(p.findings) for p in checked)
+    if failed:
+        typer.echo(f"{failed} patients: {HOW_TO_REPORT}", err=True)
+        raise typer.Exit(1)

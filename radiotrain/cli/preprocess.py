@@ -73,10 +73,11 @@ def preprocess(
     """Turn a cohort into a store of N4-corrected crops: DICOM or NIfTI in, chunked Zarr out."""
     from preprocessing.check import common_num_phases
     from preprocessing.config import PreprocessConfig
+    from preprocessing.failures import HOW_TO_REPORT
     from preprocessing.phase_table import apply_table
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
-    from preprocessing.run import describe
+    from preprocessing.run import describe, num_internal_errors
     from preprocessing.run import preprocess as run
     from radiotrain.config import apply_overrides, parse_config, read_yaml
 
@@ -101,6 +102,10 @@ def preprocess(
         resolved = parse_config(PreprocessConfig, values, "settings")
     result = run(found, store, resolved, home, progress, lambda line: typer.echo(line, err=True))
     typer.echo(describe(result))
+    failed = num_internal_errors(result)
+    if failed:
+        typer.echo(f"{failed} patients: {HOW_TO_REPORT}", err=True)
+        raise typer.Exit(1)
 
 
 def _home(workers: int | None, scheduler: str | None, on: Where) -> DaskHome:

@@ -27,6 +27,7 @@ from preprocessing.errors import (
     RadiotrainError,
     SealedTestSetError,
 )
+from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.phase_table import PhaseTable, with_table
 from preprocessing.readers import LAYOUTS, manifest, read_cohort
 from radiotrain.new_patient.answer import PatientAnswer
@@ -175,8 +176,11 @@ def predict_many(
                 else:
                     rows[number] = rows_of(number, _examine(patient, asked, folder))
                     now += 1
-            except (InputError, MissingPathError, SealedTestSetError) as error:
-                failed[number] = str(error)
+            except Exception as error:
+                foreseen = isinstance(error, (InputError, MissingPathError, SealedTestSetError))
+                if not foreseen and not is_of_one_patient(error):
+                    raise
+                failed[number] = str(error) if foreseen else finding_of(error).message
                 files.remove(files.join(folder, JSON))
                 rows[number] = rows_of(number, _finding(error))
             # After each patient: whatever ends this, nothing done is lost.
@@ -192,7 +196,9 @@ def _examine(patient: Patient, asked: Asked, folder: str) -> PatientAnswer:
     return examine(patient, asked, folder)
 
 
-def _finding(error: RadiotrainError) -> str:
+def _finding(error: Exception) -> str:
+    if not isinstance(error, RadiotrainError):
+        return finding_of(error).code
     if isinstance(error, UnusablePatientError):
         return error.finding.code
     return "sealed-test-patient" if isinstance(error, SealedTestSetError) else "input-unusable"

@@ -16,12 +16,12 @@ from torch import Tensor
 from preprocessing.cohort import Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError
+from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.patient import place_crop, process_opened
 from preprocessing.staging import staging
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, quantise
 from preprocessing.store.layout import bias_shape
-from preprocessing.volumes import UnreadableImageError
 from radiotrain.data.voxels import for_network
 from radiotrain.new_patient.dicom_source import DicomSource, instance_numbers, read_source
 from radiotrain.new_patient.identity import check_belongs, check_same_person
@@ -117,8 +117,10 @@ def prepare(patient: Patient, config: PreprocessConfig) -> Prepared:
         if isinstance(opened, OpenedPatient):
             try:
                 source = read_source(opened)
-            except UnreadableImageError as error:
-                raise UnusablePatientError(error.finding) from error
+            except Exception as error:
+                if not is_of_one_patient(error):
+                    raise
+                raise UnusablePatientError(finding_of(error)) from error
             _check_identity(patient, source)
         record, tensor = process_opened(patient, 0, opened, config)
         if tensor is None or isinstance(opened, tuple):
