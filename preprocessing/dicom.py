@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import combinations
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from preprocessing.cohort import Box, DicomSeries, Finding
-from preprocessing.dicom_header import SliceHeader, damaged, is_uid, read_header_or_finding
+from preprocessing.dicom_header import SliceHeader, damaged, is_uid, read_slices_or_finding
+from preprocessing.dicom_pixels import PixelValuesError, forget_unpacked, read_stored
+from preprocessing.dicom_values import check_values, floating_divisor
 from preprocessing.geometry import Grid
 from preprocessing.shown_names import shown_reason
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.volumes import UnreadableImageError, Volume
 
 _MAX_GAP_DEVIATION = 0.25
 _MAX_DIRECTION_DEVIATION = 1e-3
@@ -33,22 +33,51 @@ def open_series(source: DicomSeries) -> DicomVolume:
     UnreadableImageError
         If the files do not make one volume, with the finding that says why.
     """
-    headers, findings = [], []
+    headers: list[SliceHeader] = []
+    findings: list[Finding] = []
     for path in source.files:
-        header = read_header_or_finding(path)
-        if isinstance(header, SliceHeader):
-            headers.append(header)
-        elif header.excludes:
+        slices = read_slices_or_finding(path)
+        if not isinstance(slices, Finding):
+            headers.extend(slices)
+        elif slices.excludes:
             raise UnreadableImageError(
-                replace(header, message=f"series {source.name!r}: {header.message}")
+                replace(slices, message=f"series {source.name!r}: {slices.message}")
             )
         else:
-            findings.append(header)
+            findings.append(slices)
     if not headers:
+        reason = f": {findings[0].message}" if findings else ""
         raise UnreadableImageError(
-            Finding("series-empty", f"series {source.name!r} has no image files")
+            Finding("series-empty", f"series {source.name!r} has no image files{reason}")
         )
+    _refuse_several_volumes(headers, source.name)
     return arrange(headers, source.name, findings)
+
+
+def _refuse_several_volumes(headers: Sequence[SliceHeader], name: str) -> None:
+    """Raise if slices lie at one position that headers tell apart: one of them would be dropped."""
+    places = Counter((_geometry(h), _rounded_position(h)) for h in headers)
+    if max(places.values()) < 2:
+        return
+    for what, told in _TOLD_APART:
+        by_value: dict[object, set[object]] = defaultdict(set)
+        for header in headers:
+            by_value[told(header)].add(_rounded_position(header))
+        if len(by_value) > 1 and any(a & b for a, b in combinations(by_value.values(), 2)):
+            message = f"series {name!r} holds {len(by_value)} volumes ({what} differs), expected one phase"
+            raise _refused("series-several-volumes", message)
+
+
+# What headers tell volumes apart by that lie at the same positions.
+_TOLD_APART: tuple[tuple[str, Callable[[SliceHeader], object]], ...] = (
+    ("temporal position", lambda h: h.temporal_position),
+    ("image type", lambda h: h.image_type),
+    ("echo time", lambda h: h.echo_time_ms),
+)
+
+
+def _rounded_position(header: SliceHeader) -> tuple[float, ...]:
+    return tuple(round(v, 2) for v in header.position_mm)
 
 
 def arrange(
@@ -65,7 +94,7 @@ def arrange(
     kept = _of_one_geometry(headers, name, notes)
     first = kept[0]
     # Of two slices at one position the one that was numbered first stays.
-    kept = sorted(kept, key=lambda h: (h.instance_number or 0, h.path.name))
+    kept = sorted(kept, key=lambda h: (h.instance_number or 0, h.path.name, h.frame or 0))
     depth = np.array([h.position_mm for h in kept]) @ first.normal
     order = np.argsort(depth, kind="stable")
     ordered = [kept[i] for i in order]
@@ -86,6 +115,11 @@ def arrange(
             f"series {name!r} has a gap of {gaps[wide[0]]:.2f} mm after slice {wide[0] + 1} of"
             f" {len(ordered)}, expected {usual:.2f} mm: a slice is missing"
         )
+        num_stacks = len({h.stack for h in ordered})
+        if num_stacks > 1:
+            message = (
+                f"series {name!r} holds {num_stacks} stacks of slices that do not make one volume"
+            )
         raise _refused("slice-missing", message)
     return DicomVolume(name, tuple(ordered), tuple(notes))
 
@@ -121,10 +155,20 @@ def _same_geometry(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 class DicomVolume:
-    """Slices of one phase, sorted by position; voxels are read on demand."""
+    """Slices of one phase, sorted by position; voxels are read on demand.
+
+    Parameters
+    ----------
+    is_floating
+        Whether voxels are Philips's floating-point values; see `preprocessing.dicom_values`.
+    """
 
     def __init__(
-        self, name: str, headers: tuple[SliceHeader, ...], findings: tuple[Finding, ...]
+        self,
+        name: str,
+        headers: tuple[SliceHeader, ...],
+        findings: tuple[Finding, ...],
+        is_floating: bool = False,
     ) -> None:
         first, last = headers[0], headers[-1]
         step = (np.array(last.position_mm) - np.array(first.position_mm)) / (len(headers) - 1)
@@ -139,6 +183,7 @@ class DicomVolume:
         self.name = name
         self.headers = headers
         self.findings = findings
+        self.is_floating = is_floating
         self.grid = Grid.from_array((*first.shape, len(headers)), affine)
         times = [h.time_s for h in headers if h.time_s is not None]
         self.time_s = min(times) if times else None
@@ -204,11 +249,27 @@ class DicomVolume:
         # Slices first in memory, since each file is one slice.
         out = np.empty((len(chosen), r1 - r0, c1 - c0), dtype=np.float32)
         for plane, header in zip(out, chosen, strict=True):
-            plane[...] = _read_plane(header, r0, r1)[:, c0:c1]
-            if (header.slope, header.intercept) != (1.0, 0.0):
-                plane *= header.slope
-                plane += header.intercept
+            plane[...] = self._values(header, r0, r1, c0, c1)
+        forget_unpacked()
         return np.moveaxis(out, 0, 2)
+
+    def _values(
+        self, header: SliceHeader, r0: int, r1: int, c0: int, c1: int
+    ) -> NDArray[np.generic]:
+        """Return part of a slice, rescaled."""
+        try:
+            stored = read_stored(header, r0, r1)[:, c0:c1]
+        except PixelValuesError as error:
+            raise damaged(header.path, str(error)) from error
+        except Exception as error:
+            raise damaged(header.path, shown_reason(error)) from error
+        divisor = floating_divisor(header) if self.is_floating else 1.0
+        if (header.slope, header.intercept, divisor) == (1.0, 0.0, 1.0):
+            return stored
+        values: NDArray[np.generic] = (
+            stored.astype(np.float64) * header.slope + header.intercept
+        ) / divisor
+        return values
 
 
 def _number_in_name(header: SliceHeader) -> int | None:
@@ -218,26 +279,27 @@ def _number_in_name(header: SliceHeader) -> int | None:
     return int(found[-1]) if found and not is_uid(stem) else None
 
 
-def _read_plane(header: SliceHeader, first_row: int, last_row: int) -> NDArray[Any]:
-    rows, columns = header.shape
-    dtype = np.dtype(header.dtype)
-    try:
-        if header.pixel_offset is None:
-            # GDCM, inside SimpleITK, decodes every compressed syntax seen in the field.
-            image = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path)))
-            plane: NDArray[Any] = image.reshape(rows, columns).astype(np.float64)
-            stored: NDArray[Any] = (plane - header.intercept) / header.slope
-            return stored[first_row:last_row]
-        offset = header.pixel_offset + first_row * columns * dtype.itemsize
-        descriptor = os.open(header.path, os.O_RDONLY)
-        try:
-            raw = os.pread(descriptor, (last_row - first_row) * columns * dtype.itemsize, offset)
-        finally:
-            os.close(descriptor)
-        return np.frombuffer(raw, dtype=dtype).reshape(last_row - first_row, columns)
-    except Exception as error:
-        raise damaged(header.path, shown_reason(error)) from error
-
-
 def _refused(code: str, message: str) -> UnreadableImageError:
     return UnreadableImageError(Finding(code, message))
+
+
+def on_one_scale(volumes: Sequence[Volume]) -> tuple[tuple[Volume, ...], list[Finding]]:
+    """Make the values of one patient's phases comparable, and say what is odd about them.
+
+    Raises
+    ------
+    UnreadableImageError
+        If they cannot be compared.
+    """
+    checked = check_values([v.headers for v in volumes if isinstance(v, DicomVolume)])
+    for finding in checked.findings:
+        if finding.excludes:
+            raise UnreadableImageError(finding)
+    if checked.is_floating:
+        volumes = [
+            DicomVolume(v.name, v.headers, v.findings, is_floating=True)
+            if isinstance(v, DicomVolume)
+            else v
+            for v in volumes
+        ]
+    return tuple(volumes), list(checked.findings)

@@ -14,7 +14,7 @@ from pathlib import Path
 from preprocessing import files
 from preprocessing.cohort import DicomExamination, Finding
 from preprocessing.dicom import DicomVolume, arrange
-from preprocessing.dicom_header import SliceHeader, read_header_or_finding
+from preprocessing.dicom_header import SliceHeader, read_slices_or_finding
 from preprocessing.phase_order import (
     SeriesSummary,
     choose_dynamic,
@@ -120,9 +120,9 @@ def _likely_dynamic(
 def _first_header(paths: Sequence[Path], stage: Stage) -> SliceHeader | None:
     """Return the first header that can be read; a damaged file is reported when it is needed."""
     for path in paths:
-        header = read_header_or_finding(stage.local([path])[0])
-        if isinstance(header, SliceHeader):
-            return header
+        slices = read_slices_or_finding(stage.local([path])[0])
+        if not isinstance(slices, Finding):
+            return slices[0]
     return None
 
 
@@ -172,12 +172,12 @@ def _groups_in(
     headers: dict[tuple[str, int | None], list[SliceHeader]] = defaultdict(list)
     findings: list[Finding] = []
     for path, local in zip(paths, stage.local(paths), strict=True):
-        header = read_header_or_finding(local)
-        if isinstance(header, SliceHeader):
+        slices = read_slices_or_finding(local)
+        if not isinstance(slices, Finding):
             known = known_phases.get(f"{place}/{path.name}", known_phases.get(place))
-            headers[header.series, known].append(header)
+            headers[slices[0].series, known].extend(slices)
         elif path.suffix.lower() == ".dcm" or _has_magic(local):
-            findings.append(header)
+            findings.append(slices)
     groups = [_Group(tuple(g), tuple(findings), known) for (_, known), g in headers.items()]
     return groups, findings
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
-from preprocessing.dicom import open_series
+from preprocessing.dicom import on_one_scale, open_series
 from preprocessing.examination import find_phases
 from preprocessing.geometry import Grid, Orientation, Shape
 from preprocessing.staging import Stage
@@ -94,7 +94,9 @@ def _open(
     patient: Patient, config: PreprocessConfig, stage: Stage, findings: list[Finding]
 ) -> OpenedPatient:
     openers = _phase_openers(patient, config, stage, findings)
-    volumes = tuple(openers[i]() for i in choose_phases(len(openers), config))
+    volumes, value_findings = on_one_scale(
+        [openers[i]() for i in choose_phases(len(openers), config)]
+    )
     pre = volumes[0]
     if patient.mask is not None:
         mask, box = _read_mask(patient, pre, stage, findings)
@@ -106,6 +108,7 @@ def _open(
         )
     for volume in volumes:
         findings.extend(volume.findings)
+    findings.extend(value_findings)
     findings.extend(_compare_grids(volumes))
     orientation = Orientation.of(pre.grid)
     image_shape = orientation.shape(pre.grid.shape)
