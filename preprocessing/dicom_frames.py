@@ -60,6 +60,7 @@ _UNASSIGNED_GROUPS = (
 # What a dimension can be an index of that tells one time from another, most telling first.
 _TIMES = ("TemporalPositionIndex", "TemporalPositionTimeOffset", "TemporalPositionIdentifier",
           "TriggerTime")  # fmt: skip
+_MOMENT = ("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime")
 _PHILIPS_CREATOR = "Philips MR Imaging DD 001"
 _PHILIPS_GROUP = 0x2005
 _PHILIPS_FRAME_SEQUENCE = 0x2005140F
@@ -98,8 +99,9 @@ def frame_values(data: Dataset, top: Mapping[str, str]) -> list[dict[str, str]]:
 
     Returns
     -------
-    By keyword, as a classic file would have them; besides `StackID`, and `PhilipsScaleSlope`.
-    Elements that the file does not tell are not there.
+    By keyword, as a classic file would have them; besides `StackID`, `PhilipsScaleSlope`, and
+    `TimeOffset`, seconds after the acquisition's time where all frames tell the same one. Elements
+    that the file does not tell are not there.
     """
     own = data.get("PerFrameFunctionalGroupsSequence") or []
     shared_items = data.get("SharedFunctionalGroupsSequence") or [Dataset()]
@@ -188,12 +190,15 @@ def _number_times(frames: Sequence[dict[str, str]]) -> None:
             if _offset(values) is not None:
                 values["TemporalPositionIdentifier"] = str(rank[_offset(values)])
     positions = {f.get("TemporalPositionIdentifier") for f in frames} - {None}
+    moments = {tuple(f.get(k) for k in _MOMENT) for f in frames}
     for values in frames:
         if positions:
             values["NumberOfTemporalPositions"] = str(len(positions))
         offset = _offset(values)
         if offset is not None:
             values.setdefault("TriggerTime", str(offset * 1000))
+            if len(moments) == 1:
+                values["TimeOffset"] = str(offset)
 
 
 def _is_number(value: float | None) -> bool:

@@ -228,7 +228,8 @@ def read_slices(path: Path) -> tuple[SliceHeader, ...]:
         try:
             raw = _read_plain(path)
         except (NotPlainError, struct.error, UnicodeDecodeError):
-            raw = read_with_pydicom(path)
+            status = path.stat()
+            return _slices_by_pydicom(path, status.st_size, status.st_mtime_ns)
         return _slices_of(path, raw)
     except UnreadableImageError:
         raise
@@ -310,6 +311,12 @@ def _philips_scale(text: dict[str, bytes]) -> float | None:
         if len(value) == 4 and creator.decode("latin-1").strip("\0 ") == _PHILIPS_CREATOR:
             scale = struct.unpack("<f", value)[0]
     return scale
+
+
+# A file of a thousand frames takes a second, and is asked for twice: for its name, for its slices.
+@lru_cache(maxsize=16)
+def _slices_by_pydicom(path: Path, _size: int, _changed: int) -> tuple[SliceHeader, ...]:
+    return _slices_of(path, read_with_pydicom(path))
 
 
 def read_with_pydicom(path: Path) -> _RawHeader:
@@ -513,6 +520,8 @@ def _parse(
         is_dated = time is not None
     if time is None:
         time, is_dated = content_time, bool(values.get("ContentDate"))
+    if time is not None:
+        time += float(values.get("TimeOffset", 0))
     strength = values.get("MagneticFieldStrength")
     kind = "i" if _number(values.get("PixelRepresentation"), 0) else "u"
     instance = values.get("SOPInstanceUID", "")

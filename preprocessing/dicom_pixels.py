@@ -19,6 +19,9 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.pixels.common import PhotometricInterpretation
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -107,8 +110,10 @@ def read_stored(header: SliceHeader, first_row: int, last_row: int) -> NDArray[A
     """
     if header.pixel_offset is not None:
         return _own_bits(header, _read_raw(header, first_row, last_row))
+    if header.fragments and header.syntax == RLELossless:
+        return _own_bits(header, _decode_runs(header)[first_row:last_row])
     if header.fragments:
-        return _decode(header)[first_row:last_row]
+        return _decode_jpeg(header)[first_row:last_row]
     return _own_bits(header, _read_inflated(header)[first_row:last_row])
 
 
@@ -170,27 +175,39 @@ def _signed(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     return (values ^ sign) - sign
 
 
-def _decode(header: SliceHeader) -> NDArray[Any]:
-    """Return a compressed slice's stored values.
-
-    GDCM, inside SimpleITK, decodes every compressed syntax seen in the field. It is given a file
-    with that one frame, which says nothing of rescaling, so that the values are those stored.
-    """
+def _decode_runs(header: SliceHeader) -> NDArray[Any]:
+    """Return the words of a slice in run lengths (RLE), which keep bits that are no pixel's."""
     dtype = np.dtype(header.dtype)
-    allocated = dtype.itemsize * 8
-    stored = header.bits_stored or allocated
-    is_words = header.syntax == RLELossless
+    # GDCM refuses small images, and is slower.
+    words, _ = get_decoder(RLELossless).as_array(
+        encapsulate([b"".join(_fragments(header))]),
+        index=0,
+        rows=header.shape[0],
+        columns=header.shape[1],
+        bits_allocated=dtype.itemsize * 8,
+        bits_stored=dtype.itemsize * 8,
+        pixel_representation=0,
+        samples_per_pixel=1,
+        number_of_frames=1,
+        photometric_interpretation=PhotometricInterpretation.MONOCHROME2,
+        pixel_keyword="PixelData",
+    )
+    return words.reshape(header.shape).view(f"{dtype.kind}{dtype.itemsize}")
+
+
+def _decode_jpeg(header: SliceHeader) -> NDArray[np.int64]:
+    """Return a slice compressed by a JPEG, JPEG-LS or JPEG 2000.
+
+    GDCM, inside SimpleITK, decodes them all. It is given a file with that one frame, which says
+    nothing of rescaling, so that the values are those stored.
+    """
+    is_signed = np.dtype(header.dtype).kind == "i"
+    stored = header.bits_stored or np.dtype(header.dtype).itemsize * 8
     with tempfile.TemporaryDirectory(prefix="radiotrain-") as folder:
         path = Path(folder) / "frame.dcm"
-        path.write_bytes(_one_frame(header, allocated if is_words else stored, is_words))
+        path.write_bytes(_one_frame(header))
         image = sitk.ReadImage(str(path))
-    decoded = sitk.GetArrayFromImage(image).reshape(header.shape)
-    if is_words:
-        return _own_bits(
-            header, decoded.astype(f"u{dtype.itemsize}").view(f"{dtype.kind}{dtype.itemsize}")
-        )
-    values = decoded.astype(np.int64)
-    is_signed = dtype.kind == "i"
+    values = sitk.GetArrayFromImage(image).reshape(header.shape).astype(np.int64)
     low = -(1 << (stored - 1)) if is_signed else 0
     if values.min() < low or values.max() >= 1 << stored:
         raise PixelValuesError(
@@ -201,10 +218,11 @@ def _decode(header: SliceHeader) -> NDArray[Any]:
     return _signed(values & ((1 << stored) - 1), stored) if is_signed else values
 
 
-def _one_frame(header: SliceHeader, stored: int, is_words: bool) -> bytes:
+def _one_frame(header: SliceHeader) -> bytes:
     """Return a DICOM file with one compressed frame and what its decoding needs."""
     dtype = np.dtype(header.dtype)
-    signed = int(dtype.kind == "i" and not is_words)
+    # GDCM drops bits above BitsStored in silence; here it has none to drop.
+    bits, signed = dtype.itemsize * 8, int(dtype.kind == "i")
     uid = b"1.2.3.4.5\0"
     syntax = header.syntax.encode()
     meta = _element(0x00020001, b"OB", b"\0\1") + b"".join(
@@ -215,7 +233,7 @@ def _one_frame(header: SliceHeader, stored: int, is_words: bool) -> bytes:
     )  # fmt: skip
     numbers = (
         (0x00280010, header.shape[0]), (0x00280011, header.shape[1]),
-        (0x00280100, dtype.itemsize * 8), (0x00280101, stored), (0x00280102, stored - 1),
+        (0x00280100, bits), (0x00280101, bits), (0x00280102, bits - 1),
         (0x00280103, signed),
     )  # fmt: skip
     out = BytesIO()
