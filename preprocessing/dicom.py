@@ -6,7 +6,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,22 +49,34 @@ def open_series(source: DicomSeries) -> DicomVolume:
         raise UnreadableImageError(
             Finding("series-empty", f"series {source.name!r} has no image files{reason}")
         )
-    _refuse_several_volumes(headers, source.name)
     return arrange(headers, source.name, findings)
 
 
 def _refuse_several_volumes(headers: Sequence[SliceHeader], name: str) -> None:
-    """Raise if slices lie at one position that headers tell apart: one of them would be dropped."""
-    places = Counter((_geometry(h), _rounded_position(h)) for h in headers)
-    if max(places.values()) < 2:
-        return
+    """Raise if headers tell slices at one position apart: one of two volumes would be dropped."""
+    at: dict[tuple[float, ...], list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        at[_rounded_position(header)].append(header)
     for what, told in _TOLD_APART:
-        by_value: dict[object, set[object]] = defaultdict(set)
-        for header in headers:
-            by_value[told(header)].add(_rounded_position(header))
-        if len(by_value) > 1 and any(a & b for a, b in combinations(by_value.values(), 2)):
-            message = f"series {name!r} holds {len(by_value)} volumes ({what} differs), expected one phase"
+        if any(len(set(map(told, together))) > 1 for together in at.values()):
+            num_volumes = len(set(map(told, headers)))
+            message = (
+                f"series {name!r} holds {num_volumes} volumes ({what} differs), expected one phase"
+            )
             raise _refused("series-several-volumes", message)
+
+
+def _refuse_other_copies(
+    ordered: Sequence[SliceHeader], depth: NDArray[np.float64], name: str
+) -> None:
+    """Raise if slices at one position differ in their pixels: none of them is known to be right."""
+    first = 0
+    for i in range(1, len(ordered)):
+        if depth[i] - depth[i - 1] >= _SAME_POSITION_MM:
+            first = i
+        elif not np.array_equal(_whole_plane(ordered[first]), _whole_plane(ordered[i])):
+            message = f"series {name!r} has different slices at one position, expected one of them"
+            raise _refused("duplicate-slices-differ", message)
 
 
 # What headers tell volumes apart by that lie at the same positions.
@@ -92,6 +103,7 @@ def arrange(
     """
     notes = list(findings)
     kept = _of_one_geometry(headers, name, notes)
+    _refuse_several_volumes(kept, name)
     first = kept[0]
     # Of two slices at one position the one that was numbered first stays.
     kept = sorted(kept, key=lambda h: (h.instance_number or 0, h.path.name, h.frame or 0))
@@ -101,6 +113,7 @@ def arrange(
     depth = depth[order]
     repeated = np.flatnonzero(np.diff(depth) < _SAME_POSITION_MM) + 1
     if repeated.size:
+        _refuse_other_copies(ordered, depth, name)
         ordered = [h for i, h in enumerate(ordered) if i not in set(repeated.tolist())]
         depth = np.delete(depth, repeated)
         message = f"series {name!r} has {repeated.size} slices at a position already taken: ignored"
@@ -249,27 +262,39 @@ class DicomVolume:
         # Slices first in memory, since each file is one slice.
         out = np.empty((len(chosen), r1 - r0, c1 - c0), dtype=np.float32)
         for plane, header in zip(out, chosen, strict=True):
-            plane[...] = self._values(header, r0, r1, c0, c1)
+            divisor = floating_divisor(header) if self.is_floating else 1.0
+            plane[...] = _rescaled(header, (r0, r1), (c0, c1), divisor)
         forget_unpacked()
         return np.moveaxis(out, 0, 2)
 
-    def _values(
-        self, header: SliceHeader, r0: int, r1: int, c0: int, c1: int
-    ) -> NDArray[np.generic]:
-        """Return part of a slice, rescaled."""
-        try:
-            stored = read_stored(header, r0, r1)[:, c0:c1]
-        except PixelValuesError as error:
-            raise damaged(header.path, str(error)) from error
-        except Exception as error:
-            raise damaged(header.path, shown_reason(error)) from error
-        divisor = floating_divisor(header) if self.is_floating else 1.0
-        if (header.slope, header.intercept, divisor) == (1.0, 0.0, 1.0):
-            return stored
-        values: NDArray[np.generic] = (
-            stored.astype(np.float64) * header.slope + header.intercept
-        ) / divisor
-        return values
+
+def _whole_plane(header: SliceHeader) -> NDArray[np.generic]:
+    return _rescaled(header, (0, header.shape[0]), (0, header.shape[1]))
+
+
+def _rescaled(
+    header: SliceHeader, rows: tuple[int, int], columns: tuple[int, int], divisor: float = 1.0
+) -> NDArray[np.generic]:
+    """Return part of a slice's values: stored ones rescaled, and divided by `divisor`.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the pixels are not what the header says.
+    """
+    try:
+        stored = read_stored(header, *rows)[:, columns[0] : columns[1]]
+    except PixelValuesError as error:
+        raise damaged(header.path, str(error)) from error
+    # Decoders raise many types on damaged input.
+    except Exception as error:
+        raise damaged(header.path, shown_reason(error)) from error
+    if (header.slope, header.intercept, divisor) == (1.0, 0.0, 1.0):
+        return stored
+    values: NDArray[np.generic] = (
+        stored.astype(np.float64) * header.slope + header.intercept
+    ) / divisor
+    return values
 
 
 def _number_in_name(header: SliceHeader) -> int | None:
