@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from preprocessing.cohort import Box, DicomSeries, Finding
-from preprocessing.dicom_header import SliceHeader, damaged, is_uid, read_header_or_finding
+from preprocessing.dicom_header import SliceHeader, damaged, is_uid, read_slices_or_finding
+from preprocessing.dicom_pixels import PixelValuesError, forget_unpacked, read_stored
+from preprocessing.dicom_values import check_values, floating_divisor
 from preprocessing.geometry import Grid
+from preprocessing.series_parts import SeriesPart, split_series
 from preprocessing.shown_names import shown_reason
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.volumes import UnreadableImageError, Volume
 
 _MAX_GAP_DEVIATION = 0.25
 _MAX_DIRECTION_DEVIATION = 1e-3
@@ -33,22 +33,64 @@ def open_series(source: DicomSeries) -> DicomVolume:
     UnreadableImageError
         If the files do not make one volume, with the finding that says why.
     """
-    headers, findings = [], []
+    headers: list[SliceHeader] = []
+    findings: list[Finding] = []
     for path in source.files:
-        header = read_header_or_finding(path)
-        if isinstance(header, SliceHeader):
-            headers.append(header)
-        elif header.excludes:
+        slices = read_slices_or_finding(path)
+        if not isinstance(slices, Finding):
+            headers.extend(slices)
+        elif slices.excludes:
             raise UnreadableImageError(
-                replace(header, message=f"series {source.name!r}: {header.message}")
+                replace(slices, message=f"series {source.name!r}: {slices.message}")
             )
         else:
-            findings.append(header)
+            findings.append(slices)
     if not headers:
+        reason = f": {findings[0].message}" if findings else ""
         raise UnreadableImageError(
-            Finding("series-empty", f"series {source.name!r} has no image files")
+            Finding("series-empty", f"series {source.name!r} has no image files{reason}")
         )
-    return arrange(headers, source.name, findings)
+    part = _only_volume(headers, source.name)
+    return arrange(part.headers, source.name, (*findings, *part.findings))
+
+
+def _only_volume(headers: Sequence[SliceHeader], name: str) -> SeriesPart:
+    """Return the one volume that a folder holds, beside images that are no phases.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there are several.
+    """
+    parts = split_series(headers, same_pixels)
+    usual = [part for part in parts if part.kind.is_phase] or parts
+    if len(usual) > 1:
+        told = usual[0].told_by or "the kind of image"
+        message = f"series {name!r} holds {len(usual)} volumes ({told} differs), expected one phase"
+        raise _refused("series-several-volumes", message)
+    (part,) = usual
+    for finding in part.findings:
+        if finding.excludes:
+            raise UnreadableImageError(finding)
+    if part.kind.is_phase:
+        return part
+    message = f"series {name!r} holds a {part.kind.value}, no acquired image: used, as it is named"
+    return replace(
+        part, findings=(*part.findings, Finding("phases-derived", message, excludes=False))
+    )
+
+
+def _refuse_other_copies(
+    ordered: Sequence[SliceHeader], depth: NDArray[np.float64], name: str
+) -> None:
+    """Raise if slices at one position differ in their pixels: none of them is known to be right."""
+    first = 0
+    for i in range(1, len(ordered)):
+        if depth[i] - depth[i - 1] >= _SAME_POSITION_MM:
+            first = i
+        elif not np.array_equal(_whole_plane(ordered[first]), _whole_plane(ordered[i])):
+            message = f"series {name!r} has different slices at one position, expected one of them"
+            raise _refused("duplicate-slices-differ", message)
 
 
 def arrange(
@@ -65,13 +107,14 @@ def arrange(
     kept = _of_one_geometry(headers, name, notes)
     first = kept[0]
     # Of two slices at one position the one that was numbered first stays.
-    kept = sorted(kept, key=lambda h: (h.instance_number or 0, h.path.name))
+    kept = sorted(kept, key=lambda h: (h.instance_number or 0, h.path.name, h.frame or 0))
     depth = np.array([h.position_mm for h in kept]) @ first.normal
     order = np.argsort(depth, kind="stable")
     ordered = [kept[i] for i in order]
     depth = depth[order]
     repeated = np.flatnonzero(np.diff(depth) < _SAME_POSITION_MM) + 1
     if repeated.size:
+        _refuse_other_copies(ordered, depth, name)
         ordered = [h for i, h in enumerate(ordered) if i not in set(repeated.tolist())]
         depth = np.delete(depth, repeated)
         message = f"series {name!r} has {repeated.size} slices at a position already taken: ignored"
@@ -86,6 +129,11 @@ def arrange(
             f"series {name!r} has a gap of {gaps[wide[0]]:.2f} mm after slice {wide[0] + 1} of"
             f" {len(ordered)}, expected {usual:.2f} mm: a slice is missing"
         )
+        num_stacks = len({h.stack for h in ordered})
+        if num_stacks > 1:
+            message = (
+                f"series {name!r} holds {num_stacks} stacks of slices that do not make one volume"
+            )
         raise _refused("slice-missing", message)
     return DicomVolume(name, tuple(ordered), tuple(notes))
 
@@ -121,10 +169,20 @@ def _same_geometry(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 class DicomVolume:
-    """Slices of one phase, sorted by position; voxels are read on demand."""
+    """Slices of one phase, sorted by position; voxels are read on demand.
+
+    Parameters
+    ----------
+    is_floating
+        Whether voxels are Philips's floating-point values; see `preprocessing.dicom_values`.
+    """
 
     def __init__(
-        self, name: str, headers: tuple[SliceHeader, ...], findings: tuple[Finding, ...]
+        self,
+        name: str,
+        headers: tuple[SliceHeader, ...],
+        findings: tuple[Finding, ...],
+        is_floating: bool = False,
     ) -> None:
         first, last = headers[0], headers[-1]
         step = (np.array(last.position_mm) - np.array(first.position_mm)) / (len(headers) - 1)
@@ -139,6 +197,7 @@ class DicomVolume:
         self.name = name
         self.headers = headers
         self.findings = findings
+        self.is_floating = is_floating
         self.grid = Grid.from_array((*first.shape, len(headers)), affine)
         times = [h.time_s for h in headers if h.time_s is not None]
         self.time_s = min(times) if times else None
@@ -204,19 +263,53 @@ class DicomVolume:
         # Slices first in memory, since each file is one slice.
         out = np.empty((len(chosen), r1 - r0, c1 - c0), dtype=np.float32)
         for plane, header in zip(out, chosen, strict=True):
-            plane[...] = _read_plane(header, r0, r1)[:, c0:c1]
-            if (header.slope, header.intercept) != (1.0, 0.0):
-                plane *= header.slope
-                plane += header.intercept
+            divisor = floating_divisor(header) if self.is_floating else 1.0
+            plane[...] = _rescaled(header, (r0, r1), (c0, c1), divisor)
+        forget_unpacked()
         return np.moveaxis(out, 0, 2)
 
 
 def same_pixels(one: SliceHeader, other: SliceHeader) -> bool:
-    """Tell whether two slices hold the same values, and are no empty slices."""
+    """Tell whether two slices hold the same values, and are no empty slices.
+
+    Raises
+    ------
+    UnreadableImageError
+        If one of them cannot be read.
+    """
     if one.shape != other.shape:
         return False
-    planes = [_read_plane(h, 0, h.shape[0]) * h.slope + h.intercept for h in (one, other)]
-    return bool(np.array_equal(planes[0], planes[1]) and planes[0].min() < planes[0].max())
+    a, b = _whole_plane(one), _whole_plane(other)
+    return bool(np.array_equal(a, b) and a.min() < a.max())
+
+
+def _whole_plane(header: SliceHeader) -> NDArray[np.generic]:
+    return _rescaled(header, (0, header.shape[0]), (0, header.shape[1]))
+
+
+def _rescaled(
+    header: SliceHeader, rows: tuple[int, int], columns: tuple[int, int], divisor: float = 1.0
+) -> NDArray[np.generic]:
+    """Return part of a slice's values: stored ones rescaled, and divided by `divisor`.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the pixels are not what the header says.
+    """
+    try:
+        stored = read_stored(header, *rows)[:, columns[0] : columns[1]]
+    except PixelValuesError as error:
+        raise damaged(header.path, str(error)) from error
+    # Decoders raise many types on damaged input.
+    except Exception as error:
+        raise damaged(header.path, shown_reason(error)) from error
+    if (header.slope, header.intercept, divisor) == (1.0, 0.0, 1.0):
+        return stored
+    values: NDArray[np.generic] = (
+        stored.astype(np.float64) * header.slope + header.intercept
+    ) / divisor
+    return values
 
 
 def _number_in_name(header: SliceHeader) -> int | None:
@@ -226,26 +319,27 @@ def _number_in_name(header: SliceHeader) -> int | None:
     return int(found[-1]) if found and not is_uid(stem) else None
 
 
-def _read_plane(header: SliceHeader, first_row: int, last_row: int) -> NDArray[Any]:
-    rows, columns = header.shape
-    dtype = np.dtype(header.dtype)
-    try:
-        if header.pixel_offset is None:
-            # GDCM, inside SimpleITK, decodes every compressed syntax seen in the field.
-            image = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path)))
-            plane: NDArray[Any] = image.reshape(rows, columns).astype(np.float64)
-            stored: NDArray[Any] = (plane - header.intercept) / header.slope
-            return stored[first_row:last_row]
-        offset = header.pixel_offset + first_row * columns * dtype.itemsize
-        descriptor = os.open(header.path, os.O_RDONLY)
-        try:
-            raw = os.pread(descriptor, (last_row - first_row) * columns * dtype.itemsize, offset)
-        finally:
-            os.close(descriptor)
-        return np.frombuffer(raw, dtype=dtype).reshape(last_row - first_row, columns)
-    except Exception as error:
-        raise damaged(header.path, shown_reason(error)) from error
-
-
 def _refused(code: str, message: str) -> UnreadableImageError:
     return UnreadableImageError(Finding(code, message))
+
+
+def on_one_scale(volumes: Sequence[Volume]) -> tuple[tuple[Volume, ...], list[Finding]]:
+    """Make the values of one patient's phases comparable, and say what is odd about them.
+
+    Raises
+    ------
+    UnreadableImageError
+        If they cannot be compared.
+    """
+    checked = check_values([v.headers for v in volumes if isinstance(v, DicomVolume)])
+    for finding in checked.findings:
+        if finding.excludes:
+            raise UnreadableImageError(finding)
+    if checked.is_floating:
+        volumes = [
+            DicomVolume(v.name, v.headers, v.findings, is_floating=True)
+            if isinstance(v, DicomVolume)
+            else v
+            for v in volumes
+        ]
+    return tuple(volumes), list(checked.findings)

@@ -16,12 +16,18 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _SYNTAX_TAG = 0x00020010
 _PIXELS_TAG = 0x7FE00010
+# Float Pixel Data, Double Float Pixel Data.
+_FLOAT_PIXELS_TAGS = (0x7FE00008, 0x7FE00009)
+# Shared and per-frame functional groups: a file of several slices, which is read otherwise.
+_FRAME_TAGS = (0x52009229, 0x52009230)
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UR", b"UT", b"UN",
                        b"SV", b"UV"))  # fmt: skip
-# Rows, Columns, BitsAllocated, PixelRepresentation, SamplesPerPixel: 16-bit numbers.
-_NUMBERS = frozenset((0x00280010, 0x00280011, 0x00280100, 0x00280103, 0x00280002))
+# SamplesPerPixel, Rows, Columns, BitsAllocated, BitsStored, HighBit, PixelRepresentation: 16-bit
+# numbers.
+_NUMBERS = frozenset((0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102,
+                      0x00280103))  # fmt: skip
 _START = 132
 
 _tag_and_length = struct.Struct("<HHL").unpack_from
@@ -36,12 +42,27 @@ class NotPlainError(Exception):
 
 @dataclass(frozen=True)
 class PlainElements:
-    """Wanted elements by keyword: text as bytes, 16-bit numbers as integers."""
+    """Wanted elements by keyword: text as bytes, 16-bit numbers as integers.
+
+    Parameters
+    ----------
+    pixel_offset, pixel_length
+        Where the value of PixelData begins, and how many bytes it says it has; None where there is
+        none, and the length where the pixels are compressed.
+    has_float_pixels
+        Whether the pixels are floating-point numbers.
+    has_frames
+        Whether functional groups say where each of several slices lies; nothing after them was
+        read.
+    """
 
     text: dict[str, bytes]
     numbers: dict[str, int]
     syntax: str
-    pixel_offset: int | None
+    pixel_offset: int | None = None
+    pixel_length: int | None = None
+    has_float_pixels: bool = False
+    has_frames: bool = False
 
 
 def plain_elements(start: bytes, wanted: Mapping[int, str]) -> PlainElements | None:
@@ -79,17 +100,27 @@ def plain_elements(start: bytes, wanted: Mapping[int, str]) -> PlainElements | N
         if tag <= last:
             raise NotPlainError("tags are not in ascending order")
         last = tag
-        if tag >= _PIXELS_TAG:
-            offset = value if tag == _PIXELS_TAG else None
-            return PlainElements(text, numbers, syntax, offset)
+        if tag >= _FRAME_TAGS[0]:
+            if tag in _FRAME_TAGS:
+                return PlainElements(text, numbers, syntax, has_frames=True)
+            if tag == _PIXELS_TAG:
+                known = None if length == _UNDEFINED else length
+                return PlainElements(text, numbers, syntax, value, known)
+            if tag > _PIXELS_TAG or tag in _FLOAT_PIXELS_TAGS:
+                floating = tag in _FLOAT_PIXELS_TAGS
+                return PlainElements(text, numbers, syntax, has_float_pixels=floating)
         if length == _UNDEFINED:
-            position = _skip_sequence(start, value, explicit)
+            past = _skip_sequence(start, value, explicit)
+            if tag in wanted and past > value + 8:
+                text[wanted[tag]] = b"sequence"
+            position = past
             continue
         if tag in wanted:
             if value + length > end:
                 return None
             if tag in _NUMBERS:
-                numbers[wanted[tag]] = _short(start, value)[0]
+                if length >= 2:
+                    numbers[wanted[tag]] = _short(start, value)[0]
             elif length:
                 text[wanted[tag]] = start[value : value + length]
         position = value + length

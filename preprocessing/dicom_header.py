@@ -8,6 +8,7 @@ odd, goes to pydicom, which is also the oracle of the tests.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -20,10 +21,24 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+)
 
 from preprocessing.cohort import Finding
 from preprocessing.dicom_elements import NotPlainError, plain_elements
+from preprocessing.dicom_frames import FRAME_KEYWORDS, frame_values, philips_scale_slope, text_of
+from preprocessing.dicom_pixels import (
+    COMPRESSED_SYNTAXES,
+    LOSSY_SYNTAXES,
+    RAW_SYNTAXES,
+    PixelValuesError,
+    Ranges,
+    fragment_ranges,
+)
 from preprocessing.shown_names import shown_file, shown_maker, shown_reason
 from preprocessing.volumes import UnreadableImageError
 
@@ -36,10 +51,19 @@ _KEYWORDS = (
     "ContrastBolusAgent", "EchoTime", "FrameOfReferenceUID", "SOPInstanceUID",
     "InstanceNumber", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "BitsAllocated",
-    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "Manufacturer",
+    "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation",
+    "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
+    "LossyImageCompression", "Manufacturer",
     "MagneticFieldStrength", "SamplesPerPixel", "NumberOfFrames",
 )  # fmt: skip
-_TAGS = {int(tag_for_keyword(k) or 0): k for k in _KEYWORDS}
+# Philips's private elements lie in the block whose first element names their creator.
+_PHILIPS_BLOCKS = (0x10, 0x11, 0x12, 0x13)
+_PHILIPS = {0x20050000 | b: f"PhilipsCreator{b}" for b in _PHILIPS_BLOCKS} | {
+    0x2005000E | b << 8: f"PhilipsScaleSlope{b}" for b in _PHILIPS_BLOCKS
+}
+_PHILIPS_CREATOR = "Philips MR Imaging DD 001"
+_TAGS = {int(tag_for_keyword(k) or 0): k for k in _KEYWORDS} | _PHILIPS
+_PYDICOM_TAGS: list[str | int] = [*_KEYWORDS, *FRAME_KEYWORDS, *_PHILIPS]
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 # Most headers fit; one that does not is read a second time, larger.
 _FIRST_BYTES = 16 * 1024
@@ -47,6 +71,16 @@ _MORE_BYTES = 1024 * 1024
 _UID = re.compile(r"[0-2](\.\d+){4,}")
 # Segmentation Storage and Label Map Segmentation Storage.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+# MR, enhanced MR and legacy converted enhanced MR: what phases are stored as.
+_MR_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4",
+)  # fmt: skip
+_VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10\d(\.1)?|1\.2\.840\.10008\.1\.2\.7\.\d")
+_GREY = ("", "MONOCHROME1", "MONOCHROME2")
+_BITS_ALLOCATED = (8, 16, 32)
+# float32 numbers this many times larger than the step between values would not tell them apart.
+_MOST_STEPS = 2.0**23
 _PLAIN_CHARACTER_SETS = ("", "ISO_IR 6", "ISO_IR 100")
 
 # Where pydicom warns of a value, it quotes it.
@@ -55,10 +89,12 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
-    """What one image file says about itself.
+    """What one image file, or one frame of a multi-frame file, says about itself.
 
     Parameters
     ----------
+    instance_number
+        Number of the slice for people who look at the series; of a frame, its number in its stack.
     image_type
         Values of ImageType in capitals, e.g. ``("ORIGINAL", "PRIMARY", "M")``.
     has_contrast
@@ -74,10 +110,32 @@ class SliceHeader:
         ImagePositionPatient and the two halves of ImageOrientationPatient, LPS.
     spacing_mm
         Between rows, between columns.
+    trigger_time_ms
+        TriggerTime; of a frame without one, its time since the temporal series began.
+    slope, intercept
+        Of the stored value, as DICOM's rescale says.
     pixel_offset
-        Byte at which raw pixels begin, or None where they are compressed.
+        Byte at which raw pixels begin, or None where they are compressed or the file is deflated.
     study, series, frame_of_reference, instance
-        UIDs. They tell files apart and must not reach a store or a message.
+        UIDs. They tell files (and frames) apart and must not reach a store or a message.
+    frame
+        Which frame of a multi-frame file, from 0; None in a file of one slice.
+    stack
+        StackID: which of several volumes in a multi-frame file.
+    syntax
+        UID of the transfer syntax.
+    bits_stored, high_bit
+        Which bits of each word are the pixel's; None for all of them.
+    photometric
+        ``MONOCHROME2``, or ``MONOCHROME1`` where the lowest value is to be shown white.
+    rescale_type
+        Unit of the rescaled values; empty where none is named.
+    scale_slope
+        Philips's Scale Slope (2005,100E).
+    is_lossy
+        Whether compression changed the values.
+    fragments
+        Where the compressed pixels lie: offset and length of each piece.
     """
 
     path: Path
@@ -110,6 +168,16 @@ class SliceHeader:
     pixel_offset: int | None
     manufacturer: str | None
     field_strength_t: float | None
+    frame: int | None = None
+    stack: str = ""
+    syntax: str = ExplicitVRLittleEndian
+    bits_stored: int | None = None
+    high_bit: int | None = None
+    photometric: str = "MONOCHROME2"
+    rescale_type: str = ""
+    scale_slope: float | None = None
+    is_lossy: bool = False
+    fragments: Ranges = ()
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -117,50 +185,67 @@ class SliceHeader:
         return np.cross(self.row_direction, self.column_direction)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _RawHeader:
-    """Elements as text, by keyword, and where the pixels are."""
+    """Elements as text, by keyword, and where the pixels are.
+
+    Parameters
+    ----------
+    pixel_offset, pixel_length
+        Where PixelData's value begins and how long it says it is; None where there is none, and
+        the length where it is compressed. The offset is None in a deflated file.
+    is_swapped
+        Whether 8-bit pixels lie in big-endian words.
+    frames
+        Each frame's elements, where functional groups tell them.
+    """
 
     values: dict[str, str]
     syntax: str
     pixel_offset: int | None
+    pixel_length: int | None
     file_size: int
+    has_float_pixels: bool = False
+    is_swapped: bool = False
+    frames: tuple[dict[str, str], ...] | None = None
 
 
-def read_header(path: Path) -> SliceHeader:
-    """Read one file's header.
+def read_slices(path: Path) -> tuple[SliceHeader, ...]:
+    """Read the header of one file: one slice, or the slices of a multi-frame file.
+
+    Returns
+    -------
+    At least one slice, in the order of frames.
 
     Raises
     ------
     UnreadableImageError
-        With code ``dicom-damaged`` (not DICOM, empty, truncated), ``dicom-not-an-image`` or
-        ``dicom-multiframe``.
+        With code ``dicom-damaged`` (not DICOM, empty, truncated), ``dicom-not-an-image``,
+        ``dicom-not-a-phase`` (colour, maps, video), ``dicom-multiframe`` (frames without places),
+        ``dicom-pixel-format``, ``modality-lut`` or ``rescale-unusable``.
     """
     try:
         try:
             raw = _read_plain(path)
         except (NotPlainError, struct.error, UnicodeDecodeError):
-            raw = read_with_pydicom(path)
-        return _parse(path, raw)
+            status = path.stat()
+            return _slices_by_pydicom(path, status.st_size, status.st_mtime_ns)
+        return _slices_of(path, raw)
     except UnreadableImageError:
         raise
+    except PixelValuesError as error:
+        raise damaged(path, str(error)) from error
     # pydicom raises many types on damaged input; all of them mean the same to a user.
     except Exception as error:
         raise damaged(path, shown_reason(error)) from error
 
 
-def read_header_or_finding(path: Path) -> SliceHeader | Finding:
-    """Return a file's header, or the finding that says why it has none."""
+def read_slices_or_finding(path: Path) -> tuple[SliceHeader, ...] | Finding:
+    """Return a file's slices, or the finding that says why it has none."""
     try:
-        return read_header(path)
+        return read_slices(path)
     except UnreadableImageError as error:
         return error.finding
-
-
-def read_slices_or_finding(path: Path) -> tuple[SliceHeader, ...] | Finding:
-    """Return the headers of a file's slices, or the finding that says why it has none."""
-    found = read_header_or_finding(path)
-    return (found,) if isinstance(found, SliceHeader) else found
 
 
 def damaged(path: Path, reason: str) -> UnreadableImageError:
@@ -195,60 +280,235 @@ def _read_plain(path: Path) -> _RawHeader:
         for count in (_FIRST_BYTES, _MORE_BYTES):
             found = plain_elements(os.pread(descriptor, count, 0), _TAGS)
             if found is not None:
+                if found.has_frames:
+                    raise NotPlainError("functional groups")
+                scale = _philips_scale(found.text)
                 values = {k: v.decode("latin-1").rstrip("\0 ") for k, v in found.text.items()}
                 if values.get("SpecificCharacterSet", "") not in _PLAIN_CHARACTER_SETS:
                     raise NotPlainError("text in another character set")
                 values |= {k: str(v) for k, v in found.numbers.items()}
-                return _RawHeader(values, found.syntax, found.pixel_offset, size)
+                if scale is not None:
+                    values["PhilipsScaleSlope"] = repr(scale)
+                return _RawHeader(
+                    values,
+                    found.syntax,
+                    found.pixel_offset,
+                    found.pixel_length,
+                    size,
+                    found.has_float_pixels,
+                )
     finally:
         os.close(descriptor)
     raise NotPlainError("its header is very long")
 
 
+def _philips_scale(text: dict[str, bytes]) -> float | None:
+    """Take Philips's elements out of those found, and return its Scale Slope."""
+    scale = None
+    for block in _PHILIPS_BLOCKS:
+        creator = text.pop(f"PhilipsCreator{block}", b"")
+        value = text.pop(f"PhilipsScaleSlope{block}", b"")
+        if len(value) == 4 and creator.decode("latin-1").strip("\0 ") == _PHILIPS_CREATOR:
+            scale = struct.unpack("<f", value)[0]
+    return scale
+
+
+# A file of a thousand frames takes a second, and is asked for twice: for its name, for its slices.
+@lru_cache(maxsize=16)
+def _slices_by_pydicom(path: Path, _size: int, _changed: int) -> tuple[SliceHeader, ...]:
+    return _slices_of(path, read_with_pydicom(path))
+
+
 def read_with_pydicom(path: Path) -> _RawHeader:
     """Read a header with pydicom: slower, and at home in every transfer syntax."""
     with path.open("rb") as file:
-        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_PYDICOM_TAGS)
         tail = file.read(12)
         end = file.tell() - len(tail)
-    values = {}
-    for keyword in _KEYWORDS:
-        if keyword in data and data[keyword].value is not None:
-            value = data[keyword].value
-            many = isinstance(value, (list, tuple, pydicom.multival.MultiValue))
-            values[keyword] = "\\".join(map(str, value)) if many else str(value)
+    values = text_of(data, _KEYWORDS)
+    values.pop("ModalityLUTSequence", None)
+    if data.get("ModalityLUTSequence"):
+        values["ModalityLUTSequence"] = "sequence"
+    scale = philips_scale_slope(data)
+    if scale is not None:
+        values["PhilipsScaleSlope"] = repr(scale)
     syntax = data.file_meta.TransferSyntaxUID
-    order = "<" if syntax.is_little_endian else ">"
     if len(tail) < 8 and "SOPClassUID" not in values:
         raise damaged(path, "it ends inside its header")
-    offset = None
-    if tail[:4] == struct.pack(f"{order}HH", 0x7FE0, 0x0010):
-        offset = end + (12 if not syntax.is_implicit_VR and tail[4:6] in _LONG_VRS else 8)
-    return _RawHeader(values, str(syntax), offset, path.stat().st_size)
-
-
-def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
-    values = raw.values
-    if values.get("SOPClassUID") in SEGMENTATIONS:
-        message = f"DICOM file {shown_name(path)} holds a segmentation, no phase: ignored"
-        raise UnreadableImageError(Finding("dicom-not-an-image", message, excludes=False))
-    if _number(values.get("NumberOfFrames"), 1) > 1:
-        frames = values["NumberOfFrames"]
-        message = f"DICOM file {shown_name(path)} holds {frames} frames, expected one slice a file"
-        raise UnreadableImageError(Finding("dicom-multiframe", message))
-    if "Rows" not in values or "ImagePositionPatient" not in values:
-        if "Rows" not in values and "Image Storage" in UID(values.get("SOPClassUID", "")).name:
-            raise damaged(path, "it ends inside its header")
-        message = f"DICOM file {shown_name(path)} holds no image slice: ignored"
-        raise UnreadableImageError(Finding("dicom-not-an-image", message, excludes=False))
-    rows, columns, bits = (int(values[k]) for k in ("Rows", "Columns", "BitsAllocated"))
-    channels = int(_number(values.get("SamplesPerPixel"), 1))
-    if channels != 1 or bits not in (8, 16, 32):
-        raise damaged(path, f"{bits} bits in {channels} channels")
-    syntax = UID(raw.syntax)
-    offset = (
-        None if syntax.is_compressed else _checked_offset(path, raw, rows * columns * bits // 8)
+    frames = None
+    if "PerFrameFunctionalGroupsSequence" in data:
+        frames = tuple(frame_values(data, values))
+    pixels = (
+        _PixelElement()
+        if syntax == DeflatedExplicitVRLittleEndian
+        else _pixel_element(
+            tail, end, "<" if syntax.is_little_endian else ">", syntax.is_implicit_VR
+        )
     )
+    is_swapped = (
+        syntax == ExplicitVRBigEndian and pixels.is_words and values.get("BitsAllocated") == "8"
+    )
+    return _RawHeader(
+        values,
+        str(syntax),
+        pixels.offset,
+        pixels.length,
+        path.stat().st_size,
+        pixels.is_float,
+        is_swapped,
+        frames,
+    )
+
+
+@dataclass(frozen=True)
+class _PixelElement:
+    offset: int | None = None
+    length: int | None = None
+    is_float: bool = False
+    is_words: bool = False
+
+
+def _pixel_element(tail: bytes, start: int, order: str, implicit: bool) -> _PixelElement:
+    """Read the head of the element that begins at `start` of the file."""
+    if len(tail) < 8:
+        return _PixelElement()
+    group, element = struct.unpack(f"{order}HH", tail[:4])
+    if (group, element) != (0x7FE0, 0x0010):
+        return _PixelElement(is_float=(group, element) in ((0x7FE0, 0x0008), (0x7FE0, 0x0009)))
+    is_long = not implicit and tail[4:6] in _LONG_VRS
+    if is_long and len(tail) < 12:
+        return _PixelElement()
+    if is_long or implicit:
+        length = struct.unpack(f"{order}L", tail[8:12] if is_long else tail[4:8])[0]
+    else:
+        length = struct.unpack(f"{order}H", tail[6:8])[0]
+    return _PixelElement(
+        start + (12 if is_long else 8),
+        None if length == 0xFFFFFFFF else length,
+        is_words=not implicit and tail[4:6] == b"OW",
+    )
+
+
+def _slices_of(path: Path, raw: _RawHeader) -> tuple[SliceHeader, ...]:
+    values = raw.values
+    num_frames = int(_number(values.get("NumberOfFrames"), 1)) or 1
+    _refuse_other_kinds(path, raw, num_frames)
+    if raw.frames is None and num_frames == 1:
+        return (_parse(path, raw, values, _pixels(path, raw, 1)[0], None),)
+    frames = raw.frames or ()
+    if len(frames) != num_frames:
+        described = (
+            f"says of {len(frames)} where they lie" if frames else "does not say where they lie"
+        )
+        message = f"DICOM file {shown_name(path)} holds {num_frames} frames and {described}"
+        raise UnreadableImageError(Finding("dicom-multiframe", message))
+    for i, frame in enumerate(frames, start=1):
+        missing = [k for k in _PLACE if not frame.get(k)]
+        if missing:
+            message = f"DICOM file {shown_name(path)} does not say of frame {i} its {missing[0]}"
+            raise UnreadableImageError(Finding("dicom-multiframe", message))
+    pixels = _pixels(path, raw, num_frames)
+    return tuple(
+        _parse(path, raw, frame, where, i)
+        for i, (frame, where) in enumerate(zip(frames, pixels, strict=True))
+    )
+
+
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+
+
+def _refuse_other_kinds(path: Path, raw: _RawHeader, num_frames: int) -> None:
+    """Raise for what is no slice of a phase, or whose pixels cannot be read."""
+    values = raw.values
+    kind = values.get("SOPClassUID", "")
+    if kind in SEGMENTATIONS:
+        raise _ignored(path, "dicom-not-an-image", "a segmentation, no phase")
+    is_placed = raw.frames is not None or "ImagePositionPatient" in values
+    if "Rows" not in values or not (is_placed or num_frames > 1):
+        if "Rows" not in values and "Image Storage" in UID(kind).name:
+            raise damaged(path, "it ends inside its header")
+        raise _ignored(path, "dicom-not-an-image", "no image slice")
+    photometric = values.get("PhotometricInterpretation", "").strip()
+    if _number(values.get("SamplesPerPixel"), 1) != 1 or photometric not in _GREY:
+        raise _ignored(path, "dicom-not-a-phase", "a colour image, no phase")
+    if kind == _PARAMETRIC_MAP:
+        raise _ignored(path, "dicom-not-a-phase", "a parametric map, no phase")
+    if _VIDEO.fullmatch(raw.syntax):
+        raise _ignored(path, "dicom-not-a-phase", "a video, no phase")
+    if num_frames > 1:
+        if values.get("Modality", "MR").strip() not in ("", "MR"):
+            raise _ignored(path, "dicom-not-a-phase", "frames of another modality, no phase")
+        if raw.frames is None and kind not in ("", *_MR_CLASSES):
+            raise _ignored(path, "dicom-not-a-phase", "frames that are no MR slices, no phase")
+    _refuse_pixel_formats(path, raw)
+
+
+def _refuse_pixel_formats(path: Path, raw: _RawHeader) -> None:
+    values = raw.values
+    if raw.has_float_pixels:
+        raise _unreadable_pixels(path, "floating-point pixels, expected whole numbers")
+    if raw.syntax not in RAW_SYNTAXES and raw.syntax not in COMPRESSED_SYNTAXES:
+        raise _unreadable_pixels(path, "pixels in a transfer syntax that is not read")
+    bits = int(values["BitsAllocated"])
+    stored = int(values.get("BitsStored", bits))
+    high = int(values.get("HighBit", stored - 1))
+    if not (int(values["Rows"]) and int(values["Columns"])):
+        raise _unreadable_pixels(path, "no rows or no columns")
+    if bits not in _BITS_ALLOCATED or not 1 <= stored <= high + 1 <= bits:
+        raise _unreadable_pixels(
+            path,
+            f"pixels of {stored} bits up to bit {high} in words of {bits}, expected words of 8, 16"
+            " or 32 bits that hold them",
+        )
+    if raw.syntax in COMPRESSED_SYNTAXES and raw.syntax != _RLE and high != stored - 1:
+        raise _unreadable_pixels(path, f"compressed pixels of {stored} bits up to bit {high}")
+
+
+_RLE = "1.2.840.10008.1.2.5"
+
+
+def _ignored(path: Path, code: str, what: str) -> UnreadableImageError:
+    message = f"DICOM file {shown_name(path)} holds {what}: ignored"
+    return UnreadableImageError(Finding(code, message, excludes=False))
+
+
+def _unreadable_pixels(path: Path, what: str) -> UnreadableImageError:
+    return UnreadableImageError(
+        Finding("dicom-pixel-format", f"DICOM file {shown_name(path)} has {what}")
+    )
+
+
+def _pixels(path: Path, raw: _RawHeader, num_frames: int) -> list[int | Ranges]:
+    """Return where each frame's pixels begin, or lie where they are compressed."""
+    values = raw.values
+    plane = int(values["Rows"]) * int(values["Columns"]) * int(values["BitsAllocated"]) // 8
+    if raw.syntax == DeflatedExplicitVRLittleEndian:
+        return [()] * num_frames
+    if raw.pixel_offset is None:
+        raise damaged(path, "it has no pixel data")
+    if raw.syntax in COMPRESSED_SYNTAXES:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return list(fragment_ranges(descriptor, raw.pixel_offset, num_frames))
+        finally:
+            os.close(descriptor)
+    if raw.pixel_length is None:
+        raise damaged(path, "its pixels are packed as if compressed, which it denies")
+    there = min(raw.pixel_length, raw.file_size - raw.pixel_offset)
+    if there < plane * num_frames:
+        raise damaged(path, f"its pixels are cut short by {plane * num_frames - there} bytes")
+    if raw.is_swapped:
+        return [()] * num_frames
+    return [raw.pixel_offset + i * plane for i in range(num_frames)]
+
+
+def _parse(
+    path: Path, raw: _RawHeader, values: dict[str, str], where: int | Ranges, frame: int | None
+) -> SliceHeader:
+    rows, columns, bits = (int(values[k]) for k in ("Rows", "Columns", "BitsAllocated"))
+    for keyword in _PLACE:
+        if keyword not in values:
+            raise damaged(path, f"it lacks {keyword}")
     orientation = _floats(values["ImageOrientationPatient"], 6)
     x, y, z = _floats(values["ImagePositionPatient"], 3)
     between_rows, between_columns = _floats(values["PixelSpacing"], 2)
@@ -260,8 +520,13 @@ def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
         is_dated = time is not None
     if time is None:
         time, is_dated = content_time, bool(values.get("ContentDate"))
+    if time is not None:
+        time += float(values.get("TimeOffset", 0))
     strength = values.get("MagneticFieldStrength")
     kind = "i" if _number(values.get("PixelRepresentation"), 0) else "u"
+    instance = values.get("SOPInstanceUID", "")
+    slope, intercept = _rescale(path, values)
+    stored = int(values.get("BitsStored", bits))
     return SliceHeader(
         path=path,
         description=values.get("SeriesDescription", "").strip(),
@@ -276,7 +541,7 @@ def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
         echo_time_ms=_number(values["EchoTime"], 0) if values.get("EchoTime") else None,
         has_contrast=bool(values.get("ContrastBolusAgent", "").strip()),
         frame_of_reference=values.get("FrameOfReferenceUID", ""),
-        instance=values.get("SOPInstanceUID", ""),
+        instance=instance if frame is None else f"{instance} {frame}",
         acquisition_number=_integer(values.get("AcquisitionNumber")),
         trigger_time_ms=_number(values["TriggerTime"], 0) if values.get("TriggerTime") else None,
         time_s=time,
@@ -287,28 +552,66 @@ def _parse(path: Path, raw: _RawHeader) -> SliceHeader:
         column_direction=(orientation[3], orientation[4], orientation[5]),
         spacing_mm=(between_rows, between_columns),
         shape=(rows, columns),
-        dtype=f"{'<' if syntax.is_little_endian else '>'}{kind}{bits // 8}",
-        slope=_number(values.get("RescaleSlope"), 1) or 1.0,
-        intercept=_number(values.get("RescaleIntercept"), 0),
-        pixel_offset=offset,
+        dtype=f"{'>' if raw.syntax == ExplicitVRBigEndian else '<'}{kind}{bits // 8}",
+        slope=slope,
+        intercept=intercept,
+        pixel_offset=where if isinstance(where, int) else None,
         manufacturer=shown_maker(values.get("Manufacturer", "")),
         field_strength_t=_number(strength, 0) if strength else None,
+        frame=frame,
+        stack=values.get("StackID", ""),
+        syntax=raw.syntax,
+        bits_stored=stored,
+        high_bit=int(values.get("HighBit", stored - 1)),
+        photometric=values.get("PhotometricInterpretation", "").strip() or "MONOCHROME2",
+        rescale_type=values.get("RescaleType", "").strip().upper(),
+        scale_slope=_scale_slope(values),
+        is_lossy=values.get("LossyImageCompression") == "01" or raw.syntax in LOSSY_SYNTAXES,
+        fragments=() if isinstance(where, int) else where,
     )
 
 
-def _checked_offset(path: Path, raw: _RawHeader, num_bytes: int) -> int:
-    if raw.pixel_offset is None:
-        raise damaged(path, "it has no pixel data")
-    missing = raw.pixel_offset + num_bytes - raw.file_size
-    if missing > 0:
-        raise damaged(path, f"its pixels are cut short by {missing} bytes")
-    return raw.pixel_offset
+def _rescale(path: Path, values: dict[str, str]) -> tuple[float, float]:
+    """Return slope and intercept that lead from stored values to those meant."""
+    if "ModalityLUTSequence" in values:
+        message = (
+            f"DICOM file {shown_name(path)} gives its values by a table (ModalityLUTSequence),"
+            " expected RescaleSlope and RescaleIntercept"
+        )
+        raise UnreadableImageError(Finding("modality-lut", message))
+    texts = values.get("RescaleSlope"), values.get("RescaleIntercept")
+    if texts == (None, None):
+        return 1.0, 0.0
+    return _usable_rescale(path, *texts)
+
+
+def _usable_rescale(
+    path: Path, slope_text: str | None, intercept_text: str | None
+) -> tuple[float, float]:
+    try:
+        slope, intercept = _number(slope_text, 1.0), _number(intercept_text, 0.0)
+    except ValueError:
+        slope, intercept = math.nan, math.nan
+    largest = abs(intercept) + abs(slope) * 2.0**32
+    tells_apart = abs(slope) > 0 and abs(intercept) <= _MOST_STEPS * abs(slope)
+    if not (tells_apart and largest < float(np.finfo(np.float32).max)):
+        message = (
+            f"DICOM file {shown_name(path)} has RescaleSlope {slope:g} and RescaleIntercept"
+            f" {intercept:g}: they do not tell its values"
+        )
+        raise UnreadableImageError(Finding("rescale-unusable", message))
+    return slope, intercept
+
+
+def _scale_slope(values: dict[str, str]) -> float | None:
+    scale = float(values.get("PhilipsScaleSlope", "nan"))
+    return scale if math.isfinite(scale) and scale > 0 else None
 
 
 @lru_cache(maxsize=4096)
 def _floats(text: str, count: int) -> tuple[float, ...]:
     numbers = tuple(float(part) for part in text.split("\\"))
-    if len(numbers) != count:
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise ValueError(f"{text!r} is not {count} numbers")
     return numbers
 

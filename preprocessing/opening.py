@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
-from preprocessing.dicom import open_series
+from preprocessing.dicom import on_one_scale, open_series
 from preprocessing.examination import FoundPhases, TumourPlace, find_phases
 from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Grid, Orientation, Shape
@@ -105,7 +105,7 @@ def _open(
     found_phases = _find_phases(patient, config, stage, findings)
     openers = _phase_openers(patient, found_phases, stage)
     chosen = choose_phases(len(openers), config)
-    volumes = tuple(openers[i]() for i in chosen)
+    volumes, value_findings = on_one_scale([openers[i]() for i in chosen])
     pre = volumes[0]
     if patient.mask is not None:
         mask, box = _read_mask(patient, pre, stage, findings)
@@ -117,6 +117,7 @@ def _open(
         )
     for volume in volumes:
         findings.extend(volume.findings)
+    findings.extend(value_findings)
     findings.extend(_compare_grids(volumes))
     orientation = Orientation.of(pre.grid)
     image_shape = orientation.shape(pre.grid.shape)

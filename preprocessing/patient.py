@@ -18,6 +18,7 @@ from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.sampling import CropGrid
+from preprocessing.shown_names import shown_reason
 from preprocessing.staging import staging
 from preprocessing.store import BIAS_STEP, PatientRecord, PatientTensor
 from preprocessing.volumes import UnreadableImageError, Volume
@@ -152,7 +153,11 @@ def _make_view(opened: OpenedPatient, config: PreprocessConfig) -> _View:
     pre, place = opened.volumes[0], place_crop(opened, config)
     field, gain = None, 1.0
     if config.bias_engine != "none" or config.intensity == "tissue":
-        field = fit_bias_field(pre, config)
+        try:
+            field = fit_bias_field(pre, config)
+        except ValueError as error:
+            message = f"no bias field can be fitted: {shown_reason(error)}"
+            raise UnreadableImageError(Finding("bias-field-failed", message)) from error
         if config.intensity == "tissue":
             gain = _TISSUE_UNITS / field.tissue_median
     return _View(place.orientation, place.grid, field, gain, pre.grid.shape)
@@ -169,7 +174,11 @@ def _sample(
     motions: list[Motion | None] = [None]
     for volume in opened.volumes[1:]:
         post = view.read(volume, part)
-        found = find_motion(part, pre, post, view.grid.volume_mm) if rigid else None
+        try:
+            found = find_motion(part, pre, post, view.grid.volume_mm) if rigid else None
+        except ValueError as error:
+            finding = Finding("motion-failed", f"phase {volume.name!r}: {shown_reason(error)}")
+            raise UnreadableImageError(finding) from error
         motions.append(found)
         usable = found is not None and found.is_plausible
         images.append(view.grid.sample(part, post, found.transform if found and usable else None))

@@ -294,9 +294,10 @@ def _process_and_write(
     try:
         digest = input_digest(patient)
         record, tensor = process_patient(patient, index, config)
-        # What our own code did wrong may be mended by the next run: no digest, so it is tried again.
-        digest = None if any_internal(record.findings) else digest
-        writer.write(replace(record, input_digest=digest), tensor)
+        if not any_internal(record.findings):
+            # Otherwise no digest: with our own code mended, the next run is to try again.
+            record = replace(record, input_digest=digest)
+        writer.write(record, tensor)
     except Exception as error:
         if isinstance(error, OSError) or not is_of_one_patient(error):
             raise

@@ -180,7 +180,7 @@ _CONTENTS = (
         "dicom-not-an-image",
         "a structured report, a presentation state and a text file lie among the slices",
     ),
-    _excluded("multi-frame", "dicom-multiframe", "the first pass is one multi-frame file"),
+    _used("multi-frame", "the first pass is one multi-frame file"),
     _used("no-suffix", "file names have no `.dcm`: `IM-0001-0004`, or the bare UID"),
     _used(
         "unsigned-wrap",
