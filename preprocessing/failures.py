@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 from preprocessing.cohort import Finding
 from preprocessing.errors import RadiotrainError, is_disk_full, storage_trouble
@@ -11,6 +12,7 @@ from preprocessing.shown_names import shown_reason
 from preprocessing.volumes import UnreadableImageError
 
 CODE = "internal-error"
+_ROOT = Path(__file__).parents[1]
 _PACKAGES = ("preprocessing", "radiotrain", "cluster")
 
 HOW_TO_REPORT = (
@@ -45,14 +47,19 @@ def finding_of(error: Exception) -> Finding:
 
 def _place(error: Exception) -> str:
     """Return the innermost line of our own code, and the library's below it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if any(f"/{p}/" in f.filename for p in _PACKAGES)]
-    if not own:
-        return "an unknown place"
-    frame = own[-1]
-    package = next(p for p in _PACKAGES if f"/{p}/" in frame.filename)
-    file = package + "/" + frame.filename.rpartition(f"/{package}/")[2]
-    return f"{file}, line {frame.lineno}, {frame.name}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = _in_our_code(frame.filename)
+        if file is not None:
+            return f"{file}, line {frame.lineno}, {frame.name}"
+    return "an unknown place"
+
+
+def _in_our_code(filename: str) -> str | None:
+    """Return a file of our packages relative to them; None for any other file."""
+    path = Path(filename)
+    if not path.is_relative_to(_ROOT) or path.relative_to(_ROOT).parts[0] not in _PACKAGES:
+        return None
+    return path.relative_to(_ROOT).as_posix()
 
 
 def any_internal(findings: Iterable[Finding]) -> bool:
