@@ -122,7 +122,8 @@ def _open(
     for finding in box_findings:
         if finding.excludes:
             raise UnreadableImageError(finding)
-    box_findings = (*box_findings, *check_size(box, pre.grid.shape))
+    if mask is None or box.shape == (1, 1, 1):
+        box_findings = (*box_findings, *check_size(box, pre.grid.shape))
     if config.region == "box":
         mask = None
     found = tuple(dict.fromkeys((*findings, *box_findings)))

@@ -32,6 +32,8 @@ Lesions = Literal["largest", "all"]
 
 # More of the images than this is no tumour but a mask of the body, or one turned inside out.
 LARGEST_SHARE = 0.5
+# A mask of which less lies in the images was not drawn on them.
+_SMALLEST_SHARE_INSIDE = 0.5
 # A sphere of 5 mm, below which BI-RADS speaks of a focus and not of a mass. Smaller pieces are
 # stray voxels, unless the largest piece is not much larger itself.
 SMALLEST_LESION_MM3 = 65.0
@@ -86,17 +88,18 @@ def place_mask(
     if not marked.any():
         raise _refused("mask-empty", f"mask {shown_file(opened.name)} marks no voxel")
     mask = _placed(opened, marked, pre, how, findings)
-    found, there = int(mask.sum()), int(marked.sum())
-    if not found:
+    found = int(mask.sum())
+    share = found * _voxel_mm3(pre.grid) / (int(marked.sum()) * _voxel_mm3(opened.grid))
+    if share < _SMALLEST_SHARE_INSIDE:
         message = (
-            f"mask {shown_file(opened.name)} marks nothing inside of the images: its tumour lies beside them,"
-            " by its header"
+            f"{100 * share:.0f} % of what mask {shown_file(opened.name)} marks lie inside of the"
+            f" images by its header, expected {100 * _SMALLEST_SHARE_INSIDE:.0f} % or more"
         )
         raise _refused("mask-differs", message)
-    if found < there and opened.grid.spacing_mm == pre.grid.spacing_mm:
+    if share < 1 and opened.grid.spacing_mm == pre.grid.spacing_mm:
         message = (
-            f"mask {shown_file(opened.name)} reaches beyond the images: {there - found} of {there} voxels are"
-            " left out"
+            f"mask {shown_file(opened.name)} reaches beyond the images:"
+            f" {int(marked.sum()) - found} of {int(marked.sum())} voxels are left out"
         )
         findings.append(Finding("mask-cut", message, excludes=False))
     if found > LARGEST_SHARE * mask.size:
@@ -124,7 +127,7 @@ def choose_lesions(
         message = f"mask {shown_file(name)} marks {num_pieces} single voxels, none beside another: all are used"
         findings.append(Finding("mask-scattered", message, excludes=False))
         return mask
-    voxel_mm3 = abs(float(np.linalg.det(grid.matrix[:, :3])))
+    voxel_mm3 = _voxel_mm3(grid)
     smallest = min(SMALLEST_LESION_MM3, SMALLEST_LESION_SHARE * pieces[0].num_voxels * voxel_mm3)
     large = [p for p in pieces if p.num_voxels * voxel_mm3 >= smallest]
     stray = pieces[len(large) :]
@@ -157,18 +160,21 @@ def cut_mask(mask: Mask, part: Box, name: str, findings: list[Finding]) -> Mask:
     Raises
     ------
     UnreadableImageError
-        If nothing is left.
+        If most of it is lost.
     """
     (r0, c0, s0), (r1, c1, s1) = part.start, part.stop
     cut = mask[r0:r1, c0:c1, s0:s1]
-    lost = int(mask.sum()) - int(cut.sum())
-    if not cut.any():
-        message = f"no voxel of mask {shown_file(name)} lies in the part of the patient that all phases show"
-        raise _refused("mask-differs", message)
-    if lost:
+    marked, left = int(mask.sum()), int(cut.sum())
+    if left < _SMALLEST_SHARE_INSIDE * marked:
         message = (
-            f"{lost} voxels of mask {shown_file(name)} lie outside of the part of the patient that all phases"
-            " show: left out"
+            f"{left} of {marked} voxels of mask {shown_file(name)} lie in the part of the patient that"
+            f" all phases show, expected {100 * _SMALLEST_SHARE_INSIDE:.0f} % or more"
+        )
+        raise _refused("mask-differs", message)
+    if left < marked:
+        message = (
+            f"{marked - left} of {marked} voxels of mask {shown_file(name)} lie outside of the part of"
+            " the patient that all phases show: left out"
         )
         findings.append(Finding("mask-cut", message, excludes=False))
     return cut
@@ -248,6 +254,10 @@ def _several(large: list[_Piece], name: str, voxel_mm3: float, lesions: Lesions)
         used += ", though the second is about as large"
     message = f"mask {shown_file(name)} marks {len(large)} lesions, of {', '.join(sizes)} mm³{more}: {used}"
     return Finding("several-lesions", message, excludes=False)
+
+
+def _voxel_mm3(grid: Grid) -> float:
+    return abs(float(np.linalg.det(grid.matrix[:, :3])))
 
 
 def _plural(count: int, word: str) -> str:
