@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.alignment import align_phases
+from preprocessing.alignment import align_phases, slice_headers
 from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import box_in_part, check_box, check_size
@@ -99,7 +99,7 @@ def _open(
     if patient.mask is not None:
         mask = _read_mask(patient, pre, config, stage, findings)
     elif patient.box is not None:
-        box = pre.box_to_positions(patient.box)
+        box = pre.box_to_positions(_counted_from_0(patient.box, volumes, findings))
     else:
         raise UnreadableImageError(
             Finding("no-box", "neither a tumour box nor a mask is given for this patient")
@@ -128,6 +128,27 @@ def _open(
         mask = None
     found = tuple(dict.fromkeys((*findings, *box_findings)))
     return OpenedPatient(volumes, box, mask, found, len(openers), image_shape, tumour_shape)
+
+
+def _counted_from_0(box: Box, volumes: Sequence[Volume], findings: list[Finding]) -> Box:
+    """Return the box as the pre-contrast's InstanceNumbers count it.
+
+    Where another phase's begin with 0 and the pre-contrast's do not, it lacks its first slice: the
+    n-th slice of the examination has the number n - 1.
+    """
+    lowest = [
+        min((h.instance_number for h in headers if h.instance_number is not None), default=1)
+        for volume in volumes
+        if (headers := slice_headers(volume)) is not None
+    ]
+    if len(lowest) < len(volumes) or lowest[0] <= 0 or 0 not in lowest[1:] or box.start[2] < 0:
+        return box
+    message = (
+        "slices are numbered from 0, the pre-contrast's first ones are missing; the tumour box's"
+        " slice n is taken for the one numbered n - 1"
+    )
+    findings.append(Finding("instance-numbers-counted", message, excludes=False))
+    return Box((*box.start[:2], box.start[2] - 1), (*box.stop[:2], box.stop[2] - 1))
 
 
 def _phase_openers(

@@ -6,7 +6,7 @@ Axis legend: (row, column, slice) of the pre-contrast as it was opened.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,19 +87,22 @@ def place_mask(
     marked = voxels > 0
     if not marked.any():
         raise _refused("mask-empty", f"mask {shown_file(opened.name)} marks no voxel")
-    mask = _placed(opened, marked, pre, how, findings)
+    there = int(marked.sum())
+    mask, is_resampled = _placed(opened, marked, pre, how, findings)
     found = int(mask.sum())
-    share = found * _voxel_mm3(pre.grid) / (int(marked.sum()) * _voxel_mm3(opened.grid))
+    share = found / there
+    if is_resampled:
+        share *= _voxel_mm3(pre.grid) / _voxel_mm3(opened.grid)
     if share < _SMALLEST_SHARE_INSIDE:
         message = (
             f"{100 * share:.0f} % of what mask {shown_file(opened.name)} marks lie inside of the"
             f" images by its header, expected {100 * _SMALLEST_SHARE_INSIDE:.0f} % or more"
         )
         raise _refused("mask-differs", message)
-    if share < 1 and opened.grid.spacing_mm == pre.grid.spacing_mm:
+    if share < 1 and not is_resampled:
         message = (
             f"mask {shown_file(opened.name)} reaches beyond the images:"
-            f" {int(marked.sum()) - found} of {int(marked.sum())} voxels are left out"
+            f" {there - found} of {there} voxels are left out"
         )
         findings.append(Finding("mask-cut", message, excludes=False))
     if found > LARGEST_SHARE * mask.size:
@@ -182,7 +185,8 @@ def cut_mask(mask: Mask, part: Box, name: str, findings: list[Finding]) -> Mask:
 
 def _placed(
     opened: FileVolume, marked: Mask, pre: Volume, how: Alignment, findings: list[Finding]
-) -> Mask:
+) -> tuple[Mask, bool]:
+    """Return the mask in the images' voxels, and whether it was taken at the nearest ones."""
     place = Placement.of(opened.grid, pre.grid)
     same_shape = opened.grid.shape == pre.grid.shape
     tells = opened.has_place and not (isinstance(pre, FileVolume) and not pre.has_place)
@@ -190,7 +194,7 @@ def _placed(
         whose = "its header does" if not opened.has_place else "the images' headers do"
         message = f"mask {shown_file(opened.name)} is taken voxel by voxel, as {whose} not say where voxels lie"
         findings.append(Finding("mask-without-place", message, excludes=False))
-        return marked
+        return marked, False
     said = f"mask {shown_file(opened.name)} has {shown_grid(opened.grid)}, the images {shown_grid(pre.grid)}"
     if not tells and not place.is_same(pre.grid):
         message = f"{said} (row, column, slice), and headers do not say where they lie"
@@ -207,7 +211,7 @@ def _placed(
             raise _refused("mask-differs", message)
         message = f"{said}: taken at the nearest voxels"
         findings.append(Finding("mask-resampled", message, excludes=False))
-        return _resampled(opened, marked, pre.grid)
+        return _resampled(opened, marked, pre.grid), True
     if place.apart > SAME_VOXELS:
         message = f"mask {shown_file(opened.name)} lies {place.apart:.2f} voxels from the images': taken as it is"
         findings.append(Finding("mask-apart", message, excludes=False))
@@ -226,7 +230,7 @@ def _placed(
         into.append(slice(first, last))
         of.append(slice(first - offset, last - offset))
     whole[tuple(into)] = turned[tuple(of)]
-    return whole
+    return whole, False
 
 
 def _resampled(opened: FileVolume, marked: Mask, grid: Grid) -> Mask:
@@ -235,7 +239,7 @@ def _resampled(opened: FileVolume, marked: Mask, grid: Grid) -> Mask:
     return found > 0
 
 
-def _pieces(labels: NDArray[np.int32], grid: Grid) -> list[_Piece]:
+def _pieces(labels: NDArray[np.signedinteger[Any]], grid: Grid) -> list[_Piece]:
     """Return the pieces, the largest first; of equal ones the same whatever way axes run."""
     pieces = []
     sizes = np.bincount(labels.ravel())

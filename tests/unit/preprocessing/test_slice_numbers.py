@@ -112,3 +112,16 @@ def test_a_view_turned_over_counts_as_its_files_do(tmp_path):
     marked = (tensor.region & REGION_TUMOUR) > 0
     np.testing.assert_array_equal(tensor.images[1] - tensor.images[0] > 10_000, marked)
     assert record.findings == ()
+
+
+@pytest.mark.parametrize("missing", [1, 3])
+def test_numbers_from_0_are_seen_though_the_pre_contrast_lacks_its_first_slices(tmp_path, missing):
+    phases = []
+    for n in range(2):
+        files = write_dicom(tmp_path / str(n), patient(n), numbers=list(range(COUNT)))
+        phases.append(DicomSeries(files[missing if n == 0 else 0 :], f"phase {n}"))
+    record, tensor = process_patient(Patient("p", phases=tuple(phases), box=NTH), 0, CONFIG)
+    assert tensor is not None, record.findings
+    marked = (tensor.region & REGION_TUMOUR) > 0
+    np.testing.assert_array_equal(tensor.images[1] - tensor.images[0] > 10_000, marked)
+    assert "instance-numbers-counted" in [f.code for f in record.findings]
