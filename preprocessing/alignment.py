@@ -304,6 +304,12 @@ def slice_headers(volume: Volume) -> tuple[SliceHeader, ...] | None:
     return None
 
 
+def frames_of(volume: Volume) -> frozenset[str]:
+    """Return the UIDs of a DICOM phase's frames of reference; of other files none."""
+    headers = slice_headers(volume) or ()
+    return frozenset(h.frame_of_reference for h in headers if h.frame_of_reference)
+
+
 def inscribed(reference: Grid, other: Grid) -> Box:
     """Return a box of the reference's voxels that lie within another grid, as large as is easy.
 
@@ -385,7 +391,7 @@ def _has_place(volume: Volume) -> bool:
 
 def _check_frames(volume: Volume, pre: Volume, place: Placement, findings: list[Finding]) -> None:
     """Note other frames of reference; refuse them where grids differ too."""
-    theirs, own = _frames(pre), _frames(volume)
+    theirs, own = frames_of(pre), frames_of(volume)
     if not theirs or not own or theirs == own:
         return
     said = f"phase {_shown(volume)} has another frame of reference than the pre-contrast"
@@ -394,11 +400,6 @@ def _check_frames(volume: Volume, pre: Volume, place: Placement, findings: list[
         raise _refused("frames-differ", message)
     message = f"{said}, and the same voxels: taken to be in place"
     findings.append(Finding("frames-differ", message, excludes=False))
-
-
-def _frames(volume: Volume) -> frozenset[str]:
-    headers = slice_headers(volume) or ()
-    return frozenset(h.frame_of_reference for h in headers if h.frame_of_reference)
 
 
 def _check_place(

@@ -16,7 +16,13 @@ from preprocessing.dicom import open_series
 from preprocessing.examination import find_phases
 from preprocessing.geometry import Orientation, Shape
 from preprocessing.staging import Stage
-from preprocessing.tumour_mask import box_around, choose_lesions, cut_mask, place_mask
+from preprocessing.tumour_mask import (
+    box_around,
+    check_frame,
+    choose_lesions,
+    cut_mask,
+    place_mask,
+)
 from preprocessing.volume_files import open_file
 from preprocessing.volumes import UnreadableImageError, Volume
 
@@ -192,5 +198,7 @@ def _read_mask(
     assert patient.mask is not None
     opened = open_file(patient.mask, stage)
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
+    if opened.is_part:
+        findings.extend(check_frame(stage.local([patient.mask.path])[0], pre))
     mask = place_mask(opened, voxels, pre, config.align, findings)
     return choose_lesions(mask, pre.grid, opened.name, config.lesions, findings)

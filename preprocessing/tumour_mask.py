@@ -6,9 +6,11 @@ Axis legend: (row, column, slice) of the pre-contrast as it was opened.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
@@ -19,6 +21,7 @@ from preprocessing.alignment import (
     Alignment,
     Placement,
     ResampledVolume,
+    frames_of,
     shown_grid,
 )
 from preprocessing.cohort import Box, Finding
@@ -112,6 +115,19 @@ def place_mask(
         )
         raise _refused("mask-implausible", message)
     return mask
+
+
+def check_frame(path: Path, pre: Volume) -> tuple[Finding, ...]:
+    """Note a DICOM segmentation of another frame of reference than the images'."""
+    found = pydicom.dcmread(path, specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True)
+    frame, known = str(found.get("FrameOfReferenceUID", "") or ""), frames_of(pre)
+    if not frame or not known or frame in known:
+        return ()
+    message = (
+        f"mask {shown_file(path.name)} has another frame of reference than the images: its places"
+        " are taken for theirs"
+    )
+    return (Finding("frames-differ", message, excludes=False),)
 
 
 def choose_lesions(

@@ -340,6 +340,16 @@ def test_what_follows_sees_one_grid(tmp_path, config):
     assert record.details == twin_record.details
 
 
+@pytest.mark.parametrize(("rows", "stored"), [((20, 24), False), ((8, 12), True)])
+def test_a_box_that_no_resampled_voxel_covers_is_not_stored_elsewhere(tmp_path, rows, stored):
+    """19.2 mm of rows make one voxel of 13 mm; the last rows are in none."""
+    config = CONFIG.model_copy(update={"resample_mm": (13.0, 5.0, 5.0), "crop_shape": (1, 2, 2)})
+    box = Box((rows[0], 9, 9), (rows[1], 13, 13))
+    record, tensor = processed(tmp_path, View(), View(), config=config, box=box)
+    assert (tensor is not None) == stored
+    assert ("tumour-not-in-crop" in codes(record)) == (not stored)
+
+
 def test_interpolation_of_files_that_were_acquired_half_a_voxel_aside(tmp_path):
     config = CONFIG.model_copy(update={"align": "resample"})
     record, tensor = processed(tmp_path, View(), View(shift_mm=(0.0, 0.0, 0.75)), config=config)

@@ -134,7 +134,9 @@ def test_first_pass_shows_the_same_voxels_at_the_same_places_three_columns_aside
         shift = 3 if i == 1 else 0
         for slice_, as_acquired in zip(mine, other, strict=True):
             # (R, C, xyz)
-            here, there = (positions(d).reshape(d.Rows, d.Columns, 3) for d in (slice_, as_acquired))
+            here, there = (
+                positions(d).reshape(d.Rows, d.Columns, 3) for d in (slice_, as_acquired)
+            )
             end = there.shape[1] - shift
             np.testing.assert_allclose(here[:, :end], there[:, shift:], atol=1e-3)
             np.testing.assert_array_equal(
