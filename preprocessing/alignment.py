@@ -40,6 +40,10 @@ LARGEST_APART_VOXELS = 0.5
 LARGEST_GAP_MM = 20.0
 # Less of the pre-contrast than this is no examination of the same breast.
 SMALLEST_SHARE = 0.5
+# Volume of a voxel of unit edges: 1 where they are perpendicular.
+_FLATTEST = 0.1
+# Cosine of two axes: 1 degree from perpendicular.
+_SKEWED = 0.0175
 # As of the crop's own interpolation (`sampling.CropGrid.sample`).
 _REACH_SD = 3.0
 _UNTURNED: tuple[Axes, Flips] = ((0, 1, 2), (False, False, False))
@@ -258,6 +262,11 @@ def align_phases(volumes: Sequence[Volume], how: Alignment) -> AlignedPhases:
     pre = volumes[0]
     whole = Box((0, 0, 0), pre.grid.shape)
     findings: list[Finding] = []
+    if _is_skewed(pre.grid):
+        message = (
+            f"the axes of {_shown(pre)} are not perpendicular: what is stored is skewed as they are"
+        )
+        findings.append(Finding("axes-skewed", message, excludes=False))
     if not _has_place(pre):
         findings.append(_placeless(pre, "axes are taken to run as they usually do"))
     placed: list[tuple[Placement, bool] | None] = []
@@ -308,6 +317,26 @@ def frames_of(volume: Volume) -> frozenset[str]:
     """Return the UIDs of a DICOM phase's frames of reference; of other files none."""
     headers = slice_headers(volume) or ()
     return frozenset(h.frame_of_reference for h in headers if h.frame_of_reference)
+
+
+def check_grid(volume: Volume) -> None:
+    """Refuse a volume whose header gives voxels no size or no place.
+
+    Raises
+    ------
+    UnreadableImageError
+        ``place-damaged``.
+    """
+    matrix = volume.grid.matrix
+    sizes = volume.grid.spacing_mm
+    usable = bool(np.isfinite(matrix).all()) and min(sizes) > 0
+    # Of unit edges: 0 where two axes run alike.
+    if not usable or abs(np.linalg.det(matrix[:, :3] / sizes)) < _FLATTEST:
+        message = (
+            f"the header of {_shown(volume)} gives no place that its voxels could have: voxels of"
+            f" {' × '.join(f'{v:.3g}' for v in sizes)} mm"
+        )
+        raise _refused("place-damaged", message)
 
 
 def inscribed(reference: Grid, other: Grid) -> Box:
@@ -373,6 +402,11 @@ def _is_voxel_by_voxel(
     if not _has_place(volume):
         findings.append(_placeless(volume, "it is taken voxel by voxel"))
     return True
+
+
+def _is_skewed(grid: Grid) -> bool:
+    edges = grid.matrix[:, :3] / grid.spacing_mm
+    return bool(np.abs(edges.T @ edges - np.eye(3)).max() > _SKEWED)
 
 
 def _placeless(volume: Volume, what: str) -> Finding:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.alignment import align_phases, slice_headers
+from preprocessing.alignment import align_phases, check_grid, slice_headers
 from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import box_in_part, check_box, check_size
@@ -101,6 +101,8 @@ def _open(
 ) -> OpenedPatient:
     openers = _phase_openers(patient, config, stage, findings)
     volumes = tuple(openers[i]() for i in choose_phases(len(openers), config))
+    for volume in volumes:
+        check_grid(volume)
     pre, mask = volumes[0], None
     if patient.mask is not None:
         mask = _read_mask(patient, pre, config, stage, findings)
@@ -200,5 +202,6 @@ def _read_mask(
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
     if opened.is_part:
         findings.extend(check_frame(stage.local([patient.mask.path])[0], pre))
+    check_grid(opened)
     mask = place_mask(opened, voxels, pre, config.align, findings)
     return choose_lesions(mask, pre.grid, opened.name, config.lesions, findings)

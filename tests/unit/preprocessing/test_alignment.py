@@ -423,3 +423,42 @@ def test_images_without_a_place_are_said_to_have_none(tmp_path):
     assert tensor is not None
     assert codes(record) == ["place-unknown"]
     assert nibabel.load(tmp_path / "0.nii.gz").header["sform_code"] == 0
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [[0, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[1, 0, 0], [1, 0, 0], [0, 0, 1]],
+        [[np.nan, 0, 0], [0, 1, 0], [0, 0, 1]],
+    ],
+    ids=["no size", "two axes alike", "nan"],
+)
+@pytest.mark.parametrize("which", ["0.nii", "1.nii", "m.nii"])
+def test_headers_that_give_no_place(tmp_path, columns, which):
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(columns).T
+    for phase in range(2):
+        write_nifti(tmp_path / f"{phase}.nii", patient(phase).astype(np.int32))
+    write_nifti(tmp_path / "m.nii", tumour_mask())
+    path = tmp_path / which
+    raw = bytearray(path.read_bytes())
+    # srow_x, srow_y, srow_z of the NIfTI-1 header, as nibabel would refuse to write them.
+    raw[280:328] = affine[:3].astype("<f4").tobytes()
+    path.write_bytes(raw)
+    phases = tuple(VolumeFile(tmp_path / f"{n}.nii") for n in range(2))
+    found = Patient("p", phases=phases, mask=VolumeFile(tmp_path / "m.nii"))
+    record, tensor = process_patient(found, 0, CONFIG)
+    assert tensor is None
+    assert codes(record) == ["place-damaged"]
+
+
+def test_skewed_axes_are_said(tmp_path):
+    affine = np.diag([-0.7, -0.8, 1.5, 1.0])
+    affine[1, 2] = 0.2
+    for phase in range(2):
+        write_nifti(tmp_path / f"{phase}.nii", patient(phase).astype(np.int32), affine=affine)
+    phases = tuple(VolumeFile(tmp_path / f"{n}.nii") for n in range(2))
+    record, tensor = process_patient(Patient("p", phases=phases, box=tumour_box(View())), 0, CONFIG)
+    check_stored(record, tensor)
+    assert codes(record) == ["axes-skewed"]
