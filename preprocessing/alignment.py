@@ -120,6 +120,14 @@ class Placement:
             self.apart <= LARGEST_APART_VOXELS
         )
 
+    def is_exchanged(self, reference: Grid) -> bool:
+        """Whether it begins where the reference does and has its shape with axes exchanged.
+
+        Its header was not turned when its voxels were, or the other way round.
+        """
+        same = self.shape == reference.shape or any(self.offset)
+        return not same and sorted(self.shape) == sorted(reference.shape)
+
     def describe(self) -> str:
         """Say in words what is done to the axes."""
         said = []
@@ -343,21 +351,30 @@ def inscribed(reference: Grid, other: Grid) -> Box:
     """Return a box of the reference's voxels that lie within another grid, as large as is easy.
 
     Voxels at its edge may have their centre up to half a voxel of the other beyond the last
-    centre there. Faces that stick out farthest are moved in, voxel by voxel.
+    centre there. Faces are moved in voxel by voxel, until no corner sticks out.
     """
     inverse = np.linalg.inv(other.matrix[:, :3])
     turn = inverse @ reference.matrix[:, :3]
     origin = inverse @ (reference.matrix[:, 3] - other.matrix[:, 3])
     limit = np.array(other.shape) - 0.5 + 1e-6
     low, high = np.zeros(3, dtype=int), np.array(reference.shape)
-    while (high > low).all():
+
+    def out(low: NDArray[np.int_], high: NDArray[np.int_]) -> float:
+        """Return how far corners lie outside, all together."""
         seen = _corners(low, high - 1) @ turn.T + origin
-        out = np.maximum(np.maximum(-0.5 - 1e-6 - seen, seen - limit), 0).max(axis=1)
-        if not out.any():
-            break
-        faces = out.reshape(2, 2, 2)
-        sums = [np.take(faces, end, axis).sum() for axis in range(3) for end in (0, 1)]
-        axis, end = divmod(int(np.argmax(sums)), 2)
+        return float(np.maximum(np.maximum(-0.5 - 1e-6 - seen, seen - limit), 0).sum())
+
+    while (high > low).all() and (before := out(low, high)) > 0:
+        # The face that brings most for the voxels that it costs.
+        gains = []
+        for axis in range(3):
+            step = np.eye(3, dtype=int)[axis]
+            size = high[axis] - low[axis]
+            gains += [
+                (before - out(low + step, high)) * size,
+                (before - out(low, high - step)) * size,
+            ]
+        axis, end = divmod(int(np.argmax(gains)), 2)
         if end:
             high[axis] -= 1
         else:
@@ -441,6 +458,12 @@ def _check_place(
 ) -> bool:
     """Refuse what cannot be brought onto the pre-contrast; tell what has to be interpolated."""
     name = f"phase {_shown(volume)}"
+    if place.is_exchanged(pre.grid):
+        message = (
+            f"{name} has {place.shape} voxels along axes along which the pre-contrast has"
+            f" {pre.grid.shape} (row, column, slice): header and voxels do not belong together"
+        )
+        raise _refused("phases-differ", message)
     if place.gap_mm > LARGEST_GAP_MM:
         message = (
             f"{name} lies {place.gap_mm:.0f} mm beside the pre-contrast, at most"

@@ -215,6 +215,11 @@ def _placed(
     if not tells and not place.is_same(pre.grid):
         message = f"{said} (row, column, slice), and headers do not say where they lie"
         raise _refused("mask-differs", message)
+    if place.is_exchanged(pre.grid) and not opened.is_part:
+        message = (
+            f"{said} (row, column, slice), exchanged: header and voxels do not belong together"
+        )
+        raise _refused("mask-differs", message)
     if place.gap_mm > LARGEST_GAP_MM:
         message = f"mask {shown_file(opened.name)} lies {place.gap_mm:.0f} mm beside the images by its header"
         raise _refused("mask-differs", message)

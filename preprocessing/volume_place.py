@@ -24,7 +24,7 @@ def tells_place(path: Path) -> bool:
         image = nibabel.load(path)
         header = image.header
         codes = [int(header[k]) for k in ("qform_code", "sform_code") if k in header]
-        return any(codes) and not np.array_equal(image.affine, np.eye(4))
+        return any(codes) and not np.array_equal(np.abs(image.affine), np.eye(4))
     fields = _nrrd_fields(path)
     if fields is not None and not {"space directions", "space origin"} <= fields:
         return False
@@ -34,7 +34,7 @@ def tells_place(path: Path) -> bool:
     size = reader.GetDimension()
     values = (*reader.GetDirection(), *reader.GetSpacing(), *reader.GetOrigin())
     unknown = (*np.eye(size).ravel(), *np.ones(size), *np.zeros(size))
-    return not np.array_equal(values, unknown)
+    return not np.array_equal(np.abs(values), unknown)
 
 
 def _nrrd_fields(path: Path) -> set[str] | None:

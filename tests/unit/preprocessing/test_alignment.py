@@ -94,7 +94,16 @@ def test_every_voxel_of_a_turned_and_cut_phase_is_the_one_at_its_place(own, othe
         low = tuple(a for a, _ in ends)
         high = tuple(n - b for n, (_, b) in zip(SIZE, ends, strict=True))
         views.append(View(low, high, axes, flips))
-    aligned = align_phases([volume(v, i) for i, v in enumerate(views)], "exact")
+    volumes = [volume(v, i) for i, v in enumerate(views)]
+    sizes = [tuple(b - a for a, b in zip(v.low, v.high, strict=True)) for v in views]
+    ends = [views[0].high if flip else views[0].low for flip in own[1]]
+    others = [views[1].high if flip else views[1].low for flip in own[1]]
+    begin_alike = all(a[axis] == b[axis] for a, b, axis in zip(ends, others, own[0], strict=True))
+    if begin_alike and sizes[0] != sizes[1] and sorted(sizes[0]) == sorted(sizes[1]):
+        with pytest.raises(UnreadableImageError, match="do not belong together"):
+            align_phases(volumes, "exact")
+        return
+    aligned = align_phases(volumes, "exact")
     low = tuple(max(a, b) for a, b in zip(views[0].low, views[1].low, strict=True))
     high = tuple(min(a, b) for a, b in zip(views[0].high, views[1].high, strict=True))
     both = replace(views[0], low=low, high=high)
@@ -200,7 +209,7 @@ def grid(shape, spacing, origin=(0.0, 0.0, 0.0), turn=None):
 @pytest.mark.parametrize(
     "other",
     [
-        grid((26, 24, 18), (0.7, 0.8, 1.5), (0.3, 0.4, 0.7)),
+        grid((27, 25, 18), (0.7, 0.8, 1.5), (0.3, 0.4, 0.7)),
         grid((40, 36, 36), (0.5, 0.6, 0.8), (-0.4, 0.1, -0.6)),
         grid((13, 12, 9), (1.4, 1.6, 3.0), (0.2, 0.0, 0.4)),
         grid((30, 32, 20), (0.7, 0.8, 1.5), (-0.5, -2.0, 0.0), rotated(4)),
@@ -394,6 +403,15 @@ def test_files_of_other_axes_are_aligned_as_dicom_is(tmp_path, turn):
     views = (View(low=(0, 0, 1)), View(high=(25, 24, 22), axes=turn[0], flips=turn[1]))
     record, tensor = process_patient(nifti_patient(tmp_path, views), 0, CONFIG)
     check_stored(record, tensor)
+
+
+def test_voxels_that_were_turned_without_their_header_are_refused(tmp_path):
+    found = nifti_patient(tmp_path, (View(), View()))
+    turned = patient(1).astype(np.int32).swapaxes(0, 1)
+    write_nifti(tmp_path / "1.nii.gz", turned, View(high=turned.shape))
+    record, tensor = process_patient(found, 0, CONFIG)
+    assert tensor is None
+    assert codes(record) == ["phases-differ"]
 
 
 @pytest.mark.parametrize("which", ["codes", "identity"])

@@ -127,15 +127,15 @@ def test_a_mask_of_finer_voxels_is_taken_at_the_nearest_where_that_is_asked_for(
 # Headers without a place.
 
 
-@pytest.mark.parametrize("how", ["codes", "identity", "nrrd", "nrrd-no-origin", "itk"])
+@pytest.mark.parametrize("how", ["codes", "identity", "nrrd", "nrrd-no-origin", "itk", "itk-nifti"])
 def test_a_mask_without_a_place_is_taken_voxel_by_voxel_and_said(stored, tmp_path, how):
     voxels = np.ascontiguousarray(tumour_mask().T)  # ITK's order
     if how == "codes":
         path = write_nifti(tmp_path / "m.nii.gz", tumour_mask(), codes=0)
     elif how == "identity":
         path = write_nifti(tmp_path / "m.nii.gz", tumour_mask(), affine=np.eye(4))
-    elif how == "itk":
-        path = tmp_path / "m.mha"
+    elif how in ("itk", "itk-nifti"):
+        path = tmp_path / ("m.mha" if how == "itk" else "m.nii.gz")
         sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
     else:
         path = tmp_path / "m.nrrd"
