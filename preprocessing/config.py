@@ -34,6 +34,15 @@ class PreprocessConfig(BaseModel):
     """Voxel size (row, column, slice) in mm that all patients are brought to by linear
     interpolation; None keeps each patient's own voxels (the paper's)."""
 
+    align: Literal["exact", "resample"] = "exact"
+    """What is done with phases whose voxels are not the pre-contrast's: those turned, mirrored or
+    shifted by whole voxels are brought onto them in any case, value by value; others exclude the
+    patient, or are interpolated linearly onto them."""
+
+    lesions: Literal["largest", "all"] = "largest"
+    """Of a segmentation in several pieces, what is the tumour: the largest one, or all but stray
+    voxels."""
+
     region: Literal["mask", "box"] = "mask"
     """What the tumour region is where a segmentation is given: its voxels, or the box around
     them. Where only a box is given, it is the box."""

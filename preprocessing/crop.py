@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,12 @@ from numpy.typing import NDArray
 from preprocessing.cohort import Box, Finding
 from preprocessing.geometry import Shape
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR
+
+# A box of whose rows, columns or slices less lies in the images was not drawn on them: slices of
+# reformatted copies count on beyond the images' last one.
+_SMALLEST_SHARES = (0.25, 0.25, 0.5)
+# Above it, the crop shows more padding than patient.
+_LARGEST_PADDING = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,13 @@ def choose_crop(box: Box, volume: Shape, crop_shape: Shape) -> Crop:
     )
 
 
+def box_in_part(box: Box, part: Box) -> Box:
+    """Return a box of a volume in the indices of part of it, uncut."""
+    r0, c0, s0 = (a - n for a, n in zip(box.start, part.start, strict=True))
+    r1, c1, s1 = (a - n for a, n in zip(box.stop, part.start, strict=True))
+    return Box((r0, c0, s0), (r1, c1, s1))
+
+
 def check_box(box: Box, volume: Shape, crop_shape: Shape) -> tuple[Box, tuple[Finding, ...]]:
     """Return the box cut at the volume's edge, with findings where that or the crop loses any."""
     start = [max(a, 0) for a in box.start]
@@ -99,6 +113,11 @@ def check_box(box: Box, volume: Shape, crop_shape: Shape) -> tuple[Box, tuple[Fi
         return cut, (Finding("box-empty", f"the tumour box ends before it begins: {where}"),)
     if any(n <= 0 for n in cut.shape):
         return cut, (Finding("box-outside", f"the tumour box lies outside the images: {where}"),)
+    shares = [a / b for a, b in zip(cut.shape, box.shape, strict=True)]
+    if any(a < b for a, b in zip(shares, _SMALLEST_SHARES, strict=True)):
+        told = ", ".join(f"{100 * share:.0f} %" for share in shares)
+        message = f"only {told} of the tumour box lie inside of the images: {where}"
+        return cut, (Finding("box-outside", message),)
     findings = []
     if cut != box:
         message = f"the tumour box reaches beyond the images and was cut at their edge: {where}"
@@ -109,3 +128,36 @@ def check_box(box: Box, volume: Shape, crop_shape: Shape) -> tuple[Box, tuple[Fi
         )
         findings.append(Finding("box-larger-than-crop", message, excludes=False))
     return cut, tuple(findings)
+
+
+def check_size(box: Box, volume: Shape) -> tuple[Finding, ...]:
+    """Return what is odd about the size of a tumour's box: one voxel, or the whole volume."""
+    where = f"box {box.start}-{box.stop}, volume {volume} (row, column, slice)"
+    if box.shape == volume:
+        message = f"the tumour box holds the whole image and so tells no place: {where}"
+        return (Finding("box-holds-image", message, excludes=False),)
+    if box.shape == (1, 1, 1):
+        message = f"the tumour is a single voxel: {where}"
+        return (Finding("tumour-one-voxel", message, excludes=False),)
+    return ()
+
+
+def check_region(region: NDArray[np.uint8], crop: Crop) -> tuple[Finding, ...]:
+    """Return what is odd about a crop's region: no tumour voxel in it, or mostly padding.
+
+    Parameters
+    ----------
+    region
+        uint8 (R, C, S), see `Crop.region_bits`.
+    """
+    if not ((region & REGION_TUMOUR > 0) & (region & REGION_PADDING == 0)).any():
+        message = f"no voxel of the tumour lies in the crop of {crop.shape} (row, column, slice)"
+        return (Finding("tumour-not-in-crop", message),)
+    padding = 1 - math.prod(crop.inside.shape) / math.prod(crop.shape)
+    if padding <= _LARGEST_PADDING:
+        return ()
+    message = (
+        f"{100 * padding:.0f} % of the crop of {crop.shape} lie outside of the images, whose part in"
+        f" it is {crop.inside.shape} (row, column, slice)"
+    )
+    return (Finding("crop-mostly-padding", message, excludes=False),)

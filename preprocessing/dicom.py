@@ -17,6 +17,7 @@ from preprocessing.dicom_values import check_values, floating_divisor
 from preprocessing.geometry import Grid
 from preprocessing.series_parts import SeriesPart, split_series
 from preprocessing.shown_names import shown_reason
+from preprocessing.slice_numbers import count_slices
 from preprocessing.volumes import UnreadableImageError, Volume
 
 _MAX_GAP_DEVIATION = 0.25
@@ -214,8 +215,8 @@ class DicomVolume:
         UnreadableImageError
             If InstanceNumber does not tell the slices apart, or no slice of the box is there.
         """
-        numbers = self._slice_numbers()
         wanted = range(box.start[2], box.stop[2])
+        numbers = self._slice_numbers(wanted)
         found = [i for i, n in enumerate(numbers) if n - 1 in wanted]
         if not found:
             message = (
@@ -223,6 +224,9 @@ class DicomVolume:
                 f" has {min(numbers)}-{max(numbers)}"
             )
             raise _refused("box-outside", message)
+        if max(found) - min(found) >= len(found):
+            message = f"series {self.name!r}: the slices that the tumour box names do not lie side by side"
+            raise _refused("instance-numbers", message)
         # A box that reaches beyond the numbered slices reaches beyond the volume as far.
         low, high = min(numbers) - 1, max(numbers)
         before, after = max(low - wanted.start, 0), max(wanted.stop - high, 0)
@@ -230,7 +234,7 @@ class DicomVolume:
             before, after = after, before
         return Box((*box.start[:2], min(found) - before), (*box.stop[:2], max(found) + 1 + after))
 
-    def _slice_numbers(self) -> list[int]:
+    def _slice_numbers(self, wanted: range) -> list[int]:
         """Return the number, from 1, that each position has for people who look at the series."""
         known = [h.instance_number for h in self.headers if h.instance_number is not None]
         if len(set(known)) < len(self.headers):
@@ -241,14 +245,15 @@ class DicomVolume:
             message = f"series {self.name!r}: slices are numbered as their files are named"
             note = Finding("instance-numbers-from-names", message, excludes=False)
             self.findings = (*self.findings, note)
-        steps = set(np.diff(sorted(known)).tolist())
-        if len(steps) == 1 and steps != {1}:
-            # Numbers of several phases take turns: each phase has every n-th.
-            rank = {n: i for i, n in enumerate(sorted(known), start=1)}
-            return [rank[n] for n in known]
-        # Series that hold all phases count on; each phase then starts at its own first number.
-        base = min(known) - 1 if min(known) > len(known) else 0
-        return [n - base for n in known]
+        numbers, counted = count_slices(known, wanted)
+        if counted:
+            message = (
+                f"series {self.name!r}: slices are numbered {counted}; the tumour box's slice n is"
+                " taken for the n-th"
+            )
+            note = Finding("instance-numbers-counted", message, excludes=False)
+            self.findings = (*self.findings, note)
+        return numbers
 
     def read(self, part: Box, step: int = 1) -> NDArray[np.float32]:
         """Return the voxels of `part` (row, column, slice), every `step`-th slice.

@@ -53,6 +53,12 @@ class Grid:
         r, c, s = np.linalg.norm(self.matrix[:, :3], axis=0)
         return float(r), float(c), float(s)
 
+    def part(self, box: Box) -> Grid:
+        """Return the grid of some of the voxels."""
+        own = self.matrix
+        own[:, 3] += own[:, :3] @ box.start
+        return Grid.from_array(box.shape, own)
+
     def turned(self, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Grid:
         """Return the grid of an array whose axes were permuted, then flipped."""
         own = self.matrix

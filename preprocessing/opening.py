@@ -8,18 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocessing.alignment import align_phases, check_grid, slice_headers
 from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
-from preprocessing.crop import check_box
+from preprocessing.crop import box_in_part, check_box, check_size
 from preprocessing.dicom import on_one_scale, open_series
 from preprocessing.examination import FoundPhases, TumourPlace, find_phases
 from preprocessing.failures import finding_of, is_of_one_patient
-from preprocessing.geometry import Grid, Orientation, Shape
+from preprocessing.geometry import Orientation, Shape
 from preprocessing.staging import Stage
+from preprocessing.tumour_mask import (
+    box_around,
+    check_frame,
+    choose_lesions,
+    cut_mask,
+    place_mask,
+)
 from preprocessing.volume_files import open_file
 from preprocessing.volumes import UnreadableImageError, Volume
-
-_MAX_APART_VOXELS = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,12 +111,15 @@ def _open(
     found_phases = _find_phases(patient, config, stage, findings)
     openers = _phase_openers(patient, found_phases, stage)
     chosen = choose_phases(len(openers), config)
-    volumes, value_findings = on_one_scale([openers[i]() for i in chosen])
-    pre = volumes[0]
+    volumes = tuple(openers[i]() for i in chosen)
+    for volume in volumes:
+        check_grid(volume)
+    volumes, value_findings = on_one_scale(volumes)
+    pre, mask = volumes[0], None
     if patient.mask is not None:
-        mask, box = _read_mask(patient, pre, stage, findings)
+        mask = _read_mask(patient, pre, config, stage, findings)
     elif patient.box is not None:
-        mask, box = None, pre.box_to_positions(patient.box)
+        box = pre.box_to_positions(_counted_from_0(patient.box, volumes, findings))
     else:
         raise UnreadableImageError(
             Finding("no-box", "neither a tumour box nor a mask is given for this patient")
@@ -118,7 +127,14 @@ def _open(
     for volume in volumes:
         findings.extend(volume.findings)
     findings.extend(value_findings)
-    findings.extend(_compare_grids(volumes))
+    aligned = align_phases(volumes, config.align)
+    findings.extend(aligned.findings)
+    volumes, pre = aligned.volumes, aligned.volumes[0]
+    if mask is not None and patient.mask is not None:
+        mask = cut_mask(mask, aligned.part, patient.mask.name, findings)
+        box = box_around(mask)
+    else:
+        box = box_in_part(box, aligned.part)
     orientation = Orientation.of(pre.grid)
     image_shape = orientation.shape(pre.grid.shape)
     rows, columns, slices = np.minimum(orientation.box(box, pre.grid.shape).shape, image_shape)
@@ -127,6 +143,8 @@ def _open(
     for finding in box_findings:
         if finding.excludes:
             raise UnreadableImageError(finding)
+    if mask is None or box.shape == (1, 1, 1):
+        box_findings = (*box_findings, *check_size(box, pre.grid.shape))
     if config.region == "box":
         mask = None
     found = tuple(dict.fromkeys((*findings, *box_findings)))
@@ -179,6 +197,27 @@ def _find_phases(
     return found
 
 
+def _counted_from_0(box: Box, volumes: Sequence[Volume], findings: list[Finding]) -> Box:
+    """Return the box as the pre-contrast's InstanceNumbers count it.
+
+    Where another phase's begin with 0 and the pre-contrast's do not, it lacks its first slice: the
+    n-th slice of the examination has the number n - 1.
+    """
+    lowest = [
+        min((h.instance_number for h in headers if h.instance_number is not None), default=1)
+        for volume in volumes
+        if (headers := slice_headers(volume)) is not None
+    ]
+    if len(lowest) < len(volumes) or lowest[0] <= 0 or 0 not in lowest[1:] or box.start[2] < 0:
+        return box
+    message = (
+        "slices are numbered from 0, the pre-contrast's first ones are missing; the tumour box's"
+        " slice n is taken for the one numbered n - 1"
+    )
+    findings.append(Finding("instance-numbers-counted", message, excludes=False))
+    return Box((*box.start[:2], box.start[2] - 1), (*box.stop[:2], box.stop[2] - 1))
+
+
 def _phase_openers(
     patient: Patient, found: FoundPhases | None, stage: Stage
 ) -> Sequence[Callable[[], Volume]]:
@@ -208,83 +247,15 @@ def _crop_in_own_voxels(pre: Volume, config: PreprocessConfig) -> tuple[int, int
     return orientation.box_to_own(Box((0, 0, 0), shape), shape).shape
 
 
-def _compare_grids(volumes: tuple[Volume, ...]) -> list[Finding]:
-    """Refuse phases of other shapes; note those whose headers place them elsewhere."""
-    pre = volumes[0]
-    findings = []
-    for volume in volumes[1:]:
-        if volume.grid.shape != pre.grid.shape:
-            message = (
-                f"phase {volume.name!r} has shape {volume.grid.shape},"
-                f" the pre-contrast {pre.grid.shape} (row, column, slice)"
-            )
-            raise UnreadableImageError(Finding("phases-differ", message))
-        apart = _apart(pre.grid, volume.grid)
-        if apart > _MAX_APART_VOXELS:
-            message = f"phase {volume.name!r} lies {apart:.1f} voxels from the pre-contrast"
-            findings.append(Finding("phases-apart", message, excludes=False))
-    return findings
-
-
-def _apart(one: Grid, other: Grid) -> float:
-    return one.largest_distance_voxels(other)
-
-
 def _read_mask(
-    patient: Patient, pre: Volume, stage: Stage, findings: list[Finding]
-) -> tuple[NDArray[np.bool_], Box]:
-    """Return the segmentation in the volumes' own axes, and the smallest box around it."""
+    patient: Patient, pre: Volume, config: PreprocessConfig, stage: Stage, findings: list[Finding]
+) -> NDArray[np.bool_]:
+    """Return the tumour's voxels by the segmentation, in the volume's own axes."""
     assert patient.mask is not None
     opened = open_file(patient.mask, stage)
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
-    axes, flips = opened.grid.turn_towards(pre.grid)
-    turned = opened.grid.turned(axes, flips)
     if opened.is_part:
-        voxels = np.flip(voxels.transpose(axes), tuple(i for i in range(3) if flips[i]))
-        voxels = _place(voxels, turned, pre.grid)
-    elif turned.shape == pre.grid.shape and _apart(pre.grid, turned) <= _MAX_APART_VOXELS:
-        voxels = np.flip(voxels.transpose(axes), tuple(i for i in range(3) if flips[i]))
-    elif opened.grid.shape == pre.grid.shape:
-        apart = _apart(pre.grid, opened.grid)
-        message = (
-            f"mask {opened.name} lies {apart:.1f} voxels from the images by its header: taken voxel"
-            " by voxel"
-        )
-        findings.append(Finding("mask-apart", message, excludes=False))
-    else:
-        message = (
-            f"mask {opened.name} has shape {opened.grid.shape}, the images {pre.grid.shape}"
-            " (row, column, slice)"
-        )
-        raise UnreadableImageError(Finding("mask-differs", message))
-    mask = voxels > 0
-    if not mask.any():
-        raise UnreadableImageError(Finding("mask-empty", f"mask {opened.name} marks no voxel"))
-    spans = []
-    for axis in range(3):
-        marked = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
-        spans.append((int(marked[0]), int(marked[-1]) + 1))
-    (r0, r1), (c0, c1), (s0, s1) = spans
-    return mask, Box((r0, c0, s0), (r1, c1, s1))
-
-
-def _place(part: NDArray[np.float32], grid: Grid, whole: Grid) -> NDArray[np.float32]:
-    """Return a mask's voxels in the images' grid, 0 where it has none."""
-    offset, apart = grid.offset_in(whole)
-    outside = any(
-        a < 0 or a + n > size for a, n, size in zip(offset, grid.shape, whole.shape, strict=True)
-    )
-    if apart > _MAX_APART_VOXELS or outside:
-        message = (
-            f"the segmentation does not lie in the images' voxels: {grid.shape} of"
-            f" {_shown_mm(grid)} mm, the images {whole.shape} of {_shown_mm(whole)} mm (row, column,"
-            f" slice){', and reaches beyond them' if outside else ''}"
-        )
-        raise UnreadableImageError(Finding("mask-differs", message))
-    placed = np.zeros(whole.shape, dtype=np.float32)
-    placed[tuple(slice(a, a + n) for a, n in zip(offset, grid.shape, strict=True))] = part
-    return placed
-
-
-def _shown_mm(grid: Grid) -> str:
-    return " × ".join(f"{v:.2f}" for v in grid.spacing_mm)
+        findings.extend(check_frame(stage.local([patient.mask.path])[0], pre))
+    check_grid(opened)
+    mask = place_mask(opened, voxels, pre, config.align, findings)
+    return choose_lesions(mask, pre.grid, opened.name, config.lesions, findings)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from preprocessing.bias import BiasField, fit_bias_field
 from preprocessing.cohort import Box, Finding, Patient
 from preprocessing.config import PreprocessConfig
+from preprocessing.crop import check_region
 from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
@@ -116,6 +117,8 @@ def _process(
     patient: Patient, index: int, opened: OpenedPatient, config: PreprocessConfig
 ) -> tuple[PatientRecord, PatientTensor]:
     pre = opened.volumes[0]
+    # Before voxels are read and a field is fitted for nothing.
+    region, notes = _region(opened, place_crop(opened, config))
     view = _make_view(opened, config)
     if view.grid.is_native and config.motion == "none":
         part = view.grid.crop.inside
@@ -135,7 +138,7 @@ def _process(
         index=index,
         patient_id=patient.patient_id,
         status="stored",
-        findings=(*opened.findings, *_implausible(opened.volumes, motions)),
+        findings=(*opened.findings, *notes, *_implausible(opened.volumes, motions)),
         # What the images say stands beside what the tables say, which wins.
         covariates={**pre.covariates, **_known(patient.covariates)},
         spacing_mm=view.grid.voxel_mm,
@@ -144,8 +147,6 @@ def _process(
         phase_times_s=_relative_times(opened.volumes),
         details={**_details(view, motions), **_phase_details(patient, opened)},
     )
-    tumour = _tumour(opened, view)
-    region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
     return record, PatientTensor(images, region, _sampled_field(view))
 
 
@@ -200,17 +201,40 @@ def _implausible(
     )
 
 
-def _tumour(opened: OpenedPatient, view: _View) -> NDArray[np.bool_] | None:
+def _region(
+    opened: OpenedPatient, place: CropPlace
+) -> tuple[NDArray[np.uint8], tuple[Finding, ...]]:
+    """Return the crop's region, and what is odd about it.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the tumour is not in it.
+    """
+    own = opened.volumes[0].grid.shape
+    box = place.orientation.box(opened.box, own)
+    tumour = _tumour(opened, place)
+    # A box beyond the last whole voxel of the crop's size is moved onto it: it is not there.
+    marked = np.zeros(place.grid.crop.shape, bool) if not place.grid.covers(box) else tumour
+    region = place.grid.crop.region_bits(place.grid.box_in_crop(box) if marked is None else marked)
+    findings = check_region(region, place.grid.crop)
+    for finding in findings:
+        if finding.excludes:
+            raise UnreadableImageError(finding)
+    return region, findings
+
+
+def _tumour(opened: OpenedPatient, place: CropPlace) -> NDArray[np.bool_] | None:
     """Return the segmentation in the crop, or None where there is only a box."""
     if opened.mask is None:
         return None
-    part = view.grid.needed_part()
-    own = view.orientation.box_to_own(part, view.own_shape)
+    grid, part = place.grid, place.grid.needed_part()
+    own = place.orientation.box_to_own(part, opened.volumes[0].grid.shape)
     (r0, c0, s0), (r1, c1, s1) = own.start, own.stop
-    cut = view.orientation.apply(opened.mask[r0:r1, c0:c1, s0:s1].astype(np.float32))
-    if view.grid.is_native:
-        return view.grid.crop.place(cut) > 0
-    return view.grid.sample(part, cut, nearest=True) > 0
+    cut = place.orientation.apply(opened.mask[r0:r1, c0:c1, s0:s1].astype(np.float32))
+    if grid.is_native:
+        return grid.crop.place(cut) > 0
+    return grid.sample(part, cut, nearest=True) > 0
 
 
 def _sampled_field(view: _View) -> NDArray[np.float32] | None:

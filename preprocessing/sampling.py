@@ -64,6 +64,15 @@ class CropGrid:
         bounds = _rescaled(self.volume_shape, ratios)
         return self.crop.box_in_crop(_scaled(box, ratios, bounds))
 
+    def covers(self, box: Box) -> bool:
+        """Tell whether any of a box of the volume lies in the crop."""
+        ratios = _ratios(self.voxel_mm, self.volume_mm)
+        return all(
+            min(box.stop[a], self.crop.inside.stop[a] * ratios[a])
+            > max(box.start[a], self.crop.inside.start[a] * ratios[a]) + 1e-6
+            for a in range(3)
+        )
+
     def positions(self, axis: int, step: int = 1) -> NDArray[np.float64]:
         """Return the position in the volume of every `step`-th crop voxel along an axis."""
         indices = np.arange(0, self.crop.shape[axis], step, dtype=np.float64)

@@ -14,6 +14,7 @@ from preprocessing.dicom_seg import is_segmentation, read_segmentation
 from preprocessing.geometry import Grid
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import Stage
+from preprocessing.volume_place import tells_place
 from preprocessing.volumes import UnreadableImageError
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -26,13 +27,22 @@ class FileVolume:
     ----------
     is_part
         Whether what lies beyond its edge is 0, as in a DICOM segmentation.
+    has_place
+        Whether the header says where the voxels lie in the patient.
     """
 
     def __init__(
-        self, name: str, grid: Grid, voxels: NDArray[np.float32], *, is_part: bool = False
+        self,
+        name: str,
+        grid: Grid,
+        voxels: NDArray[np.float32],
+        *,
+        is_part: bool = False,
+        has_place: bool = True,
     ) -> None:
         self.name = name
         self.is_part = is_part
+        self.has_place = has_place
         self.grid = grid
         self.time_s: float | None = None
         self.covariates: dict[str, str | float | None] = {}
@@ -86,7 +96,8 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
         )
     rows, columns, slices = voxels.shape
     grid = Grid.from_array((rows, columns, slices), affine)
-    return FileVolume(path.name, grid, voxels, is_part=is_part)
+    has_place = is_part or tells_place(local)
+    return FileVolume(path.name, grid, voxels, is_part=is_part, has_place=has_place)
 
 
 def _is_nifti(path: Path) -> bool:

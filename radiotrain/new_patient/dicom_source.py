@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pydicom
 from pydicom.dataset import Dataset
 
+from preprocessing.alignment import slice_headers
 from preprocessing.cohort import Finding
-from preprocessing.dicom import DicomVolume
+from preprocessing.dicom_header import SliceHeader
 from preprocessing.dicom_seg import DAMAGED
 from preprocessing.opening import OpenedPatient
 from preprocessing.volumes import UnreadableImageError
@@ -64,11 +65,11 @@ def read_source(opened: OpenedPatient) -> DicomSource | None:
 
 
 def _read(opened: OpenedPatient) -> DicomSource | None:
-    volumes = [v for v in opened.volumes if isinstance(v, DicomVolume)]
-    if len(volumes) < len(opened.volumes):
+    slices = [headers for v in opened.volumes if (headers := slice_headers(v)) is not None]
+    if len(slices) < len(opened.volumes):
         return None
-    phases = tuple(tuple(_references(volume)) for volume in volumes)
-    head = pydicom.dcmread(volumes[0].headers[0].path, stop_before_pixels=True)
+    phases = tuple(tuple(_references(headers)) for headers in slices)
+    head = pydicom.dcmread(slices[0][0].path, stop_before_pixels=True)
     model = str(head.get("ManufacturerModelName", "") or "").strip()
     first, last = opened.box.start[2], opened.box.stop[2]
     return DicomSource(head, phases, phases[0][first:last], model or None)
@@ -76,10 +77,10 @@ def _read(opened: OpenedPatient) -> DicomSource | None:
 
 def instance_numbers(opened: OpenedPatient) -> Sequence[int | None] | None:
     """Return the number that each slice of the pre-contrast has for who looks at the series."""
-    pre = opened.volumes[0]
-    return [h.instance_number for h in pre.headers] if isinstance(pre, DicomVolume) else None
+    headers = slice_headers(opened.volumes[0])
+    return None if headers is None else [h.instance_number for h in headers]
 
 
-def _references(volume: DicomVolume) -> Iterator[Dataset]:
-    for header in volume.headers:
+def _references(headers: Sequence[SliceHeader]) -> Iterator[Dataset]:
+    for header in headers:
         yield pydicom.dcmread(header.path, specific_tags=_REFERENCE, stop_before_pixels=True)

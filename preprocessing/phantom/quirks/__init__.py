@@ -164,8 +164,8 @@ _GEOMETRY = (
     ),
     _repaired(
         "phase-shifted",
-        "phases-apart",
-        "the headers place the first pass three voxels beside the pre-contrast",
+        "phases-aligned",
+        "the first pass was acquired three columns beside the pre-contrast, as its headers say",
     ),
 )
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocessing.cohort import Box
-from preprocessing.crop import check_box, choose_crop
+from preprocessing.crop import box_in_part, check_box, check_region, check_size, choose_crop
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR
 
 sizes = st.tuples(*[st.integers(1, 20)] * 3)
@@ -71,6 +71,11 @@ def test_a_tumour_on_padding_leaves_it_padding(tumour):
         ((9, 1, 1), (11, 4, 4), ["box-cut"]),
         ((1, 1, 1), (9, 4, 4), ["box-larger-than-crop"]),
         ((1, 1, 3), (4, 4, 11), ["box-cut", "box-larger-than-crop"]),
+        ((1, 1, 8), (4, 4, 12), ["box-cut"]),
+        ((1, 1, 8), (4, 4, 13), ["box-outside"]),
+        ((1, 1, -4), (4, 4, 3), ["box-outside"]),
+        ((8, 1, 1), (16, 4, 4), ["box-cut"]),
+        ((8, 1, 1), (17, 4, 4), ["box-outside"]),
         ((20, 1, 1), (25, 4, 4), ["box-outside"]),
         ((10, 1, 1), (12, 4, 4), ["box-outside"]),
         ((-3, 1, 1), (0, 4, 4), ["box-outside"]),
@@ -91,3 +96,45 @@ def test_boxes_that_lose_something_are_findings(start, stop, codes):
 def test_a_box_is_cut_at_each_edge_that_it_crosses():
     cut, _ = check_box(Box((-1, 2, -3), (8, 13, 5)), (10, 11, 12), (20, 20, 20))
     assert cut == Box((0, 2, 0), (8, 11, 5))
+
+
+def test_a_box_in_part_of_a_volume():
+    part = Box((2, 0, 3), (9, 9, 9))
+    assert box_in_part(Box((4, 5, 1), (6, 7, 8)), part) == Box((2, 5, -2), (4, 7, 5))
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "code"),
+    [
+        ((0, 0, 0), (4, 5, 6), "box-holds-image"),
+        ((1, 1, 1), (2, 2, 2), "tumour-one-voxel"),
+        ((0, 0, 0), (4, 5, 5), None),
+        ((1, 1, 1), (2, 2, 3), None),
+    ],
+)
+def test_sizes_that_tell_little_are_said(start, stop, code):
+    found = check_size(Box(start, stop), (4, 5, 6))
+    assert [f.code for f in found] == ([] if code is None else [code])
+    assert not any(f.excludes for f in found)
+
+
+def test_a_region_without_a_tumour_voxel_excludes():
+    crop = choose_crop(Box((1, 1, 1), (2, 2, 2)), (4, 4, 4), (4, 4, 4))
+    (finding,) = check_region(np.zeros((4, 4, 4), np.uint8), crop)
+    assert (finding.code, finding.excludes) == ("tumour-not-in-crop", True)
+    # On padding there is no tumour.
+    crop = choose_crop(Box((1, 1, 1), (2, 2, 2)), (4, 4, 4), (6, 4, 4))
+    tumour = np.zeros((6, 4, 4), bool)
+    tumour[0, 0, 0] = True
+    (finding,) = check_region(crop.region_bits(tumour), crop)
+    assert finding.code == "tumour-not-in-crop"
+    tumour[1, 0, 0] = True
+    assert check_region(crop.region_bits(tumour), crop) == ()
+
+
+@pytest.mark.parametrize(("slices", "said"), [(8, []), (9, ["crop-mostly-padding"])])
+def test_a_crop_of_more_padding_than_patient_is_said(slices, said):
+    crop = choose_crop(Box((1, 1, 1), (2, 2, 2)), (4, 4, 4), (4, 4, slices))
+    found = check_region(crop.region_bits(np.ones((4, 4, slices), bool)), crop)
+    assert [f.code for f in found] == said
+    assert not any(f.excludes for f in found)

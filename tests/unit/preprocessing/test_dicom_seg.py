@@ -146,6 +146,19 @@ def test_a_segmentation_of_other_geometry_is_refused(make_series, files, tmp_pat
     assert finding.excludes
 
 
+@pytest.mark.parametrize(("frame", "said"), [("1.2.5", []), ("1.2.6", ["frames-differ"])])
+def test_another_frame_of_reference_is_said(files, tmp_path, frame, said):
+    path = write_seg(tmp_path / "s.dcm", files, [marked()])
+    for file in files:
+        data = pydicom.dcmread(file)
+        data.FrameOfReferenceUID = frame
+        data.save_as(file)
+    found = opened(files, VolumeFile(path))
+    assert isinstance(found, OpenedPatient)
+    assert [f.code for f in found.findings] == said
+    np.testing.assert_array_equal(found.mask, marked())
+
+
 def test_only_a_segmentation_is_one(files, tmp_path):
     assert is_segmentation(write_seg(tmp_path / "s.dcm", files, [marked()]))
     assert not is_segmentation(files[0])

@@ -114,3 +114,39 @@ def test_the_box_is_in_the_crop_where_it_is_in_the_patient(voxel_mm, start, size
         assert low - half <= max(min(box.start[axis] - 0.5, edge), -0.5) + 1e-3
         assert high + half >= min(box.stop[axis] - 0.5, edge) - 1e-3
         assert high - low < (box.stop[axis] - box.start[axis]) + 2 * 2 * half + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "covered"),
+    [
+        ((10, 9, 6), (18, 15, 12), True),
+        ((28, 9, 6), (30, 15, 12), False),  # in the rest that is no whole voxel of 8 mm
+        ((27, 9, 6), (30, 15, 12), True),
+        ((10, 9, 19), (18, 15, 20), True),
+        ((0, 0, 0), (30, 26, 20), True),
+    ],
+)
+def test_a_box_in_the_rest_beyond_the_last_whole_voxel_is_not_covered(start, stop, covered):
+    """24 mm of rows make two voxels of 11 mm, 22 mm: what begins at 22.4 is in none."""
+    box = Box(start, stop)
+    made = grid(crop=(2, 2, 2), voxel_mm=(11.0, 8.0, 8.0), box=box)
+    assert made.covers(box) == covered
+    # Whatever is told, a whole box of crop voxels lies there.
+    assert all(n > 0 for n in made.box_in_crop(box).shape)
+
+
+@given(st.tuples(*[st.integers(0, 19)] * 3), st.tuples(*[st.integers(1, 8)] * 3),
+       st.tuples(*[st.floats(0.5, 6.0)] * 3))  # fmt: skip
+def test_a_covered_box_shares_some_place_with_a_voxel_of_the_crop(start, size, voxel_mm):
+    box = Box(start, tuple(min(a + n, m) for a, n, m in zip(start, size, VOLUME, strict=True)))
+    made = grid(crop=(6, 6, 6), voxel_mm=voxel_mm, box=box)
+    shared = []
+    for axis in range(3):
+        inside, offset = made.crop.inside, made.crop.offset[axis]
+        own = made.positions(axis)[offset : offset + inside.shape[axis]]
+        half = voxel_mm[axis] / MM[axis] / 2
+        reach = np.minimum(own + half, box.stop[axis] - 0.5) - np.maximum(
+            own - half, box.start[axis] - 0.5
+        )
+        shared.append((reach > 1e-6).any())
+    assert made.covers(box) == all(shared)

@@ -42,7 +42,7 @@ CONCERNS = {
     "constant-instance-number": {"InstanceNumber"},
     "no-instance-numbers": {"InstanceNumber"},
     "mixed-matrix": {"Rows", "Columns", "PixelSpacing", "AcquisitionMatrix", *PIXELS},
-    "phase-shifted": {"ImagePositionPatient"},
+    "phase-shifted": {"ImagePositionPatient", "PixelData"},
     "compressed": {"PixelData", "BitsStored", "HighBit"},
     "big-endian": {"PixelData"},
     "unsigned-wrap": {
