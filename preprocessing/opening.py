@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
+from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource, VolumeFile
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import check_box
 from preprocessing.dicom import open_series
 from preprocessing.examination import find_phases
 from preprocessing.geometry import Grid, Orientation, Shape
 from preprocessing.staging import Stage
-from preprocessing.volume_files import open_file
+from preprocessing.volume_files import open_file, open_mask, phase_openers
 from preprocessing.volumes import UnreadableImageError, Volume
 
 _MAX_APART_VOXELS = 0.5
@@ -126,6 +126,8 @@ def _phase_openers(
 ) -> Sequence[Callable[[], Volume]]:
     """Return what opens each phase; what is odd about the examination goes to `findings`."""
     if patient.examination is None:
+        if len(patient.phases) == 1 and isinstance(patient.phases[0], VolumeFile):
+            return phase_openers(patient.phases[0], stage)
         return [lambda s=source: _open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
     found = find_phases(patient.examination, config.num_phases, stage)
     for finding in found.findings:
@@ -182,7 +184,8 @@ def _read_mask(
 ) -> tuple[NDArray[np.bool_], Box]:
     """Return the segmentation in the volumes' own axes, and the smallest box around it."""
     assert patient.mask is not None
-    opened = open_file(patient.mask, stage)
+    opened = open_mask(patient.mask, stage, pre.grid)
+    findings.extend(opened.findings)
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
     axes, flips = opened.grid.turn_towards(pre.grid)
     turned = opened.grid.turned(axes, flips)

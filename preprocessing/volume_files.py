@@ -1,42 +1,62 @@
-"""Files that hold a whole volume: NIfTI, NRRD and what else SimpleITK reads, DICOM segmentations."""
+"""Files that hold whole volumes: NIfTI, NRRD, MetaImage, and DICOM segmentations as masks.
+
+Axis legend: (row, column, slice), then the volume of files that hold several.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
-import nibabel
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from preprocessing.cohort import Box, Finding, VolumeFile
-from preprocessing.dicom_seg import is_segmentation, read_segmentation
+from preprocessing.dicom_seg import is_segmentation, other_object, read_segmentation
+from preprocessing.errors import is_disk_full, storage_trouble
 from preprocessing.geometry import Grid
+from preprocessing.itk_header import ItkHeader, check_data_files, read_header
+from preprocessing.itk_image import read_itk
+from preprocessing.mask_values import choose_inside, choose_segment
+from preprocessing.nifti import count_volumes, is_nifti, read_nifti
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import Stage
+from preprocessing.volume_data import VolumeData, check_regular, note, refused
 from preprocessing.volumes import UnreadableImageError
 
-_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
+# No scanner's value: what some write for "no data" where others write NaN, as 1e20 or the largest float.
+_NO_VALUE = 1e15
 
 
 class FileVolume:
-    """A NIfTI or NRRD file. Columns are its first axis, rows its second, slices its third.
+    """One volume of a file. Columns are its first axis, rows its second, slices its third.
+
+    Voxels without a value are NaN in what `read` returns.
 
     Parameters
     ----------
     is_part
-        Whether what lies beyond its edge is 0, as in a DICOM segmentation.
+        Whether it is a mask that lies by its place in the patient, 0 beyond its edge.
     """
 
     def __init__(
-        self, name: str, grid: Grid, voxels: NDArray[np.float32], *, is_part: bool = False
+        self,
+        name: str,
+        grid: Grid,
+        voxels: NDArray[np.float32],
+        *,
+        is_part: bool = False,
+        findings: tuple[Finding, ...] = (),
+        time_s: float | None = None,
     ) -> None:
         self.name = name
         self.is_part = is_part
         self.grid = grid
-        self.time_s: float | None = None
+        self.time_s = time_s
         self.covariates: dict[str, str | float | None] = {}
-        self.findings: tuple[Finding, ...] = ()
+        self.findings = findings
         self._voxels = voxels
 
     def box_to_positions(self, box: Box) -> Box:
@@ -44,70 +64,225 @@ class FileVolume:
         return box
 
     def read(self, part: Box, step: int = 1) -> NDArray[np.float32]:
-        """Return the voxels of `part`, every `step`-th slice."""
+        """Return the voxels of `part`, every `step`-th slice; NaN where there is no value."""
         (r0, c0, s0), (r1, c1, s1) = part.start, part.stop
         return self._voxels[r0:r1, c0:c1, s0:s1:step]
 
 
+def num_volumes(source: VolumeFile) -> int:
+    """Return how many volumes a file holds by its header; 1 where that cannot be read."""
+    path = source.path
+    try:
+        check_regular(path, "file")
+        with path.open("rb") as file:
+            if is_nifti(path):
+                return count_volumes(file)
+            header = read_header(file, "file")
+        return 1 if header is None else header.num_volumes
+    except (UnreadableImageError, ValueError, EOFError, OSError) as error:
+        if storage_trouble(error) is not None and not isinstance(error, FileNotFoundError):
+            raise
+        return 1  # what is wrong with it is told when it is opened
+
+
+def phase_openers(source: VolumeFile, stage: Stage) -> list[Callable[[], FileVolume]]:
+    """Return what opens each phase of a patient who has one file."""
+    num = num_volumes(source)
+    if num == 1:
+        return [lambda: open_file(source, stage)]
+
+    @lru_cache(maxsize=1)
+    def load() -> VolumeData:
+        return _load(source, stage)
+
+    return [lambda n=n: _phase(load(), n, source) for n in range(num)]  # type: ignore[misc]
+
+
 def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
-    """Open a NIfTI, NRRD or other image file that SimpleITK reads, or a DICOM segmentation.
+    """Open a phase: a NIfTI, NRRD, MetaImage or other file that ITK reads.
 
     Raises
     ------
     UnreadableImageError
-        If it is missing, damaged, or no 3D image.
+        If it is missing, damaged, no 3D image, or one whose place or voxels cannot be.
     """
-    path = source.path
-    if not path.exists():
-        raise UnreadableImageError(Finding("image-missing", f"image file {path.name} is not there"))
-    # Outside of the block below: a network that fails says nothing about the image.
-    local = stage.local([path])[0]
-    is_part = False
+    data = _load(source, stage)
+    num = data.voxels.shape[3]
+    if num > 1:
+        message = (
+            f"image file {source.name} holds {num} volumes, expected one: name it alone, as phase_0,"
+            " if they are the phases"
+        )
+        raise refused("phases-in-one-file", message)
+    return _phase(data, 0, source)
+
+
+def open_mask(source: VolumeFile, stage: Stage, images: Grid) -> FileVolume:
+    """Open a segmentation: what it marks as 1, all else as 0.
+
+    Parameters
+    ----------
+    images
+        The grid of the pre-contrast. A mask of another size is taken as cut to its extent, and lies
+        by its place in the patient.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it cannot be read, or does not tell which voxels are the tumour.
+    """
+    what = f"mask {source.name}"
+    wanted = source.segment if source.label is None else source.label
+    data = _load(source, stage, is_mask=True)
+    voxels, label = _layer(data, wanted, what)
+    marked = choose_inside(voxels, label, what)
+    grid = Grid.from_array(_shape(voxels), data.affine)
+    is_part = data.is_part or _is_cut(grid, images, data, what)
+    findings = (*data.findings, *marked.findings)
+    inside = marked.inside.astype(np.float32)
+    return FileVolume(source.name, grid, inside, is_part=is_part, findings=findings)
+
+
+def _layer(
+    data: VolumeData, wanted: int | None, what: str
+) -> tuple[NDArray[np.float32], int | None]:
+    """Return the volume of a mask that holds the tumour, and its label there."""
+    num = data.voxels.shape[3]
+    if data.segments:
+        segment = choose_segment(data.segments, wanted, what)
+        if not 0 <= segment.layer < num:
+            raise refused(
+                "mask-label-missing", f"{what} lacks the layer of segment {segment.label}"
+            )
+        layer = data.voxels[..., segment.layer]
+        if not (layer == segment.label).any():
+            raise refused("mask-empty", f"{what} marks no voxel as segment {segment.label}")
+        return layer, segment.label
+    if num > 1:
+        raise refused("image-not-3d", f"{what} holds {num} volumes, expected one")
+    return data.voxels[..., 0], None if data.is_chosen else wanted
+
+
+def _is_cut(grid: Grid, images: Grid, data: VolumeData, what: str) -> bool:
+    """Tell whether a mask of another size than the images can be placed by its header."""
+    axes, flips = grid.turn_towards(images)
+    turned = grid.turned(axes, flips)
+    if turned.shape == images.shape or grid.shape == images.shape or not data.has_geometry:
+        return False
+    if any(n > size for n, size in zip(turned.shape, images.shape, strict=True)):
+        return False
+    offset, _ = turned.offset_in(images)
+    if offset == (0, 0, 0):
+        # A header that was copied from the images says so of a mask that was cut anywhere.
+        message = (
+            f"{what} is smaller than the images and begins at their first voxel by its header, which"
+            " may be a copy of theirs: its place is not known"
+        )
+        raise refused("mask-differs", message)
+    return True
+
+
+def _load(source: VolumeFile, stage: Stage, *, is_mask: bool = False) -> VolumeData:
+    what = f"{'mask' if is_mask else 'image file'} {source.name}"
     try:
-        if _is_nifti(path):
-            voxels, affine = _read_nifti(local)
-        elif is_segmentation(local):
-            is_part = True
-            voxels, affine = read_segmentation(local, source.segment)
-        else:
-            voxels, affine = _read_itk(local)
+        check_regular(source.path, what)
+        # A network that fails says nothing about the image.
+        local = stage.local([source.path])[0]
+        return _read(source, local, stage, what, is_mask=is_mask)
     except UnreadableImageError:
         raise
     # The readers raise anything from EOFError to their own types on damaged files.
     except Exception as error:
-        raise UnreadableImageError(
-            Finding(
-                "image-unreadable", f"image file {path.name} cannot be read: {shown_reason(error)}"
-            )
-        ) from error
-    if voxels.ndim != 3:
-        raise UnreadableImageError(
-            Finding("image-not-3d", f"image file {path.name} has shape {voxels.shape}, expected 3D")
+        if is_disk_full(error) or storage_trouble(error) is not None:
+            raise
+        message = f"{what} cannot be read: {shown_reason(error)}"
+        raise refused("image-unreadable", message) from error
+
+
+def _read(source: VolumeFile, local: Path, stage: Stage, what: str, *, is_mask: bool) -> VolumeData:
+    path = source.path
+    if is_nifti(path):
+        return read_nifti(local, what)
+    if is_segmentation(local):
+        if not is_mask:
+            raise refused("image-unreadable", f"{what} is a DICOM segmentation, expected images")
+        wanted = source.segment if source.label is None else source.label
+        voxels, affine = read_segmentation(local, wanted)
+        return VolumeData(voxels[..., None], affine, is_part=True, is_chosen=True)
+    if is_mask and (found := other_object(local)) is not None:
+        message = f"{what} is {found}, expected a DICOM segmentation (SEG), NIfTI or NRRD"
+        raise refused("mask-no-segmentation", message)
+    if path.suffix.lower() in (".hdr", ".img"):
+        return _read_pair(source, stage, what)
+    with local.open("rb") as file:
+        header = read_header(file, what)
+    if header is not None:
+        _check_detached(header, source, what)
+    data = read_itk(local, header, what)
+    return data if header is None else _with_segments(data, header)
+
+
+def _read_pair(source: VolumeFile, stage: Stage, what: str) -> VolumeData:
+    """Read a NIfTI header that has its voxels in a file beside it."""
+    header, image = source.path.with_suffix(".hdr"), source.path.with_suffix(".img")
+    for path in (header, image):
+        check_regular(path, what)
+        if isinstance(path, Path) and not path.resolve().is_relative_to(_root(source).resolve()):
+            message = f"{what} has a file of voxels that lies outside of the cohort's folder"
+            raise refused("path-outside", message)
+    local_header, local_image = stage.local([header, image])
+    return read_nifti(local_header, what, local_image)
+
+
+def _check_detached(header: ItkHeader, source: VolumeFile, what: str) -> None:
+    if not header.data_files:
+        return
+    if not isinstance(source.path, Path):
+        message = (
+            f"{what} has its voxels in other files, which are not fetched from an object store: store"
+            " it as one file (.nrrd, .mha)"
         )
+        raise refused("image-detached", message)
+    check_data_files(header, source.path, _root(source), what)
+
+
+def _root(source: VolumeFile) -> Path:
+    return source.root or source.path.parent
+
+
+def _with_segments(data: VolumeData, header: ItkHeader) -> VolumeData:
+    if not header.is_segmentation:
+        return data
+    return replace(data, segments=header.segments, is_part=data.has_geometry)
+
+
+def _shape(voxels: NDArray[np.float32]) -> tuple[int, int, int]:
     rows, columns, slices = voxels.shape
-    grid = Grid.from_array((rows, columns, slices), affine)
-    return FileVolume(path.name, grid, voxels, is_part=is_part)
+    return rows, columns, slices
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+def _phase(data: VolumeData, number: int, source: VolumeFile) -> FileVolume:
+    """Return one volume of a file, with what is to be said about its voxels."""
+    several = data.voxels.shape[3] > 1
+    name = f"{source.name}, volume {number + 1}" if several else source.name
+    voxels, findings = _without_no_data(data.voxels[..., number], f"image file {name}")
+    grid = Grid.from_array(_shape(voxels), data.affine)
+    time_s = None if data.interval_s is None or not several else number * data.interval_s
+    return FileVolume(name, grid, voxels, findings=(*data.findings, *findings), time_s=time_s)
 
 
-def _read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    # nibabel and not ITK, which refuses directions that are not exactly orthonormal.
-    image = nibabel.load(path)
-    voxels = np.asarray(image.dataobj, dtype=np.float32)
-    if voxels.ndim == 4 and voxels.shape[3] == 1:
-        voxels = voxels[..., 0]
-    affine = _LPS_FROM_RAS @ image.affine[:3]
-    return voxels.swapaxes(0, 1), affine[:, [1, 0, 2, 3]]
-
-
-def _read_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    image = sitk.ReadImage(str(path))
-    voxels = sitk.GetArrayFromImage(image).astype(np.float32)
-    if image.GetDimension() != 3 or voxels.ndim != 3:
-        return voxels, np.eye(3, 4)
-    directions = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine = np.column_stack([directions[:, [1, 0, 2]], image.GetOrigin()])
-    return np.moveaxis(voxels, 0, 2), affine
+def _without_no_data(
+    voxels: NDArray[np.float32], what: str
+) -> tuple[NDArray[np.float32], Sequence[Finding]]:
+    """Return voxels whose every value that is none is NaN, and how many there are."""
+    with np.errstate(invalid="ignore"):
+        largest = max(float(voxels.max()), -float(voxels.min()))
+    if largest < _NO_VALUE and not np.isnan(largest) and not np.isnan(voxels.min()):
+        return voxels, ()
+    with np.errstate(invalid="ignore"):
+        lost = ~(np.abs(voxels) < _NO_VALUE)
+    num = int(lost.sum())
+    if num == voxels.size:
+        raise refused("not-finite", f"{what} has no voxel with a finite value")
+    message = f"{what} has {num} of {voxels.size} voxels without a value (NaN, Inf or beyond 1e15)"
+    return np.where(lost, np.float32(np.nan), voxels), (note("not-finite", message),)
