@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from preprocessing.shown_names import shown_series
-from preprocessing.volume_data import Segment, check_spacing, refused
+from preprocessing.volume_data import Segment, check_affine, check_spacing, refused
 
 _LONGEST = 1 << 20
 _NRRD = b"NRRD"
@@ -27,7 +29,11 @@ _MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetre
 _SPATIAL = {"domain", "space"}
 _PHASES = {"list", "time"}
 _UNTOLD = {"", "none", "???"}
-_NUMBER = r"[-+]?[0-9.eEinfatyINFATY+-]+"
+_ELEMENT_BYTES = {
+    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
+    "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
+    "MET_DOUBLE": 8,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class ItkHeader:
         Which of them counts volumes (or layers of a segmentation); None where all three are space.
     lines
         Of the header itself.
+    num_bytes
+        Of a MetaImage's header.
     """
 
     is_nrrd: bool
@@ -57,6 +65,7 @@ class ItkHeader:
     sizes: tuple[int, ...]
     phase_axis: int | None = None
     lines: tuple[str, ...] = field(default=(), repr=False)
+    num_bytes: int = 0
 
     @property
     def num_volumes(self) -> int:
@@ -145,13 +154,33 @@ def check_data_files(header: ItkHeader, path: Path, root: Path, what: str) -> No
             raise refused("not-a-file", f"{what} names as its voxels what is no file")
 
 
+def check_length(header: ItkHeader, path: Path, what: str) -> None:
+    """Refuse a MetaImage that is shorter than its header says: ITK tells the terminal of it.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it is.
+    """
+    fields = header.fields
+    size = _ELEMENT_BYTES.get(fields.get("elementtype", "").upper())
+    is_packed = fields.get("compresseddata", "").lower() in ("true", "1")
+    if header.is_nrrd or size is None or is_packed or len(header.data_files) > 1:
+        return
+    file = path.parent / header.data_files[0] if header.data_files else path
+    there = file.stat().st_size - (0 if header.data_files else header.num_bytes)
+    if there < math.prod(header.sizes) * size:
+        message = f"{what} cannot be read: it is shorter than its header says"
+        raise refused("image-unreadable", message)
+
+
 def _text(start: bytes, end: bytes) -> str:
     found = re.search(end, start)
     if found is None:
         if len(start) >= _LONGEST:
             raise ValueError("its header does not end")
-        return start.decode("utf-8", "replace")
-    return start[: found.end()].decode("utf-8", "replace")
+        return start.decode("utf-8", "surrogateescape")
+    return start[: found.end()].decode("utf-8", "surrogateescape")
 
 
 def _nrrd(start: bytes, what: str) -> ItkHeader:
@@ -178,7 +207,7 @@ def _nrrd(start: bytes, what: str) -> ItkHeader:
                 break
     sizes = tuple(int(v) for v in fields.get("sizes", "").split())
     axis = _phase_axis(sizes, fields, keys, what)
-    _check_nrrd_spacing(fields, what)
+    _check_nrrd_spacing(fields, sizes, what)
     return ItkHeader(True, fields, keys, tuple(data_files), sizes, axis, tuple(lines))
 
 
@@ -204,7 +233,7 @@ def _numbered(words: Sequence[str]) -> list[str]:
     return [pattern.replace("%u", "%d") % n for n in range(first, end, step)]
 
 
-def _vectors(fields: Mapping[str, str]) -> list[tuple[float, ...] | None]:
+def _vectors(fields: Mapping[str, str], may_lack: bool = True) -> list[tuple[float, ...] | None]:
     """Return each axis' direction, None for one that has none."""
     found: list[tuple[float, ...] | None] = []
     for word in re.findall(r"none|\([^)]*\)", fields.get("space directions", ""), re.IGNORECASE):
@@ -213,7 +242,8 @@ def _vectors(fields: Mapping[str, str]) -> list[tuple[float, ...] | None]:
         else:
             values = tuple(float(v) for v in word.strip("()").split(","))
             # Some write what has no direction as a vector of NaN.
-            found.append(None if all(map(math.isnan, values)) else values)
+            is_nothing = may_lack and all(map(math.isnan, values))
+            found.append(None if is_nothing else values)
     return found
 
 
@@ -226,7 +256,7 @@ def _phase_axis(
         message = f"{what} has shape {shown}, expected 3D, or 4D with its phases along one axis"
         raise refused("image-not-3d", message)
     kinds = fields.get("kinds", "").lower().split() or [""] * len(sizes)
-    directions = _vectors(fields) or [()] * len(sizes)
+    directions = _vectors(fields, len(sizes) > 3) or [()] * len(sizes)
     if len(kinds) != len(sizes) or len(directions) != len(sizes):
         raise ValueError("its header does not describe each of its axes")
     others = [n for n, kind in enumerate(kinds) if kind not in _SPATIAL | _UNTOLD]
@@ -267,13 +297,16 @@ def _check_kind(
     raise refused("image-not-scalar", message)
 
 
-def _check_nrrd_spacing(fields: Mapping[str, str], what: str) -> None:
+def _check_nrrd_spacing(fields: Mapping[str, str], sizes: tuple[int, ...], what: str) -> None:
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
     if any(unit.strip().lower() not in _MILLIMETRES for unit in units):
         raise refused("spacing-implausible", f"{what} has a space in other units than mm")
-    vectors = [v for v in _vectors(fields) if v]
+    vectors = [v for v in _vectors(fields, len(sizes) > 3) if v]
     if vectors:
         check_spacing([sum(c * c for c in v) ** 0.5 for v in vectors], what)
+        if len(vectors) != 3 or any(len(v) != 3 for v in vectors):
+            raise ValueError("its axes have no directions in a space of three dimensions")
+        check_affine(np.column_stack([*map(np.array, vectors), np.zeros(3)]), what)
     elif "spacings" in fields and "space directions" not in fields:
         told = [float(v) for v in fields["spacings"].split()]
         # That of an axis that is no space is NaN, or anything.
@@ -289,7 +322,7 @@ def _meta(start: bytes, what: str) -> ItkHeader:
         if match:
             fields[match[1].lower()] = match[2].strip()
     value = fields.get("elementdatafile", "")
-    rest = start.decode("utf-8", "replace")[len(text) :].splitlines()
+    rest = start.decode("utf-8", "surrogateescape")[len(text) :].splitlines()
     sizes = tuple(int(v) for v in fields.get("dimsize", "").split())
     if int(fields.get("elementnumberofchannels", "1") or 1) != 1:
         message = (
@@ -306,7 +339,10 @@ def _meta(start: bytes, what: str) -> ItkHeader:
     if told:
         check_spacing([float(v) for v in told[:3]], what)
     axis = 3 if len(sizes) == 4 else None
-    return ItkHeader(False, fields, {}, _meta_files(value, rest), sizes, axis, tuple(lines))
+    start_of_voxels = len(text.encode("utf-8", "surrogateescape"))
+    return ItkHeader(
+        False, fields, {}, _meta_files(value, rest), sizes, axis, tuple(lines), start_of_voxels
+    )
 
 
 def _meta_files(value: str, following: Sequence[str]) -> tuple[str, ...]:

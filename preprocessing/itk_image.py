@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -57,7 +59,7 @@ def read_itk(path: Path, header: ItkHeader | None, what: str) -> VolumeData:
         return _data(_read(path, name, what), what, has_geometry=header.has_geometry)
     with tempfile.TemporaryDirectory(prefix="radiotrain-") as folder:
         patched = Path(folder) / "patched.nhdr"
-        patched.write_text(_patched(path, header), encoding="utf-8")
+        patched.write_text(_patched(path, header), "utf-8", "surrogateescape")
         return _data(_read(patched, name, what), what, has_geometry=header.has_geometry)
 
 
@@ -97,13 +99,22 @@ def _read(path: Path, name: str | None, what: str) -> sitk.Image:
             message = f"{what} cannot be read: its content is no NIfTI, NRRD, MetaImage or DICOM"
             raise refused("image-unreadable", message)
     reader.SetImageIO(name)
-    reader.ReadImageInformation()
+    _execute(reader.ReadImageInformation, what)
     check_size((*reader.GetSize(), reader.GetNumberOfComponents()), what)
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()).lower():
         raise refused(
             "image-not-scalar", f"{what} holds complex values, expected one number a voxel"
         )
-    return reader.Execute()
+    return _execute(reader.Execute, what)
+
+
+def _execute(action: Callable[[], Any], what: str) -> Any:
+    try:
+        return action()
+    except RuntimeError as error:
+        # ITK's own words hold addresses of memory, and whatever the header says.
+        message = f"{what} cannot be read: its header or its voxels are damaged"
+        raise refused("image-unreadable", message) from error
 
 
 def _data(image: sitk.Image, what: str, *, has_geometry: bool) -> VolumeData:

@@ -69,14 +69,14 @@ def choose_inside(voxels: NDArray[np.float32], label: int | None, what: str) -> 
 
 
 def choose_segment(segments: Sequence[Segment], wanted: int | None, what: str) -> Segment:
-    """Return a segment of a file that lists them, by its label, or by its place from 1.
+    """Return a segment by its label; by its place from 1 where labels repeat in several layers.
 
     Raises
     ------
     UnreadableImageError
         If there is no such segment, or several to choose from.
     """
-    named = ", ".join(f"{s.label} ({s.name})" for s in segments)
+    named = ", ".join(f"{n} ({s.name}, label {s.label})" for n, s in enumerate(segments, 1))
     if wanted is None:
         if len(segments) == 1:
             return segments[0]
@@ -84,11 +84,10 @@ def choose_segment(segments: Sequence[Segment], wanted: int | None, what: str) -
             f"{what} has {len(segments)} segments, {named}: say which is the tumour (mask_label)"
         )
         raise refused("mask-labels-unclear", message)
-    found = [s for s in segments if s.label == wanted]
-    if len(found) == 1:
+    is_told = len({s.label for s in segments}) == len(segments)
+    found = [s for n, s in enumerate(segments, 1) if wanted == (s.label if is_told else n)]
+    if found:
         return found[0]
-    if found and 1 <= wanted <= len(segments):
-        return segments[wanted - 1]
     raise refused("mask-label-missing", f"{what} has no segment {wanted}, got {named}")
 
 

@@ -67,15 +67,21 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def count_volumes(file: IO[bytes]) -> int:
-    """Return how many volumes a NIfTI file holds by its header."""
+def count_volumes(file: IO[bytes], what: str) -> int:
+    """Return how many volumes a NIfTI file holds by its header.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it is no image that can be used; anything else if it is damaged.
+    """
     start = file.read(4096)
     if start.startswith(_GZIP):
         file.seek(0)
         with gzip.GzipFile(fileobj=file) as unpacked:
             start = unpacked.read(540)
-    shape = _without_ones(_dims(_parse(start)))
-    return shape[3] if len(shape) == 4 else 1
+    sizes = _check_header(_parse(start), what)
+    return sizes[3] if len(sizes) == 4 else 1
 
 
 def read_nifti(path: Path, what: str, voxels_in: Path | None = None) -> VolumeData:
@@ -171,6 +177,8 @@ def _check_header(header: Any, what: str) -> tuple[int, ...]:
             " changed places"
         )
         raise refused("phases-unclear", message)
+    if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):
+        raise refused("image-unreadable", f"{what} has an infinite scl_slope or scl_inter")
     scale = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     check_spacing([float(v) * scale for v in header["pixdim"][1:4]], what)
     return sizes
@@ -301,12 +309,8 @@ def _are_very_similar(s: NDArray[np.float64], q: NDArray[np.float64]) -> bool:
     (su, sw, _), (qu, qw, _) = np.linalg.svd(s[:, :3]), np.linalg.svd(q[:, :3])
     if np.abs(sw - qw).max() > _VERY_SIMILAR:
         return False
-    # ITK compares the left singular vectors. Those of equal voxel sizes are not unique, so that
-    # the matrices themselves are compared: never less strict, and the same where they matter.
-    return bool(np.abs(s[:, :3] - q[:, :3]).max() <= _VERY_SIMILAR) or bool(
-        np.abs(su @ np.linalg.inv(qu) - np.eye(3)).max() <= _VERY_SIMILAR
-        and np.abs(s[:, :3] - q[:, :3]).max() <= 1e-2
-    )
+    # The left singular vectors alone, as in ITK: axes that run the other way count as similar.
+    return bool(np.abs(su @ np.linalg.inv(qu) - np.eye(3)).max() <= _VERY_SIMILAR)
 
 
 def _is_orthonormal(affine: NDArray[np.float64]) -> bool:

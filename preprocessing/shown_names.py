@@ -28,7 +28,7 @@ twist uf ultrafast unenhanced upper venc vibe vibrant view views volume w water 
 without wo wwo x xd zoom
 """
 _FILES = """
-acr bmp dat dcm dic dicom dir file gz hdr im ima image img instance mha mhd mr nii nifti nrrd pre
+acr bmp dat dcm dic dicom dir file gz hdr im ima image img instance mha mhd mr nhdr nii nifti nrrd pre
 post raw scan seg series slice
 """
 _MAKERS = """

@@ -5,7 +5,8 @@ Axis legend: (row, column, slice), then the volume of files that hold several.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from preprocessing.cohort import Box, Finding, VolumeFile
 from preprocessing.dicom_seg import is_segmentation, other_object, read_segmentation
 from preprocessing.errors import is_disk_full, storage_trouble
 from preprocessing.geometry import Grid
-from preprocessing.itk_header import ItkHeader, check_data_files, read_header
+from preprocessing.itk_header import ItkHeader, check_data_files, check_length, read_header
 from preprocessing.itk_image import read_itk
 from preprocessing.mask_values import choose_inside, choose_segment
 from preprocessing.nifti import count_volumes, is_nifti, read_nifti
@@ -71,23 +72,31 @@ class FileVolume:
 
 def num_volumes(source: VolumeFile) -> int:
     """Return how many volumes a file holds by its header; 1 where that cannot be read."""
-    path = source.path
     try:
-        check_regular(path, "file")
-        with path.open("rb") as file:
-            if is_nifti(path):
-                return count_volumes(file)
-            header = read_header(file, "file")
-        return 1 if header is None else header.num_volumes
-    except (UnreadableImageError, ValueError, EOFError, OSError) as error:
-        if storage_trouble(error) is not None and not isinstance(error, FileNotFoundError):
-            raise
+        return _count(source)
+    except UnreadableImageError:
         return 1  # what is wrong with it is told when it is opened
 
 
+def _count(source: VolumeFile) -> int:
+    path, what = source.path, f"image file {source.name}"
+    check_regular(path, what)
+    with _as_findings(what), path.open("rb") as file:
+        if is_nifti(path):
+            return count_volumes(file, what)
+        header = read_header(file, what)
+        return 1 if header is None else header.num_volumes
+
+
 def phase_openers(source: VolumeFile, stage: Stage) -> list[Callable[[], FileVolume]]:
-    """Return what opens each phase of a patient who has one file."""
-    num = num_volumes(source)
+    """Return what opens each phase of a patient who has one file.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it cannot be read.
+    """
+    num = _count(source)
     if num == 1:
         return [lambda: open_file(source, stage)]
 
@@ -138,6 +147,8 @@ def open_mask(source: VolumeFile, stage: Stage, images: Grid) -> FileVolume:
     marked = choose_inside(voxels, label, what)
     grid = Grid.from_array(_shape(voxels), data.affine)
     is_part = data.is_part or _is_cut(grid, images, data, what)
+    if marked.inside.all() and not is_part:
+        raise refused("mask-full", f"{what} marks every voxel of its grid: it tells no place")
     findings = (*data.findings, *marked.findings)
     inside = marked.inside.astype(np.float32)
     return FileVolume(source.name, grid, inside, is_part=is_part, findings=findings)
@@ -184,11 +195,18 @@ def _is_cut(grid: Grid, images: Grid, data: VolumeData, what: str) -> bool:
 
 def _load(source: VolumeFile, stage: Stage, *, is_mask: bool = False) -> VolumeData:
     what = f"{'mask' if is_mask else 'image file'} {source.name}"
-    try:
-        check_regular(source.path, what)
-        # A network that fails says nothing about the image.
-        local = stage.local([source.path])[0]
+    check_regular(source.path, what)
+    # Outside of the block below: a network that fails says nothing about the image.
+    local = stage.local([source.path])[0]
+    with _as_findings(what):
         return _read(source, local, stage, what, is_mask=is_mask)
+
+
+@contextmanager
+def _as_findings(what: str) -> Iterator[None]:
+    """Make of any error of a reader in the block the finding that the file cannot be read."""
+    try:
+        yield
     except UnreadableImageError:
         raise
     # The readers raise anything from EOFError to their own types on damaged files.
@@ -218,6 +236,7 @@ def _read(source: VolumeFile, local: Path, stage: Stage, what: str, *, is_mask: 
         header = read_header(file, what)
     if header is not None:
         _check_detached(header, source, what)
+        check_length(header, local, what)
     data = read_itk(local, header, what)
     return data if header is None else _with_segments(data, header)
 

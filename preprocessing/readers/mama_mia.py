@@ -133,7 +133,9 @@ def _phases(key: str, folders: Sequence[Path], findings: list[Finding]) -> tuple
     }
     others = sorted(set(images) - set(numbered.values()))
     if others:
-        message = f"images {', '.join(map(_shown, others))} are not named as phases of {key}: left out"
+        message = (
+            f"images {', '.join(map(_shown, others))} are not named as phases of {key}: left out"
+        )
         findings.append(Finding("images-misplaced", message, excludes=False))
     if not numbered:
         findings.append(Finding("no-images", f"folder {folders[0].name} has no {key}_0000.nii.gz"))
