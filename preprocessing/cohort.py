@@ -98,8 +98,8 @@ class VolumeFile:
     path: Path
     segment: int | None = None
     label: int | None = None
-    root: Path | None = None
-    title: str | None = None
+    root: Path | None = field(default=None, compare=False)
+    title: str | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -77,7 +77,7 @@ def find_phases(examination: DicomExamination, num_wanted: int, stage: Stage) ->
     """
     folders = _list_files(examination.folder)
     if not folders:
-        message = f"folder {examination.folder.name} holds no DICOM files"
+        message = "the folder holds no DICOM files"
         return FoundPhases((), (Finding("no-images", message),))
     likely = _likely_dynamic(folders, examination.known_phases, stage)
     found = _phases_in(likely, examination, num_wanted, stage)

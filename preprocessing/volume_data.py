@@ -97,11 +97,16 @@ def check_regular(path: Path, what: str) -> None:
     UnreadableImageError
         If it is missing, a folder, a FIFO, a socket or a device.
     """
-    if not path.exists():
-        raise refused("image-missing", f"{what} is not there")
     if isinstance(path, Path):
-        mode = path.stat().st_mode
-        regular = stat.S_ISREG(mode)
+        try:
+            regular = stat.S_ISREG(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise refused("image-missing", f"{what} is not there") from error
+        except OSError as error:
+            message = f"{what} cannot be opened: {error.strerror}"
+            raise refused("image-unreadable", message) from error
+    elif not path.exists():
+        raise refused("image-missing", f"{what} is not there")
     else:
         regular = not path.is_dir()
     if not regular:

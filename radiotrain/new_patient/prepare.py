@@ -30,6 +30,7 @@ _WHAT_TO_DO = {
     "box-outside": "correct the box; rows, columns and slices count from 0",
     "mask-differs": "name a segmentation that was drawn on these images",
     "mask-empty": "name one that marks the tumour",
+    "mask-labels-unclear": "name it by --segment",
     "segment-unclear": "name it by --segment",
     "too-few-phases": "give the whole examination, or a model that reads fewer phases",
 }
