@@ -105,7 +105,6 @@ def read_nifti(path: Path, what: str, voxels_in: Path | None = None) -> VolumeDa
     source = voxels_in or path
     _check_length(header, source, what)
     placement = _place(header, what)
-    check_affine(placement.affine, what)
     with _unpacked(source) as stream, np.errstate(over="ignore", invalid="ignore"):
         voxels = np.asarray(ArrayProxy(stream, header), dtype=np.float32)
     voxels = voxels.reshape((*sizes[:3], -1), order="F")
@@ -229,6 +228,7 @@ def _place(header: Any, what: str) -> _Placement:
         chosen = np.column_stack([s[:, :3] / norms * spacing, s[:, 3]])
     else:
         chosen = s
+    check_affine(chosen * scale, what)
     return _Placement(chosen * scale, _differences(s, q, chosen, header, what))
 
 
