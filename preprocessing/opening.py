@@ -15,7 +15,7 @@ from preprocessing.dicom import open_series
 from preprocessing.examination import find_phases
 from preprocessing.geometry import Grid, Orientation, Shape
 from preprocessing.staging import Stage
-from preprocessing.volume_files import open_file, open_mask, phase_openers
+from preprocessing.volume_files import check_one_volume_each, open_file, open_mask, phase_openers
 from preprocessing.volumes import UnreadableImageError, Volume
 
 _MAX_APART_VOXELS = 0.5
@@ -128,6 +128,8 @@ def _phase_openers(
     if patient.examination is None:
         if len(patient.phases) == 1 and isinstance(patient.phases[0], VolumeFile):
             return phase_openers(patient.phases[0], stage)
+        if len(patient.phases) < config.num_phases:
+            check_one_volume_each(patient.phases)
         return [lambda s=source: _open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
     found = find_phases(patient.examination, config.num_phases, stage)
     for finding in found.findings:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import Box, Finding, VolumeFile
+from preprocessing.cohort import Box, Finding, PhaseSource, VolumeFile
 from preprocessing.dicom_seg import is_segmentation, other_object, read_segmentation
 from preprocessing.errors import is_disk_full, storage_trouble
 from preprocessing.geometry import Grid
@@ -107,6 +107,27 @@ def phase_openers(source: VolumeFile, stage: Stage) -> list[Callable[[], FileVol
     return [lambda n=n: _phase(load(), n, source) for n in range(num)]  # type: ignore[misc]
 
 
+def check_one_volume_each(sources: Sequence[PhaseSource]) -> None:
+    """Refuse a file of several volumes among the phases: how many phases there are is not told.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there is one.
+    """
+    for source in sources:
+        if isinstance(source, VolumeFile) and (num := num_volumes(source)) > 1:
+            raise _several(source, num)
+
+
+def _several(source: VolumeFile, num: int) -> UnreadableImageError:
+    message = (
+        f"image file {source.name} holds {num} volumes, expected one: name it alone, as phase_0, if they"
+        " are the phases"
+    )
+    return refused("phases-in-one-file", message)
+
+
 def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     """Open a phase: a NIfTI, NRRD, MetaImage or other file that ITK reads.
 
@@ -118,11 +139,7 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     data = _load(source, stage)
     num = data.voxels.shape[3]
     if num > 1:
-        message = (
-            f"image file {source.name} holds {num} volumes, expected one: name it alone, as phase_0,"
-            " if they are the phases"
-        )
-        raise refused("phases-in-one-file", message)
+        raise _several(source, num)
     return _phase(data, 0, source)
 
 
