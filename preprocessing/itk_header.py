@@ -202,8 +202,11 @@ def _nrrd(start: bytes, what: str) -> ItkHeader:
         name, value = name.strip().lower(), value.strip()
         fields[name] = value
         if name in ("data file", "datafile"):
-            data_files += _nrrd_files(value, lines[n + 1 :])
-            if value.upper().split()[:1] == ["LIST"]:
+            is_list = value.upper().split()[:1] == ["LIST"]
+            # A list goes on to the end of the file, whatever lies between.
+            following = start.decode("utf-8", "surrogateescape").splitlines()[n + 1 :]
+            data_files += _nrrd_files(value, following if is_list else [])
+            if is_list:
                 break
     sizes = tuple(int(v) for v in fields.get("sizes", "").split())
     axis = _phase_axis(sizes, fields, keys, what)
@@ -222,7 +225,7 @@ def _nrrd_files(value: str, following: Sequence[str]) -> list[str]:
 
 def _numbered(words: Sequence[str]) -> list[str]:
     """Return the files of ``slice%03d.raw 1 9 1``."""
-    pattern = next((w for w in words if "%" in w), "")
+    pattern = words[0]
     numbers = [int(w) for w in words if re.fullmatch(r"[-+]?\d+", w)]
     if not re.fullmatch(r"[^%]*%0?\d{0,3}[du][^%]*", pattern) or len(numbers) < 2:
         raise ValueError("it names its voxels by a pattern that cannot be read")
@@ -314,15 +317,15 @@ def _check_nrrd_spacing(fields: Mapping[str, str], sizes: tuple[int, ...], what:
 
 
 def _meta(start: bytes, what: str) -> ItkHeader:
-    text = _text(start, rb"(?im)^\s*ElementDataFile\s*[=:][^\n]*\n")
+    whole = start.decode("utf-8", "surrogateescape")
+    # Exactly so spelt it ends ITK's header; what else there is of that name is looked at as well.
+    text = _text(start, rb"(?m)^\s*ElementDataFile\s*[=:][^\n]*(?:\n|\Z)")
     fields: dict[str, str] = {}
     lines = text.splitlines()
     for line in lines:
         match = re.match(r"\s*(\w+)\s*[=:]\s*(.*)", line)
         if match:
             fields[match[1].lower()] = match[2].strip()
-    value = fields.get("elementdatafile", "")
-    rest = start.decode("utf-8", "surrogateescape")[len(text) :].splitlines()
     sizes = tuple(int(v) for v in fields.get("dimsize", "").split())
     if int(fields.get("elementnumberofchannels", "1") or 1) != 1:
         message = (
@@ -341,16 +344,22 @@ def _meta(start: bytes, what: str) -> ItkHeader:
     axis = 3 if len(sizes) == 4 else None
     start_of_voxels = len(text.encode("utf-8", "surrogateescape"))
     return ItkHeader(
-        False, fields, {}, _meta_files(value, rest), sizes, axis, tuple(lines), start_of_voxels
+        False, fields, {}, _meta_files(text, whole), sizes, axis, tuple(lines), start_of_voxels
     )
 
 
-def _meta_files(value: str, following: Sequence[str]) -> tuple[str, ...]:
-    words = value.split()
-    if value.upper() in ("LOCAL", ""):
-        return ()
-    if words[0].upper() == "LIST":
-        return tuple(line.strip() for line in following if line.strip())
-    if "%" in value:
-        return tuple(_numbered(words))
-    return (value,)
+def _meta_files(text: str, start: str) -> tuple[str, ...]:
+    """Return all files that any line names as its voxels, whichever of them ITK takes."""
+    found: list[str] = []
+    for match in re.finditer(r"ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)", text, re.IGNORECASE):
+        value = match[1].strip()
+        words = value.split()
+        if not words or value.upper() == "LOCAL":
+            continue
+        if words[0].upper().startswith("LIST"):
+            found += [line.strip() for line in start[len(text) :].splitlines() if line.strip()]
+        elif "%" in value:
+            found += _numbered(words)
+        else:
+            found.append(value)
+    return tuple(found)

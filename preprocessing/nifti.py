@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,7 +189,8 @@ def _check_length(header: Any, path: Path, what: str) -> None:
     begin = float(header["vox_offset"])
     if not 0 <= begin <= 2**40:
         raise ValueError("its header says no place of its voxels")
-    needed = int(begin) + int(np.prod(_dims(header), dtype=object)) * int(header["bitpix"]) // 8
+    item = header.get_data_dtype().itemsize
+    needed = int(begin) + math.prod(_dims(header)) * item
     there = path.stat().st_size
     with path.open("rb") as file:
         is_packed = file.read(2) == _GZIP

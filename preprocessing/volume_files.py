@@ -29,6 +29,10 @@ from preprocessing.volumes import UnreadableImageError
 
 # No scanner's value: what some write for "no data" where others write NaN, as 1e20 or the largest float.
 _NO_VALUE = 1e15
+# Below this no image is asked for its range, which takes time.
+_USUAL_VALUE = 1e5
+# Of the largest value to the 99th percentile; 16 bits then have three steps for nearly all voxels.
+_LARGEST_RATIO = 1e4
 
 
 class FileVolume:
@@ -307,6 +311,19 @@ def _phase(data: VolumeData, number: int, source: VolumeFile) -> FileVolume:
     return FileVolume(name, grid, voxels, findings=(*data.findings, *findings), time_s=time_s)
 
 
+def _check_range(voxels: NDArray[np.float32], largest: float, what: str) -> None:
+    """Refuse values so far beyond the others that nothing is left of these in 16 bits."""
+    if largest <= _USUAL_VALUE:
+        return
+    usual = float(np.percentile(np.abs(voxels), 99))
+    if usual > 0 and largest > _LARGEST_RATIO * usual:
+        message = (
+            f"{what} has values up to {largest:.3g}, {largest / usual:.0f} times those of nearly all its"
+            " voxels: beside them the others cannot be stored"
+        )
+        raise refused("intensity-outlier", message)
+
+
 def _without_no_data(
     voxels: NDArray[np.float32], what: str
 ) -> tuple[NDArray[np.float32], Sequence[Finding]]:
@@ -314,11 +331,14 @@ def _without_no_data(
     with np.errstate(invalid="ignore"):
         largest = max(float(voxels.max()), -float(voxels.min()))
     if largest < _NO_VALUE and not np.isnan(largest) and not np.isnan(voxels.min()):
+        _check_range(voxels, largest, what)
         return voxels, ()
     with np.errstate(invalid="ignore"):
         lost = ~(np.abs(voxels) < _NO_VALUE)
     num = int(lost.sum())
     if num == voxels.size:
         raise refused("not-finite", f"{what} has no voxel with a finite value")
+    finite = voxels[~lost]
+    _check_range(finite, float(np.abs(finite).max()), what)
     message = f"{what} has {num} of {voxels.size} voxels without a value (NaN, Inf or beyond 1e15)"
     return np.where(lost, np.float32(np.nan), voxels), (note("not-finite", message),)

@@ -91,6 +91,41 @@ def test_meta_images_read_nothing_beside_the_cohort(root: Path, name: str, suffi
     assert refusal(root / f"a.{suffix}", root).code in ("path-outside", "image-missing")
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "elementdatafile = inside.raw\nElementDataFile = {0}",
+        "ElementDataFile = {0}\nElementDataFile = inside.raw",
+        "HeaderSize = 0 ElementDataFile = {0}\nElementDataFile = inside.raw",
+        "ElementDataFile : {0}",
+        "ElementDataFile={0}",
+        "ElementDataFile = {0} %d 1 2 1",
+        "ElementDataFile = LIST\n\n{0}",
+    ],
+)
+def test_decoys_in_meta_images(root: Path, lines: str) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(phase(0).transpose(2, 1, 0)), str(root / "ok.mhd"))
+    (root / "inside.raw").write_bytes((root / "ok.raw").read_bytes())
+    head = (root / "ok.mhd").read_text().partition("ElementDataFile")[0]
+    (root / "a.mhd").write_text(head + lines.format("../secret.raw") + "\n")
+    assert refusal(root / "a.mhd", root).code in ("path-outside", "image-unreadable")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "data file: LIST\n\n{0}",
+        "DATA FILE: {0}",
+        " data file: {0}",
+        "data file: {0}\rcontent: x",
+        "data file: sub/inside.raw %d 1 1 1\ndata file: {0}",
+    ],
+)
+def test_decoys_in_nrrd(root: Path, lines: str) -> None:
+    path = nrrd(root / "a.nhdr", phase(0), extra=lines.format("../secret.raw").split("\n"))
+    assert refusal(path, root).code in ("path-outside", "image-unreadable")
+
+
 def test_pipes_are_not_read_as_voxels(root: Path) -> None:
     assert refusal(nrrd(root / "a.nhdr", phase(0), data_file="pipe.raw"), root).code == "not-a-file"
 

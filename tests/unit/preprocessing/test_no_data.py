@@ -150,3 +150,16 @@ def test_one_bad_patient_ends_no_cohort(tmp_path: Path) -> None:
         process_patient(p, 0, config("separable"))[0].status for p in read_cohort(path).patients
     ]
     assert states == ["excluded", "stored"]
+
+
+def test_a_value_that_leaves_nothing_of_the_others(tmp_path: Path) -> None:
+    """Finite, but one step of 16 bits would be more than the tissue."""
+    post = phase(1)
+    post[12, 13, 5] = 1e9
+    record, tensor = process_patient(patient(tmp_path, phase(0), post), 0, config())
+    assert tensor is None
+    assert [f.code for f in record.findings] == ["intensity-outlier"]
+    scaled = [phase(n) * np.float32(1e6) for n in (0, 1)]
+    _, expected = stored(patient(tmp_path, phase(0), phase(1)), config())
+    _, found = stored(patient(tmp_path, *scaled), config())
+    np.testing.assert_allclose(found.images, expected.images * 1e6, rtol=1e-6)
