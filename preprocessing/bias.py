@@ -145,14 +145,17 @@ def _sum_blocks(planes: NDArray[Any], r: int, c: int) -> NDArray[np.float64]:
 
 
 def _air(blocks: NDArray[np.float64]) -> float:
-    """Return what a voxel without a value counts as: the darkest block, as of air, or 0.
+    """Return what a voxel without a value counts as, given the blocks that have them all.
 
-    So that the range of intensities, in which Otsu's threshold is found, is that of the others.
+    So that Otsu's threshold stays where it is: as the other voxels of air, 0 where these are 0, and
+    0 where there is no air left.
     """
     if not blocks.size:
         return 0.0
-    darkest = float(blocks.min())
-    return darkest if abs(darkest) <= _AIR * float(blocks.max()) else 0.0
+    darkest, brightest = float(blocks.min()), float(blocks.max())
+    if darkest == 0 or abs(darkest) > _AIR * brightest:
+        return 0.0
+    return float(np.median(blocks[~tissue_mask(blocks[:, None, None])[:, 0, 0]]))
 
 
 def tissue_mask(volume: NDArray[np.float64]) -> NDArray[np.bool_]:
