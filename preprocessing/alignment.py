@@ -275,7 +275,7 @@ def align_phases(volumes: Sequence[Volume], how: Alignment) -> AlignedPhases:
             f"the axes of {_shown(pre)} are not perpendicular: what is stored is skewed as they are"
         )
         findings.append(Finding("axes-skewed", message, excludes=False))
-    if not _has_place(pre):
+    if not _has_place(pre) and not _is_said(pre):
         findings.append(_placeless(pre, "axes are taken to run as they usually do"))
     placed: list[tuple[Placement, bool] | None] = []
     part = whole
@@ -416,7 +416,7 @@ def _is_voxel_by_voxel(
             f"phase {_shown(volume)} has shape {volume.grid.shape}, the pre-contrast"
             f" {pre.grid.shape} (row, column, slice), and headers do not say where they lie",
         )
-    if not _has_place(volume):
+    if not _has_place(volume) and not _is_said(volume):
         findings.append(_placeless(volume, "it is taken voxel by voxel"))
     return True
 
@@ -429,6 +429,11 @@ def _is_skewed(grid: Grid) -> bool:
 def _placeless(volume: Volume, what: str) -> Finding:
     message = f"the header of {_shown(volume)} does not say where its voxels lie: {what}"
     return Finding("place-unknown", message, excludes=False)
+
+
+def _is_said(volume: Volume) -> bool:
+    """Tell whether the file's reader has said already that it tells no place."""
+    return any(f.code == "no-geometry" for f in volume.findings)
 
 
 def _shown(volume: Volume) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,6 +22,8 @@ from preprocessing.volumes import Volume
 
 Positions = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
+# A darkest block brighter than this, relative to the brightest, is no air.
+_AIR = 0.1
 # An axis is never shrunk below this many voxels: the finest lattice has 8 spans an axis.
 _FEWEST_VOXELS = 16
 
@@ -123,10 +126,36 @@ def read_shrunk(
     part = Box((0, 0, first_slice), (rows - rows % r, columns - columns % c, slices))
     # Slice by slice as the files are; sums of some 12-bit values are exact in float32.
     planes = np.moveaxis(volume.read(part, step=s), 2, 0)
-    by_rows = planes.reshape(len(planes), rows // r, r, -1).sum(axis=2)
-    sums = by_rows.reshape(len(planes), rows // r, columns // c, c).sum(axis=3)
-    binned = np.ascontiguousarray(np.moveaxis(sums, 0, 2), dtype=np.float64) / (r * c)
+    lost = np.isnan(planes)
+    if lost.any():
+        planes = np.where(lost, np.float32(0), planes)
+    binned = _sum_blocks(planes, r, c) / (r * c)
+    if lost.any():
+        share = _sum_blocks(lost, r, c) / (r * c)
+        binned += share * _air(binned[share == 0])
     return binned, ((r - 1) / 2, (c - 1) / 2, float(first_slice))
+
+
+def _sum_blocks(planes: NDArray[Any], r: int, c: int) -> NDArray[np.float64]:
+    """Return the sums of (slice, row, column) over `r` × `c` voxels, as (row, column, slice)."""
+    num, rows, columns = planes.shape
+    by_rows = planes.reshape(num, rows // r, r, -1).sum(axis=2)
+    sums = by_rows.reshape(num, rows // r, columns // c, c).sum(axis=3)
+    return np.ascontiguousarray(np.moveaxis(sums, 0, 2), dtype=np.float64)
+
+
+def _air(blocks: NDArray[np.float64]) -> float:
+    """Return what a voxel without a value counts as, given the blocks that have them all.
+
+    So that Otsu's threshold stays where it is: as the other voxels of air, 0 where these are 0, and
+    0 where there is no air left.
+    """
+    if not blocks.size:
+        return 0.0
+    darkest, brightest = float(blocks.min()), float(blocks.max())
+    if darkest == 0 or abs(darkest) > _AIR * brightest:
+        return 0.0
+    return float(np.median(blocks[~tissue_mask(blocks[:, None, None])[:, 0, 0]]))
 
 
 def tissue_mask(volume: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from preprocessing.cohort import Box, Cohort, Finding, Patient
+from preprocessing.cohort import Box, Cohort, Finding, Patient, VolumeFile
 from preprocessing.config import PreprocessConfig
 from preprocessing.examination import ListedSeries
 from preprocessing.failures import is_of_one_patient
@@ -18,6 +18,7 @@ from preprocessing.geometry import Shape
 from preprocessing.opening import OpenedPatient, find_patient_phases, open_patient
 from preprocessing.phase_table import list_files
 from preprocessing.staging import Stage, staging
+from preprocessing.volume_files import num_volumes
 
 _PAPERS_PHASES = {"duke": 4}
 # Of tumours, along each axis by itself: a few very large ones are cut in every cohort.
@@ -86,8 +87,15 @@ def common_num_phases(cohort: Cohort) -> int:
     """
     if cohort.layout in _PAPERS_PHASES:
         return _PAPERS_PHASES[cohort.layout]
-    counts: Mapping[int, int] = _count(len(p.phases) for p in cohort.patients if p.phases)
+    counts: Mapping[int, int] = _count(_num_phases(p) for p in cohort.patients if p.phases)
     return max(counts, key=lambda n: (counts[n], n)) if counts else 1
+
+
+def _num_phases(patient: Patient) -> int:
+    """Return how many phases a patient's files hold; the header of one that is alone is read."""
+    if len(patient.phases) == 1 and isinstance(patient.phases[0], VolumeFile):
+        return num_volumes(patient.phases[0])
+    return len(patient.phases)
 
 
 def sizes_in_words(checked: Sequence[CheckedPatient], crop_shape: Shape) -> str | None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from preprocessing.shown_names import shown_file
+
 MISSING_LABEL = -1
 
 
@@ -84,21 +86,32 @@ class DicomExamination:
 
 @dataclass(frozen=True)
 class VolumeFile:
-    """One phase (or a mask) as one NIfTI or NRRD file; a mask may be a DICOM segmentation.
+    """One NIfTI or NRRD file: a phase, all phases of a patient who has no other file, or a mask.
+
+    A mask may be a DICOM segmentation.
 
     Parameters
     ----------
     segment
-        Which one of a DICOM segmentation; None where it has one only.
+        Which one of a segmentation; None where it has one only.
+    label
+        The value that marks the tumour in a mask of several labels (or its segment).
+    root
+        What it names in turn lies below this folder; None: below its own.
+    title
+        What may be shown of it, where the reader knows that its name tells no more than the patient's id.
     """
 
     path: Path
     segment: int | None = None
+    label: int | None = None
+    root: Path | None = field(default=None, compare=False)
+    title: str | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self.path.name
+        """What may be shown of the file's name: people name files after patients."""
+        return self.title or shown_file(self.path.name)
 
 
 PhaseSource = DicomSeries | VolumeFile

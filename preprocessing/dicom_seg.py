@@ -28,17 +28,33 @@ DAMAGED = (
 _HALF = 0.5
 
 
+_CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
+
+
 def is_segmentation(path: Path) -> bool:
     """Tell whether a file is a DICOM segmentation; False for what is no DICOM."""
+    return _sop_class(path) in SEGMENTATIONS
+
+
+def other_object(path: Path) -> str | None:
+    """Say what a DICOM file is that is no segmentation; None for what is no DICOM."""
+    found = _sop_class(path)
+    if found is None or found in SEGMENTATIONS:
+        return None
+    return "a DICOM RTSTRUCT of contours" if found == _CONTOURS else "a DICOM file of another kind"
+
+
+def _sop_class(path: Path) -> str | None:
+    """Return a DICOM file's class, empty where it has none; None for what is no DICOM."""
     with path.open("rb") as file:
         if file.read(132)[128:] != b"DICM":
-            return False
+            return None
         file.seek(0)
         try:
             found = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True)
         except DAMAGED:
-            return False
-    return found.get("SOPClassUID") in SEGMENTATIONS
+            return ""
+    return str(found.get("SOPClassUID", ""))
 
 
 def read_segmentation(

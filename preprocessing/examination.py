@@ -159,7 +159,7 @@ def find_phases(
     """
     folders = _list_files(examination.folder)
     if not folders:
-        message = f"folder {examination.folder.name} holds no DICOM files"
+        message = "the folder holds no DICOM files"
         return FoundPhases((), (Finding("no-images", message),))
     asked = _Question(examination, num_wanted, images, tumour or TumourPlace())
     if list_all or examination.table:

@@ -23,6 +23,8 @@ def input_digest(patient: Patient) -> str:
         "box": asdict(patient.box) if patient.box else None,
         "findings": [asdict(f) for f in patient.findings],
     }
+    if patient.mask is not None and patient.mask.label is not None:
+        found["mask_label"] = patient.mask.label
     if patient.examination is not None:
         found["examination"] = sorted(files.sizes_below(patient.examination.folder).items())
         found["known_phases"] = sorted(patient.examination.known_phases.items())

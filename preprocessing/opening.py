@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.alignment import align_phases, check_grid, slice_headers
-from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
+from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource, VolumeFile
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import box_in_part, check_box, check_size
 from preprocessing.dicom import on_one_scale, open_series
@@ -24,7 +24,7 @@ from preprocessing.tumour_mask import (
     cut_mask,
     place_mask,
 )
-from preprocessing.volume_files import open_file
+from preprocessing.volume_files import check_one_volume_each, open_file, open_mask, phase_openers
 from preprocessing.volumes import UnreadableImageError, Volume
 
 
@@ -109,7 +109,7 @@ def _open(
     patient: Patient, config: PreprocessConfig, stage: Stage, findings: list[Finding]
 ) -> OpenedPatient:
     found_phases = _find_phases(patient, config, stage, findings)
-    openers = _phase_openers(patient, found_phases, stage)
+    openers = _phase_openers(patient, config, found_phases, stage)
     chosen = choose_phases(len(openers), config)
     volumes = tuple(openers[i]() for i in chosen)
     for volume in volumes:
@@ -219,10 +219,14 @@ def _counted_from_0(box: Box, volumes: Sequence[Volume], findings: list[Finding]
 
 
 def _phase_openers(
-    patient: Patient, found: FoundPhases | None, stage: Stage
+    patient: Patient, config: PreprocessConfig, found: FoundPhases | None, stage: Stage
 ) -> Sequence[Callable[[], Volume]]:
     """Return what opens each phase."""
     if found is None:
+        if len(patient.phases) == 1 and isinstance(patient.phases[0], VolumeFile):
+            return phase_openers(patient.phases[0], stage)
+        if len(patient.phases) < config.num_phases:
+            check_one_volume_each(patient.phases)
         return [lambda s=source: _open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
     return [phase.open for phase in found.phases]
 
@@ -252,7 +256,8 @@ def _read_mask(
 ) -> NDArray[np.bool_]:
     """Return the tumour's voxels by the segmentation, in the volume's own axes."""
     assert patient.mask is not None
-    opened = open_file(patient.mask, stage)
+    opened = open_mask(patient.mask, stage, pre.grid)
+    findings.extend(opened.findings)
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
     if opened.is_part:
         findings.extend(check_frame(stage.local([patient.mask.path])[0], pre))

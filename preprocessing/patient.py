@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from preprocessing.bias import BiasField, fit_bias_field
@@ -21,11 +22,21 @@ from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.sampling import CropGrid
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import staging
-from preprocessing.store import BIAS_STEP, PatientRecord, PatientTensor
+from preprocessing.store import (
+    BIAS_STEP,
+    REGION_PADDING,
+    REGION_TUMOUR,
+    PatientRecord,
+    PatientTensor,
+)
 from preprocessing.volumes import UnreadableImageError, Volume
 
 # What the median of the pre-contrast tissue becomes where intensities are normalised.
 _TISSUE_UNITS = 1000.0
+# Of the tumour's voxels, how many may have no value in a phase. A box holds air as well.
+_LARGEST_LOSS_OF_MASK, _LARGEST_LOSS_OF_BOX = 0.1, 0.5
+# Of a voxel without a value in an interpolated one; less is rounding.
+_LEAST_SHARE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,10 @@ class _View:
     own_shape: tuple[int, int, int]
 
     def read(self, volume: Volume, part: Box) -> NDArray[np.float32]:
-        """Return the corrected voxels of part of a volume (both in the common orientation)."""
+        """Return the corrected voxels of part of a volume (both in the common orientation).
+
+        NaN where the volume has no value.
+        """
         own = self.orientation.box_to_own(part, self.own_shape)
         voxels = volume.read(own)
         if self.field is not None:
@@ -124,8 +138,9 @@ def _process(
         part = view.grid.crop.inside
         images = np.stack([view.grid.crop.place(view.read(v, part)) for v in opened.volumes])
         motions: tuple[Motion | None, ...] = ()
+        images, no_data = _split_no_data(images)
     else:
-        images, motions = _sample(opened, view, config)
+        images, no_data, motions = _sample(opened, view, config)
     if not np.isfinite(images).all():
         raise UnreadableImageError(
             Finding("not-finite", "the images hold values that are not finite")
@@ -134,11 +149,12 @@ def _process(
         raise UnreadableImageError(Finding("crop-empty", "the images are all zero inside the crop"))
     box = view.orientation.box(opened.box, view.own_shape)
     in_crop = view.grid.box_in_crop(box)
+    region, lost = _leave_out(region, no_data, opened.mask is not None)
     record = PatientRecord(
         index=index,
         patient_id=patient.patient_id,
         status="stored",
-        findings=(*opened.findings, *notes, *_implausible(opened.volumes, motions)),
+        findings=(*opened.findings, *notes, *lost, *_implausible(opened.volumes, motions)),
         # What the images say stands beside what the tables say, which wins.
         covariates={**pre.covariates, **_known(patient.covariates)},
         spacing_mm=view.grid.voxel_mm,
@@ -166,24 +182,83 @@ def _make_view(opened: OpenedPatient, config: PreprocessConfig) -> _View:
 
 def _sample(
     opened: OpenedPatient, view: _View, config: PreprocessConfig
-) -> tuple[NDArray[np.float32], tuple[Motion | None, ...]]:
-    """Return the interpolated crops (P, R, C, S) and each phase's motion (None: left in place)."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[Motion | None, ...]]:
+    """Return the interpolated crops (P, R, C, S), where any has no data (R, C, S), and motions.
+
+    A phase's motion is None where it was left in place.
+    """
     rigid = config.motion == "rigid"
     part = view.grid.needed_part(LARGEST_SHIFT_MM if rigid else 0.0)
-    pre = view.read(opened.volumes[0], part)
-    images = [view.grid.sample(part, pre)]
+    pre, lost = _split_no_data(view.read(opened.volumes[0], part)[None])
+    first, no_data = _sample_one(view, part, pre[0], lost, None)
+    images = [first]
     motions: list[Motion | None] = [None]
     for volume in opened.volumes[1:]:
-        post = view.read(volume, part)
+        post, lost = _split_no_data(view.read(volume, part)[None])
         try:
-            found = find_motion(part, pre, post, view.grid.volume_mm) if rigid else None
+            found = find_motion(part, pre[0], post[0], view.grid.volume_mm) if rigid else None
         except ValueError as error:
             finding = Finding("motion-failed", f"phase {volume.name!r}: {shown_reason(error)}")
             raise UnreadableImageError(finding) from error
         motions.append(found)
         usable = found is not None and found.is_plausible
-        images.append(view.grid.sample(part, post, found.transform if found and usable else None))
-    return np.stack(images), tuple(motions) if rigid else ()
+        transform = found.transform if found and usable else None
+        image, its_no_data = _sample_one(view, part, post[0], lost, transform)
+        images.append(image)
+        no_data |= its_no_data
+    return np.stack(images), no_data, tuple(motions) if rigid else ()
+
+
+def _sample_one(
+    view: _View,
+    part: Box,
+    voxels: NDArray[np.float32],
+    lost: NDArray[np.bool_],
+    transform: sitk.Transform | None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return one phase's crop, and where a voxel without a value has a share in it: 0 there."""
+    image = view.grid.sample(part, voxels, transform)
+    if not lost.any():
+        return image, np.zeros(image.shape, dtype=bool)
+    no_data = view.grid.sample(part, lost.astype(np.float32), transform) > _LEAST_SHARE
+    image[no_data] = 0
+    return image, no_data
+
+
+def _split_no_data(
+    images: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return phases (P, …) with 0 in place of NaN, and where any phase had it."""
+    lost = np.isnan(images)
+    if lost.any():
+        images = np.where(lost, np.float32(0), images)
+    return images, lost.any(axis=0)
+
+
+def _leave_out(
+    region: NDArray[np.uint8], no_data: NDArray[np.bool_], is_mask: bool
+) -> tuple[NDArray[np.uint8], tuple[Finding, ...]]:
+    """Return the region with voxels without data as padding, and no tumour in them.
+
+    Raises
+    ------
+    UnreadableImageError
+        If too much of the tumour has none.
+    """
+    no_data = no_data & ((region & REGION_PADDING) == 0)
+    if not no_data.any():
+        return region, ()
+    tumour = (region & REGION_TUMOUR) != 0
+    share = float((tumour & no_data).sum() / max(int(tumour.sum()), 1))
+    if share > (_LARGEST_LOSS_OF_MASK if is_mask else _LARGEST_LOSS_OF_BOX):
+        message = f"{100 * share:.0f} % of the tumour has no data (NaN, Inf) in a phase"
+        raise UnreadableImageError(Finding("not-finite-tumour", message))
+    message = (
+        f"{int(no_data.sum())} voxels of the crop have no data (NaN, Inf) in a phase: stored as"
+        f" padding, {int((tumour & no_data).sum())} of them in the tumour's place"
+    )
+    region = np.where(no_data, np.uint8(REGION_PADDING), region)
+    return region, (Finding("not-finite", message, excludes=False),)
 
 
 def _implausible(

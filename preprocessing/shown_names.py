@@ -28,7 +28,7 @@ twist uf ultrafast unenhanced upper venc vibe vibrant view views volume w water 
 without wo wwo x xd zoom
 """
 _FILES = """
-acr bmp dat dcm dic dicom dir file gz hdr im ima image img instance mha mhd mr nii nifti nrrd pre
+acr bmp dat dcm dic dicom dir file gz hdr im ima image img instance mha mhd mr nhdr nii nifti nrrd pre
 post raw scan seg series slice
 """
 _MAKERS = """
@@ -49,6 +49,7 @@ _CELL_WORDS = frozenset(_CELLS.split())
 _DAY = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d([-._/ ])\d\d?\1\d\d?|\d\d?([-._/ ])\d\d?\2(?:19|20)?\d\d)(?!\d)"
 )
+_UID = re.compile(r"\d+(?:\.\d+){5,}")
 # Letters of any alphabet, numbers, and a few signs; whatever else there is shows nobody anything.
 _PARTS = re.compile(
     r"(?P<word>[^\W\d_]+)|(?P<number>\d+)|(?P<sign>[-_ ./+&,:*()\[\]])|.", re.DOTALL
@@ -80,8 +81,8 @@ def shown_series(description: str) -> str:
 
 
 def shown_file(name: str) -> str:
-    """Return what may be shown of a DICOM file's name; its numbers tell it from its neighbours."""
-    return _known(name, _FILE_WORDS) or "unnamed"
+    """Return what may be shown of a file's name; its numbers tell it from its neighbours."""
+    return _known(_UID.sub(_HIDDEN, name), _FILE_WORDS) or "unnamed"
 
 
 def shown_maker(text: str) -> str | None:

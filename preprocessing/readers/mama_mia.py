@@ -31,6 +31,7 @@ from preprocessing.readers.values import (
     parse_label,
     parse_number,
 )
+from preprocessing.shown_names import shown_file
 
 EXPECTS = "a folder of MAMA-MIA with images/, segmentations/ and clinical_and_imaging_info.xlsx"
 TARGETS = ("ER", "PR", "HER2", "HR")
@@ -41,6 +42,8 @@ _NEEDED = ("patient_id", *(t.lower() for t in TARGETS))
 _DOWNLOAD = "download it from Synapse (syn60868042)"
 # A leading dot is a file that macOS or a synchroniser left beside the real one.
 _IMAGE = re.compile(r"([^.].*?)\.nii(\.gz)?", re.IGNORECASE)
+# Names that the collection gives; others may be anyone's.
+_GIVEN = re.compile(r"(?:DUKE|ISPY[12]|NACT)_\d{1,6}(?:_\d{4})?", re.IGNORECASE)
 _PHASE = re.compile(r"(.+)_(\d{4})")
 # Under the names that the other cohorts have them.
 _RENAMED = {
@@ -130,7 +133,9 @@ def _phases(key: str, folders: Sequence[Path], findings: list[Finding]) -> tuple
     }
     others = sorted(set(images) - set(numbered.values()))
     if others:
-        message = f"images {', '.join(others)} are not named as phases of {key}: left out"
+        message = (
+            f"images {', '.join(map(_shown, others))} are not named as phases of {key}: left out"
+        )
         findings.append(Finding("images-misplaced", message, excludes=False))
     if not numbered:
         findings.append(Finding("no-images", f"folder {folders[0].name} has no {key}_0000.nii.gz"))
@@ -139,6 +144,10 @@ def _phases(key: str, folders: Sequence[Path], findings: list[Finding]) -> tuple
         message = f"phase {missing[0]} (_{missing[0]:04d}) is not there, phase {max(numbered)} is"
         findings.append(Finding("phase-missing", message))
     return tuple(_only_file(images[numbered[n]], findings) for n in sorted(numbered))
+
+
+def _shown(stem: str) -> str:
+    return stem if _GIVEN.fullmatch(stem) else shown_file(stem)
 
 
 def _compare_with_row(phases: Sequence[VolumeFile], row: _Row, findings: list[Finding]) -> None:
@@ -167,7 +176,8 @@ def _only_file(files: Sequence[Path], findings: list[Finding]) -> VolumeFile:
     if len(files) > 1:
         message = f"files {', '.join(f.name for f in files)} are the same image: the first is used"
         findings.append(Finding("image-repeated", message, excludes=False))
-    return VolumeFile(files[0])
+    # Called as the patient's id is, which is shown anyway.
+    return VolumeFile(files[0], title=files[0].name)
 
 
 def _labels(row: _Row, findings: list[Finding]) -> dict[str, int]:

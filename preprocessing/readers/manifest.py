@@ -1,9 +1,10 @@
 """Anyone's own cohort as one CSV.
 
 Columns: ``patient_id``; ``phase_0``, ``phase_1``, … (NIfTI or NRRD file, or a folder that holds
-one DICOM series; relative to the CSV); a tumour box ``box_row_start``, ``box_row_stop``,
+one DICOM series; relative to the CSV; ``phase_0`` alone may be one file of all phases); a tumour box ``box_row_start``, ``box_row_stop``,
 ``box_col_start``, ``box_col_stop``, ``box_slice_start``, ``box_slice_stop`` (voxels from 0, stop
-exclusive; in files rows are the second axis and columns the first) or a ``mask`` file; targets
+exclusive; in files rows are the second axis and columns the first) or a ``mask`` file (or a folder
+with one DICOM segmentation), with ``mask_label`` where it has several labels or segments; targets
 ``ER``, ``PR``, ``HER2`` or any ``target_NAME`` with 0, 1 or empty; all other columns are
 covariates, but those that identify people: names, days, record numbers.
 """
@@ -14,6 +15,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +38,7 @@ from preprocessing.readers.values import (
     parse_label,
     parse_number,
 )
-from preprocessing.shown_names import shown_cell
+from preprocessing.shown_names import shown_cell, shown_file
 
 _IMPOSSIBLE = {ValueError: "it holds a NUL", RuntimeError: "its links lead to themselves"}
 
@@ -45,6 +47,7 @@ EXPECTS = "a manifest CSV (or a folder with manifest.csv) with columns patient_i
 _BOX_COLUMNS = tuple(f"box_{a}_{e}" for e in ("start", "stop") for a in ("row", "col", "slice"))
 _KNOWN_TARGETS = ("ER", "PR", "HER2")
 _TARGET_PREFIX = "target_"
+_NO_IMAGES = {".csv", ".htm", ".html", ".json", ".md", ".pdf", ".txt", ".xml"}
 _PHASE = re.compile(r"phase_(\d+)")
 
 
@@ -72,7 +75,7 @@ def read(path: Path, *, needs_targets: bool = True) -> Cohort:
     phases = _phase_columns(csv, columns)
     targets = _target_columns(csv, columns, needs_targets)
     rows = [{str(k): str(v).strip() for k, v in row.items()} for row in table.to_dict("records")]
-    used = {"patient_id", "mask", *phases, *_BOX_COLUMNS, *targets.values()}
+    used = {"patient_id", "mask", "mask_label", *phases, *_BOX_COLUMNS, *targets.values()}
     covariates = _covariate_columns(csv, [c for c in columns if c not in used])
     patients = [_patient(row, csv.parent, phases, targets, covariates) for row in rows]
     return Cohort(
@@ -185,8 +188,8 @@ def _patient(
     covariates: list[str],
 ) -> Patient:
     findings: list[Finding] = []
-    sources = [s for c in phases if (s := _source(row[c], root, findings)) is not None]
-    mask = _source(row.get("mask", ""), root, findings)
+    sources = [s for c in phases if (s := _source(row[c], root, findings, c)) is not None]
+    mask = _mask(row, root, findings)
     labels = {}
     for target, column in targets.items():
         labels[target], finding = parse_label(row[column], target)
@@ -195,20 +198,49 @@ def _patient(
         patient_id=row["patient_id"],
         phases=tuple(sources),
         box=_box(row, findings),
-        mask=mask if isinstance(mask, VolumeFile) else None,
+        mask=mask,
         labels=labels,
         covariates={c: parse_covariate(row[c]) for c in covariates if not identifies(c, row[c])},
         findings=tuple(findings),
     )
 
 
-def _source(cell: str, root: Path, findings: list[Finding]) -> PhaseSource | None:
+def _mask(row: Mapping[str, str], root: Path, findings: list[Finding]) -> VolumeFile | None:
+    """Return the mask; of a folder, the only image file in it."""
+    source = _source(row.get("mask", ""), root, findings, "mask")
+    cell = row.get("mask_label", "")
+    number = None if is_missing(cell) else parse_number(cell)
+    if not is_missing(cell) and (number is None or number != int(number)):
+        message = f"mask_label is {shown_cell(cell)}, expected a whole number"
+        findings.append(Finding("mask-label-unreadable", message))
+        return None
+    if isinstance(source, DicomSeries):
+        images = [p for p in source.files if _is_image(p)]
+        if len(images) != 1:
+            message = (
+                f"the mask is a folder of {len(images)} files, expected a file, or a folder with one"
+                " DICOM segmentation"
+            )
+            findings.append(Finding("mask-no-segmentation", message))
+            return None
+        source = VolumeFile(images[0], root=root)
+    if source is None or number is None:
+        return source
+    return replace(source, label=int(number))
+
+
+def _is_image(path: Path) -> bool:
+    """Leave out what synchronisers and downloads put beside images."""
+    return not path.name.startswith(".") and path.suffix.lower() not in _NO_IMAGES
+
+
+def _source(cell: str, root: Path, findings: list[Finding], column: str) -> PhaseSource | None:
     if not cell:
         return None
     try:
         path = _inside(root / cell, root)
         if path is not None and path.is_dir():
-            return DicomSeries(_files_of(path, root), path.name)
+            return DicomSeries(_files_of(path, root), shown_file(path.name))
     # Of links that lead to themselves, Python 3.11 makes a RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:
         if storage_trouble(error) is not None:
@@ -218,10 +250,10 @@ def _source(cell: str, root: Path, findings: list[Finding]) -> PhaseSource | Non
         findings.append(Finding("path-impossible", message))
         return None
     if path is None:
-        message = f"path {cell!r} leads out of the manifest's folder"
+        message = f"the path in column {column} leads out of the manifest's folder"
         findings.append(Finding("path-outside", message))
         return None
-    return VolumeFile(path)
+    return VolumeFile(path, root=root)
 
 
 def _inside(path: Path, root: Path) -> Path | None:

@@ -1,8 +1,8 @@
 """A folder of one patient's images, as a patient of a cohort.
 
 Either DICOM files (pre-contrast and posts, found as in a Duke download), or one NIfTI or NRRD file a
-phase. The tumour is told by a box, by a segmentation that is named, or by the only segmentation that
-lies in the folder.
+phase, or one such file of all phases. The tumour is told by a box, by a segmentation that is named,
+or by the only segmentation that lies in the folder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from preprocessing import files
 from preprocessing.cohort import Box, DicomExamination, Patient, VolumeFile
 from preprocessing.dicom_seg import is_segmentation
 from preprocessing.errors import InputError, MissingPathError
+from preprocessing.shown_names import shown_file
 from radiotrain.new_patient.identity import check_one_person
 
 _VOLUME_ENDS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -64,11 +65,14 @@ def read_patient(folder: Path, region: Region, patient_id: str = "patient") -> P
     volumes = [name for name in names if name.lower().endswith(_VOLUME_ENDS)]
     others = [name for name in names if name not in set(volumes)]
     region = _complete(folder, region, volumes, others)
-    if volumes:
-        mask = region.segmentation
-        left = [n for n in volumes if mask is None or (folder / n).resolve() != mask.path.resolve()]
-        ordered = order_phase_files([name for name in left if not _is_mask(name)])
-        patient = Patient(patient_id, phases=tuple(VolumeFile(folder / name) for name in ordered))
+    mask = region.segmentation
+    left = [n for n in volumes if mask is None or (folder / n).resolve() != mask.path.resolve()]
+    images = [name for name in left if not _is_mask(name)]
+    # A segmentation may lie as NIfTI or NRRD among DICOM images.
+    if volumes and (images or not others):
+        ordered = order_phase_files(images)
+        phases = tuple(VolumeFile(folder / name, root=folder) for name in ordered)
+        patient = Patient(patient_id, phases=phases)
     elif others:
         check_one_person(folder)
         patient = Patient(patient_id, examination=DicomExamination(folder))
@@ -93,7 +97,7 @@ def order_phase_files(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         number = _phase_number(name.rpartition("/")[2])
         if number is None or number in numbered:
-            shown = ", ".join(n.rpartition("/")[2] for n in names[:6])
+            shown = ", ".join(shown_file(n.rpartition("/")[2]) for n in names[:6])
             raise InputError(
                 f"the names of the {len(names)} image files ({shown}) do not tell the phases: number"
                 " them, pre-contrast first, as phase_0.nii.gz, phase_1.nii.gz"
@@ -129,15 +133,16 @@ def _complete(
     folder: Path, region: Region, volumes: Sequence[str], others: Sequence[str]
 ) -> Region:
     """Return where the tumour is; where nobody says, the only segmentation in the folder does."""
+    if region.segmentation is not None and region.segmentation.path.is_dir():
+        region = replace(region, segmentation=_only_file(region.segmentation))
     if region.segmentation is not None and not region.segmentation.path.is_file():
         raise MissingPathError(
             f"no segmentation at {region.segmentation.path}: name a NIfTI, NRRD or DICOM SEG file"
         )
     if region.box is not None or region.segmentation is not None or not (volumes or others):
         return region
-    if volumes:
-        found = [folder / name for name in volumes if _is_mask(name)]
-    else:
+    found = [folder / name for name in volumes if _is_mask(name)]
+    if not found:
         found = [folder / name for name in others if is_segmentation(folder / name)]
     if not found:
         raise InputError(NO_REGION)
@@ -145,4 +150,16 @@ def _complete(
         raise InputError(
             f"the patient folder holds {len(found)} segmentations: say which by --segmentation FILE"
         )
-    return Region(segmentation=VolumeFile(found[0]))
+    return Region(segmentation=VolumeFile(found[0], root=folder))
+
+
+def _only_file(segmentation: VolumeFile) -> VolumeFile:
+    """Return the file in a folder that is given as the segmentation, as downloads have them."""
+    folder = segmentation.path
+    names = [n for n in sorted(files.sizes_below(folder)) if not n.startswith(".")]
+    if len(names) != 1:
+        raise InputError(
+            f"the segmentation {folder} is a folder of {len(names)} files, expected a NIfTI, NRRD or"
+            " DICOM SEG file, or a folder with one"
+        )
+    return replace(segmentation, path=folder / names[0])

@@ -31,6 +31,7 @@ _WHAT_TO_DO = {
     "mask-differs": "name a segmentation that was drawn on these images",
     "mask-empty": "name one that marks the tumour",
     "mask-implausible": "name one that marks the tumour alone",
+    "mask-labels-unclear": "name it by --segment",
     "segment-unclear": "name it by --segment",
     "too-few-phases": "give the whole examination, or a model that reads fewer phases",
 }

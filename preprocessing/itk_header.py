@@ -1,0 +1,365 @@
+"""Headers of NRRD and MetaImage files as text: what ITK does not say of them, or does with them.
+
+Both formats let a header name other files that hold the voxels, anywhere on the machine; and only the
+header says whether a fourth axis is phases, colours or a vector.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from preprocessing.shown_names import shown_series
+from preprocessing.volume_data import Segment, check_affine, check_spacing, refused
+
+_LONGEST = 1 << 20
+_NRRD = b"NRRD"
+# Spaces whose axes ITK turns into left, posterior, superior.
+_SPACES = {
+    "left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior",
+    "las",
+}  # fmt: skip
+_MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+_SPATIAL = {"domain", "space"}
+_PHASES = {"list", "time"}
+_UNTOLD = {"", "none", "???"}
+_ELEMENT_BYTES = {
+    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
+    "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
+    "MET_DOUBLE": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ItkHeader:
+    """What a header says.
+
+    Parameters
+    ----------
+    fields
+        By lower-case name; a name that is there several times keeps its last value.
+    keys
+        NRRD's ``key:=value`` pairs.
+    data_files
+        Names of the files that hold the voxels, as they stand there; empty where the file itself does.
+    sizes
+        Of all axes, the fastest first.
+    phase_axis
+        Which of them counts volumes (or layers of a segmentation); None where all three are space.
+    lines
+        Of the header itself.
+    num_bytes
+        Of a MetaImage's header.
+    """
+
+    is_nrrd: bool
+    fields: Mapping[str, str]
+    keys: Mapping[str, str]
+    data_files: tuple[str, ...]
+    sizes: tuple[int, ...]
+    phase_axis: int | None = None
+    lines: tuple[str, ...] = field(default=(), repr=False)
+    num_bytes: int = 0
+
+    @property
+    def num_volumes(self) -> int:
+        """How many volumes, or layers, the file holds."""
+        return 1 if self.phase_axis is None else self.sizes[self.phase_axis]
+
+    @property
+    def has_geometry(self) -> bool:
+        """Whether the file tells where its voxels lie in the patient."""
+        if self.is_nrrd:
+            return (
+                self.fields.get("space", "").lower() in _SPACES
+                and {"space directions", "space origin"} <= set(self.fields)
+            )
+        return bool({"elementspacing", "elementsize"} & set(self.fields)) and bool(
+            {"transformmatrix", "rotation", "orientation"} & set(self.fields)
+        )
+
+    @property
+    def is_segmentation(self) -> bool:
+        """Whether it lists segments, as those of 3D Slicer do."""
+        return any(re.fullmatch(r"Segment\d+_.+", key) for key in self.keys)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments that it lists."""
+        numbers = sorted(
+            {int(m[1]) for k in self.keys if (m := re.fullmatch(r"Segment(\d+)_.+", k))}
+        )
+        return tuple(
+            Segment(
+                label=_whole(self.keys.get(f"Segment{n}_LabelValue"), n + 1),
+                layer=_whole(self.keys.get(f"Segment{n}_Layer"), 0),
+                name=shown_series(self.keys.get(f"Segment{n}_Name", "")),
+            )
+            for n in numbers
+        )
+
+
+def _whole(text: str | None, default: int) -> int:
+    try:
+        return int(text) if text is not None else default
+    except ValueError:
+        return default
+
+
+def read_header(file: IO[bytes], what: str) -> ItkHeader | None:
+    """Return the header of an NRRD or MetaImage file; None for other files.
+
+    Raises
+    ------
+    UnreadableImageError
+        If what it says cannot be used.
+    ValueError
+        If it cannot be read.
+    """
+    start = file.read(_LONGEST)
+    if start.startswith(_NRRD):
+        return _nrrd(start, what)
+    if re.match(rb"\s*(ObjectType|Comment|NDims|ObjectSubType|TransformType)\s*[=:]", start):
+        return _meta(start, what)
+    return None
+
+
+def check_data_files(header: ItkHeader, path: Path, root: Path, what: str) -> None:
+    """Refuse a header whose voxels lie outside of a folder, or in what is no file.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it is one.
+    """
+    inside = root.resolve()
+    for name in header.data_files:
+        try:
+            data = (path.parent / name).resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            message = f"{what} names a file of voxels by a path that cannot be followed"
+            raise refused("path-impossible", message) from error
+        if not data.is_relative_to(inside):
+            message = f"{what} names a file of voxels that lies outside of the cohort's folder"
+            raise refused("path-outside", message)
+        if not data.exists():
+            raise refused("image-missing", f"{what} names a file of voxels that is not there")
+        if not data.is_file():
+            raise refused("not-a-file", f"{what} names as its voxels what is no file")
+
+
+def check_length(header: ItkHeader, path: Path, what: str) -> None:
+    """Refuse a MetaImage that is shorter than its header says: ITK tells the terminal of it.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it is.
+    """
+    fields = header.fields
+    size = _ELEMENT_BYTES.get(fields.get("elementtype", "").upper())
+    is_packed = fields.get("compresseddata", "").lower() in ("true", "1")
+    if header.is_nrrd or size is None or is_packed or len(header.data_files) > 1:
+        return
+    file = path.parent / header.data_files[0] if header.data_files else path
+    there = file.stat().st_size - (0 if header.data_files else header.num_bytes)
+    if there < math.prod(header.sizes) * size:
+        message = f"{what} cannot be read: it is shorter than its header says"
+        raise refused("image-unreadable", message)
+
+
+def _text(start: bytes, end: bytes) -> str:
+    found = re.search(end, start)
+    if found is None:
+        if len(start) >= _LONGEST:
+            raise ValueError("its header does not end")
+        return start.decode("utf-8", "surrogateescape")
+    return start[: found.end()].decode("utf-8", "surrogateescape")
+
+
+def _nrrd(start: bytes, what: str) -> ItkHeader:
+    lines = _text(start, rb"\r?\n\r?\n").splitlines()
+    fields: dict[str, str] = {}
+    keys: dict[str, str] = {}
+    data_files: list[str] = []
+    for n, line in enumerate(lines[1:], start=1):
+        if line.startswith("#") or not line.strip():
+            continue
+        # Of both signs, the first tells what the line is; values may well hold the other.
+        match = re.match(r"([^:]*?):=(.*)", line)
+        if match:
+            keys[match[1].strip()] = match[2].strip()
+            continue
+        name, colon, value = line.partition(":")
+        if not colon:
+            continue
+        name, value = name.strip().lower(), value.strip()
+        fields[name] = value
+        if name in ("data file", "datafile"):
+            is_list = value.upper().split()[:1] == ["LIST"]
+            # A list goes on to the end of the file, whatever lies between.
+            following = start.decode("utf-8", "surrogateescape").splitlines()[n + 1 :]
+            data_files += _nrrd_files(value, following if is_list else [])
+            if is_list:
+                break
+    sizes = tuple(int(v) for v in fields.get("sizes", "").split())
+    axis = _phase_axis(sizes, fields, keys, what)
+    _check_nrrd_spacing(fields, sizes, what)
+    return ItkHeader(True, fields, keys, tuple(data_files), sizes, axis, tuple(lines))
+
+
+def _nrrd_files(value: str, following: Sequence[str]) -> list[str]:
+    words = value.split()
+    if words[:1] and words[0].upper() == "LIST":
+        return [line.strip() for line in following if line.strip()]
+    if "%" in value:
+        return _numbered(words)
+    return [value]
+
+
+def _numbered(words: Sequence[str]) -> list[str]:
+    """Return the files of ``slice%03d.raw 1 9 1``."""
+    pattern = words[0]
+    numbers = [int(w) for w in words if re.fullmatch(r"[-+]?\d+", w)]
+    if not re.fullmatch(r"[^%]*%0?\d{0,3}[du][^%]*", pattern) or len(numbers) < 2:
+        raise ValueError("it names its voxels by a pattern that cannot be read")
+    first, last, step = numbers[0], numbers[1], (numbers[2] if len(numbers) > 2 else 1)
+    if step == 0 or abs(last - first) > 100_000:
+        raise ValueError("it names its voxels by a pattern that cannot be read")
+    end = last + (1 if step > 0 else -1)
+    return [pattern.replace("%u", "%d") % n for n in range(first, end, step)]
+
+
+def _vectors(fields: Mapping[str, str], may_lack: bool = True) -> list[tuple[float, ...] | None]:
+    """Return each axis' direction, None for one that has none."""
+    found: list[tuple[float, ...] | None] = []
+    for word in re.findall(r"none|\([^)]*\)", fields.get("space directions", ""), re.IGNORECASE):
+        if word.lower() == "none":
+            found.append(None)
+        else:
+            values = tuple(float(v) for v in word.strip("()").split(","))
+            # Some write what has no direction as a vector of NaN.
+            is_nothing = may_lack and all(map(math.isnan, values))
+            found.append(None if is_nothing else values)
+    return found
+
+
+def _phase_axis(
+    sizes: tuple[int, ...], fields: Mapping[str, str], keys: Mapping[str, str], what: str
+) -> int | None:
+    """Return which axis counts volumes; colours and vectors are refused."""
+    shown = " × ".join(str(n) for n in sizes)
+    if len(sizes) not in (3, 4):
+        message = f"{what} has shape {shown}, expected 3D, or 4D with its phases along one axis"
+        raise refused("image-not-3d", message)
+    kinds = fields.get("kinds", "").lower().split() or [""] * len(sizes)
+    directions = _vectors(fields, len(sizes) > 3) or [()] * len(sizes)
+    if len(kinds) != len(sizes) or len(directions) != len(sizes):
+        raise ValueError("its header does not describe each of its axes")
+    others = [n for n, kind in enumerate(kinds) if kind not in _SPATIAL | _UNTOLD]
+    if not others:
+        others = [n for n, direction in enumerate(directions) if direction is None]
+    if len(sizes) == 3 and not others:
+        return None
+    if not others and len(sizes) == 4:
+        others = [3]
+    if len(sizes) == 3 or len(others) != 1:
+        message = (
+            f"{what} has shape {shown} with {len(sizes) - len(others)} axes in space, expected 3"
+        )
+        raise refused("image-not-3d", message)
+    axis = others[0]
+    _check_kind(kinds[axis], axis, sizes, keys, what)
+    return axis
+
+
+def _check_kind(
+    kind: str, axis: int, sizes: tuple[int, ...], keys: Mapping[str, str], what: str
+) -> None:
+    num = sizes[axis]
+    if kind in _PHASES or any(key.startswith("MultiVolume.") for key in keys):
+        return
+    untold = kind in _UNTOLD | _SPATIAL
+    if untold and axis == 3:
+        return
+    if (untold or kind == "vector") and num > 4:
+        return
+    if untold or kind == "vector" or re.fullmatch(r"\d-vector", kind):
+        message = (
+            f"{what} has {num} values a voxel and does not tell whether they are colours, a vector or"
+            f" {num} phases: give the axis the kind 'list' if they are phases"
+        )
+        raise refused("image-not-scalar", message)
+    message = f"{what} holds colours, complex numbers or the like, expected one number a voxel"
+    raise refused("image-not-scalar", message)
+
+
+def _check_nrrd_spacing(fields: Mapping[str, str], sizes: tuple[int, ...], what: str) -> None:
+    units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
+    if any(unit.strip().lower() not in _MILLIMETRES for unit in units):
+        raise refused("spacing-implausible", f"{what} has a space in other units than mm")
+    vectors = [v for v in _vectors(fields, len(sizes) > 3) if v]
+    if vectors:
+        check_spacing([sum(c * c for c in v) ** 0.5 for v in vectors], what)
+        if len(vectors) != 3 or any(len(v) != 3 for v in vectors):
+            raise ValueError("its axes have no directions in a space of three dimensions")
+        check_affine(np.column_stack([*map(np.array, vectors), np.zeros(3)]), what)
+    elif "spacings" in fields and "space directions" not in fields:
+        told = [float(v) for v in fields["spacings"].split()]
+        # That of an axis that is no space is NaN, or anything.
+        check_spacing([v for v in told if not math.isnan(v)] if len(told) == 4 else told, what)
+
+
+def _meta(start: bytes, what: str) -> ItkHeader:
+    whole = start.decode("utf-8", "surrogateescape")
+    # Exactly so spelt it ends ITK's header; what else there is of that name is looked at as well.
+    text = _text(start, rb"(?m)^\s*ElementDataFile\s*[=:][^\n]*(?:\n|\Z)")
+    fields: dict[str, str] = {}
+    lines = text.splitlines()
+    for line in lines:
+        match = re.match(r"\s*(\w+)\s*[=:]\s*(.*)", line)
+        if match:
+            fields[match[1].lower()] = match[2].strip()
+    sizes = tuple(int(v) for v in fields.get("dimsize", "").split())
+    if int(fields.get("elementnumberofchannels", "1") or 1) != 1:
+        message = (
+            f"{what} has several values a voxel (ElementNumberOfChannels), expected one number"
+        )
+        raise refused("image-not-scalar", message)
+    if len(sizes) not in (3, 4):
+        shown = " × ".join(str(n) for n in sizes)
+        message = (
+            f"{what} has shape {shown}, expected 3D, or 4D with its phases along the fourth axis"
+        )
+        raise refused("image-not-3d", message)
+    told = fields.get("elementspacing", fields.get("elementsize", "")).split()
+    if told:
+        check_spacing([float(v) for v in told[:3]], what)
+    axis = 3 if len(sizes) == 4 else None
+    start_of_voxels = len(text.encode("utf-8", "surrogateescape"))
+    return ItkHeader(
+        False, fields, {}, _meta_files(text, whole), sizes, axis, tuple(lines), start_of_voxels
+    )
+
+
+def _meta_files(text: str, start: str) -> tuple[str, ...]:
+    """Return all files that any line names as its voxels, whichever of them ITK takes."""
+    found: list[str] = []
+    for match in re.finditer(r"ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)", text, re.IGNORECASE):
+        value = match[1].strip()
+        words = value.split()
+        if not words or value.upper() == "LOCAL":
+            continue
+        if words[0].upper().startswith("LIST"):
+            found += [line.strip() for line in start[len(text) :].splitlines() if line.strip()]
+        elif "%" in value:
+            found += _numbered(words)
+        else:
+            found.append(value)
+    return tuple(found)
