@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
+
 _EXAMPLE = "Example: `radiotrain cohort check Duke-Breast-Cancer-MRI --json check.json`"
 
 
@@ -25,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 def check(
     path: Annotated[
-        str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
+        str,
+        typer.Argument(
+            help="Cohort folder, or a manifest (CSV, Excel), here or on s3://bucket/prefix."
+        ),
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all findings to this file.")
@@ -33,15 +38,20 @@ def check(
     phases: Annotated[
         int | None, typer.Option(min=1, help="Phases a patient must have [default: the layout's].")
     ] = None,
+    column: ColumnOption = None,
+    label: LabelOption = None,
 ) -> None:
-    """List each patient as usable or not, with named findings. Images' headers are opened."""
+    """List each patient as usable or not, with named findings. Images' headers are opened.
+
+    The exit status is 1 where no patient is usable.
+    """
     from preprocessing.check import check_cohort, common_num_phases, sizes_in_words
     from preprocessing.config import PreprocessConfig
     from preprocessing.files import write_text
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
 
-    cohort = read_cohort(path)
+    cohort = read_cohort(path, table_options(column, label))
     config = PreprocessConfig(num_phases=phases or common_num_phases(cohort))
     checked = []
     with progress("check", len(cohort.patients)) as advance:
@@ -70,3 +80,7 @@ def check(
         typer.echo(sizes)
     if codes:
         typer.echo("findings: " + ", ".join(f"{n} {c}" for c, n in codes.most_common()))
+    for note in cohort.notes:
+        typer.echo(f"note: {note}")
+    if not num_usable:
+        raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
 from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 def preprocess(
     cohort: Annotated[
-        str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
+        str,
+        typer.Argument(
+            help="Cohort folder, or a manifest (CSV, Excel), here or on s3://bucket/prefix."
+        ),
     ],
     store: Annotated[
         str, typer.Argument(help="Store to make: a new folder or s3://bucket/prefix.")
@@ -69,6 +73,8 @@ def preprocess(
     on: Annotated[Where, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
         Where.local
     ),
+    column: ColumnOption = None,
+    label: LabelOption = None,
 ) -> None:
     """Turn a cohort into a store of N4-corrected crops: DICOM or NIfTI in, chunked Zarr out."""
     from preprocessing.check import common_num_phases
@@ -80,6 +86,7 @@ def preprocess(
     from radiotrain.config import apply_overrides, parse_config, read_yaml
 
     home = _home(workers, scheduler, on)
+    tables = table_options(column, label)
     options = {
         "crop_shape": crop_shape,
         "num_phases": phases,
@@ -91,7 +98,9 @@ def preprocess(
     values = apply_overrides(values, overrides or [])
     # Checked before the cohort is read, which takes its time on a large one.
     resolved = parse_config(PreprocessConfig, values, "settings")
-    found = read_cohort(cohort)
+    found = read_cohort(cohort, tables)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
     if "num_phases" not in values:
         values["num_phases"] = common_num_phases(found)
         resolved = parse_config(PreprocessConfig, values, "settings")

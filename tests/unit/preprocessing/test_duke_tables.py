@@ -8,7 +8,8 @@ from preprocessing.readers.duke_tables import read_boxes, read_clinical
 GROUPS = ["Patient Information", "MRI Technical Information", "Tumor Characteristics"]
 NAMES = ["Patient ID", "Manufacturer", "ER", "PR", "HER2", "Date of Birth (Days)"]
 CODES = [None, "GE MEDICAL SYSTEMS=0, SIEMENS=2", "{0 = neg,\n1 = pos}", None, None, None]
-DECOYS = ["ER (for the other side)\n{0 = neg}", "ER"]
+# As TCIA's workbook has them: about the other breast.
+DECOYS = ["ER (for the other side)\n{0 = neg}", "PR (for the other side)"]
 
 
 def workbook(path, rows, sheet="Data"):
@@ -21,7 +22,11 @@ def workbook(path, rows, sheet="Data"):
 
 
 def three_row(path, patients):
-    header = [["Patient Information"], [*NAMES, None, "ER"], [*CODES, *DECOYS]]
+    header = [
+        ["Patient Information"],
+        [*NAMES, "For Other Side If Bilateral", None],
+        [*CODES, *DECOYS],
+    ]
     return workbook(path, [*header, *patients])
 
 
@@ -35,7 +40,7 @@ def test_labels_are_read_by_name_whatever_the_header(tmp_path, kind):
         three_row(path, [PATIENT])
     else:
         workbook(path, [[" Patient ID ", *NAMES[1:], *DECOYS], PATIENT])
-    row = read_clinical(path)["Breast_MRI_001"]
+    row = read_clinical(path).rows["Breast_MRI_001"]
     assert row.labels == {"ER": 0, "PR": 1, "HER2": -1}
     assert row.covariates["age_years"] == 40.0
     assert [f.code for f in row.findings] == ["label-unknown"]  # HER2 borderline
@@ -46,7 +51,7 @@ def test_labels_are_read_by_name_whatever_the_header(tmp_path, kind):
 @pytest.mark.parametrize("nothing", [None, "NC", "NP", "NA", " "])
 def test_nothing_is_written_in_many_ways(tmp_path, nothing):
     patient = ["Breast_MRI_001", nothing, nothing, 1, 0, nothing, 1, 1]
-    row = read_clinical(three_row(tmp_path / "c.xlsx", [patient]))["Breast_MRI_001"]
+    row = read_clinical(three_row(tmp_path / "c.xlsx", [patient])).rows["Breast_MRI_001"]
     assert row.labels == {"ER": -1, "PR": 1, "HER2": 0}
     assert row.findings == ()
     assert row.covariates["manufacturer"] is None
@@ -54,8 +59,8 @@ def test_nothing_is_written_in_many_ways(tmp_path, nothing):
 
 
 def test_workbook_without_er_is_refused_by_name(tmp_path):
-    path = workbook(tmp_path / "c.xlsx", [["Patient ID", "E R", "PR", "HER2"], PATIENT[:4]])
-    with pytest.raises(InputError, match=r"no column 'ER' \(did you mean 'E R'\?\)"):
+    path = workbook(tmp_path / "c.xlsx", [["Patient ID", "E.R.", "PR", "HER2"], PATIENT[:4]])
+    with pytest.raises(InputError, match=r"no column 'ER' \(did you mean 'E\.R\.'\?\)"):
         read_clinical(path)
 
 
@@ -80,7 +85,7 @@ def test_boxes_become_half_open_from_zero(tmp_path):
         [header, ["p1", 234, 271, 308, 341, 89, 112], ["p2", 1, "x", 3, 4, 5, 6]],
         sheet="Sheet1",
     )
-    boxes = read_boxes(path)
+    boxes = read_boxes(path).boxes
     assert boxes["p1"] == Box((233, 307, 88), (271, 341, 112))
     assert isinstance(boxes["p2"], Finding)
     assert boxes["p2"].code == "box-unreadable"

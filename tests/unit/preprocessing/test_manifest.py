@@ -187,10 +187,10 @@ def test_repeated_patient_is_excluded_by_name(images):
     ("header", "message"),
     [
         ("patient,phase_0,ER", r"no column 'patient_id' \(did you mean 'patient'\?\)"),
-        (f"patient_id,phase0,{BOX},ER", r"no column 'phase_0' \(did you mean 'phase0'\?\)"),
+        (f"patient_id,phas_0,{BOX},ER", r"no column 'phase_0' \(did you mean 'phas_0'\?\)"),
         ("patient_id,phase_0,ER", "no column 'box_row_start'"),
         (f"patient_id,phase_0,phase_2,{BOX},ER", "number them 0, 1, 2 without gaps"),
-        (f"patient_id,phase_0,{BOX},er", "no target column"),
+        (f"patient_id,phase_0,{BOX},receptor", "no target column"),
     ],
 )
 def test_bad_header_is_refused_in_one_sentence(tmp_path, header, message):
