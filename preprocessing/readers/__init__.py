@@ -86,3 +86,24 @@ def layout_of(path: Path) -> Layout | None:
             " or move what is not the cohort's out of this folder"
         )
     return found[0] if found else None
+
+
+def check_no_tables(folder: Path) -> None:
+    """Refuse a folder that has a cohort's tables already: a manifest in it would be a second one.
+
+    Raises
+    ------
+    InputError
+        If it has some.
+    """
+    found = [
+        *(("manifest", p) for p in manifest.tables_in(folder)),
+        *(("Duke-Breast-Cancer-MRI", p) for p in duke.tables_in(folder)),
+        *(("MAMA-MIA", p) for p in mama_mia.tables_in(folder)),
+    ]
+    if found:
+        name, path = found[0]
+        raise InputError(
+            f"{folder} has the table of a cohort ({name}, {path.name}) already: try 'radiotrain cohort"
+            " check', or move it out of this folder"
+        )

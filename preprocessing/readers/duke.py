@@ -48,6 +48,11 @@ def recognises(path: Path) -> bool:
     )
 
 
+def tables_in(folder: Path) -> list[Path]:
+    """Return the collection's tables in a folder, called as they are shipped."""
+    return [*tables_named(folder, _CLINICAL_AS_SHIPPED), *tables_named(folder, _BOXES)]
+
+
 def read(path: Path, options: TableOptions = NOTHING_SAID) -> Cohort:
     """Read the workbooks and find each patient's folder.
 

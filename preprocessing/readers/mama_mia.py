@@ -72,6 +72,11 @@ def recognises(path: Path) -> bool:
     return "images" in names and (has_workbook or unlabelled)
 
 
+def tables_in(folder: Path) -> list[Path]:
+    """Return the collection's tables in a folder."""
+    return tables_named(folder, _TABLE)
+
+
 def read(path: Path, options: TableOptions = NOTHING_SAID) -> Cohort:
     """Read the workbook and find each case's images and segmentation.
 
@@ -258,7 +263,7 @@ def _own_name(name: str) -> str | None:
 
 def _read_table(folder: Path, options: TableOptions) -> Table:
     """Read the workbook, or the CSV copy of its sheet; column names in small letters."""
-    path = only_table(tables_named(folder, _TABLE), "the workbook of MAMA-MIA")
+    path = only_table(tables_in(folder), "the workbook of MAMA-MIA")
     if path is None:
         raise MissingPathError(f"no {_WORKBOOK} in {folder}: {_DOWNLOAD} into this folder")
     wanted = Wanted("workbook", _NEEDED[1:], f"{_DOWNLOAD} again", _SHEET, needs_sheet=True)

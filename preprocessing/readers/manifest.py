@@ -5,7 +5,7 @@ one DICOM series; relative to the table); a tumour box ``box_row_start``, ``box_
 ``box_col_start``, ``box_col_stop``, ``box_slice_start``, ``box_slice_stop`` (voxels from 0, stop
 exclusive; in files rows are the second axis and columns the first) or a ``mask`` file; targets
 ``ER``, ``PR``, ``HER2`` or any ``target_NAME`` with 0, 1, the words in `labels` or empty; all other columns are
-covariates, but those that identify people: names, days, record numbers.
+covariates, but ``note`` and those that identify people: names, days, record numbers.
 """
 
 from __future__ import annotations
@@ -57,13 +57,15 @@ EXPECTS = (
     "a manifest, CSV or Excel (or a folder with manifest.csv), with columns patient_id, phase_0, …"
 )
 
-_BOX_COLUMNS = tuple(f"box_{a}_{e}" for e in ("start", "stop") for a in ("row", "col", "slice"))
-_KNOWN_TARGETS = ("ER", "PR", "HER2")
+BOX_COLUMNS = tuple(f"box_{a}_{e}" for e in ("start", "stop") for a in ("row", "col", "slice"))
+KNOWN_TARGETS = ("ER", "PR", "HER2")
+# For people: what `radiotrain init manifest` leaves to do.
+NOTE = "note"
 _TARGET_PREFIX = "target_"
 _PHASE = re.compile(r"phase_(\d+)")
 _FILE = re.compile(rf"manifest{COPY}{EXTENSIONS}", re.IGNORECASE)
-_OTHER_COLUMNS = ("patient_id", "mask", "mask_label", *_BOX_COLUMNS)
-_EXAMPLES = (*_OTHER_COLUMNS, "phase_0", "phase_1", *_KNOWN_TARGETS, "target_NAME")
+_OTHER_COLUMNS = ("patient_id", "mask", "mask_label", *BOX_COLUMNS)
+_EXAMPLES = (*_OTHER_COLUMNS, "phase_0", "phase_1", *KNOWN_TARGETS, "target_NAME")
 _DAY_OF_EXCEL = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _CUT_BY_EXCEL = re.compile(r"\d[.,]\d+E\+\d+", re.IGNORECASE)
 
@@ -71,7 +73,12 @@ _CUT_BY_EXCEL = re.compile(r"\d[.,]\d+E\+\d+", re.IGNORECASE)
 def recognises(path: Path) -> bool:
     """Tell whether `path` is a table, or a folder with ``manifest.csv`` or ``manifest.xlsx``."""
     # Asked of its name: an object store that does not answer says of any file that it is none.
-    return is_table_name(path) or bool(tables_named(path, _FILE))
+    return is_table_name(path) or bool(tables_in(path))
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """Return the manifests in a folder."""
+    return tables_named(folder, _FILE)
 
 
 def read(
@@ -94,7 +101,7 @@ def read(
     InputError
         If the table cannot be read, lacks a needed column, or there are several.
     """
-    found = path if is_table_name(path) else only_table(tables_named(path, _FILE), "the manifest")
+    found = path if is_table_name(path) else only_table(tables_in(path), "the manifest")
     assert found is not None
     options = options.with_known_columns(_own_name, _EXAMPLES)
     table = _own_columns(options.read(found, "patient_id", Wanted("manifest")))
@@ -107,7 +114,7 @@ def read(
     if needs_targets:
         options = options.with_known_targets(tuple(targets))
         labels = _labels(table, rows, targets, options)
-    used = {"patient_id", "mask", *phases, *_BOX_COLUMNS, *targets.values()}
+    used = {"patient_id", "mask", NOTE, *phases, *BOX_COLUMNS, *targets.values()}
     covariates = _covariate_columns(found, [c for c in columns if c not in used])
     decimal = table.decimal()
     patients = []
@@ -141,15 +148,15 @@ def read_boxes(path: Path, options: TableOptions = NOTHING_SAID) -> dict[str, Bo
     if not path.is_file():
         raise MissingPathError(f"no table of boxes at {path}: name a CSV that exists")
     wanted = {c: theirs for c, theirs in options.columns.items() if c in _OTHER_COLUMNS}
-    others = _BOX_COLUMNS
+    others = BOX_COLUMNS
     read = replace(options, columns=wanted).read(path, "patient_id", Wanted("table", others))
     table = _own_columns(read)
-    for needed in _BOX_COLUMNS:
+    for needed in BOX_COLUMNS:
         if needed not in table.columns:
             hint = nearest_hint(needed, [c for c in table.columns if c])
             raise InputError(
                 f"table {path} has no column {needed!r}{hint}: expected patient_id and"
-                f" {', '.join(_BOX_COLUMNS)}"
+                f" {', '.join(BOX_COLUMNS)}"
             )
     boxes = {}
     decimal = table.decimal()
@@ -168,7 +175,7 @@ def read_boxes(path: Path, options: TableOptions = NOTHING_SAID) -> dict[str, Bo
 def _own_name(name: str) -> str | None:
     """Return a column's name as manifests spell it, None where it is none of theirs."""
     plain = normalised(name)
-    for own in (*_OTHER_COLUMNS, *_KNOWN_TARGETS):
+    for own in (*_OTHER_COLUMNS, *KNOWN_TARGETS):
         if plain == normalised(own):
             return own
     if number := re.fullmatch(r"phase(\d+)", plain, re.ASCII):
@@ -197,7 +204,7 @@ def _own_columns(table: Table) -> Table:
             " remove all but the right one"
         )
     targets = [c.removeprefix(_TARGET_PREFIX) for c in names if _own_name(c) == c and (
-        c in _KNOWN_TARGETS or c.startswith(_TARGET_PREFIX)
+        c in KNOWN_TARGETS or c.startswith(_TARGET_PREFIX)
     )]  # fmt: skip
     twice = [t for t, n in Counter(map(normalised, targets)).items() if n > 1]
     if twice:
@@ -273,7 +280,7 @@ def _phase_columns(csv: Path, columns: list[str]) -> list[str]:
                 f"manifest {csv} has no column {needed!r}{hint}: expected {EXPECTS.split('with ')[-1]}"
             )
     if "mask" not in columns:
-        absent = [c for c in _BOX_COLUMNS if c not in columns]
+        absent = [c for c in BOX_COLUMNS if c not in columns]
         if absent:
             hint = nearest_hint(absent[0], columns)
             raise InputError(
@@ -290,7 +297,7 @@ def _phase_columns(csv: Path, columns: list[str]) -> list[str]:
 
 def _target_columns(csv: Path, columns: list[str], needed: bool) -> dict[str, str]:
     """Return target name to column, in the order of the columns of each kind."""
-    targets = {c: c for c in columns if c in _KNOWN_TARGETS}
+    targets = {c: c for c in columns if c in KNOWN_TARGETS}
     targets |= {c[len(_TARGET_PREFIX) :]: c for c in columns if c.startswith(_TARGET_PREFIX)}
     if needed and not targets:
         raise InputError(
@@ -372,7 +379,7 @@ def _files_of(folder: Path, root: Path) -> tuple[Path, ...]:
 
 
 def _box(row: Mapping[str, str], findings: list[Finding], decimal: str) -> Box | None:
-    cells = [row.get(c, "") for c in _BOX_COLUMNS]
+    cells = [row.get(c, "") for c in BOX_COLUMNS]
     if all(is_missing(c) for c in cells):
         return None
     numbers = [parse_number(c, decimal) for c in cells]
