@@ -57,6 +57,7 @@ _KIND_FOLDERS = _MASK_WORDS | frozenset(
 )
 # T1 and T2 are no numbers of phases.
 _WEIGHTING = re.compile(r"(?<![a-z])t[12]w?(?:i|fs)?(?![a-z0-9])[_-]?", re.IGNORECASE)
+_T2 = re.compile(r"(?<![a-z0-9])t2(?:w|wi|fs)?(?![a-z0-9])", re.IGNORECASE)
 _PRE = frozenset(["pre", "precontrast", "native", "unenhanced", "baseline"])
 _RANKS = {"early": 1, "middle": 2, "mid": 2, "intermediate": 2, "late": 3, "delayed": 3}
 _POSTS = frozenset(["post", "postcontrast", "contrast"])
@@ -145,11 +146,12 @@ class _Gathered:
 
     images: list[_File] = field(default_factory=list)
     masks: list[_File] = field(default_factory=list)
+    others: list[_File] = field(default_factory=list)
 
     @property
     def home(self) -> str:
         """The patient's folder, empty where there is none."""
-        return next((file.home for file in (*self.images, *self.masks)), "")
+        return next((file.home for file in (*self.images, *self.masks, *self.others)), "")
 
 
 def draft_manifest(folder: Path, root: Path) -> Draft:
@@ -204,8 +206,9 @@ def _volume_rows(names: Sequence[str], unnamed: str) -> tuple[list[DraftRow], se
     for file in told:
         is_flat = not file.home or file.home in flat
         key = "/".join(p for p in (file.home, file.prefix if is_flat else "") if p)
-        if not file.is_other:
-            (patients[key].masks if file.is_mask else patients[key].images).append(file)
+        gathered = patients[key]
+        kind = gathered.masks if file.is_mask else gathered.images
+        (gathered.others if file.is_other else kind).append(file)
     patients = _with_masks_beside(patients)
     rows, used = [], set()
     for key, found in patients.items():
@@ -250,7 +253,7 @@ def _read_name(name: str) -> _File:
     home = "/".join(f for f in folders if not _is_kind(f))
     if is_mask:
         prefix = _without_mask_words(prefix or stem)
-    is_other = not is_mask and bool(_OTHER_WORDS & _words(stem))
+    is_other = not is_mask and bool(_OTHER_WORDS & _words(stem) or _T2.search(stem))
     if not prefix and order is None and not is_mask:
         prefix = stem
     return _File(name, home, prefix, None if is_mask else order, is_mask, is_other)
@@ -341,8 +344,12 @@ def _volume_row(patient_id: str, found: _Gathered, is_alone: bool) -> DraftRow:
             f"names of {len(found.images)} images do not tell the order of phases: fill in phase_0,"
             f" phase_1 ({', '.join(PurePosixPath(f.path).name for f in found.images[:_MOST_NAMED])})"
         )
-    elif phases and tails and min(tails) > 0 and len(tails) > 1:
-        notes.append("numbers at the ends of names are taken for the order of phases: check it")
+    elif len(phases) > 1 and min(f.order[1] for f in found.images if f.order) > 0:
+        notes.append(
+            "phases are numbered from 1: the first is taken for the pre-contrast, check it"
+        )
+    if found.others:
+        notes.append(f"{len(found.others)} files are not taken for phases, as T2 or subtractions")
     if not found.images:
         notes.append("no image found")
     mask = found.masks[0].path if len(found.masks) == 1 else ""
