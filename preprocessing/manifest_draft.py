@@ -252,7 +252,9 @@ def _read_name(name: str) -> _File:
     is_mask = is_mask or any(_is_kind(f) and _MASK_WORDS & _words(f) for f in folders)
     home = "/".join(f for f in folders if not _is_kind(f))
     if is_mask:
-        prefix = _without_mask_words(prefix or stem)
+        # Of labelsTr/case_1.nii.gz the number is the patient's.
+        is_whole = not prefix or (order is not None and order[0] == "tail")
+        prefix = _without_mask_words(stem if is_whole else prefix)
     is_other = not is_mask and bool(_OTHER_WORDS & _words(stem) or _T2.search(stem))
     if not prefix and order is None and not is_mask:
         prefix = stem
@@ -360,6 +362,8 @@ def _volume_row(patient_id: str, found: _Gathered, is_alone: bool) -> DraftRow:
 
 def _ordered(images: Sequence[_File]) -> tuple[str, ...]:
     """Return the phases in order; empty where names do not tell."""
+    if not images:
+        return ()
     if len(images) == 1 and images[0].order is None:
         return (images[0].path,)
     orders = [file.order for file in images]
@@ -393,7 +397,8 @@ def _dicom_rows(folder: Path, names: Sequence[str]) -> tuple[list[DraftRow], set
         masks.extend(found)
         header = _first_header(folder, [n for n in inside if n not in found])
         if header is not None:
-            studies[header.study].append(home)
+            # Where headers have no study, a folder of series is one.
+            studies[header.study or str(PurePosixPath(home).parent)].append(home)
     rows, used = [], set()
     for place in sorted(_patient_folders(list(studies.values())), key=_natural):
         inside = [n for n in names if place == "." or n.startswith(f"{place}/")]
@@ -407,11 +412,13 @@ def _patient_folders(studies: Sequence[Sequence[str]]) -> set[str]:
     """Return the folders below the one that all examinations share; of one, the folder it lies in."""
     if not studies:
         return set()
-    shared = "."
-    if len(studies) > 1:
-        shared = _common([_common(homes) for homes in studies])
-    elif _common(studies[0]) == ".":
-        return {"."}
+    shared = _common([_common(homes) for homes in studies])
+    depths = {len(PurePosixPath(home).relative_to(shared).parts) for home in studies[0]}
+    if len(studies) == 1 and max(depths) < 2:
+        if shared == ".":
+            return {"."}
+        # Of several patients that share a study's UID, series lie deeper.
+        shared = "."
     found = set()
     for home in (home for homes in studies for home in homes):
         below = PurePosixPath(home).relative_to(shared).parts
