@@ -132,7 +132,7 @@ def read_clinical(path: Path, options: TableOptions = NOTHING_SAID) -> Clinical:
     sheet = _sheet(table, columns)
     labels: dict[str, dict[str, int]] = {i: {} for i, _ in sheet.rows}
     findings: dict[str, list[Finding]] = {i: [] for i, _ in sheet.rows}
-    notes = list(table.notes)
+    notes = [*table.notes, *_nameless(table, sheet.rows, bool(sheet.codes))]
     for target in TARGETS:
         found = read_label_column(
             [row.cells[columns[target]] for _, row in sheet.rows],
@@ -233,6 +233,12 @@ def _sheet(table: Table, columns: Mapping[str, int]) -> _Sheet:
     if rows and is_missing(rows[0].cells[patient]):
         codes = {i: _parse_codes(c) for i, c in enumerate(rows[0].cells) if c}
     return _Sheet(columns, codes, tuple(_by_patient(table, patient)), table.decimal())
+
+
+def _nameless(table: Table, rows: Sequence[tuple[str, Row]], has_codes: bool) -> list[str]:
+    """Say how many rows, beside the code book, have cells and no patient."""
+    count = sum(1 for _ in table.rows) - len(rows) - has_codes
+    return [f"{count} rows have no patient id: they are left out"] if count else []
 
 
 def _parse_codes(text: str) -> dict[str, str]:

@@ -118,7 +118,7 @@ def read(path: Path, options: TableOptions = NOTHING_SAID) -> Cohort:
         targets=TARGETS,
         patients=patients,
         notes=(
-            *(f"{table.path.name} {note}" for note in table.notes),
+            *(f"{table.path.name} {note}" for note in (*table.notes, *_nameless(records))),
             *(note for column in labels.values() for note in column.notes),
         ),
         tables=options.to_json(),
@@ -255,6 +255,11 @@ def _images(folder: Path) -> _Images:
 
 def _listing(folder: Path) -> list[Path]:
     return sorted(folder.iterdir(), key=str) if folder.is_dir() else []
+
+
+def _nameless(records: Sequence[Mapping[str, str]]) -> list[str]:
+    count = sum(is_missing(record["patient_id"]) for record in records)
+    return [f"has {count} rows without a patient_id: they are left out"] if count else []
 
 
 def _own_name(name: str) -> str | None:

@@ -101,7 +101,11 @@ def read(
     InputError
         If the table cannot be read, lacks a needed column, or there are several.
     """
-    found = path if is_table_name(path) else only_table(tables_in(path), "the manifest")
+    found = (
+        path
+        if is_table_name(path)
+        else only_table(tables_in(path), "the manifest", or_else=", or name the file itself")
+    )
     assert found is not None
     options = options.with_known_columns(_own_name, _EXAMPLES)
     table = _own_columns(options.read(found, "patient_id", Wanted("manifest")))
@@ -109,6 +113,8 @@ def read(
     phases = _phase_columns(found, columns)
     targets = _target_columns(found, columns, needs_targets)
     rows = [dict(zip(table.columns, row.cells, strict=True)) for row in table.rows]
+    for row in rows:
+        row.update({c: _path_text(row[c], found.parent) for c in (*phases, "mask") if c in row})
     _refuse_mangled(table, [row["patient_id"] for row in rows])
     labels: dict[str, LabelColumn] = {}
     if needs_targets:
@@ -123,7 +129,12 @@ def read(
         told = [f for c in labels.values() if (f := c.findings[i]) is not None]
         known = {t: column.labels[i] for t, column in labels.items()}
         patient = replace(patient, labels=known or dict.fromkeys(targets, -1))
-        patients.append(patient.with_findings(*told, *_short(line, len(table.columns))))
+        odd = [
+            *told,
+            *_short(line, len(table.columns)),
+            *_phases_out_of_place(row, phases, patient),
+        ]
+        patients.append(patient.with_findings(*odd))
     notes = [f"manifest {table.title} {note}" for note in _notes(table, rows, covariates, decimal)]
     return Cohort(
         root=found.parent,
@@ -244,6 +255,36 @@ def _labels(
         )
         for target, column in targets.items()
     }
+
+
+def _path_text(cell: str, root: Path) -> str:
+    """Return a path as this system writes it, empty where the cell says that there is none."""
+    if not cell or not (is_missing(cell) or "\\" in cell):
+        return cell
+    try:
+        is_there = (root / cell).exists()
+    except (OSError, ValueError, RuntimeError):
+        return cell  # the finding about it comes from following it
+    if is_there:
+        return cell
+    return "" if is_missing(cell) else cell.replace("\\", "/")
+
+
+def _phases_out_of_place(
+    row: Mapping[str, str], phases: Sequence[str], patient: Patient
+) -> list[Finding]:
+    """Refuse a phase that would take the place of an empty one before it, and one given twice."""
+    given = [bool(row[column]) for column in phases]
+    findings = []
+    if False in given and True in given[given.index(False) :]:
+        empty = given.index(False)
+        later = given.index(True, empty)
+        message = f"phase_{empty} is empty, and phase_{later} is not: a phase is missing"
+        findings.append(Finding("phase-missing", message))
+    paths = [row[column] for column in phases if row[column]]
+    if len(set(paths)) < len(paths) and patient.usable:
+        findings.append(Finding("phases-same-file", "two phases are the same file or folder"))
+    return findings
 
 
 def _short(line: Row, num_columns: int) -> list[Finding]:

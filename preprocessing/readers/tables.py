@@ -226,7 +226,7 @@ def tables_named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     return [path for path in found if is_table_name(path)]
 
 
-def only_table(found: Sequence[Path], what: str) -> Path | None:
+def only_table(found: Sequence[Path], what: str, *, or_else: str = "") -> Path | None:
     """Return the only one of some tables, None where there is none.
 
     Raises
@@ -238,7 +238,7 @@ def only_table(found: Sequence[Path], what: str) -> Path | None:
         names = " and ".join(repr(path.name) for path in found)
         raise InputError(
             f"{found[0].parent} holds {len(found)} tables that may be {what}: {names}; move all but"
-            " the right one out of this folder"
+            f" the right one out of this folder{or_else}"
         )
     return found[0] if found else None
 

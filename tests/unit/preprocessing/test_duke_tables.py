@@ -203,3 +203,13 @@ def test_an_own_manifest_of_dukes_images_is_a_manifest(tmp_path):
     write_csv(tmp_path / "clinical.csv", [["a"], ["b"]])
     (tmp_path / "manifest.csv").write_text("patient_id,phase_0,mask,ER\np,a.nii,m.nii,1\n")
     assert read_cohort(tmp_path).layout == "manifest"
+
+
+def test_rows_without_a_patient_are_counted(tmp_path):
+    path = three_row(tmp_path / "c.xlsx", [PATIENT, [None, 2, 1, 1, 1, -14610]])
+    found = read_clinical(path)
+    assert list(found.rows) == ["Breast_MRI_001"]
+    assert found.notes[0] == "1 rows have no patient id: they are left out"
+    assert "no patient id" not in str(
+        read_clinical(three_row(tmp_path / "d.xlsx", [PATIENT])).notes
+    )

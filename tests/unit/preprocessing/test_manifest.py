@@ -112,11 +112,15 @@ def test_dicom_folder_as_a_phase(tmp_path, make_series):
         ("pre.nii.gz,post.nii.gz,4,seven,10,15,2,4,1,,", "box-unreadable"),
         ("pre.nii.gz,post.nii.gz,40,70,10,15,2,4,1,,", "box-outside"),
         ("pre.nii.gz,small.nii.gz,4,7,10,15,2,4,1,,", "phases-differ"),
-        ("zero.nii.gz,zero.nii.gz,4,7,10,15,2,4,1,,", "processing-failed"),
+        ("pre.nii.gz,pre.nii.gz,4,7,10,15,2,4,1,,", "phases-same-file"),
+        (",post.nii.gz,4,7,10,15,2,4,1,,", "phase-missing"),
+        ("NA,post.nii.gz,4,7,10,15,2,4,1,,", "phase-missing"),
+        ("zero.nii.gz,zero2.nii.gz,4,7,10,15,2,4,1,,", "processing-failed"),
     ],
 )
 def test_a_bad_patient_is_a_finding(images, row, code):
-    for name, shape in [("small", (20, 18, 8)), ("zero", (20, 18, 9))]:
+    shapes = {"small": (20, 18, 8), "zero": (20, 18, 9), "zero2": (20, 18, 9)}
+    for name, shape in shapes.items():
         image = nibabel.Nifti1Image(np.zeros(shape, np.float32), np.eye(4))
         nibabel.save(image, images / f"{name}.nii.gz")
     patient = read_cohort(manifest(images, f"p,{row}")).patients[0]
@@ -152,8 +156,7 @@ def test_paths_cannot_leave_the_manifests_folder(tmp_path, cell, code):
     (root / "link.nii.gz").symlink_to(tmp_path / "outside" / "secret.nii.gz")
     (root / "folder" / "1.dcm").symlink_to(tmp_path / "outside" / "secret.nii.gz")
     (root / "loop").symlink_to(root / "loop")
-    row = f"p,{cell},{cell},4,7,10,15,2,4,1,,"
-    patient = read_cohort(manifest(root, row)).patients[0]
+    (patient,) = read_cohort(manifest(root, f"p,{cell},other.nii.gz,4,7,10,15,2,4,1,,")).patients
     inside = [f for phase in patient.phases for f in getattr(phase, "files", ())]
     assert inside == []
     found = {f.code for f in patient.findings}
@@ -442,3 +445,23 @@ def test_boxes_alone_may_have_other_columns(images):
     assert boxes == {"p": Box((4, 10, 2), (7, 15, 4))}
     with pytest.raises(InputError, match="no column 'patient_id'"):
         read_boxes(path)
+
+
+def test_what_is_not_there_may_be_said_in_words(images):
+    """NA in place of a phase, a mask or a box is an empty cell, and none of a file called NA."""
+    header = f"patient_id,phase_0,phase_1,phase_2,mask,{BOX},ER"
+    row = "p,pre.nii.gz,post.nii.gz,NA,n/a,4,7,10,15,2,4,1"
+    (patient,) = read_cohort(manifest(images, row, header=header)).patients
+    assert [p.name for p in patient.phases] == ["pre.nii.gz", "post.nii.gz"]
+    assert (patient.mask, patient.findings) == (None, ())
+    assert process_patient(patient, 0, CONFIG)[0].status == "stored"
+
+
+def test_paths_as_windows_writes_them(images):
+    (images / "one").mkdir()
+    (images / "pre.nii.gz").rename(images / "one" / "pre.nii.gz")
+    row = ROW.replace("pre.nii.gz", "one\\pre.nii.gz")
+    out = ROW.replace("pre.nii.gz", "..\\..\\secret.nii.gz")
+    inside, outside = read_cohort(manifest(images, f"a,{row}", f"b,{out}")).patients
+    assert process_patient(inside, 0, CONFIG)[0].status == "stored"
+    assert [f.code for f in outside.findings] == ["path-outside"]
