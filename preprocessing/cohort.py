@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from preprocessing.shown_names import shown_file
 
@@ -165,9 +166,19 @@ class Patient:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Patients in a fixed order (by id), and the names of their targets."""
+    """Patients in a fixed order (by id), and the names of their targets.
+
+    Parameters
+    ----------
+    notes
+        What a person should know of the tables as a whole.
+    tables
+        How the user said the tables are to be read, as JSON values; empty where nothing was said.
+    """
 
     root: Path
     layout: str
     targets: tuple[str, ...]
     patients: tuple[Patient, ...]
+    notes: tuple[str, ...] = ()
+    tables: Mapping[str, Any] = field(default_factory=dict)

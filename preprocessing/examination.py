@@ -275,6 +275,9 @@ def _phases_in(folders: Mapping[str, list[Path]], asked: _Question, stage: Stage
         return FoundPhases((), tuple(unusable[:1]), series=series)
     if excluding:
         return FoundPhases((), decided.findings, series=series)
+    if not decided.phases and asked.examination.table:
+        message = "the table of phases names none of its series as a phase"
+        return FoundPhases((), (Finding("no-dynamic-series", message),), series=series)
     if not decided.phases:
         return FoundPhases((), (_no_dynamic(evidence, notes, asked.images),), series=series)
     phases = tuple(

@@ -76,10 +76,10 @@ class ItkHeader:
     def has_geometry(self) -> bool:
         """Whether the file tells where its voxels lie in the patient."""
         if self.is_nrrd:
-            return (
-                self.fields.get("space", "").lower() in _SPACES
-                and {"space directions", "space origin"} <= set(self.fields)
-            )
+            return self.fields.get("space", "").lower() in _SPACES and {
+                "space directions",
+                "space origin",
+            } <= set(self.fields)
         return bool({"elementspacing", "elementsize"} & set(self.fields)) and bool(
             {"transformmatrix", "rotation", "orientation"} & set(self.fields)
         )

@@ -106,7 +106,7 @@ def make_spec(cohort: Cohort, config: PreprocessConfig) -> StoreSpec:
         num_phases=config.num_phases,
         crop_shape=config.crop_shape,
         settings=json.loads(config.model_dump_json()),
-        cohort={"layout": cohort.layout},
+        cohort={"layout": cohort.layout, **cohort.tables},
     )
 
 

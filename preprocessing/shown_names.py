@@ -38,13 +38,16 @@ japan limited ltd magnetic mec medical mptronic mri neusoft of philips resonance
 solutions spa systems system technologies technology toshiba uih united
 """
 _CELLS = """
-+ ++ +++ - borderline empty equivocal false low neg negative no pending pos positive true unclear
-unknown yes
++ ++ +++ - 0+ 1+ 2+ 3+ (+) ? #n/a #ref! #value! #div/0! #name? #num! #null! absent amplified borderline
+empty equivocal false fraglich grenzwertig high intermediate ja low missing n/a negativ negative neg
+negativo nein no none np pending pos positiv positive positivo present true unbekannt unclear unknown
+weak yes
 """
+_CELL_PHRASES = ("not amplified", "not available", "not done", "not known", "not tested")
 _SERIES_WORDS = frozenset(_SERIES.split())
 _FILE_WORDS = _SERIES_WORDS | frozenset(_FILES.split())
 _MAKER_WORDS = frozenset(_MAKERS.split())
-_CELL_WORDS = frozenset(_CELLS.split())
+_CELL_WORDS = frozenset((*_CELLS.split(), *_CELL_PHRASES))
 
 _DAY = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d([-._/ ])\d\d?\1\d\d?|\d\d?([-._/ ])\d\d?\2(?:19|20)?\d\d)(?!\d)"
@@ -106,9 +109,10 @@ def shown_cell(value: object) -> str:
 
 def _is_small_number(text: str) -> bool:
     """Tell whether a cell is a number too small for a year, date or record number."""
-    if len(text) > _LONGEST_NUMBER or not re.fullmatch(r"[-+]?(?:\d+\.?\d*|\.\d+)", text):
+    found = re.fullmatch(r"[<>≤≥~]?\s?([-+]?(?:\d+[.,]?\d*|\.\d+))\s?%?", text, re.ASCII)
+    if len(text) > _LONGEST_NUMBER or not found:
         return False
-    return abs(float(text)) <= _LARGEST_NUMBER
+    return abs(float(found[1].replace(",", "."))) <= _LARGEST_NUMBER
 
 
 def _known(text: str, words: frozenset[str]) -> str:

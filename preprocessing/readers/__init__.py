@@ -4,8 +4,11 @@
 ``duke.py``      Duke-Breast-Cancer-MRI as TCIA ships it; `duke_tables.py` its two workbooks,
                  `duke_mapping.py` its table of file paths
 ``mama_mia.py``  MAMA-MIA
-``manifest.py``  anyone's own cohort as one CSV
-``values.py``    how tables write labels, numbers and nothing
+``manifest.py``  anyone's own cohort as one table
+``tables.py``    one way to read a table: CSV as any program writes it, or Excel
+``options.py``   what the user says of columns and labels
+``labels.py``    how tables write a receptor's status
+``values.py``    how tables write numbers and nothing
 ===============  ============================================================================
 """
 
@@ -19,6 +22,7 @@ from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.files import exists, to_path
 from preprocessing.readers import duke, mama_mia, manifest
+from preprocessing.readers.options import NOTHING_SAID, TableOptions
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Layout:
     name: str
     expects: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path], Cohort]
+    read: Callable[[Path, TableOptions], Cohort]
 
 
 LAYOUTS = (
@@ -39,26 +43,67 @@ LAYOUTS = (
 )
 
 
-def read_cohort(place: str | Path) -> Cohort:
+def read_cohort(place: str | Path, options: TableOptions = NOTHING_SAID) -> Cohort:
     """Read a cohort of any known layout; images are found but not opened.
 
     Parameters
     ----------
     place
         Folder or file on this machine, or a URL such as ``s3://bucket/prefix``.
+    options
+        What the user says of columns and labels.
 
     Raises
     ------
     MissingPathError
         If there is nothing at `place`.
     InputError
-        If no layout recognises it, or its tables cannot be used.
+        If no layout recognises it, or several do, or its tables cannot be used.
     """
     path = to_path(place)
     if not exists(str(path)):
         raise MissingPathError(f"no cohort at {path}: name a folder or a manifest CSV that exists")
-    for layout in LAYOUTS:
-        if layout.recognises(path):
-            return layout.read(path)
-    expected = "; or ".join(layout.expects for layout in LAYOUTS)
-    raise InputError(f"{path} is no cohort that can be read: expected {expected}")
+    layout = layout_of(path)
+    if layout is None:
+        expected = "; or ".join(layout.expects for layout in LAYOUTS)
+        raise InputError(f"{path} is no cohort that can be read: expected {expected}")
+    return layout.read(path, options)
+
+
+def layout_of(path: Path) -> Layout | None:
+    """Return the layout that recognises a place, None where none does.
+
+    Raises
+    ------
+    InputError
+        If several do.
+    """
+    found = [layout for layout in LAYOUTS if layout.recognises(path)]
+    if len(found) > 1:
+        names = " and ".join(layout.name for layout in found)
+        raise InputError(
+            f"{path} has the tables of several layouts ({names}): name the manifest file itself to use it,"
+            " or move what is not the cohort's out of this folder"
+        )
+    return found[0] if found else None
+
+
+def check_no_tables(folder: Path) -> None:
+    """Refuse a folder that has a cohort's tables already: a manifest in it would be a second one.
+
+    Raises
+    ------
+    InputError
+        If it has some.
+    """
+    found = [
+        *(("manifest", p) for p in manifest.tables_in(folder)),
+        *(("Duke-Breast-Cancer-MRI", p) for p in duke.tables_in(folder)),
+        *(("MAMA-MIA", p) for p in mama_mia.tables_in(folder)),
+    ]
+    if found:
+        name, path = found[0]
+        raise InputError(
+            f"{folder} has the table of a cohort ({name}, {path.name}) already: try 'radiotrain cohort"
+            " check', or move it out of this folder"
+        )

@@ -1,23 +1,38 @@
-"""Duke-Breast-Cancer-MRI as TCIA ships it: two workbooks and a DICOM folder a patient."""
+"""Duke-Breast-Cancer-MRI as TCIA ships it: two workbooks (or CSV copies) and a DICOM folder a patient."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from preprocessing import files
 from preprocessing.cohort import Box, Cohort, DicomExamination, Finding, Patient
 from preprocessing.errors import MissingPathError
+from preprocessing.readers import manifest
 from preprocessing.readers.duke_mapping import read_mapping
-from preprocessing.readers.duke_tables import TARGETS, ClinicalRow, read_boxes, read_clinical
+from preprocessing.readers.duke_tables import (
+    OWN_NAMES,
+    TARGETS,
+    ClinicalRow,
+    is_clinical,
+    own_name,
+    read_boxes,
+    read_clinical,
+)
+from preprocessing.readers.options import NOTHING_SAID, TableOptions
+from preprocessing.readers.tables import EXTENSIONS, only_table, tables_named
 
 EXPECTS = "a folder with Clinical_and_Other_Features.xlsx, Annotation_Boxes.xlsx and the DICOM"
 
-_CLINICAL = re.compile(r"clinical.*\.xlsx", re.IGNORECASE)
-_BOXES = re.compile(r"annotation.*box.*\.xlsx", re.IGNORECASE)
-_MAPPING = re.compile(r".*filepath.*mapping.*\.(xlsx|csv)", re.IGNORECASE)
+_CLINICAL = re.compile(rf"clinical.*{EXTENSIONS}", re.IGNORECASE)
+# As a copy of it may be called: "Copy of Clinical_and_Other_Features.xlsx".
+_MAYBE_CLINICAL = re.compile(rf".*clinical.*{EXTENSIONS}", re.IGNORECASE)
+_CLINICAL_AS_SHIPPED = re.compile(rf".*clinical[\W_]?and[\W_]?other.*{EXTENSIONS}", re.IGNORECASE)
+_OF_MAMA_MIA = re.compile(r".*clinical_and_imaging_info", re.IGNORECASE)
+_BOXES = re.compile(rf".*annotation.*box.*{EXTENSIONS}", re.IGNORECASE)
+_MAPPING = re.compile(rf".*filepath.*mapping.*{EXTENSIONS}", re.IGNORECASE)
 _PATIENT = re.compile(r"Breast_MRI_\d+")
 # root / manifest-… / Duke-Breast-Cancer-MRI / Breast_MRI_001
 _DEEPEST_PATIENT_FOLDER = 3
@@ -27,10 +42,18 @@ def recognises(path: Path) -> bool:
     """Tell whether `path` is a folder with the clinical workbook or patients' folders."""
     if not path.is_dir():
         return False
-    return _workbook(path, _CLINICAL) is not None or bool(_patient_folders(path))
+    return bool(tables_named(path, _CLINICAL_AS_SHIPPED)) or (
+        # Anyone's own cohort may have a table or folders called so.
+        not manifest.recognises(path) and bool(_named(path, _CLINICAL) or _patient_folders(path))
+    )
 
 
-def read(path: Path) -> Cohort:
+def tables_in(folder: Path) -> list[Path]:
+    """Return the collection's tables in a folder, called as they are shipped."""
+    return [*tables_named(folder, _CLINICAL_AS_SHIPPED), *tables_named(folder, _BOXES)]
+
+
+def read(path: Path, options: TableOptions = NOTHING_SAID) -> Cohort:
     """Read the workbooks and find each patient's folder.
 
     Raises
@@ -38,9 +61,12 @@ def read(path: Path) -> Cohort:
     MissingPathError
         If a workbook is missing.
     InputError
-        If a workbook cannot be used.
+        If a workbook cannot be used, or there are two of a kind.
     """
-    clinical_path, boxes_path = _workbook(path, _CLINICAL), _workbook(path, _BOXES)
+    options = options.with_known_columns(own_name, tuple(OWN_NAMES)).with_known_targets(TARGETS)
+    clinical_path = only_table(_clinical_tables(path, options), "the clinical workbook")
+    boxes_path = only_table(tables_named(path, _BOXES), "the workbook of boxes")
+    mapping_path = only_table(tables_named(path, _MAPPING), "the table of file paths")
     for found, name in (
         (clinical_path, "Clinical_and_Other_Features.xlsx"),
         (boxes_path, "Annotation_Boxes.xlsx"),
@@ -51,16 +77,32 @@ def read(path: Path) -> Cohort:
             )
     assert clinical_path is not None
     assert boxes_path is not None
-    clinical, boxes = read_clinical(clinical_path), read_boxes(boxes_path)
+    clinical, boxes = read_clinical(clinical_path, options), read_boxes(boxes_path, options)
+    options.refuse_unused((clinical.table, boxes.table))
     folders = _patient_folders(path)
-    mapping_path = _workbook(path, _MAPPING)
     known_phases = read_mapping(mapping_path) if mapping_path else {}
-    patient_ids = sorted({*clinical, *folders})
+    patient_ids = sorted({*clinical.rows, *folders})
     patients = tuple(
-        _patient(i, clinical.get(i), boxes.get(i), folders.get(i, []), known_phases.get(i, {}))
+        _patient(i, clinical.rows.get(i), boxes.boxes.get(i), folders.get(i, []),
+                 known_phases.get(i, {}))
         for i in patient_ids
-    )
-    return Cohort(root=path, layout="duke", targets=TARGETS, patients=patients)
+    )  # fmt: skip
+    notes = [f"{clinical_path.name}: {note}" for note in clinical.notes]
+    notes += [f"{boxes_path.name}: {note}" for note in boxes.table.notes]
+    return Cohort(path, "duke", TARGETS, patients, tuple(notes), options.to_json())
+
+
+def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    return [p for p in tables_named(folder, pattern) if not _OF_MAMA_MIA.match(p.name)]
+
+
+def _clinical_tables(folder: Path, options: TableOptions) -> Sequence[Path]:
+    """Return the tables that may be the clinical one, by their names and, of several, contents."""
+    found = _named(folder, _MAYBE_CLINICAL)
+    if len(found) < 2:
+        return found
+    shipped = _named(folder, _CLINICAL_AS_SHIPPED)
+    return [p for p in found if p in shipped or is_clinical(p, options)] or found
 
 
 def _patient(
@@ -91,11 +133,6 @@ def _patient(
             findings.append(Finding("several-folders", message, excludes=False))
         patient = replace(patient, examination=DicomExamination(folder, known_phases))
     return patient.with_findings(*findings)
-
-
-def _workbook(folder: Path, pattern: re.Pattern[str]) -> Path | None:
-    found = [p for p in sorted(folder.iterdir()) if pattern.fullmatch(p.name)]
-    return found[0] if found else None
 
 
 def _patient_folders(root: Path) -> Mapping[str, list[Path]]:

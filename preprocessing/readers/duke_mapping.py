@@ -6,20 +6,18 @@ other columns say where the file lies in a download with classic or descriptive 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import openpyxl
-
-from preprocessing.errors import InputError, storage_trouble
+from preprocessing.errors import InputError
+from preprocessing.readers.tables import Wanted, find_column, stream_table
 
 _ORIGINAL = "original_path_and_filename"
 _PLACES = ("classic_path", "descriptive_path")
 _PATIENT = re.compile(r"Breast_MRI_\d+")
+_AGAIN = "download it from the collection's page on TCIA again, or remove it to go by series names"
 _POST = re.compile(r"post_?(\d+)", re.IGNORECASE)
 
 
@@ -75,34 +73,14 @@ def _below_patient(place: str) -> tuple[str, str, str] | None:
 
 def _rows(path: Path) -> Iterable[tuple[str, ...]]:
     """Yield the original path and the places of each file."""
-    rows = _csv_rows(path) if path.name.lower().endswith(".csv") else _xlsx_rows(path)
-    columns: Mapping[str, int] | None = None
-    for row in rows:
-        cells = [str(c).strip() if c is not None else "" for c in row]
-        if columns is None:
-            columns = {name: i for i, name in enumerate(cells)}
-            absent = [c for c in (_ORIGINAL, *_PLACES) if c not in columns]
-            if absent:
-                raise InputError(
-                    f"table {path} has no column {absent[0]!r}, got {cells}: download it from the"
-                    " collection's page on TCIA again, or remove it to go by series names"
-                )
-            continue
-        yield tuple(cells[columns[c]] for c in (_ORIGINAL, *_PLACES) if columns[c] < len(cells))
-
-
-def _csv_rows(path: Path) -> Iterable[Sequence[object]]:
-    return csv.reader(io.StringIO(path.read_text("utf-8-sig")))
-
-
-def _xlsx_rows(path: Path) -> Iterable[Sequence[object]]:
-    try:
-        book = openpyxl.load_workbook(io.BytesIO(path.read_bytes()), read_only=True)
-    except Exception as error:  # openpyxl raises whatever zipfile and its XML parser do
-        if storage_trouble(error) is not None:
-            raise
-        raise InputError(f"workbook {path} cannot be read: {error}") from error
-    try:
-        yield from book.worksheets[0].iter_rows(values_only=True)
-    finally:
-        book.close()
+    table = stream_table(path, _ORIGINAL, Wanted(hint=_AGAIN))
+    places = []
+    for name in (_ORIGINAL, *_PLACES):
+        column = find_column(name, table.columns, table.title)
+        if column is None:
+            raise InputError(
+                f"table {path} has no column {name!r}, got {[c for c in table.columns if c]}: {_AGAIN}"
+            )
+        places.append(column)
+    for row in table.rows:
+        yield tuple(row.cells[column] for column in places)

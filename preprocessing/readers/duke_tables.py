@@ -1,4 +1,4 @@
-"""The two workbooks of Duke-Breast-Cancer-MRI: clinical features and tumour boxes.
+"""The two workbooks of Duke-Breast-Cancer-MRI, or CSV copies: clinical features and tumour boxes.
 
 The clinical workbook has three header rows (group, name, code book) as TCIA ships it; copies
 with one header row go round too. Both are read by column name.
@@ -9,15 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-import openpyxl
 
 from preprocessing.cohort import Box, Finding
-from preprocessing.errors import InputError, nearest_hint, storage_trouble
-from preprocessing.readers.values import is_missing, parse_label, parse_number
+from preprocessing.errors import InputError, nearest_hint
+from preprocessing.readers.labels import read_label_column
+from preprocessing.readers.options import NOTHING_SAID, TableOptions
+from preprocessing.readers.tables import (
+    Row,
+    Table,
+    Wanted,
+    find_column,
+    normalised,
+    refuse_repeated,
+)
+from preprocessing.readers.values import is_missing, parse_number
 from preprocessing.shown_names import shown_cell
 
 TARGETS = ("ER", "PR", "HER2")
@@ -37,7 +43,15 @@ _COVARIATES = {
 # Numbers in these mean what the code book says, and nothing where the copy has none.
 _CODED = {"manufacturer", "model", "field_strength_t", "slice_thickness_mm", "menopause", "race",
           "bilateral"}  # fmt: skip
-_HEADER_ROWS_AT_MOST = 6
+_PATIENT = "Patient ID"
+# Its code book: 0 = neg, 1 = pos, 2 = borderline.
+_EQUIVOCAL = {"HER2": frozenset({"2"})}
+OWN_NAMES = {
+    "patient_id": _PATIENT, **{t: t for t in TARGETS}, **_COVARIATES, "age_years": "Date of Birth (Days)",
+    **{f"box_{a}_{e}": f"{word} {axis}" for a, axis in (("row", "Row"), ("col", "Column"), ("slice", "Slice"))
+       for e, word in (("start", "Start"), ("stop", "End"))},
+}  # fmt: skip
+"""Our names of columns to the collection's."""
 
 
 @dataclass(frozen=True)
@@ -50,82 +64,154 @@ class ClinicalRow:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Rows of a sheet with the header found: column of each name, code book of each column."""
+class Clinical:
+    """The clinical workbook: each patient's row, and what a person should know of it."""
+
+    table: Table
+    rows: Mapping[str, ClinicalRow]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The workbook of boxes: each patient's box, or why there is none."""
+
+    table: Table
+    boxes: Mapping[str, Box | Finding]
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A table with the columns found: column of each name, code book of each column."""
 
     columns: Mapping[str, int]
     codes: Mapping[int, Mapping[str, str]]
-    rows: Sequence[Sequence[Any]]
+    rows: Sequence[tuple[str, Row]]
+    decimal: str
 
 
-def read_clinical(path: Path) -> dict[str, ClinicalRow]:
+def own_name(name: str) -> str | None:
+    """Return our name of a column that the layout knows by ours or the collection's name."""
+    found = [
+        ours for ours, theirs in OWN_NAMES.items()
+        if normalised(name) in (normalised(ours), normalised(theirs))
+    ]  # fmt: skip
+    return found[0] if found else None
+
+
+def is_clinical(path: Path, options: TableOptions = NOTHING_SAID) -> bool:
+    """Tell whether a table is the clinical one, and not one of something else by a similar name."""
+    try:
+        table = options.read(path, "patient_id", Wanted(sheet="Data"), own_names=OWN_NAMES)
+    except InputError:
+        return False
+    names = {normalised(c) for c in table.columns}
+    return {normalised(t) for t in TARGETS} <= names
+
+
+def read_clinical(path: Path, options: TableOptions = NOTHING_SAID) -> Clinical:
     """Read labels and covariates by patient id.
 
     Raises
     ------
     InputError
-        If it is no workbook or has no patient or receptor column.
+        If it is no table, has no patient or receptor column, or has one twice.
     """
-    table = _read_table(path, "Data")
-    for target in TARGETS:
-        if target not in table.columns:
-            hint = nearest_hint(target, table.columns)
+    table = options.read(path, "patient_id", Wanted("workbook", sheet="Data"), own_names=OWN_NAMES)
+    columns = {}
+    for name in OWN_NAMES.values():
+        column = find_column(name, table.columns, table.title)
+        if column is not None:
+            columns[name] = column
+        elif name in TARGETS:
+            hint = nearest_hint(name, [c for c in table.columns if c and c not in TARGETS])
             raise InputError(
-                f"workbook {path} has no column {target!r}{hint}: expected the clinical workbook of"
+                f"workbook {path} has no column {name!r}{hint}: expected the clinical workbook of"
                 " Duke-Breast-Cancer-MRI with columns ER, PR and HER2"
             )
-    return {patient_id: _clinical_row(row, table) for patient_id, row in _by_patient(path, table)}
+    sheet = _sheet(table, columns)
+    labels: dict[str, dict[str, int]] = {i: {} for i, _ in sheet.rows}
+    findings: dict[str, list[Finding]] = {i: [] for i, _ in sheet.rows}
+    notes = [*table.notes, *_nameless(table, sheet.rows, bool(sheet.codes))]
+    for target in TARGETS:
+        found = read_label_column(
+            [row.cells[columns[target]] for _, row in sheet.rows],
+            target,
+            f"workbook {table.title}",
+            told=options.labels.get(target),
+            equivocal=_EQUIVOCAL.get(target, frozenset()),
+            numbers=[row.number for _, row in sheet.rows],
+        )
+        notes.extend(found.notes)
+        for (patient_id, _), label, finding in zip(
+            sheet.rows, found.labels, found.findings, strict=True
+        ):
+            labels[patient_id][target] = label
+            findings[patient_id].extend([finding] if finding else [])
+    rows = {
+        i: ClinicalRow(labels[i], _covariates(row.cells, sheet), (*findings[i], *_short(row)))
+        for i, row in sheet.rows
+    }
+    return Clinical(table, rows, tuple(notes))
 
 
-def read_boxes(path: Path) -> dict[str, Box | Finding]:
+def read_boxes(path: Path, options: TableOptions = NOTHING_SAID) -> Boxes:
     """Read tumour boxes by patient id; the workbook's are 1-based and inclusive.
 
     Raises
     ------
     InputError
-        If it is no workbook or lacks a column.
+        If it is no table, lacks a column, or has one twice.
     """
-    table = _read_table(path, None)
-    for name in _BOX_COLUMNS:
-        if name not in table.columns:
-            hint = nearest_hint(name, table.columns)
+    table = options.read(path, "patient_id", Wanted("workbook"), own_names=OWN_NAMES)
+    refuse_repeated(table.columns, table.title)
+    columns = {}
+    for name in (_PATIENT, *_BOX_COLUMNS):
+        column = find_column(name, table.columns, table.title)
+        if column is None:
+            hint = nearest_hint(name, [c for c in table.columns if c])
             raise InputError(f"workbook {path} has no column {name!r}{hint}: expected tumour boxes")
-    return {patient_id: _box_row(row, table) for patient_id, row in _by_patient(path, table)}
+        columns[name] = column
+    sheet = _sheet(table, columns)
+    return Boxes(table, {patient_id: _box_row(row.cells, sheet) for patient_id, row in sheet.rows})
 
 
-def _clinical_row(row: Sequence[Any], table: _Table) -> ClinicalRow:
-    labels, findings = {}, []
-    for target in TARGETS:
-        labels[target], finding = parse_label(row[table.columns[target]], target)
-        findings.extend([finding] if finding else [])
+def _short(row: Row) -> list[Finding]:
+    if not row.num_lacking:
+        return []
+    message = f"its line is {row.num_lacking} cells short: the last ones are taken as empty"
+    return [Finding("row-short", message, excludes=False)]
+
+
+def _covariates(cells: Sequence[str], sheet: _Sheet) -> dict[str, str | float | None]:
     covariates: dict[str, str | float | None] = {}
     for name, column_name in _COVARIATES.items():
-        column = table.columns.get(column_name)
-        if column is not None and column < len(row):
-            value = _decode(row[column], table.codes.get(column, {}))
-            is_bare_code = column not in table.codes and name in _CODED and _is_whole(value)
+        column = sheet.columns.get(column_name)
+        if column is not None:
+            value = _decode(cells[column], sheet.codes.get(column, {}), sheet.decimal)
+            is_bare_code = column not in sheet.codes and name in _CODED and _is_whole(value)
             covariates[name] = None if is_bare_code else value
-    born = table.columns.get("Date of Birth (Days)")
-    days = parse_number(row[born]) if born is not None else None
+    born = sheet.columns.get("Date of Birth (Days)")
+    days = parse_number(cells[born], sheet.decimal) if born is not None else None
     covariates["age_years"] = round(-days / _DAYS_PER_YEAR, 2) if days is not None else None
-    return ClinicalRow(labels, covariates, tuple(findings))
+    return covariates
 
 
-def _box_row(row: Sequence[Any], table: _Table) -> Box | Finding:
-    cells = [row[table.columns[name]] for name in _BOX_COLUMNS]
-    numbers = [parse_number(c) for c in cells]
+def _box_row(cells: Sequence[str], sheet: _Sheet) -> Box | Finding:
+    chosen = [cells[sheet.columns[name]] for name in _BOX_COLUMNS]
+    numbers = [parse_number(c, sheet.decimal) for c in chosen]
     if any(n is None or n != int(n) for n in numbers):
-        shown = ", ".join(shown_cell(c) for c in cells)
+        shown = ", ".join(shown_cell(c) for c in chosen)
         return Finding("box-unreadable", f"tumour box ({shown}) is not six whole numbers")
     r0, c0, s0, r1, c1, s1 = (int(n) for n in numbers if n is not None)
     return Box((r0 - 1, c0 - 1, s0 - 1), (r1, c1, s1))
 
 
-def _decode(value: Any, codes: Mapping[str, str]) -> str | float | None:
+def _decode(value: str, codes: Mapping[str, str], decimal: str) -> str | float | None:
     if is_missing(value):
         return None
-    number = parse_number(value)
-    key = str(int(number)) if number is not None and number == int(number) else str(value).strip()
+    number = parse_number(value, decimal)
+    key = str(int(number)) if number is not None and number == int(number) else value
     if key in codes:
         text = codes[key]
         if is_missing(text):
@@ -139,35 +225,20 @@ def _is_whole(value: str | float | None) -> bool:
     return isinstance(value, float) and value == int(value)
 
 
-def _read_table(path: Path, sheet: str | None) -> _Table:
-    try:
-        book = openpyxl.load_workbook(BytesIO(path.read_bytes()), read_only=True, data_only=True)
-    except Exception as error:  # openpyxl raises whatever zipfile and its XML parser do
-        if storage_trouble(error) is not None:
-            raise
-        raise InputError(f"workbook {path} cannot be read: {error}") from error
-    try:
-        chosen = book[sheet] if sheet in book.sheetnames else book[book.sheetnames[0]]
-        rows = [tuple(r) for r in chosen.iter_rows(values_only=True)]
-    finally:
-        book.close()
-    for number, row in enumerate(rows[:_HEADER_ROWS_AT_MOST]):
-        if any(_name(c) == "Patient ID" for c in row):
-            return _with_header(rows, number)
-    raise InputError(f"workbook {path} has no column 'Patient ID' in its first rows")
-
-
-def _with_header(rows: Sequence[Sequence[Any]], number: int) -> _Table:
-    columns: dict[str, int] = {}
-    for i, cell in enumerate(rows[number]):
-        # The first of several columns of one name: the later ones are about the other breast.
-        columns.setdefault(_name(cell), i)
-    below = rows[number + 1] if number + 1 < len(rows) else ()
-    patient = columns["Patient ID"]
+def _sheet(table: Table, columns: Mapping[str, int]) -> _Sheet:
+    """Return the rows of patients, and what the code book below the header says."""
+    rows = tuple(table.rows)
+    patient = columns[_PATIENT]
     codes: dict[int, Mapping[str, str]] = {}
-    if below and is_missing(below[patient]):
-        codes = {i: _parse_codes(str(c)) for i, c in enumerate(below) if c is not None}
-    return _Table(columns, codes, rows[number + 1 :])
+    if rows and is_missing(rows[0].cells[patient]):
+        codes = {i: _parse_codes(c) for i, c in enumerate(rows[0].cells) if c}
+    return _Sheet(columns, codes, tuple(_by_patient(table, patient)), table.decimal())
+
+
+def _nameless(table: Table, rows: Sequence[tuple[str, Row]], has_codes: bool) -> list[str]:
+    """Say how many rows, beside the code book, have cells and no patient."""
+    count = sum(1 for _ in table.rows) - len(rows) - has_codes
+    return [f"{count} rows have no patient id: they are left out"] if count else []
 
 
 def _parse_codes(text: str) -> dict[str, str]:
@@ -182,18 +253,15 @@ def _parse_codes(text: str) -> dict[str, str]:
     return codes
 
 
-def _by_patient(path: Path, table: _Table) -> Iterable[tuple[str, Sequence[Any]]]:
-    column = table.columns["Patient ID"]
+def _by_patient(table: Table, column: int) -> Iterable[tuple[str, Row]]:
     seen = set()
     for row in table.rows:
-        if column >= len(row) or is_missing(row[column]):
+        patient_id = row.cells[column]
+        if is_missing(patient_id):
             continue
-        patient_id = str(row[column]).strip()
         if patient_id in seen:
-            raise InputError(f"workbook {path} has patient {patient_id} twice: remove one row")
+            raise InputError(
+                f"workbook {table.title} has patient {patient_id} twice: remove one row"
+            )
         seen.add(patient_id)
         yield patient_id, row
-
-
-def _name(cell: Any) -> str:
-    return " ".join(str(cell).split()) if cell is not None else ""

@@ -16,21 +16,24 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from preprocessing.cohort import Cohort, Finding, Patient, VolumeFile
+from preprocessing.cohort import MISSING_LABEL, Cohort, Finding, Patient, VolumeFile
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
-from preprocessing.readers.values import (
-    identifies,
-    is_missing,
-    parse_covariate,
-    parse_label,
-    parse_number,
+from preprocessing.readers.labels import LabelColumn, read_label_column
+from preprocessing.readers.options import NOTHING_SAID, TableOptions
+from preprocessing.readers.tables import (
+    COPY,
+    EXTENSIONS,
+    Table,
+    Wanted,
+    normalised,
+    only_table,
+    refuse_repeated,
+    tables_named,
 )
+from preprocessing.readers.values import identifies, is_missing, parse_covariate, parse_number
 from preprocessing.shown_names import shown_file
 
 EXPECTS = "a folder of MAMA-MIA with images/, segmentations/ and clinical_and_imaging_info.xlsx"
@@ -38,7 +41,9 @@ TARGETS = ("ER", "PR", "HER2", "HR")
 
 _WORKBOOK = "clinical_and_imaging_info.xlsx"
 _SHEET = "dataset_info"
+_TABLE = re.compile(rf"(?:copy of )?clinical_and_imaging_info{COPY}{EXTENSIONS}", re.IGNORECASE)
 _NEEDED = ("patient_id", *(t.lower() for t in TARGETS))
+_MANIFEST = re.compile(rf"manifest{COPY}{EXTENSIONS}", re.IGNORECASE)
 _DOWNLOAD = "download it from Synapse (syn60868042)"
 # A leading dot is a file that macOS or a synchroniser left beside the real one.
 _IMAGE = re.compile(r"([^.].*?)\.nii(\.gz)?", re.IGNORECASE)
@@ -53,7 +58,8 @@ _RENAMED = {
     "slice_thickness": "slice_thickness_mm",
 }
 
-_Row = Mapping[str, Any]
+# Column to cell; its number in the table as well.
+_Row = tuple[int, Mapping[str, str]]
 # Name without extension, in capitals, to the files called so.
 _Images = Mapping[str, Sequence[Path]]
 
@@ -64,11 +70,17 @@ def recognises(path: Path) -> bool:
         return False
     names = {p.name for p in path.iterdir()}
     # Anyone's own cohort may well have its images and segmentations in folders called so.
-    unlabelled = "segmentations" in names and "manifest.csv" not in names
-    return "images" in names and (_WORKBOOK in names or unlabelled)
+    unlabelled = "segmentations" in names and not any(_MANIFEST.fullmatch(n) for n in names)
+    has_workbook = any(_TABLE.fullmatch(name) for name in names)
+    return "images" in names and (has_workbook or unlabelled)
 
 
-def read(path: Path) -> Cohort:
+def tables_in(folder: Path) -> list[Path]:
+    """Return the collection's tables in a folder."""
+    return tables_named(folder, _TABLE)
+
+
+def read(path: Path, options: TableOptions = NOTHING_SAID) -> Cohort:
     """Read the workbook and find each case's images and segmentation.
 
     Raises
@@ -78,39 +90,74 @@ def read(path: Path) -> Cohort:
     InputError
         If it cannot be used.
     """
-    rows = _read_rows(path / _WORKBOOK)
+    options = options.with_known_columns(_own_name, _NEEDED).with_known_targets(TARGETS)
+    table = _read_table(path, options)
+    decimal = table.decimal()
+    records = [dict(zip(table.columns, row.cells, strict=True)) for row in table.rows]
+    labels = {
+        target: read_label_column(
+            [record[target.lower()] for record in records],
+            target,
+            f"workbook {table.title}",
+            told=options.labels.get(target),
+            numbers=[row.number for row in table.rows],
+        )
+        for target in TARGETS
+    }
+    rows: dict[str, list[_Row]] = defaultdict(list)
+    for i, record in enumerate(records):
+        if not is_missing(record["patient_id"]):
+            rows[record["patient_id"].upper()].append((i, record))
     cases = _by_case(path / "images")
     expert = _images(path / "segmentations" / "expert")
     automatic = _images(path / "segmentations" / "automatic")
     patients = tuple(
-        _patient(key, rows.get(key, []), cases.get(key, []), expert, automatic)
+        _patient(key, rows.get(key, []), labels, decimal, cases.get(key, []), expert, automatic)
         for key in sorted({*rows, *cases})
     )
-    return Cohort(root=path, layout="mama-mia", targets=TARGETS, patients=patients)
+    return Cohort(
+        root=path,
+        layout="mama-mia",
+        targets=TARGETS,
+        patients=patients,
+        notes=(
+            *(f"{table.path.name} {note}" for note in (*table.notes, *_nameless(records))),
+            *(note for column in labels.values() for note in column.notes),
+        ),
+        tables=options.to_json(),
+    )
 
 
 def _patient(
-    key: str, rows: Sequence[_Row], folders: Sequence[Path], expert: _Images, automatic: _Images
+    key: str,
+    rows: Sequence[_Row],
+    labels: Mapping[str, LabelColumn],
+    decimal: str,
+    folders: Sequence[Path],
+    expert: _Images,
+    automatic: _Images,
 ) -> Patient:
     findings: list[Finding] = []
-    row = _only_row(rows, findings)
+    index, row = _only_row(rows, findings)
     phases = _phases(key, folders, findings)
     _compare_with_row(phases, row, findings)
     return Patient(
         patient_id=key,
         phases=phases,
         mask=_mask(key, expert, automatic, findings),
-        labels=_labels(row, findings),
-        covariates=_covariates(row),
+        labels=_labels(index, labels, findings),
+        covariates=_covariates(row, decimal),
         findings=tuple(findings),
     )
 
 
-def _only_row(rows: Sequence[_Row], findings: list[Finding]) -> _Row:
+def _only_row(
+    rows: Sequence[_Row], findings: list[Finding]
+) -> tuple[int | None, Mapping[str, str]]:
     if not rows:
         message = "the workbook has no row for it: labels are missing"
         findings.append(Finding("no-clinical-row", message, excludes=False))
-        return {}
+        return None, {}
     if len(rows) > 1:
         message = f"{len(rows)} rows of the workbook have this patient_id"
         findings.append(Finding("patient-repeated", message))
@@ -150,7 +197,9 @@ def _shown(stem: str) -> str:
     return stem if _GIVEN.fullmatch(stem) else shown_file(stem)
 
 
-def _compare_with_row(phases: Sequence[VolumeFile], row: _Row, findings: list[Finding]) -> None:
+def _compare_with_row(
+    phases: Sequence[VolumeFile], row: Mapping[str, str], findings: list[Finding]
+) -> None:
     """Note phases that have not been downloaded, where no gap in the numbers shows it."""
     told = parse_number(row.get("num_phases"))
     if phases and told is not None and told != len(phases):
@@ -180,19 +229,20 @@ def _only_file(files: Sequence[Path], findings: list[Finding]) -> VolumeFile:
     return VolumeFile(files[0], title=files[0].name)
 
 
-def _labels(row: _Row, findings: list[Finding]) -> dict[str, int]:
-    labels = {}
-    for target in TARGETS:
-        labels[target], finding = parse_label(row.get(target.lower()), target)
-        findings.extend([finding] if finding else [])
-    return labels
+def _labels(
+    index: int | None, columns: Mapping[str, LabelColumn], findings: list[Finding]
+) -> dict[str, int]:
+    if index is None:
+        return dict.fromkeys(TARGETS, MISSING_LABEL)
+    findings.extend(f for c in columns.values() if (f := c.findings[index]) is not None)
+    return {target: columns[target].labels[index] for target in TARGETS}
 
 
-def _covariates(row: _Row) -> dict[str, str | float | None]:
+def _covariates(row: Mapping[str, str], decimal: str) -> dict[str, str | float | None]:
     return {
-        _RENAMED.get(name, name): parse_covariate(value)
+        _RENAMED.get(name, name): parse_covariate(value, decimal)
         for name, value in row.items()
-        if name not in _NEEDED and not identifies(name, value)
+        if name and name not in _NEEDED and not identifies(name, value)
     }
 
 
@@ -217,37 +267,29 @@ def _listing(folder: Path) -> list[Path]:
     return sorted(folder.iterdir(), key=str) if folder.is_dir() else []
 
 
-def _read_rows(path: Path) -> dict[str, list[_Row]]:
-    """Return the rows of each case."""
-    table = _read_table(path)
-    table.columns = [str(c).strip().lower() for c in table.columns]
+def _nameless(records: Sequence[Mapping[str, str]]) -> list[str]:
+    count = sum(is_missing(record["patient_id"]) for record in records)
+    return [f"has {count} rows without a patient_id: they are left out"] if count else []
+
+
+def _own_name(name: str) -> str | None:
+    return next((own for own in _NEEDED if normalised(own) == normalised(name)), None)
+
+
+def _read_table(folder: Path, options: TableOptions) -> Table:
+    """Read the workbook, or the CSV copy of its sheet; column names in small letters."""
+    path = only_table(tables_in(folder), "the workbook of MAMA-MIA")
+    if path is None:
+        raise MissingPathError(f"no {_WORKBOOK} in {folder}: {_DOWNLOAD} into this folder")
+    wanted = Wanted("workbook", _NEEDED[1:], f"{_DOWNLOAD} again", _SHEET, needs_sheet=True)
+    table = options.read(path, "patient_id", wanted)
+    refuse_repeated(table.columns, table.title)
+    columns = tuple(_own_name(c) or c.lower() for c in table.columns)
     for needed in _NEEDED:
-        if needed not in table.columns:
-            hint = nearest_hint(needed, [c for c in table.columns if c not in _NEEDED])
+        if needed not in columns:
+            hint = nearest_hint(needed, [c for c in columns if c and c not in _NEEDED])
             raise InputError(
-                f"sheet {_SHEET!r} of workbook {path} has no column {needed!r}{hint}, expected"
+                f"workbook {table.title} has no column {needed!r}{hint}, expected"
                 f" {', '.join(_NEEDED)}: {_DOWNLOAD} again"
             )
-    rows: dict[str, list[_Row]] = defaultdict(list)
-    for record in table.to_dict("records"):
-        if not is_missing(record["patient_id"]):
-            rows[str(record["patient_id"]).strip().upper()].append(
-                {str(name): value for name, value in record.items()}
-            )
-    return rows
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise MissingPathError(f"no {_WORKBOOK} in {path.parent}: {_DOWNLOAD} into this folder")
-    try:
-        sheets = pd.read_excel(BytesIO(path.read_bytes()), sheet_name=None, dtype=object)
-    except Exception as error:  # pandas passes on whatever the parsers raise
-        raise InputError(f"workbook {path} cannot be read ({error}): {_DOWNLOAD} again") from error
-    if _SHEET not in sheets:
-        names = [str(name) for name in sheets]
-        raise InputError(
-            f"workbook {path} has no sheet {_SHEET!r}{nearest_hint(_SHEET, names)}, got"
-            f" {', '.join(names)}: {_DOWNLOAD} again"
-        )
-    return sheets[_SHEET]
+    return replace(table, columns=columns)

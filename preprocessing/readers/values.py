@@ -1,14 +1,24 @@
-"""How tables write labels, numbers and nothing."""
+"""How tables write numbers and nothing, and what in them identifies people."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from preprocessing.cohort import MISSING_LABEL, Finding
-from preprocessing.shown_names import shown_cell
-
-_NOTHING = {"", "nc", "np", "na", "n/a", "nan", "none", "-1"}
+_NOTHING = {"", "nc", "np", "na", "n/a", "nan", "none", "null", "-1"}
+# What a spreadsheet shows where a formula fails; a lookup that finds nothing gives the first.
+ERRORS = {"#n/a", "#ref!", "#value!", "#div/0!", "#name?", "#num!", "#null!"}
+_PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+# Three digits after the only sign may be thousands; fewer, more, or after a 0 they are decimals.
+_DECIMALS = r"[-+]?(?:\d+{0}(?:\d\d?|\d{{4,}})|0{0}\d+|\d{{4,}}{0}\d+)"
+_COMMA = re.compile(_DECIMALS.format(","), re.ASCII)
+_POINT = re.compile(_DECIMALS.format(r"\."), re.ASCII)
+_THOUSANDS_COMMA = re.compile(r"[-+]?\d{1,3}(?:(?:,\d{3})+\.\d+|(?:,\d{3}){2,})", re.ASCII)
+_THOUSANDS_POINT = re.compile(r"[-+]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})", re.ASCII)
+_ONE_COMMA = re.compile(r"[-+]?\d{1,3},\d{3}", re.ASCII)
+_ONE_POINT = re.compile(r"[-+]?\d{1,3}\.\d{3}", re.ASCII)
+_SPACED = re.compile(r"[-+]?\d{1,3}(?:[ '\u00a0\u202f\u2009\u2019]\d{3})+(?:[.,]\d+)?", re.ASCII)
 # Names, days and record numbers identify people, and tell nothing about tumours.
 _IDENTIFYING = re.compile(
     r"name|date|^birth$|birth.?(?:day|year|place)|\bdob\b|address|postcode|zip.?code|phone"
@@ -31,26 +41,45 @@ def is_missing(value: Any) -> bool:
     return value is None or str(value).strip().lower() in _NOTHING
 
 
-def parse_label(value: Any, target: str) -> tuple[int, Finding | None]:
-    """Return a cell as 0, 1 or -1 (missing), with a finding where it is none of these."""
-    if is_missing(value):
-        return MISSING_LABEL, None
-    number = parse_number(value)
-    if number in (0.0, 1.0):
-        return int(number), None
-    message = f"{target} is {shown_cell(value)}, expected 0, 1 or empty: taken as missing"
-    return MISSING_LABEL, Finding("label-unknown", message, excludes=False)
+def decimal_sign(cells: Iterable[str]) -> str:
+    """Return the sign before decimals, ``,`` or ``.``, where one is used and the other is not."""
+    comma = point = False
+    for cell in cells:
+        comma = comma or bool(_COMMA.fullmatch(cell) or _THOUSANDS_POINT.fullmatch(cell))
+        point = point or bool(_POINT.fullmatch(cell) or _THOUSANDS_COMMA.fullmatch(cell))
+    return {(True, False): ",", (False, True): "."}.get((comma, point), "")
 
 
-def parse_number(value: Any) -> float | None:
-    """Return a cell as a finite number, None where it is missing or no number."""
+def parse_number(value: Any, decimal: str = "") -> float | None:
+    """Return a cell as a finite number, None where it is missing or no number.
+
+    Parameters
+    ----------
+    decimal
+        The table's sign before decimals, for what may be thousands as well, as ``1,234``; without
+        it that is no number, and ``1.234`` has decimals.
+    """
     if is_missing(value):
         return None
-    try:
-        number = float(str(value).strip())
-    except ValueError:
+    text = str(value).strip()
+    if _SPACED.fullmatch(text):
+        text = re.sub(r"[^\d.,+-]", "", text)
+        text = text.replace(",", ".")
+    elif _COMMA.fullmatch(text) or (decimal == "," and _ONE_COMMA.fullmatch(text)):
+        text = text.replace(",", ".")
+    elif _THOUSANDS_COMMA.fullmatch(text) or (decimal == "." and _ONE_COMMA.fullmatch(text)):
+        text = text.replace(",", "")
+    elif _THOUSANDS_POINT.fullmatch(text) or (decimal == "," and _ONE_POINT.fullmatch(text)):
+        text = text.replace(".", "").replace(",", ".")
+    if not _PLAIN.fullmatch(text):
         return None
+    number = float(text)
     return number if abs(number) < float("inf") else None
+
+
+def is_ambiguous_number(value: Any, decimal: str) -> bool:
+    """Tell whether a cell is 1.234 or 1,234, and nothing in its table tells which."""
+    return not decimal and bool(_ONE_COMMA.fullmatch(str(value).strip()))
 
 
 def identifies(name: str, value: Any = "") -> bool:
@@ -60,9 +89,13 @@ def identifies(name: str, value: Any = "") -> bool:
     return bool(named and not _TECHNICAL.search(name)) or bool(_DAY.match(str(value).strip()))
 
 
-def parse_covariate(value: Any) -> str | float | None:
-    """Return a cell as a number, a text, or None where it is missing."""
-    if is_missing(value):
+def parse_covariate(value: Any, decimal: str = "") -> str | float | None:
+    """Return a cell as a number, a text, or None where it is missing or a spreadsheet's error."""
+    text = str(value).strip()
+    if is_missing(value) or text.lower() in ERRORS:
         return None
-    number = parse_number(value)
-    return number if number is not None else str(value).strip()
+    share = parse_number(text[:-1].rstrip(), decimal) if text.endswith("%") else None
+    if share is not None:
+        return round(share / 100, 12)
+    number = parse_number(value, decimal)
+    return number if number is not None else text

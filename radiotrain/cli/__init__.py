@@ -78,7 +78,7 @@ for module in (
 
 
 def main() -> None:
-    """Run the command line: exit status 0 done, 1 the program's fault, 2 the input's."""
+    """Run the command line: exit status 0 done, 1 the program's fault or nothing usable, 2 the input's."""
     try:
         command_line()()
     except RadiotrainError as error:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_options
+from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
 
 _EXAMPLE = "Example: `radiotrain cohort check Duke-Breast-Cancer-MRI --json check.json`"
 
@@ -27,18 +28,25 @@ def register(app: typer.Typer) -> None:
 
 def check(
     path: Annotated[
-        str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
+        str,
+        typer.Argument(
+            help="Cohort folder, or a manifest (CSV, Excel), here or on s3://bucket/prefix."
+        ),
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all findings to this file.")
     ] = None,
     phases: PhasesOption = None,
     num_phases: NumPhasesOption = None,
+    column: ColumnOption = None,
+    label: LabelOption = None,
 ) -> None:
     """List each patient as usable or not, with named findings. Images' headers are opened.
 
     --phases FILE writes a line for each series: which phase it was taken for, and by which evidence.
     Edited, the same file decides: here, in `radiotrain preprocess` and in `radiotrain predict`.
+
+    The exit status is 1 where no patient is usable, or where radiotrain itself failed on one.
     """
     from preprocessing.check import check_cohort, common_num_phases, sizes_in_words
     from preprocessing.config import PreprocessConfig
@@ -49,7 +57,7 @@ def check(
     from preprocessing.readers import read_cohort
 
     table, num_phases = read_phases_options(phases, num_phases)
-    cohort = read_cohort(path)
+    cohort = read_cohort(path, table_options(column, label))
     if table is not None:
         cohort = apply_table(cohort, table)
     written = phases if table is None and phases is not None and not phases.isdigit() else None
@@ -84,7 +92,10 @@ def check(
         typer.echo(sizes)
     if codes:
         typer.echo("findings: " + ", ".join(f"{n} {c}" for c, n in codes.most_common()))
+    for note in cohort.notes:
+        typer.echo(f"note: {note}")
     failed = sum(any_internal(p.findings) for p in checked)
     if failed:
         typer.echo(f"{failed} patients: {HOW_TO_REPORT}", err=True)
+    if failed or not num_usable:
         raise typer.Exit(1)

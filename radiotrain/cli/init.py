@@ -1,7 +1,9 @@
-"""``radiotrain init``: a configuration to go on from, written for a store."""
+"""``radiotrain init``: a configuration or a manifest to go on from."""
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,11 +30,12 @@ def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Write a configuration to go on from.",
+        help="Write a configuration, or a manifest, to go on from.",
         epilog="Example: `radiotrain init run duke.zarr`",
     )
     group.command("run")(run)
     group.command("sweep")(sweep)
+    group.command("manifest")(manifest)
     app.add_typer(group, name="init")
 
 
@@ -104,6 +107,80 @@ def sweep(
     suggestion = suggest_sweep(opened, split, targets=target or (), networks=network or ())
     _write(out, SweepConfig, suggestion, store, "sweep")
     _say_next(out, store, split, f"radiotrain tune --config {out} --dry-run")
+
+
+def manifest(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder tree of NIfTI, NRRD or DICOM, one patient a folder.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV to write, in FOLDER or above it; one that is there is left alone [default:"
+            " FOLDER/manifest.csv].",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Draft a manifest from a folder tree: patients, phases and masks; labels are yours to fill in.
+
+    Names tell phases (pre, post1, _0000) and masks (mask, seg); DICOM headers tell series. What nothing
+    tells stays empty, and the column note says so.
+
+    Example: `radiotrain init manifest my-cohort`
+    """
+    from preprocessing import files
+    from preprocessing.manifest_draft import draft_manifest
+    from preprocessing.readers import check_no_tables
+
+    place, target = _places(folder, out)
+    check_no_tables(place)
+    typer.echo("looking at files", err=True)
+    draft = draft_manifest(place, target.parent)
+    if not draft.rows:
+        from preprocessing.errors import InputError
+
+        raise InputError(
+            f"{place} holds no images that a manifest can name: expected NIfTI, NRRD or DICOM files, one"
+            " patient a folder or files called ID_0000.nii.gz"
+        )
+    files.write_text(str(target), draft.csv())
+    num_phases = Counter(len(row.phases) for row in draft.rows)
+    shown = ", ".join(f"{n} of {c} phases" for c, n in sorted(num_phases.items()))
+    typer.echo(f"{target} written: {len(draft.rows)} patients ({shown})")
+    for count, what in (
+        (sum(not row.mask for row in draft.rows), "have no mask: give one, or fill in the box"),
+        (
+            sum(bool(row.notes) for row in draft.rows),
+            "have something left to do: see the column note",
+        ),
+    ):
+        if count:
+            typer.echo(f"note: {count} patients {what}")
+    if draft.left_out:
+        typer.echo(f"note: {len(draft.left_out)} image files are in no row")
+    typer.echo("next: fill in ER, PR, HER2 (0, 1 or empty), add columns of your own")
+    typer.echo(f"then: radiotrain cohort check {target}")
+
+
+def _places(folder: Path, out: Path | None) -> tuple[Path, Path]:
+    """Return the folder to look at and the file to write, where both can be."""
+    from preprocessing.errors import InputError, MissingPathError
+
+    place = folder.expanduser().resolve()
+    if not place.is_dir():
+        raise MissingPathError(f"no folder at {place}: name one that exists, on this machine")
+    target = (out.expanduser() if out is not None else place / "manifest.csv").resolve()
+    if target.suffix.lower() != ".csv":
+        raise InputError(f"--out is {target.name}, expected a name that ends in .csv")
+    if target.exists():
+        raise InputError(f"{target} is there already: name another file with --out, or remove it")
+    if not place.is_relative_to(target.parent):
+        raise InputError(
+            f"--out is in {target.parent}, expected {place} or a folder above it: paths in a manifest may"
+            " not lead out of its folder"
+        )
+    return place, target
 
 
 def _begin(out: str, store: str) -> Store:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli.phases import PhasesOption, read_phases_options
+from radiotrain.cli.tables import ColumnOption, table_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from preprocessing.cohort import Patient
+    from preprocessing.readers.options import TableOptions
     from radiotrain.new_patient.answer import PatientAnswer
     from radiotrain.new_patient.examine import Asked
     from radiotrain.new_patient.many import Candidate, Done
@@ -69,7 +71,7 @@ def predict(
     boxes: Annotated[
         str | None,
         typer.Option(
-            help="With --batch: CSV of patient_id (the folder) and a manifest's box columns."
+            help="With --batch: table of patient_id (the folder) and a manifest's box columns."
         ),
     ] = None,
     phases: PhasesOption = None,
@@ -99,6 +101,7 @@ def predict(
         ),
     ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    column: ColumnOption = None,
 ) -> None:
     """Predict a new patient: probability, spread, warnings, a map; page, JSON and DICOM SR.
 
@@ -135,8 +138,9 @@ def predict(
             f"nothing at {place}: name a patient's folder, a manifest CSV or a cohort"
         )
     several = batch or is_cohort(place)
-    _check_options(several, batch, region, boxes)
-    candidates = _candidates(place, batch, boxes, covariates) if several else ()
+    tables = table_options(column, None)
+    _check_options(several, batch, region, boxes, tables)
+    candidates = _candidates(place, batch, boxes, covariates, tables) if several else ()
     candidates = tuple(with_phases(c, table) for c in candidates)
     asked = _asked(models, draws, steps, report, device)
     where = files.absolute(out)
@@ -203,7 +207,9 @@ def _covariates(texts: list[str]) -> dict[str, str | float | None]:
     return found
 
 
-def _check_options(several: bool, batch: bool, region: Region, boxes: str | None) -> None:
+def _check_options(
+    several: bool, batch: bool, region: Region, boxes: str | None, tables: TableOptions
+) -> None:
     from preprocessing.errors import InputError
 
     if several and (region.box is not None or region.segmentation is not None):
@@ -213,10 +219,18 @@ def _check_options(several: bool, batch: bool, region: Region, boxes: str | None
         )
     if boxes is not None and not batch:
         raise InputError("--boxes is for --batch: of one patient, give --box")
+    if tables.columns and not (boxes if batch else several):
+        raise InputError(
+            "--column is for a manifest, a cohort or --boxes: there is no table to read"
+        )
 
 
 def _candidates(
-    place: Path, batch: bool, boxes: str | None, covariates: dict[str, str | float | None]
+    place: Path,
+    batch: bool,
+    boxes: str | None,
+    covariates: dict[str, str | float | None],
+    tables: TableOptions,
 ) -> tuple[Candidate, ...]:
     from radiotrain.new_patient.many import (
         candidates_of_cohort,
@@ -225,8 +239,9 @@ def _candidates(
     )
 
     if batch:
-        return candidates_of_folders(place, read_boxes(boxes) if boxes else {}, covariates)
-    return candidates_of_cohort(place)
+        known = read_boxes(boxes, tables) if boxes else {}
+        return candidates_of_folders(place, known, covariates)
+    return candidates_of_cohort(place, tables)
 
 
 def _asked(urls: list[str], draws: int, steps: int, report: str | None, device: str) -> Asked:

@@ -9,6 +9,7 @@ import typer
 
 from radiotrain.cli import complete
 from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_options
+from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
 from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 def preprocess(
     cohort: Annotated[
-        str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
+        str,
+        typer.Argument(
+            help="Cohort folder, or a manifest (CSV, Excel), here or on s3://bucket/prefix."
+        ),
     ],
     store: Annotated[
         str, typer.Argument(help="Store to make: a new folder or s3://bucket/prefix.")
@@ -69,6 +73,8 @@ def preprocess(
     on: Annotated[Where, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
         Where.local
     ),
+    column: ColumnOption = None,
+    label: LabelOption = None,
 ) -> None:
     """Turn a cohort into a store of N4-corrected crops: DICOM or NIfTI in, chunked Zarr out."""
     from preprocessing.check import common_num_phases
@@ -83,6 +89,7 @@ def preprocess(
 
     home = _home(workers, scheduler, on)
     table, num_phases = read_phases_options(phases, num_phases, must_exist=True)
+    tables = table_options(column, label)
     options = {
         "crop_shape": crop_shape,
         "num_phases": num_phases,
@@ -94,7 +101,9 @@ def preprocess(
     values = apply_overrides(values, overrides or [])
     # Checked before the cohort is read, which takes its time on a large one.
     resolved = parse_config(PreprocessConfig, values, "settings")
-    found = read_cohort(cohort)
+    found = read_cohort(cohort, tables)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
     if table is not None:
         found = apply_table(found, table)
     if "num_phases" not in values:

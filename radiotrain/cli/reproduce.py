@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from radiotrain.cli.console import wide_console
 from radiotrain.cli.step import as_typed, run_step
+from radiotrain.cli.tables import ColumnOption, LabelOption, as_words, table_options
 from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the settings and print the commands.")
     ] = False,
+    column: ColumnOption = None,
+    label: LabelOption = None,
 ) -> None:
     """Make the paper's table: check → preprocess → split → sweep → promote → evaluate.
 
@@ -66,7 +70,8 @@ def reproduce(
     """
     begin = time.monotonic()
     settings = _settings(config, overrides or [], quick)
-    road = Road.of(cohort, out, settings, on, purpose)
+    table_options(column, label)
+    road = Road.of(cohort, out, settings, on, purpose, as_words(column, label))
     # Whatever is wrong is said now, not after hours of preprocessing.
     sweep = road.checked()
     if dry_run:
@@ -99,13 +104,22 @@ class Road:
     settings: ReproduceConfig
     on: Where
     purpose: str
+    tables: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, cohort: str, out: str, settings: ReproduceConfig, on: Where, purpose: str) -> Road:
+    def of(
+        cls,
+        cohort: str,
+        out: str,
+        settings: ReproduceConfig,
+        on: Where,
+        purpose: str,
+        tables: Sequence[str] = (),
+    ) -> Road:
         """Return the road to a folder, whose URL is made absolute where it is local."""
         from preprocessing import files
 
-        return cls(cohort, files.absolute(out), settings, on, purpose)
+        return cls(cohort, files.absolute(out), settings, on, purpose, tuple(tables))
 
     @property
     def report(self) -> str:
@@ -127,8 +141,8 @@ class Road:
         models = [f"{folder}/promoted/{group_of(one)}" for one in sweep.targets]
         prepared = ["--config", self._in_out("preprocess.yaml")]
         return [
-            ["cohort", "check", self.cohort, "--json", self._in_out("check.json")],
-            ["preprocess", self.cohort, store, *prepared, *on_ray],
+            ["cohort", "check", self.cohort, "--json", self._in_out("check.json"), *self.tables],
+            ["preprocess", self.cohort, store, *prepared, *on_ray, *self.tables],
             ["split", store, "--out", split, *divided],
             ["tune", "--config", self._in_out("sweep.yaml")],
             ["promote", folder, *on_ray, *workers],

@@ -29,7 +29,8 @@ from preprocessing.errors import (
 )
 from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.phase_table import PhaseTable, with_table
-from preprocessing.readers import LAYOUTS, manifest, read_cohort
+from preprocessing.readers import LAYOUTS, layout_of, manifest, read_cohort
+from preprocessing.readers.options import NOTHING_SAID, TableOptions
 from radiotrain.new_patient.answer import PatientAnswer
 from radiotrain.new_patient.examine import JSON, Asked, examine, read_request
 from radiotrain.new_patient.patient_folder import Region, read_patient
@@ -79,12 +80,15 @@ def is_cohort(place: Path) -> bool:
     return any(layout.recognises(place) for layout in LAYOUTS)
 
 
-def candidates_of_cohort(place: Path) -> tuple[Candidate, ...]:
+def candidates_of_cohort(
+    place: Path, options: TableOptions = NOTHING_SAID
+) -> tuple[Candidate, ...]:
     """Return the patients of a cohort; labels need not be there."""
-    if manifest.recognises(place):
-        cohort = manifest.read(place, needs_targets=False)
+    layout = layout_of(place)
+    if layout is not None and layout.name == "manifest":
+        cohort = manifest.read(place, options, needs_targets=False)
     else:
-        cohort = read_cohort(str(place))
+        cohort = read_cohort(str(place), options)
     return tuple(Candidate(p.patient_id, lambda p=p: p) for p in cohort.patients)  # type: ignore[misc]
 
 
@@ -228,12 +232,12 @@ def _number(candidates: Sequence[Candidate], out: str) -> dict[str, str]:
     return known
 
 
-def read_boxes(path: str) -> dict[str, Box]:
-    """Read tumour boxes: a CSV with ``patient_id`` and the six box columns of a manifest.
+def read_boxes(path: str, options: TableOptions = NOTHING_SAID) -> dict[str, Box]:
+    """Read tumour boxes: a table with ``patient_id`` and the six box columns of a manifest.
 
     Raises
     ------
     MissingPathError, InputError
         If there is none, or it cannot be used.
     """
-    return manifest.read_boxes(files.to_path(path))
+    return manifest.read_boxes(files.to_path(path), options)

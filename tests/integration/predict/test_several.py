@@ -93,6 +93,13 @@ def test_a_manifest_without_labels_is_enough(world: World, newcomers: Path, tmp_
     (row,) = table_of(tmp_path / "out")
     assert row["finding"] == ""
     assert {p.name for p in (tmp_path / "out" / "0001").iterdir()} == FILES - {"report-sr.dcm"}
+    # The same patient, in a table as others keep it.
+    values["ID"] = values.pop("patient_id")
+    (tmp_path / "manifest.csv").unlink()
+    pd.DataFrame([values]).to_csv(tmp_path / "table.csv", index=False, sep=";")
+    words = (tmp_path / "table.csv", "--column", "patient_id=ID", "--out", tmp_path / "out")
+    said, _ = call("predict", world.models[0], *words)
+    assert "1 patients predicted (1 before), 0 not" in said
 
 
 @pytest.mark.slow

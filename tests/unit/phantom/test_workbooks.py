@@ -90,7 +90,7 @@ def test_box_headers_are_the_real_ones(cohort, real_data):
 
 
 def test_labels_come_back_through_the_reader(cohort):
-    rows = read_clinical(cohort.folder / workbooks.CLINICAL_NAME)
+    rows = read_clinical(cohort.folder / workbooks.CLINICAL_NAME).rows
     assert list(rows) == [p.patient_id for p in cohort.patients]
     for patient in cohort.patients:
         assert rows[patient.patient_id].labels == patient.truth["labels"]
@@ -98,7 +98,7 @@ def test_labels_come_back_through_the_reader(cohort):
 
 
 def test_covariates_come_back_decoded(cohort):
-    rows = read_clinical(cohort.folder / workbooks.CLINICAL_NAME)
+    rows = read_clinical(cohort.folder / workbooks.CLINICAL_NAME).rows
     ages = []
     for patient in cohort.patients:
         covariates, header = rows[patient.patient_id].covariates, patient.phases[0].first
@@ -112,7 +112,7 @@ def test_covariates_come_back_decoded(cohort):
 
 
 def test_boxes_come_back_through_the_reader(cohort):
-    boxes = read_boxes(cohort.folder / workbooks.BOXES_NAME)
+    boxes = read_boxes(cohort.folder / workbooks.BOXES_NAME).boxes
     assert list(boxes) == [p.patient_id for p in cohort.patients]
     for patient in cohort.patients:
         slices, rows, columns = patient.box

@@ -88,3 +88,18 @@ def test_a_patient_downloaded_twice_is_said_and_the_fuller_folder_used(tmp_path)
     assert [f.code for f in patient.findings] == ["several-folders"]
     assert patient.usable
     assert patient.examination.folder == whole
+
+
+def test_a_second_table_of_file_paths_is_refused(tmp_path):
+    write_phantom(tmp_path, PhantomSettings(patients=1, matrix=48, slices=16))
+    for suffix in ("csv", "xlsx"):
+        table(tmp_path / f"Breast-Cancer-MRI-filepath_filename-mapping.{suffix}", rows())
+    with pytest.raises(InputError, match="2 tables that may be the table of file paths"):
+        read_cohort(tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_the_table_may_have_another_delimiter(tmp_path, delimiter):
+    lines = [delimiter.join(row) for row in [HEADER, *rows("A", "post_1")]]
+    (tmp_path / "mapping.csv").write_text("\r\n".join(lines))
+    assert read_mapping(tmp_path / "mapping.csv")["Breast_MRI_001"]["STUDY/A"] == 1

@@ -1,5 +1,8 @@
+import csv
+
 import fsspec
 import numpy as np
+import openpyxl
 import pytest
 
 from preprocessing.check import check_cohort, common_num_phases
@@ -7,6 +10,7 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.patient import process_patient
 from preprocessing.readers import mama_mia, read_cohort
+from preprocessing.readers.options import TableOptions
 from preprocessing.store import REGION_TUMOUR
 from tests.unit.preprocessing.mama_mia_tree import (
     ROW,
@@ -293,3 +297,25 @@ def test_a_damaged_workbook_is_refused(root, length):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(InputError, match=r"cannot be read .*: download it"):
         read_cohort(root)
+
+
+def test_a_csv_copy_of_the_sheet_is_read_and_a_second_table_refused(root):
+    original = read_one(root)
+    book = openpyxl.load_workbook(root / WORKBOOK)
+    copy = root / "clinical_and_imaging_info.csv"
+    with copy.open("w", newline="") as file:
+        csv.writer(file, delimiter=";").writerows(book["dataset_info"].iter_rows(values_only=True))
+    with pytest.raises(InputError, match=r"info\.csv' and 'clinical_and_imaging_info\.xlsx'"):
+        read_cohort(root)
+    (root / WORKBOOK).unlink()
+    assert read_one(root) == original
+
+
+def test_columns_and_words_as_the_user_says(root):
+    values = row("DUKE_001", her2="weak")
+    values["oestrogen"] = values.pop("er")
+    write_rows(root, [values])
+    options = TableOptions.parse(["ER=oestrogen"], ["HER2:weak=0"])
+    (patient,) = read_cohort(root, options).patients
+    assert patient.labels == {"ER": 1, "PR": 0, "HER2": 0, "HR": 1}
+    assert "oestrogen" not in patient.covariates

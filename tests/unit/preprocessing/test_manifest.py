@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import nibabel
 import numpy as np
+import openpyxl
 import pytest
 import SimpleITK as sitk
 
@@ -11,6 +12,9 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.patient import process_patient
 from preprocessing.readers import read_cohort
+from preprocessing.readers.manifest import read as read_manifest
+from preprocessing.readers.manifest import read_boxes
+from preprocessing.readers.options import TableOptions
 from preprocessing.staging import Stage
 from preprocessing.volume_files import open_file
 
@@ -108,11 +112,15 @@ def test_dicom_folder_as_a_phase(tmp_path, make_series):
         ("pre.nii.gz,post.nii.gz,4,seven,10,15,2,4,1,,", "box-unreadable"),
         ("pre.nii.gz,post.nii.gz,40,70,10,15,2,4,1,,", "box-outside"),
         ("pre.nii.gz,small.nii.gz,4,7,10,15,2,4,1,,", "phases-differ"),
-        ("zero.nii.gz,zero.nii.gz,4,7,10,15,2,4,1,,", "bias-field-failed"),
+        ("pre.nii.gz,pre.nii.gz,4,7,10,15,2,4,1,,", "phases-same-file"),
+        (",post.nii.gz,4,7,10,15,2,4,1,,", "phase-missing"),
+        ("NA,post.nii.gz,4,7,10,15,2,4,1,,", "phase-missing"),
+        ("zero.nii.gz,zero2.nii.gz,4,7,10,15,2,4,1,,", "bias-field-failed"),
     ],
 )
 def test_a_bad_patient_is_a_finding(images, row, code):
-    for name, shape in [("small", (20, 18, 8)), ("zero", (20, 18, 9))]:
+    shapes = {"small": (20, 18, 8), "zero": (20, 18, 9), "zero2": (20, 18, 9)}
+    for name, shape in shapes.items():
         image = nibabel.Nifti1Image(np.zeros(shape, np.float32), np.eye(4))
         nibabel.save(image, images / f"{name}.nii.gz")
     patient = read_cohort(manifest(images, f"p,{row}")).patients[0]
@@ -148,8 +156,7 @@ def test_paths_cannot_leave_the_manifests_folder(tmp_path, cell, code):
     (root / "link.nii.gz").symlink_to(tmp_path / "outside" / "secret.nii.gz")
     (root / "folder" / "1.dcm").symlink_to(tmp_path / "outside" / "secret.nii.gz")
     (root / "loop").symlink_to(root / "loop")
-    row = f"p,{cell},{cell},4,7,10,15,2,4,1,,"
-    patient = read_cohort(manifest(root, row)).patients[0]
+    (patient,) = read_cohort(manifest(root, f"p,{cell},other.nii.gz,4,7,10,15,2,4,1,,")).patients
     inside = [f for phase in patient.phases for f in getattr(phase, "files", ())]
     assert inside == []
     found = {f.code for f in patient.findings}
@@ -187,10 +194,10 @@ def test_repeated_patient_is_excluded_by_name(images):
     ("header", "message"),
     [
         ("patient,phase_0,ER", r"no column 'patient_id' \(did you mean 'patient'\?\)"),
-        (f"patient_id,phase0,{BOX},ER", r"no column 'phase_0' \(did you mean 'phase0'\?\)"),
+        (f"patient_id,phas_0,{BOX},ER", r"no column 'phase_0' \(did you mean 'phas_0'\?\)"),
         ("patient_id,phase_0,ER", "no column 'box_row_start'"),
         (f"patient_id,phase_0,phase_2,{BOX},ER", "number them 0, 1, 2 without gaps"),
-        (f"patient_id,phase_0,{BOX},er", "no target column"),
+        (f"patient_id,phase_0,{BOX},receptor", "no target column"),
     ],
 )
 def test_bad_header_is_refused_in_one_sentence(tmp_path, header, message):
@@ -230,3 +237,231 @@ def test_a_mask_of_other_axes_marks_the_same_tumour(images, how):
     np.testing.assert_array_equal(records[1][1].region, records[0][1].region)
     codes = [f.code for f in records[1][0].findings if f not in records[0][0].findings]
     assert codes == (["mask-without-place"] if how == "without place" else [])
+
+
+def test_column_names_may_differ_in_case_blanks_and_underscores(images):
+    header = f"Patient ID,PHASE 0,Phase_01,{BOX.upper()},er,Target_grade,Age"
+    cohort = read_cohort(manifest(images, f"007,{ROW}", header=header))
+    assert cohort.targets == ("ER", "grade")
+    (patient,) = cohort.patients
+    assert [p.name for p in patient.phases] == ["pre.nii.gz", "post.nii.gz"]
+    assert patient.box == Box((4, 10, 2), (7, 15, 4))
+    assert (patient.labels, patient.covariates) == ({"ER": 1, "grade": -1}, {"Age": 51.5})
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (f"patient_id,phase_0,phase_1,{BOX},ER,target_grade,ER", r"one name \('ER', 'ER'\)"),
+        (f"patient_id,phase_0,phase_1,{BOX},ER,target_grade,er", r"one name \('ER', 'er'\)"),
+        (f"patient_id,phase_0,phase_1,{BOX},ER,target_ER,age", "several columns for one target"),
+        (
+            f"patient_id,phase_0,phase_1,{BOX},ER,Patient ID,age",
+            r"one name \('patient_id', 'Patient",
+        ),
+        (
+            f"patient_id,phase_0,phase_1,{BOX},ER,phase_01,age",
+            r"for 'phase_1' \('phase_1', 'phase_01",
+        ),
+        (f"patient_id,phase_0,phase_1,{BOX},ER,age,Age", r"one name \('age', 'Age'\)"),
+    ],
+)
+def test_columns_of_one_name_are_refused(images, header, message):
+    with pytest.raises(InputError, match=message):
+        read_cohort(manifest(images, f"p,{ROW}", header=header))
+
+
+def test_a_comma_too_many_shifts_nothing(images):
+    """pandas makes row labels of the first column and reads phase_0 as the patient."""
+    (patient,) = read_cohort(manifest(images, f"p1,{ROW},")).patients
+    assert (patient.patient_id, patient.phases[0].name) == ("p1", "pre.nii.gz")
+    with pytest.raises(InputError, match="has 13 cells in line 3, its header 12"):
+        read_cohort(manifest(images, f"p1,{ROW}", f"p2,{ROW},x"))
+
+
+def test_a_short_line_is_said(images):
+    (patient,) = read_cohort(manifest(images, "p1,pre.nii.gz,post.nii.gz,4,7,10,15,2,4,1")).patients
+    assert patient.labels == {"ER": 1, "grade": -1}
+    (finding,) = patient.findings
+    assert (finding.code, finding.excludes) == ("row-short", False)
+    assert "10 of 12 cells" in finding.message
+
+
+def test_decimal_commas(images):
+    path = manifest(images, "p;pre.nii.gz;post.nii.gz;4,0;7;10;15;2;4,0;1,0;;51,5",
+                    "q;pre.nii.gz;post.nii.gz;4;7;10;15;2;4;0;;1,234",
+                    header=f"patient_id,phase_0,phase_1,{BOX},ER,target_grade,age".replace(",", ";"))  # fmt: skip
+    cohort = read_cohort(path)
+    one, other = cohort.patients
+    assert one.box == other.box == Box((4, 10, 2), (7, 15, 4))
+    assert (one.labels["ER"], one.covariates) == (1, {"age": 51.5})
+    assert other.covariates == {"age": 1.234}
+    assert cohort.notes == ()
+
+
+def test_what_may_be_thousands_is_said(images):
+    row = ROW.replace("51.5", '"1,234"')
+    cohort = read_cohort(manifest(images, f"p,{row}"))
+    assert cohort.patients[0].covariates == {"age": "1,234"}
+    assert "age that may have decimals or thousands" in cohort.notes[0]
+
+
+def excel(path, rows):
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+    return path
+
+
+def test_a_workbook_is_a_manifest_too(images):
+    header = f"patient_id,phase_0,phase_1,{BOX},ER,target_grade,age".split(",")
+    rows = [
+        [1.0, "pre.nii.gz", "post.nii.gz", 4, 7, 10.0, 15, 2, 4, True, None, 51.5],
+        ["002", "pre.nii.gz", "post.nii.gz", 4, 7, 10, 15, 2, 4, "neg", 1, None],
+    ]
+    path = excel(images / "manifest.xlsx", [header, *rows])
+    for place in (images, path):
+        one, other = sorted(read_cohort(place).patients, key=lambda p: -len(p.patient_id))
+        assert (one.patient_id, one.labels) == ("002", {"ER": 0, "grade": 1})
+        assert (other.patient_id, other.labels) == ("1", {"ER": 1, "grade": -1})
+        assert other.covariates == {"age": 51.5}
+        assert other.box == Box((4, 10, 2), (7, 15, 4))
+        assert process_patient(one, 0, CONFIG)[0].status == "stored"
+
+
+def test_a_second_manifest_is_refused_by_name_and_never_preferred(images):
+    path = manifest(images, f"p,{ROW}")
+    excel(images / "manifest.xlsx", [["patient_id"]])
+    with pytest.raises(InputError, match=r"'manifest\.csv' and 'manifest\.xlsx'"):
+        read_cohort(images)
+    assert len(read_cohort(path).patients) == 1
+    (images / "manifest.xlsx").rename(images / "~$manifest.xlsx")
+    assert len(read_cohort(images).patients) == 1
+    (images / "manifest - Copy.csv").write_text("patient_id\n")
+    with pytest.raises(InputError, match=r"'manifest - Copy\.csv' and 'manifest\.csv'"):
+        read_cohort(images)
+
+
+@pytest.mark.parametrize(("first", "message"), [
+    ("2021-03-01 00:00:00", "a day for patient_id in line 2"),
+    ("1.23457E+11", "a rounded number for patient_id in line 2"),
+])  # fmt: skip
+def test_ids_that_a_spreadsheet_has_changed_are_refused(images, first, message):
+    with pytest.raises(InputError, match=message):
+        read_cohort(manifest(images, f"{first},{ROW}"))
+
+
+def test_ids_that_differ_in_case_or_blanks_are_said(images):
+    patients = read_cohort(manifest(images, f"P 1,{ROW}", f"p1,{ROW}", f"p2,{ROW}")).patients
+    codes = {p.patient_id: [f.code for f in p.findings] for p in patients}
+    assert codes == {"P 1": ["patient-id-similar"], "p1": ["patient-id-similar"], "p2": []}
+    assert all(p.usable for p in patients)
+
+
+@pytest.mark.parametrize("cell", ["", "#N/A", "#REF!"])
+def test_a_row_without_an_id_is_excluded(images, cell):
+    (patient,) = read_cohort(manifest(images, f"{cell},{ROW}")).patients
+    assert [f.code for f in patient.findings if f.excludes] == ["patient-unnamed"]
+
+
+def told(*columns, labels=()):
+    return TableOptions.parse(columns, labels)
+
+
+def test_columns_by_other_names(images):
+    header = f"ID,pre,phase_1,{BOX},Estrogen status,HR,age"
+    path = manifest(images, f"007,{ROW}", header=header)
+    options = told("patient_id=ID", "phase_0=pre", "ER=estrogen_status", "target_HR=HR")
+    cohort = read_cohort(path, options)
+    assert cohort.targets == ("ER", "HR")
+    (patient,) = cohort.patients
+    assert (patient.patient_id, patient.labels) == ("007", {"ER": 1, "HR": -1})
+    assert patient.covariates == {"age": 51.5}
+    assert cohort.tables == {"columns": {"ER": "estrogen_status", "patient_id": "ID", "phase_0": "pre",
+                                         "target_HR": "HR"}}  # fmt: skip
+    assert read_cohort(manifest(images, f"p,{ROW}")).tables == {}
+
+
+def test_a_named_column_takes_the_place_of_the_one_of_that_name(images):
+    header = f"patient_id,phase_0,phase_1,{BOX},ER_final,ER,age"
+    cohort = read_cohort(manifest(images, f"p,{ROW}", header=header), told("ER=ER_final"))
+    (patient,) = cohort.patients
+    assert (patient.labels, patient.covariates) == ({"ER": 1}, {"age": 51.5})
+    assert "column 'ER' is left out: 'ER_final' is read in its place" in cohort.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (("patient_id=IDs",), r"no column 'IDs'"),
+        (("ER=Estrogn",), r"--column ER=Estrogn: .* no column 'Estrogn'"),
+        (("ER=target_grde",), r"did you mean 'target_grade'"),
+        (("patient=ID",), r"no use for a column 'patient' \(did you mean 'patient_id'\?\)"),
+        (("patient_id",), "expected OURS=THEIRS"),
+        (("=ID",), "expected OURS=THEIRS"),
+        (("ER=a", "ER=b"), "names two columns for 'ER'"),
+    ],
+)
+def test_a_column_that_is_not_there_or_not_known_is_refused(images, columns, message):
+    path = manifest(images, f"p,{ROW}")
+    with pytest.raises(InputError, match=message):
+        read_cohort(path, told(*columns))
+
+
+def test_labels_as_the_user_says(images):
+    rows = [
+        f"p{i},{ROW.replace('2,4,1,', f'2,4,{word},')}" for i, word in enumerate(["weak", "pos"])
+    ]
+    cohort = read_cohort(manifest(images, *rows), told(labels=["ER:weak=0"]))
+    assert [p.labels["ER"] for p in cohort.patients] == [0, 1]
+    assert cohort.tables == {"labels": {"ER": [["'weak'", 0]]}}
+    unsaid = read_cohort(images / "manifest.csv")
+    assert [p.labels["ER"] for p in unsaid.patients] == [-1, 1]
+    assert [f.code for f in unsaid.patients[0].findings] == ["label-unknown"]
+    assert len(unsaid.notes) == 1
+    with pytest.raises(InputError, match=r"no target 'EE' \(did you mean 'ER'\?\)"):
+        read_cohort(images / "manifest.csv", told(labels=["EE:weak=0"]))
+
+
+def test_labels_are_not_asked_about_where_none_are_needed(images):
+    rows = [f"p{i},{ROW.replace('2,4,1,', f'2,4,{word},')}" for i, word in enumerate("123")]
+    path = manifest(images, *rows)
+    with pytest.raises(InputError, match="may be positive or a score"):
+        read_cohort(path)
+    assert len(read_manifest(path, needs_targets=False).patients) == 3
+
+
+def test_the_note_for_people_is_no_covariate(images):
+    header = f"patient_id,phase_0,phase_1,{BOX},ER,note,age"
+    (patient,) = read_cohort(manifest(images, f"p,{ROW}", header=header)).patients
+    assert patient.covariates == {"age": 51.5}
+
+
+def test_boxes_alone_may_have_other_columns(images):
+    path = images / "boxes.csv"
+    path.write_text(f"ID;{BOX.replace(',', ';')}\np;4,0;7;10;15;2;4\n")
+    boxes = read_boxes(path, told("patient_id=ID"))
+    assert boxes == {"p": Box((4, 10, 2), (7, 15, 4))}
+    with pytest.raises(InputError, match="no column 'patient_id'"):
+        read_boxes(path)
+
+
+def test_what_is_not_there_may_be_said_in_words(images):
+    """NA in place of a phase, a mask or a box is an empty cell, and none of a file called NA."""
+    header = f"patient_id,phase_0,phase_1,phase_2,mask,{BOX},ER"
+    row = "p,pre.nii.gz,post.nii.gz,NA,n/a,4,7,10,15,2,4,1"
+    (patient,) = read_cohort(manifest(images, row, header=header)).patients
+    assert [p.name for p in patient.phases] == ["pre.nii.gz", "post.nii.gz"]
+    assert (patient.mask, patient.findings) == (None, ())
+    assert process_patient(patient, 0, CONFIG)[0].status == "stored"
+
+
+def test_paths_as_windows_writes_them(images):
+    (images / "one").mkdir()
+    (images / "pre.nii.gz").rename(images / "one" / "pre.nii.gz")
+    row = ROW.replace("pre.nii.gz", "one\\pre.nii.gz")
+    out = ROW.replace("pre.nii.gz", "..\\..\\secret.nii.gz")
+    inside, outside = read_cohort(manifest(images, f"a,{row}", f"b,{out}")).patients
+    assert process_patient(inside, 0, CONFIG)[0].status == "stored"
+    assert [f.code for f in outside.findings] == ["path-outside"]

@@ -130,8 +130,9 @@ def test_series_that_are_not_there_exclude_the_patient(cohort, tmp_path):
     rows = rows_of(table)
     rows[-1]["series"] = "s00000000000"
     save(table, rows)
-    out, _ = call("cohort", "check", cohort, "--phases", table)
+    out, _ = call("cohort", "check", cohort, "--phases", table, status=1)
     assert "phases-table-unmatched" in out
+    assert "names none of its series" in out
 
 
 @pytest.mark.parametrize(
