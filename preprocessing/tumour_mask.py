@@ -231,8 +231,10 @@ def _placed(
     if place.apart > (LARGEST_APART_VOXELS if how == "exact" else SAME_VOXELS):
         if how == "exact":
             message = (
-                f"{said} (row, column, slice): by its header it does not lie in their voxels,"
-                f" {place.apart:.1f} voxels off; '--set align=resample' would take the nearest"
+                f"mask {shown_file(opened.name)} does not lie in the images' voxels by its header, but"
+                f" {place.apart:.1f} voxels off: it has {shown_grid(opened.grid)}, the images"
+                f" {shown_grid(pre.grid)} (row, column, slice); the setting 'align: resample' would"
+                " take the nearest"
             )
             raise _refused("mask-differs", message)
         message = f"{said}: taken at the nearest voxels"
