@@ -25,6 +25,7 @@ from preprocessing.alignment import (
     shown_grid,
 )
 from preprocessing.cohort import Box, Finding
+from preprocessing.dicom_seg import is_segmentation
 from preprocessing.geometry import Grid
 from preprocessing.shown_names import shown_file
 from preprocessing.volume_files import FileVolume
@@ -119,6 +120,8 @@ def place_mask(
 
 def check_frame(path: Path, pre: Volume) -> tuple[Finding, ...]:
     """Note a DICOM segmentation of another frame of reference than the images'."""
+    if not is_segmentation(path):
+        return ()
     found = pydicom.dcmread(path, specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True)
     frame, known = str(found.get("FrameOfReferenceUID", "") or ""), frames_of(pre)
     if not frame or not known or frame in known:
