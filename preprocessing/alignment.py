@@ -492,7 +492,7 @@ def _check_place(
         )
         findings.append(Finding("phases-resampled", message, excludes=False))
         return True
-    what_to_do = "'--set align=resample' would interpolate"
+    what_to_do = "the setting 'align: resample' would interpolate"
     if place.drift > LARGEST_APART_VOXELS:
         raise _refused(
             "phases-differ",

@@ -115,8 +115,11 @@ def check_box(box: Box, volume: Shape, crop_shape: Shape) -> tuple[Box, tuple[Fi
         return cut, (Finding("box-outside", f"the tumour box lies outside the images: {where}"),)
     shares = [a / b for a, b in zip(cut.shape, box.shape, strict=True)]
     if any(a < b for a, b in zip(shares, _SMALLEST_SHARES, strict=True)):
-        told = ", ".join(f"{100 * share:.0f} %" for share in shares)
-        message = f"only {told} of the tumour box lie inside of the images: {where}"
+        rows, columns, slices = (f"{100 * share:.0f} %" for share in shares)
+        message = (
+            f"of the tumour box's rows {rows}, columns {columns} and slices {slices} lie inside of"
+            f" the images, too few for one drawn on them: {where}"
+        )
         return cut, (Finding("box-outside", message),)
     findings = []
     if cut != box:

@@ -259,8 +259,7 @@ def _read_mask(
     opened = open_mask(patient.mask, stage, pre.grid)
     findings.extend(opened.findings)
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
-    if opened.is_part:
-        findings.extend(check_frame(stage.local([patient.mask.path])[0], pre))
+    findings.extend(check_frame(stage.local([patient.mask.path])[0], pre))
     check_grid(opened)
     mask = place_mask(opened, voxels, pre, config.align, findings)
     return choose_lesions(mask, pre.grid, opened.name, config.lesions, findings)

@@ -16,7 +16,7 @@ def count_slices(known: Sequence[int], box: range) -> tuple[list[int], str | Non
     - from 0: the n-th slice is n, unless the box itself begins with 0;
     - from a number beyond their length (they hold all phases one after the other): the n-th is n,
       unless the box has numbers of that size;
-    - every k-th number (phases take turns): the n-th is n, unless the box goes beyond them.
+    - every k-th number (phases take turns): the n-th is n, unless the box begins beyond the last.
 
     Parameters
     ----------
@@ -31,14 +31,13 @@ def count_slices(known: Sequence[int], box: range) -> tuple[list[int], str | Non
     """
     ordered = sorted(known)
     first, count = ordered[0], len(ordered)
-    fits = box.start >= 0 and box.stop <= count
     steps = set(np.diff(ordered).tolist())
     if len(steps) == 1 and steps != {1}:
         (step,) = steps
-        if fits or box.start + 1 > ordered[-1]:
+        if not count < box.start + 1 <= ordered[-1]:
             rank = {n: i for i, n in enumerate(ordered, start=1)}
             return [rank[n] for n in known], f"by {step}s from {first}"
         return list(known), None
-    if (first <= 0 and box.start >= 0) or (first > count and fits):
+    if (first <= 0 and box.start >= 0) or (first > count and box.stop < first):
         return [n - first + 1 for n in known], f"from {first}"
     return list(known), None

@@ -140,10 +140,13 @@ def choose_lesions(
 
     Pieces hang together by faces, edges or corners of voxels. What is left out goes to `findings`.
     """
-    labels, num_pieces = label(mask, structure=_TOUCHING)
+    part = box_around(mask)
+    # A whole series is large, and tumours are small.
+    where = tuple(slice(a, b) for a, b in zip(part.start, part.stop, strict=True))
+    labels, num_pieces = label(mask[where], structure=_TOUCHING)
     if num_pieces == 1:
         return mask
-    pieces = _pieces(labels, grid)
+    pieces = _pieces(labels, grid.part(part))
     if pieces[0].num_voxels == 1:
         # None is the largest: marks at a lesion's corners, say.
         message = f"mask {shown_file(name)} marks {num_pieces} single voxels, none beside another: all are used"
@@ -163,7 +166,9 @@ def choose_lesions(
         )
         findings.append(Finding("stray-voxels", message, excludes=False))
     kept = large if lesions == "all" else large[:1]
-    return np.asarray(np.isin(labels, [p.number for p in kept]))
+    chosen = np.zeros_like(mask)
+    chosen[where] = np.isin(labels, [p.number for p in kept])
+    return chosen
 
 
 def box_around(mask: Mask) -> Box:
@@ -229,8 +234,10 @@ def _placed(
     if place.apart > (LARGEST_APART_VOXELS if how == "exact" else SAME_VOXELS):
         if how == "exact":
             message = (
-                f"{said} (row, column, slice): by its header it does not lie in their voxels,"
-                f" {place.apart:.1f} voxels off; '--set align=resample' would take the nearest"
+                f"mask {shown_file(opened.name)} does not lie in the images' voxels by its header, but"
+                f" {place.apart:.1f} voxels off: it has {shown_grid(opened.grid)}, the images"
+                f" {shown_grid(pre.grid)} (row, column, slice); the setting 'align: resample' would"
+                " take the nearest"
             )
             raise _refused("mask-differs", message)
         message = f"{said}: taken at the nearest voxels"

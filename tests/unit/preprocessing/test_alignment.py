@@ -82,7 +82,8 @@ def volume(view, phase=0):
     return FileVolume("v", grid, view.voxels(patient(phase)).astype(np.float32))
 
 
-spans = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 3)
+# No more, so that at least half of it is common.
+spans = st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 3)
 
 
 @settings(max_examples=150, deadline=None)
@@ -180,7 +181,7 @@ def test_a_larger_field_of_view_lies_beside_nothing():
 @pytest.mark.parametrize("spacing", [(0.7, 0.8, 1.6), (1.4, 1.6, 1.5), (0.7, 0.84, 1.5)])
 def test_other_voxels_are_refused_unless_they_are_to_be_interpolated(spacing):
     pre, post = volume(View()), volume(View(spacing=spacing), 1)
-    with pytest.raises(UnreadableImageError, match="align=resample") as caught:
+    with pytest.raises(UnreadableImageError, match="align: resample") as caught:
         align_phases([pre, post], "exact")
     assert caught.value.finding.code == "phases-differ"
 

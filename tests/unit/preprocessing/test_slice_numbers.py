@@ -62,6 +62,14 @@ def test_the_box_is_on_the_tumour_however_slices_are_numbered(tmp_path, numbers,
     assert [f.code for f in record.findings] == said
 
 
+@pytest.mark.parametrize("numbers", [range(101, COUNT + 101), range(1, 4 * COUNT, 4)])
+def test_a_box_that_ends_beyond_counted_slices_is_cut_at_the_last(tmp_path, numbers):
+    record, tensor = stored(tmp_path, list(numbers), box(COUNT - 2, COUNT + 2))
+    assert tensor is not None
+    assert [f.code for f in record.findings] == ["instance-numbers-counted", "box-cut"]
+    assert record.box_in_crop[1][2] - record.box_in_crop[0][2] == 3
+
+
 @pytest.mark.parametrize(
     ("found", "code"),
     [
