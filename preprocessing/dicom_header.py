@@ -248,6 +248,12 @@ def read_slices_or_finding(path: Path) -> tuple[SliceHeader, ...] | Finding:
         return error.finding
 
 
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file is laid out as DICOM part 10 says."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def damaged(path: Path, reason: str) -> UnreadableImageError:
     """Return the error for a file that cannot be used."""
     return UnreadableImageError(

@@ -17,10 +17,13 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from preprocessing.cohort import Box, DicomSeries, Finding
+from preprocessing.cohort import Box, DicomSeries, Finding, Patient, VolumeFile
+from preprocessing.config import PreprocessConfig
 from preprocessing.dicom import arrange, on_one_scale, open_series
 from preprocessing.dicom_header import read_slices, read_slices_or_finding
 from preprocessing.dicom_values import check_values
+from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError
 from tests.unit.preprocessing.enhanced_files import (
     AXIAL,
@@ -419,3 +422,20 @@ def test_big_endian_frames(tmp_path, phases):
     pydicom.dcmwrite(big, data, little_endian=False, implicit_vr=False, enforce_file_format=True)
     for found, truth in zip(read_all(by_time(read_slices(big))), phases, strict=True):
         np.testing.assert_array_equal(found, truth)
+
+
+def test_an_enhanced_file_of_a_manifest_is_read_frame_by_frame(tmp_path, phases):
+    """SimpleITK would take the frames as they lie in the file."""
+    sources, truths = [], []
+    for p, phase in enumerate(phases):
+        path = tmp_path / f"{p}.dcm"
+        write_enhanced(path, [phase], order=shuffled_slices(), slopes=[(1 + p, -p)])
+        sources.append(VolumeFile(path))
+        truths.append(phase * (1 + p) - p)
+    patient = Patient("P1", phases=tuple(sources), box=Box((1, 1, 1), (3, 3, 3)))
+    config = PreprocessConfig(num_phases=PHASES, crop_shape=(4, 4, 4))
+    opened = open_patient(patient, config, Stage())
+    assert isinstance(opened, OpenedPatient), opened
+    for volume, truth in zip(opened.volumes, truths, strict=True):
+        np.testing.assert_array_equal(volume.read(WHOLE), truth)
+    assert [f.code for f in opened.findings] == ["rescale-differs"]
