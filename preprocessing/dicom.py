@@ -58,8 +58,8 @@ def _refuse_several_volumes(headers: Sequence[SliceHeader], name: str) -> None:
     for header in headers:
         at[_rounded_position(header)].append(header)
     for what, told in _TOLD_APART:
-        if any(len(set(map(told, together))) > 1 for together in at.values()):
-            num_volumes = len(set(map(told, headers)))
+        if any(len({*map(told, together)} - {None}) > 1 for together in at.values()):
+            num_volumes = len({*map(told, headers)} - {None})
             message = (
                 f"series {name!r} holds {num_volumes} volumes ({what} differs), expected one phase"
             )

@@ -30,7 +30,13 @@ from pydicom.uid import (
 
 from preprocessing.cohort import Finding
 from preprocessing.dicom_elements import NotPlainError, plain_elements
-from preprocessing.dicom_frames import FRAME_KEYWORDS, frame_values, philips_scale_slope, text_of
+from preprocessing.dicom_frames import (
+    FRAME_KEYWORDS,
+    PHILIPS_CREATOR,
+    frame_values,
+    philips_scale_slope,
+    text_of,
+)
 from preprocessing.dicom_pixels import (
     COMPRESSED_SYNTAXES,
     LOSSY_SYNTAXES,
@@ -57,13 +63,12 @@ _KEYWORDS = (
     "MagneticFieldStrength", "SamplesPerPixel", "NumberOfFrames",
 )  # fmt: skip
 # Philips's private elements lie in the block whose first element names their creator.
-_PHILIPS_BLOCKS = (0x10, 0x11, 0x12, 0x13)
+_PHILIPS_BLOCKS = range(0x10, 0x20)
 _PHILIPS = {0x20050000 | b: f"PhilipsCreator{b}" for b in _PHILIPS_BLOCKS} | {
     0x2005000E | b << 8: f"PhilipsScaleSlope{b}" for b in _PHILIPS_BLOCKS
 }
-_PHILIPS_CREATOR = "Philips MR Imaging DD 001"
 _TAGS = {int(tag_for_keyword(k) or 0): k for k in _KEYWORDS} | _PHILIPS
-_PYDICOM_TAGS: list[str | int] = [*_KEYWORDS, *FRAME_KEYWORDS, *_PHILIPS]
+_PYDICOM_TAGS = [*_TAGS, *(int(tag_for_keyword(k) or 0) for k in FRAME_KEYWORDS)]
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 # Most headers fit; one that does not is read a second time, larger.
 _FIRST_BYTES = 16 * 1024
@@ -314,7 +319,7 @@ def _philips_scale(text: dict[str, bytes]) -> float | None:
     for block in _PHILIPS_BLOCKS:
         creator = text.pop(f"PhilipsCreator{block}", b"")
         value = text.pop(f"PhilipsScaleSlope{block}", b"")
-        if len(value) == 4 and creator.decode("latin-1").strip("\0 ") == _PHILIPS_CREATOR:
+        if len(value) == 4 and creator.decode("latin-1").strip("\0 ") == PHILIPS_CREATOR:
             scale = struct.unpack("<f", value)[0]
     return scale
 
@@ -454,7 +459,9 @@ def _refuse_pixel_formats(path: Path, raw: _RawHeader) -> None:
     if raw.has_float_pixels:
         raise _unreadable_pixels(path, "floating-point pixels, expected whole numbers")
     if raw.syntax not in RAW_SYNTAXES and raw.syntax not in COMPRESSED_SYNTAXES:
-        raise _unreadable_pixels(path, "pixels in a transfer syntax that is not read")
+        known = UID(raw.syntax)
+        name = known.name if known.name != known else "an unknown one"
+        raise _unreadable_pixels(path, f"pixels in a transfer syntax that is not read: {name}")
     bits = int(values["BitsAllocated"])
     stored = int(values.get("BitsStored", bits))
     high = int(values.get("HighBit", stored - 1))
@@ -499,7 +506,9 @@ def _pixels(path: Path, raw: _RawHeader, num_frames: int) -> list[int | Ranges]:
         finally:
             os.close(descriptor)
     if raw.pixel_length is None:
-        raise damaged(path, "its pixels are packed as if compressed, which it denies")
+        raise damaged(
+            path, "its pixels are encapsulated, and its transfer syntax is not a compressed one"
+        )
     there = min(raw.pixel_length, raw.file_size - raw.pixel_offset)
     if there < plane * num_frames:
         raise damaged(path, f"its pixels are cut short by {plane * num_frames - there} bytes")
