@@ -69,7 +69,8 @@ def fragment_ranges(descriptor: int, start: int, num_frames: int) -> list[Ranges
         If the fragments end early, or do not tell which frame they belong to.
     """
     size = os.fstat(descriptor).st_size
-    items, position = [], start
+    items: list[tuple[int, int]] = []
+    position = start
     while True:
         head = os.pread(descriptor, 8, position)
         if not head and len(items) == num_frames + 1:
