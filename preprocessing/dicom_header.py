@@ -12,6 +12,7 @@ import math
 import os
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -251,6 +252,16 @@ def read_slices_or_finding(path: Path) -> tuple[SliceHeader, ...] | Finding:
         return read_slices(path)
     except UnreadableImageError as error:
         return error.finding
+
+
+def series_description(path: Path) -> str | None:
+    """Return the series' name in a file that may hold no slice, None where it cannot be read."""
+    tags = ["SpecificCharacterSet", "SeriesDescription"]
+    # pydicom raises many types on damaged input.
+    with suppress(Exception), path.open("rb") as file:
+        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+        return str(data.get("SeriesDescription") or "").strip() or None
+    return None
 
 
 def is_dicom(path: Path) -> bool:

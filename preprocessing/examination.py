@@ -14,7 +14,7 @@ from pathlib import Path
 from preprocessing import files
 from preprocessing.cohort import DicomExamination, Finding
 from preprocessing.dicom import DicomVolume, arrange
-from preprocessing.dicom_header import SliceHeader, read_slices_or_finding
+from preprocessing.dicom_header import SliceHeader, read_slices_or_finding, series_description
 from preprocessing.phase_order import (
     SeriesSummary,
     choose_dynamic,
@@ -110,8 +110,9 @@ def _likely_dynamic(
             chosen = any(phase is not None and phase >= 0 for phase in told)
         else:
             header = _first_header([firsts[place], *paths[1:]], stage)
+            name = series_description(firsts[place]) if header is None else header.description
             # One that nothing can be read of may be a phase: it must not go unnoticed.
-            chosen = header is None or is_dynamic(header.description)
+            chosen = name is None or is_dynamic(name)
         if chosen:
             likely[place] = paths
     return likely or dict(folders)

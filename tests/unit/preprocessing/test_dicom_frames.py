@@ -17,11 +17,12 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from preprocessing.cohort import Box, DicomSeries, Finding, Patient, VolumeFile
+from preprocessing.cohort import Box, DicomExamination, DicomSeries, Finding, Patient, VolumeFile
 from preprocessing.config import PreprocessConfig
 from preprocessing.dicom import arrange, on_one_scale, open_series
 from preprocessing.dicom_header import read_slices, read_slices_or_finding
 from preprocessing.dicom_values import check_values
+from preprocessing.examination import find_phases
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError
@@ -439,3 +440,21 @@ def test_an_enhanced_file_of_a_manifest_is_read_frame_by_frame(tmp_path, phases)
     for volume, truth in zip(opened.volumes, truths, strict=True):
         np.testing.assert_array_equal(volume.read(WHOLE), truth)
     assert [f.code for f in opened.findings] == ["rescale-differs"]
+
+
+@pytest.mark.parametrize("edit", [classic, colour, capture])
+def test_frames_without_places_beside_the_phases_hurt_nothing(tmp_path, phases, edit):
+    write_enhanced(tmp_path / "dyn" / "1.dcm", phases)
+    write_enhanced(tmp_path / "loc" / "1.dcm", phases, description="3-plane loc", edit=edit)
+    found = find_phases(DicomExamination(tmp_path), PHASES, Stage())
+    assert [f.code for f in found.findings if f.excludes] == []
+    for phase, truth in zip(found.phases, phases, strict=True):
+        np.testing.assert_array_equal(phase.open().read(WHOLE), truth)
+
+
+def test_phase_without_places_is_missed(tmp_path, phases):
+    for p, phase in enumerate(phases):
+        path = tmp_path / str(p) / "1.dcm"
+        write_enhanced(path, [phase], first_phase=p, edit=classic if p == 1 else None)
+    found = find_phases(DicomExamination(tmp_path), PHASES, Stage())
+    assert [(f.code, f.excludes) for f in found.findings] == [("dicom-multiframe", True)]
