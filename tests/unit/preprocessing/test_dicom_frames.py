@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from datetime import date
 
 import numpy as np
 import pydicom
@@ -11,6 +12,7 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
@@ -157,10 +159,16 @@ def test_a_frame_s_own_slope_wins(tmp_path, phases):
         np.testing.assert_allclose(found, truth * slope + intercept, rtol=1e-7)
 
 
-def test_philips_frames_are_read_on_its_own_scale(tmp_path, phases):
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_philips_frames_are_read_on_its_own_scale(tmp_path, phases, syntax):
     slopes, scales = [(1.5, 0), (3, 6), (1.5, 0)], [0.25, 0.5, 0.25]
     path = write_enhanced(
-        tmp_path / "1.dcm", phases, vendor="philips", slopes=slopes, scale_slopes=scales
+        tmp_path / "1.dcm",
+        phases,
+        vendor="philips",
+        slopes=slopes,
+        scale_slopes=scales,
+        syntax=syntax,
     )
     slices = read_slices(path)
     assert {h.scale_slope for h in slices} == {0.25, 0.5}
@@ -229,9 +237,7 @@ def test_legacy_converted_files(tmp_path, make_series, descending):
 
 
 def _days(*day):
-    from datetime import date
-
-    return (date(*day).toordinal()) * 86400.0
+    return date(*day).toordinal() * 86400.0
 
 
 def without(*keywords):
@@ -417,8 +423,8 @@ def test_big_endian_frames(tmp_path, phases):
     data = pydicom.dcmread(path)
     data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     data.PixelData = np.frombuffer(data.PixelData, "<u2").byteswap().tobytes()
-    for element in data.iterall():
-        del element
+    # pydicom changes the order of bytes of what was converted only.
+    assert sum(1 for _ in data.iterall()) > 0
     big = tmp_path / "big.dcm"
     pydicom.dcmwrite(big, data, little_endian=False, implicit_vr=False, enforce_file_format=True)
     for found, truth in zip(read_all(by_time(read_slices(big))), phases, strict=True):
