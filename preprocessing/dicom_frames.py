@@ -61,7 +61,7 @@ _UNASSIGNED_GROUPS = (
 _TIMES = ("TemporalPositionIndex", "TemporalPositionTimeOffset", "TemporalPositionIdentifier",
           "TriggerTime")  # fmt: skip
 _MOMENT = ("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime")
-_PHILIPS_CREATOR = "Philips MR Imaging DD 001"
+PHILIPS_CREATOR = "Philips MR Imaging DD 001"
 _PHILIPS_GROUP = 0x2005
 _PHILIPS_FRAME_SEQUENCE = 0x2005140F
 # Distances in mm below which two positions are one.
@@ -82,7 +82,7 @@ def text_of(data: Dataset, keywords: Iterable[str]) -> dict[str, str]:
 def philips_scale_slope(data: Dataset) -> float | None:
     """Return Philips's Scale Slope (2005,100E), None where there is none."""
     try:
-        return float(data.private_block(_PHILIPS_GROUP, _PHILIPS_CREATOR)[0x0E].value)
+        return float(data.private_block(_PHILIPS_GROUP, PHILIPS_CREATOR)[0x0E].value)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -183,12 +183,13 @@ def _name_as_classic(values: dict[str, str], pointers: Mapping[int, int]) -> Non
 
 def _number_times(frames: Sequence[dict[str, str]]) -> None:
     """Give frames a temporal position by their offset where nothing else does, and count these."""
-    offsets = {_offset(f) for f in frames} - {None}
+    offsets = sorted({o for f in frames if (o := _offset(f)) is not None})
     if len(offsets) > 1 and not any("TemporalPositionIdentifier" in f for f in frames):
-        rank = {offset: i for i, offset in enumerate(sorted(filter(_is_number, offsets)), start=1)}
+        rank = {offset: str(i) for i, offset in enumerate(offsets, start=1)}
         for values in frames:
-            if _offset(values) is not None:
-                values["TemporalPositionIdentifier"] = str(rank[_offset(values)])
+            offset = _offset(values)
+            if offset is not None:
+                values["TemporalPositionIdentifier"] = rank[offset]
     positions = {f.get("TemporalPositionIdentifier") for f in frames} - {None}
     moments = {tuple(f.get(k) for k in _MOMENT) for f in frames}
     for values in frames:
@@ -199,10 +200,6 @@ def _number_times(frames: Sequence[dict[str, str]]) -> None:
             values.setdefault("TriggerTime", str(offset * 1000))
             if len(moments) == 1:
                 values["TimeOffset"] = str(offset)
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None
 
 
 def _offset(values: Mapping[str, str]) -> float | None:

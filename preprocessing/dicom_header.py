@@ -1,9 +1,7 @@
-"""What one DICOM file says about the slice in it, read quickly.
+"""What one DICOM file says about the slice, or the slices, in it, read quickly.
 
-A patient has some thousand files, whose headers cost more than their pixels. The elements of the
-two uncompressed little-endian syntaxes (and of compressed files, which are explicit little
-endian) are walked here, in the first few kilobytes of the file; everything else, and everything
-odd, goes to pydicom, which is also the oracle of the tests.
+A patient has some thousand files, whose headers cost more than their pixels: `dicom_file.py` reads
+their elements, which are given a meaning here.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ import math
 import os
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -20,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.datadict import tag_for_keyword
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -29,8 +27,8 @@ from pydicom.uid import (
 )
 
 from preprocessing.cohort import Finding
-from preprocessing.dicom_elements import NotPlainError, plain_elements
-from preprocessing.dicom_frames import FRAME_KEYWORDS, frame_values, philips_scale_slope, text_of
+from preprocessing.dicom_elements import NotPlainError
+from preprocessing.dicom_file import RawHeader, read_plain, read_with_pydicom
 from preprocessing.dicom_pixels import (
     COMPRESSED_SYNTAXES,
     LOSSY_SYNTAXES,
@@ -42,32 +40,6 @@ from preprocessing.dicom_pixels import (
 from preprocessing.shown_names import shown_file, shown_maker, shown_reason
 from preprocessing.volumes import UnreadableImageError
 
-# Nothing that could identify a patient is read, so that none of it can reach a store.
-_KEYWORDS = (
-    "SpecificCharacterSet", "SOPClassUID", "Modality", "SeriesDescription", "SeriesNumber",
-    "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "AcquisitionDate", "ContentDate",
-    "AcquisitionTime", "AcquisitionDateTime", "ContentTime", "TriggerTime", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "NumberOfTemporalPositions", "ImageType", "SequenceName",
-    "ContrastBolusAgent", "EchoTime", "FrameOfReferenceUID", "SOPInstanceUID",
-    "InstanceNumber", "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "BitsAllocated",
-    "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
-    "LossyImageCompression", "Manufacturer",
-    "MagneticFieldStrength", "SamplesPerPixel", "NumberOfFrames",
-)  # fmt: skip
-# Philips's private elements lie in the block whose first element names their creator.
-_PHILIPS_BLOCKS = (0x10, 0x11, 0x12, 0x13)
-_PHILIPS = {0x20050000 | b: f"PhilipsCreator{b}" for b in _PHILIPS_BLOCKS} | {
-    0x2005000E | b << 8: f"PhilipsScaleSlope{b}" for b in _PHILIPS_BLOCKS
-}
-_PHILIPS_CREATOR = "Philips MR Imaging DD 001"
-_TAGS = {int(tag_for_keyword(k) or 0): k for k in _KEYWORDS} | _PHILIPS
-_PYDICOM_TAGS: list[str | int] = [*_KEYWORDS, *FRAME_KEYWORDS, *_PHILIPS]
-_LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
-# Most headers fit; one that does not is read a second time, larger.
-_FIRST_BYTES = 16 * 1024
-_MORE_BYTES = 1024 * 1024
 _UID = re.compile(r"[0-2](\.\d+){4,}")
 # Segmentation Storage and Label Map Segmentation Storage.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -81,10 +53,6 @@ _GREY = ("", "MONOCHROME1", "MONOCHROME2")
 _BITS_ALLOCATED = (8, 16, 32)
 # float32 numbers this many times larger than the step between values would not tell them apart.
 _MOST_STEPS = 2.0**23
-_PLAIN_CHARACTER_SETS = ("", "ISO_IR 6", "ISO_IR 100")
-
-# Where pydicom warns of a value, it quotes it.
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,31 +153,6 @@ class SliceHeader:
         return np.cross(self.row_direction, self.column_direction)
 
 
-@dataclass(frozen=True, slots=True)
-class _RawHeader:
-    """Elements as text, by keyword, and where the pixels are.
-
-    Parameters
-    ----------
-    pixel_offset, pixel_length
-        Where PixelData's value begins and how long it says it is; None where there is none, and
-        the length where it is compressed. The offset is None in a deflated file.
-    is_swapped
-        Whether 8-bit pixels lie in big-endian words.
-    frames
-        Each frame's elements, where functional groups tell them.
-    """
-
-    values: dict[str, str]
-    syntax: str
-    pixel_offset: int | None
-    pixel_length: int | None
-    file_size: int
-    has_float_pixels: bool = False
-    is_swapped: bool = False
-    frames: tuple[dict[str, str], ...] | None = None
-
-
 def read_slices(path: Path) -> tuple[SliceHeader, ...]:
     """Read the header of one file: one slice, or the slices of a multi-frame file.
 
@@ -226,7 +169,7 @@ def read_slices(path: Path) -> tuple[SliceHeader, ...]:
     """
     try:
         try:
-            raw = _read_plain(path)
+            raw = read_plain(path)
         except (NotPlainError, struct.error, UnicodeDecodeError):
             status = path.stat()
             return _slices_by_pydicom(path, status.st_size, status.st_mtime_ns)
@@ -246,6 +189,22 @@ def read_slices_or_finding(path: Path) -> tuple[SliceHeader, ...] | Finding:
         return read_slices(path)
     except UnreadableImageError as error:
         return error.finding
+
+
+def series_description(path: Path) -> str | None:
+    """Return the series' name in a file that may hold no slice, None where it cannot be read."""
+    tags = ["SpecificCharacterSet", "SeriesDescription"]
+    # pydicom raises many types on damaged input.
+    with suppress(Exception), path.open("rb") as file:
+        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+        return str(data.get("SeriesDescription") or "").strip() or None
+    return None
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file is laid out as DICOM part 10 says."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def damaged(path: Path, reason: str) -> UnreadableImageError:
@@ -273,123 +232,13 @@ def seconds_of_day(time: str) -> float | None:
         return None
 
 
-def _read_plain(path: Path) -> _RawHeader:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        size = os.fstat(descriptor).st_size
-        for count in (_FIRST_BYTES, _MORE_BYTES):
-            found = plain_elements(os.pread(descriptor, count, 0), _TAGS)
-            if found is not None:
-                if found.has_frames:
-                    raise NotPlainError("functional groups")
-                scale = _philips_scale(found.text)
-                values = {k: v.decode("latin-1").rstrip("\0 ") for k, v in found.text.items()}
-                if values.get("SpecificCharacterSet", "") not in _PLAIN_CHARACTER_SETS:
-                    raise NotPlainError("text in another character set")
-                values |= {k: str(v) for k, v in found.numbers.items()}
-                if scale is not None:
-                    values["PhilipsScaleSlope"] = repr(scale)
-                return _RawHeader(
-                    values,
-                    found.syntax,
-                    found.pixel_offset,
-                    found.pixel_length,
-                    size,
-                    found.has_float_pixels,
-                )
-    finally:
-        os.close(descriptor)
-    raise NotPlainError("its header is very long")
-
-
-def _philips_scale(text: dict[str, bytes]) -> float | None:
-    """Take Philips's elements out of those found, and return its Scale Slope."""
-    scale = None
-    for block in _PHILIPS_BLOCKS:
-        creator = text.pop(f"PhilipsCreator{block}", b"")
-        value = text.pop(f"PhilipsScaleSlope{block}", b"")
-        if len(value) == 4 and creator.decode("latin-1").strip("\0 ") == _PHILIPS_CREATOR:
-            scale = struct.unpack("<f", value)[0]
-    return scale
-
-
 # A file of a thousand frames takes a second, and is asked for twice: for its name, for its slices.
 @lru_cache(maxsize=16)
 def _slices_by_pydicom(path: Path, _size: int, _changed: int) -> tuple[SliceHeader, ...]:
     return _slices_of(path, read_with_pydicom(path))
 
 
-def read_with_pydicom(path: Path) -> _RawHeader:
-    """Read a header with pydicom: slower, and at home in every transfer syntax."""
-    with path.open("rb") as file:
-        data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_PYDICOM_TAGS)
-        tail = file.read(12)
-        end = file.tell() - len(tail)
-    values = text_of(data, _KEYWORDS)
-    values.pop("ModalityLUTSequence", None)
-    if data.get("ModalityLUTSequence"):
-        values["ModalityLUTSequence"] = "sequence"
-    scale = philips_scale_slope(data)
-    if scale is not None:
-        values["PhilipsScaleSlope"] = repr(scale)
-    syntax = data.file_meta.TransferSyntaxUID
-    if len(tail) < 8 and "SOPClassUID" not in values:
-        raise damaged(path, "it ends inside its header")
-    frames = None
-    if "PerFrameFunctionalGroupsSequence" in data:
-        frames = tuple(frame_values(data, values))
-    pixels = (
-        _PixelElement()
-        if syntax == DeflatedExplicitVRLittleEndian
-        else _pixel_element(
-            tail, end, "<" if syntax.is_little_endian else ">", syntax.is_implicit_VR
-        )
-    )
-    is_swapped = (
-        syntax == ExplicitVRBigEndian and pixels.is_words and values.get("BitsAllocated") == "8"
-    )
-    return _RawHeader(
-        values,
-        str(syntax),
-        pixels.offset,
-        pixels.length,
-        path.stat().st_size,
-        pixels.is_float,
-        is_swapped,
-        frames,
-    )
-
-
-@dataclass(frozen=True)
-class _PixelElement:
-    offset: int | None = None
-    length: int | None = None
-    is_float: bool = False
-    is_words: bool = False
-
-
-def _pixel_element(tail: bytes, start: int, order: str, implicit: bool) -> _PixelElement:
-    """Read the head of the element that begins at `start` of the file."""
-    if len(tail) < 8:
-        return _PixelElement()
-    group, element = struct.unpack(f"{order}HH", tail[:4])
-    if (group, element) != (0x7FE0, 0x0010):
-        return _PixelElement(is_float=(group, element) in ((0x7FE0, 0x0008), (0x7FE0, 0x0009)))
-    is_long = not implicit and tail[4:6] in _LONG_VRS
-    if is_long and len(tail) < 12:
-        return _PixelElement()
-    if is_long or implicit:
-        length = struct.unpack(f"{order}L", tail[8:12] if is_long else tail[4:8])[0]
-    else:
-        length = struct.unpack(f"{order}H", tail[6:8])[0]
-    return _PixelElement(
-        start + (12 if is_long else 8),
-        None if length == 0xFFFFFFFF else length,
-        is_words=not implicit and tail[4:6] == b"OW",
-    )
-
-
-def _slices_of(path: Path, raw: _RawHeader) -> tuple[SliceHeader, ...]:
+def _slices_of(path: Path, raw: RawHeader) -> tuple[SliceHeader, ...]:
     values = raw.values
     num_frames = int(_number(values.get("NumberOfFrames"), 1)) or 1
     _refuse_other_kinds(path, raw, num_frames)
@@ -417,7 +266,7 @@ def _slices_of(path: Path, raw: _RawHeader) -> tuple[SliceHeader, ...]:
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
-def _refuse_other_kinds(path: Path, raw: _RawHeader, num_frames: int) -> None:
+def _refuse_other_kinds(path: Path, raw: RawHeader, num_frames: int) -> None:
     """Raise for what is no slice of a phase, or whose pixels cannot be read."""
     values = raw.values
     kind = values.get("SOPClassUID", "")
@@ -443,12 +292,14 @@ def _refuse_other_kinds(path: Path, raw: _RawHeader, num_frames: int) -> None:
     _refuse_pixel_formats(path, raw)
 
 
-def _refuse_pixel_formats(path: Path, raw: _RawHeader) -> None:
+def _refuse_pixel_formats(path: Path, raw: RawHeader) -> None:
     values = raw.values
     if raw.has_float_pixels:
         raise _unreadable_pixels(path, "floating-point pixels, expected whole numbers")
     if raw.syntax not in RAW_SYNTAXES and raw.syntax not in COMPRESSED_SYNTAXES:
-        raise _unreadable_pixels(path, "pixels in a transfer syntax that is not read")
+        known = UID(raw.syntax)
+        name = known.name if known.name != known else "an unknown one"
+        raise _unreadable_pixels(path, f"pixels in a transfer syntax that is not read: {name}")
     bits = int(values["BitsAllocated"])
     stored = int(values.get("BitsStored", bits))
     high = int(values.get("HighBit", stored - 1))
@@ -478,7 +329,7 @@ def _unreadable_pixels(path: Path, what: str) -> UnreadableImageError:
     )
 
 
-def _pixels(path: Path, raw: _RawHeader, num_frames: int) -> list[int | Ranges]:
+def _pixels(path: Path, raw: RawHeader, num_frames: int) -> list[int | Ranges]:
     """Return where each frame's pixels begin, or lie where they are compressed."""
     values = raw.values
     plane = int(values["Rows"]) * int(values["Columns"]) * int(values["BitsAllocated"]) // 8
@@ -493,7 +344,9 @@ def _pixels(path: Path, raw: _RawHeader, num_frames: int) -> list[int | Ranges]:
         finally:
             os.close(descriptor)
     if raw.pixel_length is None:
-        raise damaged(path, "its pixels are packed as if compressed, which it denies")
+        raise damaged(
+            path, "its pixels are encapsulated, and its transfer syntax is not a compressed one"
+        )
     there = min(raw.pixel_length, raw.file_size - raw.pixel_offset)
     if there < plane * num_frames:
         raise damaged(path, f"its pixels are cut short by {plane * num_frames - there} bytes")
@@ -503,7 +356,7 @@ def _pixels(path: Path, raw: _RawHeader, num_frames: int) -> list[int | Ranges]:
 
 
 def _parse(
-    path: Path, raw: _RawHeader, values: dict[str, str], where: int | Ranges, frame: int | None
+    path: Path, raw: RawHeader, values: dict[str, str], where: int | Ranges, frame: int | None
 ) -> SliceHeader:
     rows, columns, bits = (int(values[k]) for k in ("Rows", "Columns", "BitsAllocated"))
     for keyword in _PLACE:

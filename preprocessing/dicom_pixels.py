@@ -20,8 +20,8 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
 from pydicom.pixels.common import PhotometricInterpretation
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -69,9 +69,13 @@ def fragment_ranges(descriptor: int, start: int, num_frames: int) -> list[Ranges
         If the fragments end early, or do not tell which frame they belong to.
     """
     size = os.fstat(descriptor).st_size
-    items, position = [], start
+    items: list[tuple[int, int]] = []
+    position = start
     while True:
         head = os.pread(descriptor, 8, position)
+        if not head and len(items) == num_frames + 1:
+            # Some writers leave out the end of the sequence.
+            break
         if len(head) < 8:
             raise PixelValuesError("its pixels are cut short")
         group, element, length = struct.unpack("<HHL", head)
@@ -178,20 +182,20 @@ def _signed(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
 def _decode_runs(header: SliceHeader) -> NDArray[Any]:
     """Return the words of a slice in run lengths (RLE), which keep bits that are no pixel's."""
     dtype = np.dtype(header.dtype)
+    options: dict[str, Any] = {
+        "rows": header.shape[0],
+        "columns": header.shape[1],
+        "bits_allocated": dtype.itemsize * 8,
+        "bits_stored": dtype.itemsize * 8,
+        "pixel_representation": 0,
+        "samples_per_pixel": 1,
+        "number_of_frames": 1,
+        "photometric_interpretation": PhotometricInterpretation.MONOCHROME2,
+        "pixel_keyword": "PixelData",
+    }
+    frame = encapsulate([b"".join(_fragments(header))])
     # GDCM refuses small images, and is slower.
-    words, _ = get_decoder(RLELossless).as_array(
-        encapsulate([b"".join(_fragments(header))]),
-        index=0,
-        rows=header.shape[0],
-        columns=header.shape[1],
-        bits_allocated=dtype.itemsize * 8,
-        bits_stored=dtype.itemsize * 8,
-        pixel_representation=0,
-        samples_per_pixel=1,
-        number_of_frames=1,
-        photometric_interpretation=PhotometricInterpretation.MONOCHROME2,
-        pixel_keyword="PixelData",
-    )
+    words, _ = get_decoder(RLELossless).as_array(frame, index=0, **options)
     return words.reshape(header.shape).view(f"{dtype.kind}{dtype.itemsize}")
 
 

@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from preprocessing import files
 from preprocessing.cohort import Box, DicomExamination, Finding
 from preprocessing.dicom import DicomVolume, arrange, same_pixels
-from preprocessing.dicom_header import SliceHeader, read_slices_or_finding
+from preprocessing.dicom_header import (
+    SliceHeader,
+    read_slices_or_finding,
+    series_description,
+)
 from preprocessing.phase_order import (
     Images,
     PhaseDecision,
@@ -211,32 +215,33 @@ def _likely_dynamic(
     headers = {
         place: _first_header([firsts[place], *paths[1:]], stage) for place, paths in folders.items()
     }
-    # One that nothing can be read of may be a phase: it must not go unnoticed.
     named = any(h is not None and _is_named(h) for h in headers.values())
-    likely = {p for p, h in headers.items() if h is None or _may_be_phase(h, named=named)}
-    return {p: folders[p] for p in folders if p in likely} or dict(folders)
+    likely = {}
+    for place, header in headers.items():
+        if header is not None:
+            count = header.num_temporal_positions or 1
+            chosen = _may_be_phase(header.description, named=named or count > 1)
+            chosen = chosen or (count > 1 and not is_static(header.description))
+        else:
+            # One that nothing can be read of may be a phase: it must not go unnoticed.
+            name = series_description(firsts[place])
+            chosen = name is None or _may_be_phase(name, named=named)
+        if chosen:
+            likely[place] = folders[place]
+    return likely or dict(folders)
 
 
 def _is_named(header: SliceHeader) -> bool:
-    return is_dynamic(header.description) and _is_image_of_interest(header)
+    is_wanted = kind_of(header.description, header.image_type).is_phase
+    return is_dynamic(header.description) and is_wanted
 
 
-def _is_image_of_interest(header: SliceHeader) -> bool:
-    return kind_of(header.description, header.image_type).is_phase
-
-
-def _may_be_phase(header: SliceHeader, *, named: bool) -> bool:
+def _may_be_phase(name: str, *, named: bool) -> bool:
     """Tell whether a series may be a phase; where some are named so, others need a reason."""
-    if is_static(header.description):
+    if is_static(name):
         return False
-    told = phase_of(header.description)
-    return (
-        not named
-        or is_dynamic(header.description)
-        or told.is_post
-        or told.number is not None
-        or (header.num_temporal_positions or 1) > 1
-    )
+    told = phase_of(name)
+    return not named or is_dynamic(name) or told.is_post or told.number is not None
 
 
 def _first_header(paths: Sequence[Path], stage: Stage) -> SliceHeader | None:

@@ -13,6 +13,8 @@ from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import box_in_part, check_box, check_size
 from preprocessing.dicom import on_one_scale, open_series
+from preprocessing.dicom_header import is_dicom, shown_name
+from preprocessing.dicom_seg import is_segmentation
 from preprocessing.examination import FoundPhases, TumourPlace, find_phases
 from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Orientation, Shape
@@ -234,6 +236,11 @@ def _phase_openers(
 def _open_volume(source: PhaseSource, stage: Stage) -> Volume:
     if isinstance(source, DicomSeries):
         return open_series(DicomSeries(tuple(stage.local(source.files)), source.name))
+    if source.path.exists():
+        local = stage.local([source.path])[0]
+        if is_dicom(local) and not is_segmentation(local):
+            # SimpleITK would take frames in the file's order and rescale all of them alike.
+            return open_series(DicomSeries((local,), shown_name(source.path)))
     return open_file(source, stage)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -19,6 +20,7 @@ from preprocessing.volumes import UnreadableImageError
 _REFERENCE = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
     "PatientBirthDate", "FrameOfReferenceUID", "InstanceNumber", "Modality", "Rows", "Columns",
+    "NumberOfFrames",
 ]  # fmt: skip
 
 
@@ -31,22 +33,24 @@ class DicomSource:
     head
         Header of the pre-contrast's first slice, whole but for its pixels: who and which study.
     phases
-        Headers of each phase's slices, by position; only what a reference needs.
+        Headers of each phase's files, in order of position; only what a reference needs.
     tumour
-        Those of the pre-contrast that cut the tumour.
+        Those of the pre-contrast that cut the tumour, each with the numbers of its frames that do,
+        from 1; None where it has no frames.
     model
         Of the scanner, as the maker writes it; None where the files do not say.
     """
 
     head: Dataset
     phases: tuple[tuple[Dataset, ...], ...]
-    tumour: tuple[Dataset, ...]
+    tumour: tuple[tuple[Dataset, tuple[int, ...] | None], ...]
     model: str | None
 
     @property
     def images(self) -> Iterator[Dataset]:
-        """All images that were read."""
-        return (image for phase in self.phases for image in phase)
+        """All files that were read, each once: one may hold several phases."""
+        images = (image for phase in self.phases for image in phase)
+        return iter({image.SOPInstanceUID: image for image in images}.values())
 
 
 def read_source(opened: OpenedPatient) -> DicomSource | None:
@@ -68,11 +72,13 @@ def _read(opened: OpenedPatient) -> DicomSource | None:
     slices = [headers for v in opened.volumes if (headers := slice_headers(v)) is not None]
     if len(slices) < len(opened.volumes):
         return None
-    phases = tuple(tuple(_references(headers)) for headers in slices)
+    references: dict[Path, Dataset] = {}
+    phases = tuple(tuple(_references(headers, references)) for headers in slices)
     head = pydicom.dcmread(slices[0][0].path, stop_before_pixels=True)
     model = str(head.get("ManufacturerModelName", "") or "").strip()
     first, last = opened.box.start[2], opened.box.stop[2]
-    return DicomSource(head, phases, phases[0][first:last], model or None)
+    tumour = tuple(_with_frames(slices[0][first:last], references))
+    return DicomSource(head, phases, tumour, model or None)
 
 
 def instance_numbers(opened: OpenedPatient) -> Sequence[int | None] | None:
@@ -81,6 +87,21 @@ def instance_numbers(opened: OpenedPatient) -> Sequence[int | None] | None:
     return None if headers is None else [h.instance_number for h in headers]
 
 
-def _references(headers: Sequence[SliceHeader]) -> Iterator[Dataset]:
+def _references(headers: Sequence[SliceHeader], known: dict[Path, Dataset]) -> Iterator[Dataset]:
+    """Read each file's header once, however many frames of it there are."""
+    for path in dict.fromkeys(h.path for h in headers):
+        if path not in known:
+            known[path] = pydicom.dcmread(path, specific_tags=_REFERENCE, stop_before_pixels=True)
+        yield known[path]
+
+
+def _with_frames(
+    headers: Sequence[SliceHeader], references: Mapping[Path, Dataset]
+) -> Iterator[tuple[Dataset, tuple[int, ...] | None]]:
+    frames: dict[Path, list[int]] = {}
     for header in headers:
-        yield pydicom.dcmread(header.path, specific_tags=_REFERENCE, stop_before_pixels=True)
+        numbers = frames.setdefault(header.path, [])
+        if header.frame is not None:
+            numbers.append(header.frame + 1)
+    for path, numbers in frames.items():
+        yield references[path], tuple(sorted(numbers)) or None

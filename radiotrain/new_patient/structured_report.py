@@ -179,7 +179,10 @@ def _group(
         ),
         measurements=list(_measurements(target)),
         qualitative_evaluations=list(_evaluations(model, target)),
-        source_images=[SourceImageForMeasurementGroup.from_source_image(i) for i in source.tumour],
+        source_images=[
+            SourceImageForMeasurementGroup.from_source_image(image, frames and list(frames))
+            for image, frames in source.tumour
+        ],
     )
 
 

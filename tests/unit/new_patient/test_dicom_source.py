@@ -34,7 +34,7 @@ def test_slices_of_the_common_part_keep_their_numbers(written):
     opened = open_patient(found, CONFIG, Stage())
     assert list(instance_numbers(opened)) == list(range(1, 18))
     source = read_source(opened)
-    assert [int(d.InstanceNumber) for d in source.tumour] == [8, 9, 10, 11]
+    assert [int(d.InstanceNumber) for d, _ in source.tumour] == [8, 9, 10, 11]
     assert [len(phase) for phase in source.phases] == [17, 17]
     # Each phase's slices are those of one place: the first pass counts from the head.
     assert [int(d.InstanceNumber) for d in source.phases[1]] == list(range(17, 0, -1))

@@ -146,7 +146,7 @@ def write_enhanced(
         ds.PixelData = b"".join(raw)
         ds["PixelData"].VR = "OW"
     else:
-        ds.PixelData = encapsulate([encode(plane, ds) for plane in planes])
+        ds.PixelData = encapsulate([encode(plane, ds) for plane in raw])
         ds["PixelData"].VR = "OB"
         ds["PixelData"].is_undefined_length = True
     ds.file_meta = FileMetaDataset()

@@ -102,6 +102,13 @@ def test_duplicate_slice_is_ignored_and_noted(tmp_path, voxels, make_series):
     assert [f.code for f in volume.findings] == ["duplicate-slices"]
 
 
+def test_other_slice_at_a_position_already_taken_is_a_finding(tmp_path, voxels, make_series):
+    """Neither of the two is known to be right."""
+    paths = make_series(tmp_path / "a", voxels)
+    other = make_series(tmp_path / "b", voxels + 1)[1]
+    assert finding_of([*paths, other]).code == "slices-ambiguous"
+
+
 def test_mixed_matrix_sizes_are_a_finding(tmp_path, voxels, make_series):
     paths = make_series(tmp_path / "a", voxels) + make_series(tmp_path / "b", voxels[:4])
     assert finding_of(paths).code == "series-mixed"

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from datetime import date
 
 import numpy as np
 import pydicom
@@ -11,16 +12,21 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
 
-from preprocessing.cohort import Box, DicomSeries, Finding
+from preprocessing.cohort import Box, DicomExamination, DicomSeries, Finding, Patient, VolumeFile
+from preprocessing.config import PreprocessConfig
 from preprocessing.dicom import arrange, on_one_scale, open_series
 from preprocessing.dicom_header import read_slices, read_slices_or_finding
 from preprocessing.dicom_values import check_values
+from preprocessing.examination import find_phases
+from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError
 from tests.unit.preprocessing.enhanced_files import (
     AXIAL,
@@ -153,10 +159,16 @@ def test_a_frame_s_own_slope_wins(tmp_path, phases):
         np.testing.assert_allclose(found, truth * slope + intercept, rtol=1e-7)
 
 
-def test_philips_frames_are_read_on_its_own_scale(tmp_path, phases):
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_philips_frames_are_read_on_its_own_scale(tmp_path, phases, syntax):
     slopes, scales = [(1.5, 0), (3, 6), (1.5, 0)], [0.25, 0.5, 0.25]
     path = write_enhanced(
-        tmp_path / "1.dcm", phases, vendor="philips", slopes=slopes, scale_slopes=scales
+        tmp_path / "1.dcm",
+        phases,
+        vendor="philips",
+        slopes=slopes,
+        scale_slopes=scales,
+        syntax=syntax,
     )
     slices = read_slices(path)
     assert {h.scale_slope for h in slices} == {0.25, 0.5}
@@ -225,9 +237,7 @@ def test_legacy_converted_files(tmp_path, make_series, descending):
 
 
 def _days(*day):
-    from datetime import date
-
-    return (date(*day).toordinal()) * 86400.0
+    return date(*day).toordinal() * 86400.0
 
 
 def without(*keywords):
@@ -413,9 +423,44 @@ def test_big_endian_frames(tmp_path, phases):
     data = pydicom.dcmread(path)
     data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     data.PixelData = np.frombuffer(data.PixelData, "<u2").byteswap().tobytes()
-    for element in data.iterall():
-        del element
+    # pydicom changes the order of bytes of what was converted only.
+    assert sum(1 for _ in data.iterall()) > 0
     big = tmp_path / "big.dcm"
     pydicom.dcmwrite(big, data, little_endian=False, implicit_vr=False, enforce_file_format=True)
     for found, truth in zip(read_all(by_time(read_slices(big))), phases, strict=True):
         np.testing.assert_array_equal(found, truth)
+
+
+def test_an_enhanced_file_of_a_manifest_is_read_frame_by_frame(tmp_path, phases):
+    """SimpleITK would take the frames as they lie in the file."""
+    sources, truths = [], []
+    for p, phase in enumerate(phases):
+        path = tmp_path / f"{p}.dcm"
+        write_enhanced(path, [phase], order=shuffled_slices(), slopes=[(1 + p, -p)])
+        sources.append(VolumeFile(path))
+        truths.append(phase * (1 + p) - p)
+    patient = Patient("P1", phases=tuple(sources), box=Box((1, 1, 1), (3, 3, 3)))
+    config = PreprocessConfig(num_phases=PHASES, crop_shape=(4, 4, 4))
+    opened = open_patient(patient, config, Stage())
+    assert isinstance(opened, OpenedPatient), opened
+    for volume, truth in zip(opened.volumes, truths, strict=True):
+        np.testing.assert_array_equal(volume.read(WHOLE), truth)
+    assert [f.code for f in opened.findings] == ["rescale-differs"]
+
+
+@pytest.mark.parametrize("edit", [classic, colour, capture])
+def test_frames_without_places_beside_the_phases_hurt_nothing(tmp_path, phases, edit):
+    write_enhanced(tmp_path / "dyn" / "1.dcm", phases)
+    write_enhanced(tmp_path / "loc" / "1.dcm", phases, description="3-plane loc", edit=edit)
+    found = find_phases(DicomExamination(tmp_path), PHASES, Stage())
+    assert [f.code for f in found.findings if f.excludes] == []
+    for phase, truth in zip(found.phases, phases, strict=True):
+        np.testing.assert_array_equal(phase.open().read(WHOLE), truth)
+
+
+def test_phase_without_places_is_missed(tmp_path, phases):
+    for p, phase in enumerate(phases):
+        path = tmp_path / str(p) / "1.dcm"
+        write_enhanced(path, [phase], first_phase=p, edit=classic if p == 1 else None)
+    found = find_phases(DicomExamination(tmp_path), PHASES, Stage())
+    assert [(f.code, f.excludes) for f in found.findings] == [("dicom-multiframe", True)]

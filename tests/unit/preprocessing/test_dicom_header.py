@@ -29,9 +29,7 @@ def result(path):
 def by_pydicom(path):
     """The same through pydicom alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            dicom_header, "_read_plain", lambda path: dicom_header.read_with_pydicom(path)
-        )
+        patch.setattr(dicom_header, "read_plain", lambda path: dicom_header.read_with_pydicom(path))
         return result(path)
 
 

@@ -27,6 +27,7 @@ from pydicom.uid import (
 from preprocessing.cohort import Box, DicomSeries
 from preprocessing.dicom import on_one_scale, open_series
 from preprocessing.dicom_header import read_slices_or_finding
+from preprocessing.dicom_pixels import read_stored
 from preprocessing.dicom_values import check_values
 from preprocessing.volumes import UnreadableImageError
 
@@ -443,7 +444,22 @@ def test_syntaxes_that_are_not_read_are_named_as_such(tmp_path, syntax):
     start = start[:-2] + len(new).to_bytes(2, "little")
     size = int.from_bytes(start[140:144], "little") + len(new) - len(old)
     path.write_bytes(start[:140] + size.to_bytes(4, "little") + start[144:] + new + end)
-    assert read_slices_or_finding(path).code == "dicom-pixel-format"
+    found = read_slices_or_finding(path)
+    assert found.code == "dicom-pixel-format"
+    assert ("High-Throughput" in found.message) == (syntax == "1.2.840.10008.1.2.4.201")
+    assert "113619" not in found.message
+
+
+def test_compressed_pixels_without_an_end_are_read(tmp_path):
+    planes = words_of(16, shape=LARGER)
+    paths = write_compressed(tmp_path, planes, RLELossless, 16, signed=False)
+    for path in paths:
+        content = path.read_bytes()
+        assert content[-8:] == b"\xfe\xff\xdd\xe0\0\0\0\0"
+        path.write_bytes(content[:-8])
+    np.testing.assert_array_equal(voxels(paths), np.moveaxis(planes, 0, 2))
+    paths[0].write_bytes(paths[0].read_bytes()[:-2])
+    assert read_slices_or_finding(paths[0]).code == "dicom-damaged"
 
 
 def test_values_that_compression_gives_beyond_the_bits_are_refused(tmp_path):
@@ -465,6 +481,4 @@ def test_files_of_other_writers(name):
     path = Path(pydicom.data.get_testdata_file(name, download=False))
     read = pydicom.dcmread(path)
     (header,) = read_slices_or_finding(path)
-    from preprocessing.dicom_pixels import read_stored
-
     np.testing.assert_array_equal(read_stored(header, 0, read.Rows), read.pixel_array)
