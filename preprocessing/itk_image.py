@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from preprocessing.cohort import Finding
 from preprocessing.itk_header import ItkHeader
 from preprocessing.volume_data import (
+    NO_GEOMETRY,
     VolumeData,
     check_affine,
     check_axes,
@@ -134,6 +135,6 @@ def _data(image: sitk.Image, what: str, *, has_geometry: bool) -> VolumeData:
     findings: tuple[Finding, ...] = ()
     if not has_geometry:
         message = f"{what} does not tell its place and orientation"
-        findings = (note("no-geometry", f"{message}: taken as left, posterior, superior"),)
+        findings = (note(NO_GEOMETRY, f"{message}: taken as left, posterior, superior"),)
     # (volume, z, y, x) to (y, x, z, volume)
     return VolumeData(voxels.transpose(2, 3, 1, 0), affine, findings, has_geometry)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from preprocessing.cohort import Finding
 from preprocessing.volume_data import (
+    NO_GEOMETRY,
     VolumeData,
     check_affine,
     check_axes,
@@ -136,7 +137,7 @@ def _parse(start: bytes) -> Any:
     """Return a header, unchecked: nibabel would mend what findings have to tell."""
     for kind, length in ((nibabel.Nifti1Header, 348), (nibabel.Nifti2Header, 540)):
         for order in ("little", "big"):
-            if int.from_bytes(start[:4], order) == length and len(start) >= length:  # type: ignore[arg-type]
+            if int.from_bytes(start[:4], order) == length and len(start) >= length:
                 header = kind(start[:length], "<" if order == "little" else ">", check=False)
                 if bytes(header["magic"].item())[:2] in (b"n+", b"ni"):
                     return header
@@ -214,7 +215,7 @@ def _place(header: Any, what: str) -> _Placement:
     has_q, has_s = int(header["qform_code"]) > 0, int(header["sform_code"]) > 0
     if not has_q and not has_s:
         message = f"{what} does not tell its place and orientation (qform and sform codes are 0)"
-        found = note("no-geometry", f"{message}: taken as left, posterior, superior")
+        found = note(NO_GEOMETRY, f"{message}: taken as left, posterior, superior")
         affine = np.column_stack([np.diag(spacing) * [-1, -1, 1], np.zeros(3)])
         return _Placement(affine * scale, (found,), has_geometry=False)
     s, q = _sform(header), _qform(header, spacing)

@@ -186,7 +186,7 @@ def _read_mask(
 ) -> tuple[NDArray[np.bool_], Box]:
     """Return the segmentation in the volumes' own axes, and the smallest box around it."""
     assert patient.mask is not None
-    opened = open_mask(patient.mask, stage, pre.grid)
+    opened = open_mask(patient.mask, stage, pre)
     findings.extend(opened.findings)
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
     axes, flips = opened.grid.turn_towards(pre.grid)

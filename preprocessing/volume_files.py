@@ -24,8 +24,8 @@ from preprocessing.mask_values import choose_inside, choose_segment
 from preprocessing.nifti import count_volumes, is_nifti, read_nifti
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import Stage
-from preprocessing.volume_data import VolumeData, check_regular, note, refused
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.volume_data import NO_GEOMETRY, VolumeData, check_regular, note, refused
+from preprocessing.volumes import UnreadableImageError, Volume
 
 # No scanner's value: what some write for "no data" where others write NaN, as 1e20 or the largest float.
 _NO_VALUE = 1e15
@@ -147,14 +147,14 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     return _phase(data, 0, source)
 
 
-def open_mask(source: VolumeFile, stage: Stage, images: Grid) -> FileVolume:
+def open_mask(source: VolumeFile, stage: Stage, pre: Volume) -> FileVolume:
     """Open a segmentation: what it marks as 1, all else as 0.
 
     Parameters
     ----------
-    images
-        The grid of the pre-contrast. A mask of another size is taken as cut to its extent, and lies
-        by its place in the patient.
+    pre
+        The pre-contrast. A mask of another size is taken as cut to its extent, and lies by its place
+        in the patient.
 
     Raises
     ------
@@ -167,7 +167,8 @@ def open_mask(source: VolumeFile, stage: Stage, images: Grid) -> FileVolume:
     voxels, label = _layer(data, wanted, what)
     marked = choose_inside(voxels, label, what)
     grid = Grid.from_array(_shape(voxels), data.affine)
-    is_part = data.is_part or _is_cut(grid, images, data, what)
+    has_place = data.has_geometry and all(f.code != NO_GEOMETRY for f in pre.findings)
+    is_part = has_place and (data.is_part or _is_cut(grid, pre.grid, what))
     if marked.inside.all() and not is_part:
         raise refused("mask-full", f"{what} marks every voxel of its grid: it tells no place")
     findings = (*data.findings, *marked.findings)
@@ -195,11 +196,11 @@ def _layer(
     return data.voxels[..., 0], None if data.is_chosen else wanted
 
 
-def _is_cut(grid: Grid, images: Grid, data: VolumeData, what: str) -> bool:
-    """Tell whether a mask of another size than the images can be placed by its header."""
+def _is_cut(grid: Grid, images: Grid, what: str) -> bool:
+    """Tell whether a mask is of another size than the images, and may be a part of them."""
     axes, flips = grid.turn_towards(images)
     turned = grid.turned(axes, flips)
-    if turned.shape == images.shape or grid.shape == images.shape or not data.has_geometry:
+    if turned.shape == images.shape or grid.shape == images.shape:
         return False
     if any(n > size for n, size in zip(turned.shape, images.shape, strict=True)):
         return False
