@@ -54,8 +54,8 @@ class ItkHeader:
         Which of them counts volumes (or layers of a segmentation); None where all three are space.
     lines
         Of the header itself.
-    num_bytes
-        Of a MetaImage's header.
+    num_lines, num_bytes
+        Of the header itself.
     """
 
     is_nrrd: bool
@@ -65,6 +65,7 @@ class ItkHeader:
     sizes: tuple[int, ...]
     phase_axis: int | None = None
     lines: tuple[str, ...] = field(default=(), repr=False)
+    num_lines: int = 0
     num_bytes: int = 0
 
     @property
@@ -184,7 +185,9 @@ def _text(start: bytes, end: bytes) -> str:
 
 
 def _nrrd(start: bytes, what: str) -> ItkHeader:
-    lines = _text(start, rb"\r?\n\r?\n").splitlines()
+    text = _text(start, rb"\r?\n\r?\n")
+    # Some of these splits are no ends of lines for ITK: none of its lines hides in another.
+    lines = text.splitlines()
     fields: dict[str, str] = {}
     keys: dict[str, str] = {}
     data_files: list[str] = []
@@ -211,7 +214,10 @@ def _nrrd(start: bytes, what: str) -> ItkHeader:
     sizes = tuple(int(v) for v in fields.get("sizes", "").split())
     axis = _phase_axis(sizes, fields, keys, what)
     _check_nrrd_spacing(fields, sizes, what)
-    return ItkHeader(True, fields, keys, tuple(data_files), sizes, axis, tuple(lines))
+    num_lines = text.count("\n")
+    return ItkHeader(
+        True, fields, keys, tuple(data_files), sizes, axis, tuple(lines), num_lines, len(text)
+    )
 
 
 def _nrrd_files(value: str, following: Sequence[str]) -> list[str]:
@@ -344,7 +350,7 @@ def _meta(start: bytes, what: str) -> ItkHeader:
     axis = 3 if len(sizes) == 4 else None
     start_of_voxels = len(text.encode("utf-8", "surrogateescape"))
     return ItkHeader(
-        False, fields, {}, _meta_files(text, whole), sizes, axis, tuple(lines), start_of_voxels
+        False, fields, {}, _meta_files(text, whole), sizes, axis, tuple(lines), 0, start_of_voxels
     )
 
 

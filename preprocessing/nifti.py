@@ -105,7 +105,7 @@ def read_nifti(path: Path, what: str, voxels_in: Path | None = None) -> VolumeDa
         header = _parse(stream.read(540))
     sizes = _check_header(header, what)
     source = voxels_in or path
-    _check_length(header, source, what)
+    _check_length(header, source, what, is_pair=voxels_in is not None)
     placement = _place(header, what)
     with _unpacked(source) as stream, np.errstate(over="ignore", invalid="ignore"):
         voxels = np.asarray(ArrayProxy(stream, header), dtype=np.float32)
@@ -185,10 +185,13 @@ def _check_header(header: Any, what: str) -> tuple[int, ...]:
     return sizes
 
 
-def _check_length(header: Any, path: Path, what: str) -> None:
+def _check_length(header: Any, path: Path, what: str, *, is_pair: bool) -> None:
     """Refuse a file that is shorter than its header says, before memory is taken for it."""
     begin = float(header["vox_offset"])
-    if not 0 <= begin <= 2**40:
+    is_single = bytes(header["magic"].item()).startswith(b"n+")
+    if is_single == is_pair:
+        raise ValueError("its header says that its voxels lie in another file than they do")
+    if not (0 if is_pair else int(header["sizeof_hdr"])) <= begin <= 2**40:
         raise ValueError("its header says no place of its voxels")
     item = header.get_data_dtype().itemsize
     needed = int(begin) + math.prod(_dims(header)) * item

@@ -245,18 +245,24 @@ def _read(source: VolumeFile, local: Path, stage: Stage, what: str, *, is_mask: 
         return read_nifti(local, what)
     if is_segmentation(local):
         if not is_mask:
-            raise refused("image-unreadable", f"{what} is a DICOM segmentation, expected images")
+            raise refused("image-is-segmentation", f"{what} is a segmentation, expected images")
         wanted = source.segment if source.label is None else source.label
         voxels, affine = read_segmentation(local, wanted)
         return VolumeData(voxels[..., None], affine, is_part=True, is_chosen=True)
-    if is_mask and (found := other_object(local)) is not None:
-        message = f"{what} is {found}, expected a DICOM segmentation (SEG), NIfTI or NRRD"
-        raise refused("mask-no-segmentation", message)
+    if (found := other_object(local)) is not None:
+        if is_mask:
+            message = f"{what} is {found}, expected a DICOM segmentation (SEG), NIfTI or NRRD"
+            raise refused("mask-no-segmentation", message)
+        # ITK takes the frames of one for slices, whatever they are, and a slice for a volume.
+        message = f"{what} is {found}, expected NIfTI or NRRD: name the folder of its DICOM series"
+        raise refused("image-is-dicom", message)
     if path.suffix.lower() in (".hdr", ".img"):
         return _read_pair(source, stage, what)
     with local.open("rb") as file:
         header = read_header(file, what)
     if header is not None:
+        if header.is_segmentation and not is_mask:
+            raise refused("image-is-segmentation", f"{what} is a segmentation, expected images")
         _check_detached(header, source, what)
         check_length(header, local, what)
     data = read_itk(local, header, what)

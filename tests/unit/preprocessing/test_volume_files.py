@@ -7,13 +7,15 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import fsspec
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from upath import UPath
 
 from preprocessing.check import common_num_phases
 from preprocessing.cohort import Box, Finding, VolumeFile
@@ -21,8 +23,8 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.patient import process_patient
 from preprocessing.readers import read_cohort
-from preprocessing.staging import Stage
-from preprocessing.volume_files import FileVolume, open_file
+from preprocessing.staging import Stage, staging
+from preprocessing.volume_files import FileVolume, num_volumes, open_file, phase_openers
 from preprocessing.volumes import UnreadableImageError
 from tests.unit.preprocessing.volume_writers import (
     DIRECTIONS,
@@ -122,6 +124,8 @@ def test_a_pair_of_header_and_image(tmp_path: Path) -> None:
         ({70: i16(999, 32)}, "image-unreadable"),
         ({108: f32(np.nan)}, "image-unreadable"),
         ({108: f32(1e30)}, "image-unreadable"),
+        ({108: f32(0)}, "image-unreadable"),  # the header would be taken for voxels
+        ({344: b"ni1\0"}, "image-unreadable"),
         ({112: f32(np.inf)}, "image-unreadable"),
         ({112: f32(1e38)}, "not-finite"),
         ({280: f32(np.nan)}, "geometry-impossible"),
@@ -313,6 +317,35 @@ def test_meta_images(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[s
     voxels.write_bytes(voxels.read_bytes()[:-500])
     assert refusal(path).code == "image-unreadable"
     assert capfd.readouterr() == ("", "")
+
+
+def test_segmentations_are_no_phases(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "a.seg.nrrd", mask(), extra=["Segment0_LabelValue:=1"])
+    assert refusal(path).code == "image-is-segmentation"
+
+
+def test_single_dicom_files_are_no_phases(tmp_path: Path) -> None:
+    """One slice is no volume, and frames of one file may be slices, phases or both."""
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + bytes(200))
+    assert refusal(tmp_path / "a.dcm").code == "image-is-dicom"
+
+
+def test_on_an_object_store(tmp_path: Path) -> None:
+    """Headers are read where they lie; other files that they name are not."""
+    nifti(tmp_path / "four.nii.gz", PHASES)
+    nrrd(tmp_path / "four.nrrd", PHASES, kinds="domain domain domain list", directions=f"{DIRECTIONS} none")  # fmt: skip
+    nrrd(tmp_path / "a.nhdr", phase(0), data_file="a.raw")
+    store = fsspec.filesystem("memory")
+    for path in sorted(tmp_path.iterdir()):
+        store.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+    with staging() as stage:
+        for name in ("four.nii.gz", "four.nrrd"):
+            source = VolumeFile(cast(Path, UPath(f"memory://bucket/{name}")))
+            assert num_volumes(source) == 3
+            np.testing.assert_array_equal(voxels_of(phase_openers(source, stage)[1]()), phase(1))
+        with pytest.raises(UnreadableImageError) as error:
+            open_file(VolumeFile(cast(Path, UPath("memory://bucket/a.nhdr"))), stage)
+    assert error.value.finding.code == "image-detached"
 
 
 def test_other_formats_are_named_as_such(tmp_path: Path) -> None:
