@@ -447,3 +447,27 @@ def test_all_phases_in_one_file_and_others_beside_it(tmp_path: Path) -> None:
 def test_axes_of_length_one_at_the_end_are_none(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = nifti(tmp_path / "a.nii", phase(1).reshape(shape))
     np.testing.assert_array_equal(voxels_of(opened(path)), phase(1))
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [
+        ("left-posterior-superior", (1, 1, 1)),
+        ("LPS", (1, 1, 1)),
+        ("right-anterior-superior", (-1, -1, 1)),
+        ("RAS", (-1, -1, 1)),
+        ("left-anterior-superior", (1, -1, 1)),
+        ("LAS", (1, -1, 1)),
+    ],
+)
+def test_spaces_of_nrrd(tmp_path: Path, space: str, signs: tuple[int, int, int]) -> None:
+    volume = opened(nrrd(tmp_path / "a.nrrd", phase(0), space=space))
+    expected = np.diag(signs) @ affine()[:3]
+    np.testing.assert_allclose(volume.grid.matrix[:, [1, 0, 2, 3]], expected, atol=1e-6)
+    assert volume.findings == ()
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed"])
+def test_spaces_that_are_not_the_patients(tmp_path: Path, space: str) -> None:
+    volume = opened(nrrd(tmp_path / "a.nrrd", phase(0), space=space))
+    assert [f.code for f in volume.findings] == ["no-geometry"]
