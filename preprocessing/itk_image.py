@@ -134,7 +134,10 @@ def _data(image: sitk.Image, what: str, *, has_geometry: bool) -> VolumeData:
     check_affine(affine, what)
     findings: tuple[Finding, ...] = ()
     if not has_geometry:
-        message = f"{what} does not tell its place and orientation"
-        findings = (note(NO_GEOMETRY, f"{message}: taken as left, posterior, superior"),)
+        message = (
+            f"{what} does not tell its whole place and orientation: what it lacks is taken as 0, and as"
+            " left, posterior, superior"
+        )
+        findings = (note(NO_GEOMETRY, message),)
     # (volume, z, y, x) to (y, x, z, volume)
     return VolumeData(voxels.transpose(2, 3, 1, 0), affine, findings, has_geometry)

@@ -42,6 +42,8 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 _GZIP = b"\x1f\x8b"
+# Some files have a little more after their voxels.
+_LARGEST_REST, _CHUNK = 1 << 26, 1 << 20
 # A deflate stream unpacks to at most 1032 times its size.
 _LARGEST_RATIO = 1040
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, metre, millimetre, micrometre
@@ -109,6 +111,9 @@ def read_nifti(path: Path, what: str, voxels_in: Path | None = None) -> VolumeDa
     placement = _place(header, what)
     with _unpacked(source) as stream, np.errstate(over="ignore", invalid="ignore"):
         voxels = np.asarray(ArrayProxy(stream, header), dtype=np.float32)
+        if isinstance(stream, gzip.GzipFile):
+            # What is packed is compared with its checksum at its end only.
+            _read_to_end(stream)
     voxels = voxels.reshape((*sizes[:3], -1), order="F")
     affine = _LPS_FROM_RAS @ placement.affine
     return VolumeData(
@@ -118,6 +123,14 @@ def read_nifti(path: Path, what: str, voxels_in: Path | None = None) -> VolumeDa
         has_geometry=placement.has_geometry,
         interval_s=_interval(header),
     )
+
+
+def _read_to_end(stream: gzip.GzipFile) -> None:
+    left = _LARGEST_REST
+    while left > 0 and (read := len(stream.read(_CHUNK))):
+        left -= read
+    if left <= 0:
+        raise ValueError("it is longer than its header says")
 
 
 @contextmanager

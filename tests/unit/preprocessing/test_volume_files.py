@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import socket
@@ -471,3 +472,51 @@ def test_spaces_of_nrrd(tmp_path: Path, space: str, signs: tuple[int, int, int])
 def test_spaces_that_are_not_the_patients(tmp_path: Path, space: str) -> None:
     volume = opened(nrrd(tmp_path / "a.nrrd", phase(0), space=space))
     assert [f.code for f in volume.findings] == ["no-geometry"]
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha"])
+def test_packed_voxels_that_are_damaged(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One byte of the stream, or of its checksum: never other voxels without a word."""
+    path = tmp_path / name
+    if name == "a.mha":
+        image = sitk.GetImageFromArray(phase(1).transpose(2, 1, 0))
+        sitk.WriteImage(image, str(path), useCompression=True)
+    elif name == "a.nrrd":
+        nrrd(path, phase(1), packed=True)
+    else:
+        nifti(path, phase(1))
+    np.testing.assert_array_equal(voxels_of(opened(path)), phase(1))
+    content = path.read_bytes()
+    for at in (-2, -6, -len(content) // 3, -len(content) // 2):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x41]) + content[at + 1 or None :])
+        with contextlib.suppress(UnreadableImageError):
+            np.testing.assert_array_equal(voxels_of(opened(path)), phase(1))
+    path.write_bytes(content[: -len(content) // 3])
+    assert refusal(path).code == "image-unreadable"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("CompressedDataSize = ", "Comment = ", "image-unreadable"),
+        ("NDims = 3", "NDims = 4", "image-unreadable"),
+        ("Offset = 0 0 0", "Offset = nan 0 0", "geometry-impossible"),
+        ("ElementSpacing = 1 1 1", "ElementSpacing = 1 nan 1", "spacing-implausible"),
+        ("TransformMatrix = 1 0 0 0", "TransformMatrix = 0 0 0 0", "image-unreadable"),
+        ("MET_FLOAT", "MET_FLOAT_ARRAY", "image-unreadable"),
+        ("DimSize = 30 28 12", "DimSize = 30 28 13", "image-unreadable"),
+    ],
+)
+def test_meta_image_headers_that_cannot_be(
+    tmp_path: Path, old: str, new: str, code: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(phase(1).transpose(2, 1, 0)), str(path), True)
+    content = path.read_bytes()
+    assert old.encode() in content
+    path.write_bytes(content.replace(old.encode(), new.encode(), 1))
+    assert refusal(path).code == code
+    assert capfd.readouterr() == ("", "")
