@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from preprocessing import files
 from preprocessing.cohort import DicomSeries, Patient, PhaseSource
@@ -17,7 +18,7 @@ def input_digest(patient: Patient) -> str:
 
     Contents are not read: that would cost more than the work they are read for.
     """
-    found = {
+    found: dict[str, Any] = {
         "phases": [_sizes(source) for source in patient.phases],
         "mask": _sizes(patient.mask) if patient.mask else None,
         "box": asdict(patient.box) if patient.box else None,

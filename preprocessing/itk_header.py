@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from preprocessing.shown_names import shown_series
 from preprocessing.volume_data import Segment, check_affine, check_spacing, refused
 
 _LONGEST = 1 << 20
+_CHUNK = 1 << 24
 _NRRD = b"NRRD"
 # Spaces whose axes ITK turns into left, posterior, superior.
 _SPACES = {
@@ -29,6 +31,12 @@ _MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetre
 _SPATIAL = {"domain", "space"}
 _PHASES = {"list", "time"}
 _UNTOLD = {"", "none", "???"}
+# Of each, one has to be there.
+_META_PLACE = (
+    ("elementspacing", "elementsize"),
+    ("transformmatrix", "rotation", "orientation"),
+    ("offset", "position", "origin"),
+)
 _ELEMENT_BYTES = {
     "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
     "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
@@ -54,8 +62,8 @@ class ItkHeader:
         Which of them counts volumes (or layers of a segmentation); None where all three are space.
     lines
         Of the header itself.
-    num_bytes
-        Of a MetaImage's header.
+    num_lines, num_bytes
+        Of the header itself.
     """
 
     is_nrrd: bool
@@ -65,6 +73,7 @@ class ItkHeader:
     sizes: tuple[int, ...]
     phase_axis: int | None = None
     lines: tuple[str, ...] = field(default=(), repr=False)
+    num_lines: int = 0
     num_bytes: int = 0
 
     @property
@@ -76,13 +85,13 @@ class ItkHeader:
     def has_geometry(self) -> bool:
         """Whether the file tells where its voxels lie in the patient."""
         if self.is_nrrd:
-            return self.fields.get("space", "").lower() in _SPACES and {
-                "space directions",
-                "space origin",
-            } <= set(self.fields)
-        return bool({"elementspacing", "elementsize"} & set(self.fields)) and bool(
-            {"transformmatrix", "rotation", "orientation"} & set(self.fields)
-        )
+            origin = self.fields.get("space origin", "nan").lower()
+            return (
+                self.fields.get("space", "").lower() in _SPACES
+                and "space directions" in self.fields
+                and "nan" not in origin
+            )
+        return all(any(name in self.fields for name in names) for names in _META_PLACE)
 
     @property
     def is_segmentation(self) -> bool:
@@ -165,13 +174,34 @@ def check_length(header: ItkHeader, path: Path, what: str) -> None:
     fields = header.fields
     size = _ELEMENT_BYTES.get(fields.get("elementtype", "").upper())
     is_packed = fields.get("compresseddata", "").lower() in ("true", "1")
-    if header.is_nrrd or size is None or is_packed or len(header.data_files) > 1:
+    if header.is_nrrd or len(header.data_files) > 1:
         return
+    if size is None:
+        raise ValueError("its header does not say what kind of numbers it holds")
     file = path.parent / header.data_files[0] if header.data_files else path
-    there = file.stat().st_size - (0 if header.data_files else header.num_bytes)
-    if there < math.prod(header.sizes) * size:
+    begin = 0 if header.data_files else header.num_bytes
+    there, needed = file.stat().st_size - begin, math.prod(header.sizes) * size
+    if is_packed:
+        _check_packed(file, begin, int(fields.get("compresseddatasize", "0")), needed)
+    elif there < needed:
         message = f"{what} cannot be read: it is shorter than its header says"
         raise refused("image-unreadable", message)
+
+
+def _check_packed(file: Path, begin: int, length: int, needed: int) -> None:
+    """Unpack once to see whether it can be: ITK goes on with what it has."""
+    with file.open("rb") as stream:
+        stream.seek(begin)
+        packed = stream.read(length)
+    # 32: with a header of zlib or of gzip, as in ITK.
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS + 32)
+    num = 0
+    while packed and num <= needed:
+        num += len(unpacker.decompress(packed, _CHUNK))
+        packed = unpacker.unconsumed_tail
+    num += len(unpacker.decompress(b"", _CHUNK))
+    if num != needed or not unpacker.eof:
+        raise ValueError("its packed voxels are damaged, or not as many as its header says")
 
 
 def _text(start: bytes, end: bytes) -> str:
@@ -184,7 +214,9 @@ def _text(start: bytes, end: bytes) -> str:
 
 
 def _nrrd(start: bytes, what: str) -> ItkHeader:
-    lines = _text(start, rb"\r?\n\r?\n").splitlines()
+    text = _text(start, rb"\r?\n\r?\n")
+    # Some of these splits are no ends of lines for ITK: none of its lines hides in another.
+    lines = text.splitlines()
     fields: dict[str, str] = {}
     keys: dict[str, str] = {}
     data_files: list[str] = []
@@ -211,7 +243,10 @@ def _nrrd(start: bytes, what: str) -> ItkHeader:
     sizes = tuple(int(v) for v in fields.get("sizes", "").split())
     axis = _phase_axis(sizes, fields, keys, what)
     _check_nrrd_spacing(fields, sizes, what)
-    return ItkHeader(True, fields, keys, tuple(data_files), sizes, axis, tuple(lines))
+    num_lines = text.count("\n")
+    return ItkHeader(
+        True, fields, keys, tuple(data_files), sizes, axis, tuple(lines), num_lines, len(text)
+    )
 
 
 def _nrrd_files(value: str, following: Sequence[str]) -> list[str]:
@@ -338,13 +373,18 @@ def _meta(start: bytes, what: str) -> ItkHeader:
             f"{what} has shape {shown}, expected 3D, or 4D with its phases along the fourth axis"
         )
         raise refused("image-not-3d", message)
+    if fields.get("ndims", "") != str(len(sizes)):
+        raise ValueError("its header does not describe each of its axes")
+    for name in ("offset", "position", "origin", "transformmatrix", "rotation", "orientation"):
+        if not all(math.isfinite(float(v)) for v in fields.get(name, "").split()):
+            raise refused("geometry-impossible", f"{what} lies nowhere by its header")
     told = fields.get("elementspacing", fields.get("elementsize", "")).split()
     if told:
         check_spacing([float(v) for v in told[:3]], what)
     axis = 3 if len(sizes) == 4 else None
     start_of_voxels = len(text.encode("utf-8", "surrogateescape"))
     return ItkHeader(
-        False, fields, {}, _meta_files(text, whole), sizes, axis, tuple(lines), start_of_voxels
+        False, fields, {}, _meta_files(text, whole), sizes, axis, tuple(lines), 0, start_of_voxels
     )
 
 

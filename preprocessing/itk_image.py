@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from preprocessing.cohort import Finding
 from preprocessing.itk_header import ItkHeader
 from preprocessing.volume_data import (
+    NO_GEOMETRY,
     VolumeData,
     check_affine,
     check_axes,
@@ -26,7 +27,7 @@ from preprocessing.volume_data import (
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 # Formats without headers of their own to look at, whose place ITK knows.
-_OTHERS = {"GDCMImageIO", "GiplImageIO", "MINCImageIO", "VTKImageIO"}
+_OTHERS = {"GiplImageIO", "MINCImageIO", "VTKImageIO"}
 # Kinds of an axis that ITK takes as several values a voxel.
 _SEVERAL = {"list", "vector"}
 
@@ -84,7 +85,7 @@ def _patched(path: Path, header: ItkHeader) -> str:
         skip = int(header.fields.get("line skip", "0"))
         data = (path.parent / header.data_files[0]).resolve()
     else:
-        skip, data = len(header.lines), path.resolve()
+        skip, data = header.num_lines, path.resolve()
     lines += [f"line skip: {skip}"] if skip else []
     lines.append(f"data file: {data}")
     return "\n".join(lines) + "\n"
@@ -96,7 +97,7 @@ def _read(path: Path, name: str | None, what: str) -> sitk.Image:
     if name is None:
         name = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
         if name not in _OTHERS:
-            message = f"{what} cannot be read: its content is no NIfTI, NRRD, MetaImage or DICOM"
+            message = f"{what} cannot be read: its content is no NIfTI, NRRD or MetaImage"
             raise refused("image-unreadable", message)
     reader.SetImageIO(name)
     _execute(reader.ReadImageInformation, what)
@@ -133,7 +134,10 @@ def _data(image: sitk.Image, what: str, *, has_geometry: bool) -> VolumeData:
     check_affine(affine, what)
     findings: tuple[Finding, ...] = ()
     if not has_geometry:
-        message = f"{what} does not tell its place and orientation"
-        findings = (note("no-geometry", f"{message}: taken as left, posterior, superior"),)
+        message = (
+            f"{what} does not tell its whole place and orientation: what it lacks is taken as 0, and as"
+            " left, posterior, superior"
+        )
+        findings = (note(NO_GEOMETRY, message),)
     # (volume, z, y, x) to (y, x, z, volume)
     return VolumeData(voxels.transpose(2, 3, 1, 0), affine, findings, has_geometry)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from preprocessing.cohort import Finding
 from preprocessing.volume_data import (
+    NO_GEOMETRY,
     VolumeData,
     check_affine,
     check_axes,
@@ -41,6 +42,8 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 _GZIP = b"\x1f\x8b"
+# Some files have a little more after their voxels.
+_LARGEST_REST, _CHUNK = 1 << 26, 1 << 20
 # A deflate stream unpacks to at most 1032 times its size.
 _LARGEST_RATIO = 1040
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, metre, millimetre, micrometre
@@ -104,10 +107,13 @@ def read_nifti(path: Path, what: str, voxels_in: Path | None = None) -> VolumeDa
         header = _parse(stream.read(540))
     sizes = _check_header(header, what)
     source = voxels_in or path
-    _check_length(header, source, what)
+    _check_length(header, source, what, is_pair=voxels_in is not None)
     placement = _place(header, what)
     with _unpacked(source) as stream, np.errstate(over="ignore", invalid="ignore"):
         voxels = np.asarray(ArrayProxy(stream, header), dtype=np.float32)
+        if isinstance(stream, gzip.GzipFile):
+            # What is packed is compared with its checksum at its end only.
+            _read_to_end(stream)
     voxels = voxels.reshape((*sizes[:3], -1), order="F")
     affine = _LPS_FROM_RAS @ placement.affine
     return VolumeData(
@@ -117,6 +123,14 @@ def read_nifti(path: Path, what: str, voxels_in: Path | None = None) -> VolumeDa
         has_geometry=placement.has_geometry,
         interval_s=_interval(header),
     )
+
+
+def _read_to_end(stream: gzip.GzipFile) -> None:
+    left = _LARGEST_REST
+    while left > 0 and (read := len(stream.read(_CHUNK))):
+        left -= read
+    if left <= 0:
+        raise ValueError("it is longer than its header says")
 
 
 @contextmanager
@@ -136,7 +150,7 @@ def _parse(start: bytes) -> Any:
     """Return a header, unchecked: nibabel would mend what findings have to tell."""
     for kind, length in ((nibabel.Nifti1Header, 348), (nibabel.Nifti2Header, 540)):
         for order in ("little", "big"):
-            if int.from_bytes(start[:4], order) == length and len(start) >= length:  # type: ignore[arg-type]
+            if int.from_bytes(start[:4], order) == length and len(start) >= length:
                 header = kind(start[:length], "<" if order == "little" else ">", check=False)
                 if bytes(header["magic"].item())[:2] in (b"n+", b"ni"):
                     return header
@@ -184,10 +198,13 @@ def _check_header(header: Any, what: str) -> tuple[int, ...]:
     return sizes
 
 
-def _check_length(header: Any, path: Path, what: str) -> None:
+def _check_length(header: Any, path: Path, what: str, *, is_pair: bool) -> None:
     """Refuse a file that is shorter than its header says, before memory is taken for it."""
     begin = float(header["vox_offset"])
-    if not 0 <= begin <= 2**40:
+    is_single = bytes(header["magic"].item()).startswith(b"n+")
+    if is_single == is_pair:
+        raise ValueError("its header says that its voxels lie in another file than they do")
+    if not (0 if is_pair else int(header["sizeof_hdr"])) <= begin <= 2**40:
         raise ValueError("its header says no place of its voxels")
     item = header.get_data_dtype().itemsize
     needed = int(begin) + math.prod(_dims(header)) * item
@@ -214,7 +231,7 @@ def _place(header: Any, what: str) -> _Placement:
     has_q, has_s = int(header["qform_code"]) > 0, int(header["sform_code"]) > 0
     if not has_q and not has_s:
         message = f"{what} does not tell its place and orientation (qform and sform codes are 0)"
-        found = note("no-geometry", f"{message}: taken as left, posterior, superior")
+        found = note(NO_GEOMETRY, f"{message}: taken as left, posterior, superior")
         affine = np.column_stack([np.diag(spacing) * [-1, -1, 1], np.zeros(3)])
         return _Placement(affine * scale, (found,), has_geometry=False)
     s, q = _sform(header), _qform(header, spacing)

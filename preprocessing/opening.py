@@ -263,7 +263,7 @@ def _read_mask(
 ) -> NDArray[np.bool_]:
     """Return the tumour's voxels by the segmentation, in the volume's own axes."""
     assert patient.mask is not None
-    opened = open_mask(patient.mask, stage, pre.grid)
+    opened = open_mask(patient.mask, stage, pre)
     findings.extend(opened.findings)
     voxels = opened.read(Box((0, 0, 0), opened.grid.shape))
     findings.extend(check_frame(stage.local([patient.mask.path])[0], pre))

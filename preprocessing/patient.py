@@ -229,10 +229,10 @@ def _split_no_data(
     images: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return phases (P, …) with 0 in place of NaN, and where any phase had it."""
-    lost = np.isnan(images)
+    lost: NDArray[np.bool_] = np.isnan(images)
     if lost.any():
         images = np.where(lost, np.float32(0), images)
-    return images, lost.any(axis=0)
+    return images, np.logical_or.reduce(lost, axis=0)
 
 
 def _leave_out(

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from preprocessing.cohort import Finding
 from preprocessing.volumes import UnreadableImageError
 
+# Code of the finding about a file that does not tell where its voxels lie.
+NO_GEOMETRY = "no-geometry"
 # Eight times a large breast examination; as float32 it takes 8 GiB.
 _MOST_VOXELS = 2**31
 _SMALLEST_MM, _LARGEST_MM = 0.01, 100.0

@@ -25,7 +25,7 @@ from preprocessing.nifti import count_volumes, is_nifti, read_nifti
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import Stage
 from preprocessing.volume_data import VolumeData, check_regular, note, refused
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.volumes import UnreadableImageError, Volume
 
 # No scanner's value: what some write for "no data" where others write NaN, as 1e20 or the largest float.
 _NO_VALUE = 1e15
@@ -151,13 +151,13 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     return _phase(data, 0, source)
 
 
-def open_mask(source: VolumeFile, stage: Stage, images: Grid) -> FileVolume:
+def open_mask(source: VolumeFile, stage: Stage, pre: Volume) -> FileVolume:
     """Open a segmentation: what it marks as 1, all else as 0.
 
     Parameters
     ----------
-    images
-        The grid of the pre-contrast.
+    pre
+        The pre-contrast.
 
     Raises
     ------
@@ -170,8 +170,8 @@ def open_mask(source: VolumeFile, stage: Stage, images: Grid) -> FileVolume:
     voxels, label = _layer(data, wanted, what)
     marked = choose_inside(voxels, label, what)
     grid = Grid.from_array(_shape(voxels), data.affine)
-    _refuse_copied_header(grid, images, data, what)
-    is_cut = data.is_part or any(a < b for a, b in zip(grid.shape, images.shape, strict=True))
+    _refuse_copied_header(grid, pre.grid, data, what)
+    is_cut = data.is_part or any(a < b for a, b in zip(grid.shape, pre.grid.shape, strict=True))
     if marked.inside.all() and not is_cut:
         raise refused("mask-full", f"{what} marks every voxel of its grid: it tells no place")
     findings = (*data.findings, *marked.findings)
@@ -252,18 +252,24 @@ def _read(source: VolumeFile, local: Path, stage: Stage, what: str, *, is_mask: 
         return read_nifti(local, what)
     if is_segmentation(local):
         if not is_mask:
-            raise refused("image-unreadable", f"{what} is a DICOM segmentation, expected images")
+            raise refused("image-is-segmentation", f"{what} is a segmentation, expected images")
         wanted = source.segment if source.label is None else source.label
         voxels, affine = read_segmentation(local, wanted)
         return VolumeData(voxels[..., None], affine, is_part=True, is_chosen=True)
-    if is_mask and (found := other_object(local)) is not None:
-        message = f"{what} is {found}, expected a DICOM segmentation (SEG), NIfTI or NRRD"
-        raise refused("mask-no-segmentation", message)
+    if (found := other_object(local)) is not None:
+        if is_mask:
+            message = f"{what} is {found}, expected a DICOM segmentation (SEG), NIfTI or NRRD"
+            raise refused("mask-no-segmentation", message)
+        # ITK takes the frames of one for slices, whatever they are, and a slice for a volume.
+        message = f"{what} is {found}, expected NIfTI or NRRD: name the folder of its DICOM series"
+        raise refused("image-is-dicom", message)
     if path.suffix.lower() in (".hdr", ".img"):
         return _read_pair(source, stage, what)
     with local.open("rb") as file:
         header = read_header(file, what)
     if header is not None:
+        if header.is_segmentation and not is_mask:
+            raise refused("image-is-segmentation", f"{what} is a segmentation, expected images")
         _check_detached(header, source, what)
         check_length(header, local, what)
     data = read_itk(local, header, what)

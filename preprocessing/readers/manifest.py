@@ -387,6 +387,8 @@ def _patient(
 def _mask(row: Mapping[str, str], root: Path, findings: list[Finding]) -> VolumeFile | None:
     """Return the mask; of a folder, the only image file in it."""
     source = _source(row.get("mask", ""), root, findings, "mask")
+    if source is None:
+        return None
     cell = row.get("mask_label", "")
     number = None if is_missing(cell) else parse_number(cell)
     if not is_missing(cell) and (number is None or number != int(number)):
@@ -403,9 +405,7 @@ def _mask(row: Mapping[str, str], root: Path, findings: list[Finding]) -> Volume
             findings.append(Finding("mask-no-segmentation", message))
             return None
         source = VolumeFile(images[0], root=root)
-    if source is None or number is None:
-        return source
-    return replace(source, label=int(number))
+    return source if number is None else replace(source, label=int(number))
 
 
 def _is_image(path: Path) -> bool:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from preprocessing.cohort import Box, VolumeFile
+from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError, MissingPathError
+from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.staging import Stage
 from radiotrain.new_patient.patient_folder import Region, order_phase_files, read_patient
+from tests.unit.preprocessing.volume_writers import mask, nifti, nrrd, phase
 
 BOX = Region(box=Box((1, 1, 1), (3, 3, 3)))
 
@@ -93,3 +98,43 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         read_patient(file, BOX)
     with pytest.raises(MissingPathError, match="is not there"):
         read_patient(tmp_path / "none", BOX)
+
+
+def test_one_file_of_all_phases_and_a_segmentation_of_slicer(tmp_path: Path) -> None:
+    nifti(tmp_path / "dce.nii.gz", np.stack([phase(0), phase(1), phase(2)], axis=-1))
+    nrrd(tmp_path / "tumour.seg.nrrd", mask(), extra=["Segment0_LabelValue:=1"])
+    patient = read_patient(tmp_path, Region())
+    config = PreprocessConfig(num_phases=3, crop_shape=(16, 16, 8), bias_engine="none")
+    opened = open_patient(patient, config, Stage())
+    assert isinstance(opened, OpenedPatient)
+    for number, volume in enumerate(opened.volumes):
+        voxels = volume.read(Box((0, 0, 0), volume.grid.shape)).swapaxes(0, 1)
+        np.testing.assert_array_equal(voxels, phase(number))
+    assert opened.mask is not None
+    np.testing.assert_array_equal(opened.mask.swapaxes(0, 1), mask() > 0)
+
+
+def test_a_segmentation_as_nifti_among_dicom_images(tmp_path: Path) -> None:
+    make(tmp_path, "series/1.dcm", "mask.nii.gz")
+    patient = read_patient(tmp_path, Region())
+    assert patient.phases == ()
+    assert patient.examination is not None
+    assert patient.mask == VolumeFile(tmp_path / "mask.nii.gz")
+
+
+def test_a_segmentation_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    images, seg = tmp_path / "images", tmp_path / "SEG"
+    make(images, "0.nii", "1.nii")
+    make(seg, "1-1.dcm")
+    patient = read_patient(images, Region(segmentation=VolumeFile(seg)))
+    assert patient.mask == VolumeFile(seg / "1-1.dcm")
+    make(seg, "1-2.dcm")
+    with pytest.raises(InputError, match="folder of 2 files"):
+        read_patient(images, Region(segmentation=VolumeFile(seg)))
+
+
+def test_names_of_files_are_not_told(tmp_path: Path) -> None:
+    make(tmp_path, "Smith.nii", "Miller.nii")
+    with pytest.raises(InputError) as error:
+        read_patient(tmp_path, Region(box=Box((0, 0, 0), (1, 1, 1))))
+    assert "Smith" not in str(error.value)

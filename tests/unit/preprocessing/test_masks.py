@@ -166,9 +166,16 @@ def test_a_cut_mask_whose_place_is_not_known(tmp_path: Path, place: NDArray[np.f
     assert excluded(tmp_path, "m.nii").code == "mask-differs"
 
 
-def test_a_cut_mask_without_a_place(tmp_path: Path) -> None:
-    nifti(tmp_path / "m.nii", mask()[CUT], cut_place(), changes={252: bytes(4)})
-    assert excluded(tmp_path, "m.nii").code == "mask-differs"
+@pytest.mark.parametrize("name", ["m.nii", "pre.nii"])
+def test_a_cut_mask_is_placed_only_if_both_tell_their_place(tmp_path: Path, name: str) -> None:
+    nifti(tmp_path / "m.nii", mask()[CUT], cut_place())
+    one = patient_of(tmp_path, "m.nii")
+    content = bytearray((tmp_path / name).read_bytes())
+    content[252:256] = bytes(4)  # qform and sform codes
+    (tmp_path / name).write_bytes(content)
+    found = open_patient(one, CONFIG, Stage())
+    assert isinstance(found, tuple)
+    assert [f.code for f in found if f.excludes] == ["mask-differs"]
 
 
 def seg_nrrd(path: Path, voxels: NDArray[np.uint8], *segments: dict[str, Any]) -> Path:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import socket
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import fsspec
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from upath import UPath
 
 from preprocessing.check import common_num_phases
 from preprocessing.cohort import Box, Finding, VolumeFile
@@ -21,8 +24,8 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.opening import OpenedPatient, open_patient
 from preprocessing.patient import process_patient
 from preprocessing.readers import read_cohort
-from preprocessing.staging import Stage
-from preprocessing.volume_files import FileVolume, open_file
+from preprocessing.staging import Stage, staging
+from preprocessing.volume_files import FileVolume, num_volumes, open_file, phase_openers
 from preprocessing.volumes import UnreadableImageError
 from tests.unit.preprocessing.volume_writers import (
     DIRECTIONS,
@@ -122,6 +125,8 @@ def test_a_pair_of_header_and_image(tmp_path: Path) -> None:
         ({70: i16(999, 32)}, "image-unreadable"),
         ({108: f32(np.nan)}, "image-unreadable"),
         ({108: f32(1e30)}, "image-unreadable"),
+        ({108: f32(0)}, "image-unreadable"),  # the header would be taken for voxels
+        ({344: b"ni1\0"}, "image-unreadable"),
         ({112: f32(np.inf)}, "image-unreadable"),
         ({112: f32(1e38)}, "not-finite"),
         ({280: f32(np.nan)}, "geometry-impossible"),
@@ -315,6 +320,35 @@ def test_meta_images(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
+def test_segmentations_are_no_phases(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "a.seg.nrrd", mask(), extra=["Segment0_LabelValue:=1"])
+    assert refusal(path).code == "image-is-segmentation"
+
+
+def test_single_dicom_files_are_no_phases(tmp_path: Path) -> None:
+    """One slice is no volume, and frames of one file may be slices, phases or both."""
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + bytes(200))
+    assert refusal(tmp_path / "a.dcm").code == "image-is-dicom"
+
+
+def test_on_an_object_store(tmp_path: Path) -> None:
+    """Headers are read where they lie; other files that they name are not."""
+    nifti(tmp_path / "four.nii.gz", PHASES)
+    nrrd(tmp_path / "four.nrrd", PHASES, kinds="domain domain domain list", directions=f"{DIRECTIONS} none")  # fmt: skip
+    nrrd(tmp_path / "a.nhdr", phase(0), data_file="a.raw")
+    store = fsspec.filesystem("memory")
+    for path in sorted(tmp_path.iterdir()):
+        store.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+    with staging() as stage:
+        for name in ("four.nii.gz", "four.nrrd"):
+            source = VolumeFile(cast(Path, UPath(f"memory://bucket/{name}")))
+            assert num_volumes(source) == 3
+            np.testing.assert_array_equal(voxels_of(phase_openers(source, stage)[1]()), phase(1))
+        with pytest.raises(UnreadableImageError) as error:
+            open_file(VolumeFile(cast(Path, UPath("memory://bucket/a.nhdr"))), stage)
+    assert error.value.finding.code == "image-detached"
+
+
 def test_other_formats_are_named_as_such(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(np.zeros((4, 5), np.uint8))
     sitk.WriteImage(image, str(tmp_path / "a.png"))
@@ -414,3 +448,75 @@ def test_all_phases_in_one_file_and_others_beside_it(tmp_path: Path) -> None:
 def test_axes_of_length_one_at_the_end_are_none(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = nifti(tmp_path / "a.nii", phase(1).reshape(shape))
     np.testing.assert_array_equal(voxels_of(opened(path)), phase(1))
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [
+        ("left-posterior-superior", (1, 1, 1)),
+        ("LPS", (1, 1, 1)),
+        ("right-anterior-superior", (-1, -1, 1)),
+        ("RAS", (-1, -1, 1)),
+        ("left-anterior-superior", (1, -1, 1)),
+        ("LAS", (1, -1, 1)),
+    ],
+)
+def test_spaces_of_nrrd(tmp_path: Path, space: str, signs: tuple[int, int, int]) -> None:
+    volume = opened(nrrd(tmp_path / "a.nrrd", phase(0), space=space))
+    expected = np.diag(signs) @ affine()[:3]
+    np.testing.assert_allclose(volume.grid.matrix[:, [1, 0, 2, 3]], expected, atol=1e-6)
+    assert volume.findings == ()
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed"])
+def test_spaces_that_are_not_the_patients(tmp_path: Path, space: str) -> None:
+    volume = opened(nrrd(tmp_path / "a.nrrd", phase(0), space=space))
+    assert [f.code for f in volume.findings] == ["no-geometry"]
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha"])
+def test_packed_voxels_that_are_damaged(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One byte of the stream, or of its checksum: never other voxels without a word."""
+    path = tmp_path / name
+    if name == "a.mha":
+        image = sitk.GetImageFromArray(phase(1).transpose(2, 1, 0))
+        sitk.WriteImage(image, str(path), useCompression=True)
+    elif name == "a.nrrd":
+        nrrd(path, phase(1), packed=True)
+    else:
+        nifti(path, phase(1))
+    np.testing.assert_array_equal(voxels_of(opened(path)), phase(1))
+    content = path.read_bytes()
+    for at in (-2, -6, -len(content) // 3, -len(content) // 2):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x41]) + content[at + 1 or None :])
+        with contextlib.suppress(UnreadableImageError):
+            np.testing.assert_array_equal(voxels_of(opened(path)), phase(1))
+    path.write_bytes(content[: -len(content) // 3])
+    assert refusal(path).code == "image-unreadable"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("CompressedDataSize = ", "Comment = ", "image-unreadable"),
+        ("NDims = 3", "NDims = 4", "image-unreadable"),
+        ("Offset = 0 0 0", "Offset = nan 0 0", "geometry-impossible"),
+        ("ElementSpacing = 1 1 1", "ElementSpacing = 1 nan 1", "spacing-implausible"),
+        ("TransformMatrix = 1 0 0 0", "TransformMatrix = 0 0 0 0", "image-unreadable"),
+        ("MET_FLOAT", "MET_FLOAT_ARRAY", "image-unreadable"),
+        ("DimSize = 30 28 12", "DimSize = 30 28 13", "image-unreadable"),
+    ],
+)
+def test_meta_image_headers_that_cannot_be(
+    tmp_path: Path, old: str, new: str, code: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(phase(1).transpose(2, 1, 0)), str(path), True)
+    content = path.read_bytes()
+    assert old.encode() in content
+    path.write_bytes(content.replace(old.encode(), new.encode(), 1))
+    assert refusal(path).code == code
+    assert capfd.readouterr() == ("", "")
