@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
 from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.plausibility import find_implausible
 from preprocessing.sampling import CropGrid
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import staging
@@ -115,7 +116,7 @@ def place_crop(opened: OpenedPatient, config: PreprocessConfig) -> CropPlace:
 
 def _process(
     patient: Patient, index: int, opened: OpenedPatient, config: PreprocessConfig
-) -> tuple[PatientRecord, PatientTensor]:
+) -> tuple[PatientRecord, PatientTensor | None]:
     pre = opened.volumes[0]
     view = _make_view(opened, config)
     if view.grid.is_native and config.motion == "none":
@@ -130,11 +131,20 @@ def _process(
         raise ValueError("the images are all zero inside the crop")
     box = view.orientation.box(opened.box, view.own_shape)
     in_crop = view.grid.box_in_crop(box)
+    tumour = _tumour(opened, view)
+    region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
+    field = _sampled_field(view)
+    odd = find_implausible(images, region, field)
+    if config.implausible == "exclude":
+        odd = tuple(replace(finding, excludes=True) for finding in odd)
+    findings = (*opened.findings, *_implausible(opened.volumes, motions), *odd)
+    if any(finding.excludes for finding in odd):
+        return _excluded(patient, index, findings), None
     record = PatientRecord(
         index=index,
         patient_id=patient.patient_id,
         status="stored",
-        findings=(*opened.findings, *_implausible(opened.volumes, motions)),
+        findings=findings,
         # What the images say stands beside what the tables say, which wins.
         covariates={**pre.covariates, **_known(patient.covariates)},
         spacing_mm=view.grid.voxel_mm,
@@ -143,9 +153,7 @@ def _process(
         phase_times_s=_relative_times(opened.volumes),
         details=_details(view, motions),
     )
-    tumour = _tumour(opened, view)
-    region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
-    return record, PatientTensor(images, region, _sampled_field(view))
+    return record, PatientTensor(images, region, field)
 
 
 def _make_view(opened: OpenedPatient, config: PreprocessConfig) -> _View:
