@@ -25,6 +25,7 @@ from preprocessing.volumes import UnreadableImageError, Volume
 
 # What the median of the pre-contrast tissue becomes where intensities are normalised.
 _TISSUE_UNITS = 1000.0
+_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,9 @@ def _process(
     tumour = _tumour(opened, view)
     region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
     field = _sampled_field(view)
-    odd = find_implausible(images, region, field)
+    odd = find_implausible(
+        images, region, field, lambda a, b: _are_equal(opened.volumes[a], opened.volumes[b])
+    )
     if config.implausible == "exclude":
         odd = tuple(replace(finding, excludes=True) for finding in odd)
     findings = (*opened.findings, *_implausible(opened.volumes, motions), *odd)
@@ -177,7 +180,9 @@ def _sample(
     motions: list[Motion | None] = [None]
     for volume in opened.volumes[1:]:
         post = view.read(volume, part)
-        found = find_motion(part, pre, post, view.grid.volume_mm) if rigid else None
+        # A copy has not moved: interpolated where it is, it stays equal and is found as one.
+        moves = rigid and not np.array_equal(pre, post)
+        found = find_motion(part, pre, post, view.grid.volume_mm) if moves else None
         motions.append(found)
         usable = found is not None and found.is_plausible
         images.append(view.grid.sample(part, post, found.transform if found and usable else None))
@@ -196,6 +201,16 @@ def _implausible(
         )
         for volume, motion in zip(volumes, motions, strict=False)
         if motion is not None and not motion.is_plausible
+    )
+
+
+def _are_equal(one: Volume, other: Volume) -> bool:
+    """Tell whether two volumes of one shape hold the same voxels; a few slices at a time."""
+    rows, columns, slices = one.grid.shape
+    return all(
+        np.array_equal(one.read(part), other.read(part))
+        for s in range(0, slices, _SLICES_AT_ONCE)
+        for part in [Box((0, 0, s), (rows, columns, min(s + _SLICES_AT_ONCE, slices)))]
     )
 
 

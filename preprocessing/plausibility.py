@@ -12,7 +12,7 @@ Axis legend: P phases, R rows, C columns, S slices of the crop; r, c blocks of `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -22,6 +22,24 @@ from numpy.typing import NDArray
 
 from preprocessing.cohort import Finding
 from preprocessing.store import BIAS_STEP, REGION_PADDING, REGION_TUMOUR
+
+# Of all findings that `find_implausible` returns; the first three always exclude.
+CODES = (
+    "phase-constant",
+    "phase-mostly-zero",
+    "phases-equal",
+    "enhancement-reversed",
+    "no-enhancement",
+    "phase-subtraction",
+    "phase-mirrored",
+    "phase-displaced",
+    "phase-unlike",
+    "gain-differs",
+    "phases-rescaled",
+    "slices-equal",
+    "slices-blank",
+    "phase-saturated",
+)
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -59,7 +77,10 @@ _MAD_TO_SD = 1.4826
 
 
 def find_implausible(
-    images: F32, region: NDArray[np.uint8], log_field: F32 | None = None
+    images: F32,
+    region: NDArray[np.uint8],
+    log_field: F32 | None = None,
+    are_copies: Callable[[int, int], bool] = lambda a, b: True,
 ) -> tuple[Finding, ...]:
     """Return what no examination shows, those that exclude first; nothing else is then judged.
 
@@ -71,6 +92,8 @@ def find_implausible(
         Uint8 (R, C, S), bits of tumour and padding.
     log_field
         Float32 log bias field at every `BIAS_STEP`-th voxel, if one was divided out.
+    are_copies
+        Whether two phases that are equal in the crop are so in all of their images.
     """
     inside: Mask = (region & REGION_PADDING) == 0
     if not inside.any():
@@ -78,8 +101,8 @@ def find_implausible(
     empty = [*_constant(images, inside), *_mostly_zero(images, inside)]
     if empty:
         return tuple(empty)
-    equal = _equal(images)
-    if equal:
+    equal = _equal(images, are_copies)
+    if any(finding.excludes for finding in equal):
         return tuple(equal)
     tumour: Mask = ((region & REGION_TUMOUR) != 0) & inside
     raw = _raw_samples(images, inside, log_field)
@@ -88,16 +111,17 @@ def find_implausible(
     elsewhere = {*likeness.get("phase-subtraction", ()), *likeness.get("phase-mirrored", ())}
     found = {
         **dict(_slices(images, inside)),
-        "phases-rescaled": _rescaled(raw),
+        "phases-rescaled": [] if equal else _rescaled(raw),
         "phase-saturated": _saturated(raw),
         **{code: list(clauses.values()) for code, clauses in likeness.items()},
         **dict(_enhancement(images, inside, tumour, elsewhere)),
     }
-    return tuple(
+    marks = (
         Finding(code, "; ".join(clauses), excludes=False)
         for code, clauses in found.items()
         if clauses
     )
+    return (*equal, *marks)
 
 
 def _name(phase: int) -> str:
@@ -135,18 +159,26 @@ def _mostly_zero(images: F32, inside: Mask) -> Iterator[Finding]:
             )
 
 
-def _equal(images: F32) -> list[Finding]:
+def _equal(images: F32, are_copies: Callable[[int, int], bool]) -> list[Finding]:
     """Find phases that hold the same voxels. Two acquisitions never do: each has its own noise."""
-    pairs = [
-        f"{_name(a)} and {_name(b)}"
-        for a, b in combinations(range(len(images)), 2)
-        if np.array_equal(images[a, ::4, ::4], images[b, ::4, ::4])
-        and np.array_equal(images[a], images[b])
-    ]
-    if not pairs:
-        return []
-    message = f"{' and '.join(pairs)} are equal in every voxel of the crop: one is a copy"
-    return [Finding("phases-equal", message)]
+    copies, alike = [], []
+    for a, b in combinations(range(len(images)), 2):
+        if np.array_equal(images[a, ::4, ::4], images[b, ::4, ::4]) and np.array_equal(
+            images[a], images[b]
+        ):
+            (copies if are_copies(a, b) else alike).append(f"{_name(a)} and {_name(b)}")
+    found = []
+    if copies:
+        message = f"{_listed(copies)} hold the same voxels: one is a copy of the other"
+        found.append(Finding("phases-equal", message))
+    if alike:
+        message = f"{_listed(alike)} hold the same voxels in the crop, though not elsewhere"
+        found.append(Finding("phases-equal", message, excludes=False))
+    return found
+
+
+def _listed(pairs: Sequence[str]) -> str:
+    return ", ".join(pairs)
 
 
 # --- parts of phases --------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from preprocessing.dask_home import DaskHome
 from preprocessing.errors import InputError, RadiotrainError
 from preprocessing.input_digest import input_digest
 from preprocessing.patient import process_patient
+from preprocessing.plausibility import CODES
 from preprocessing.store import PatientRecord, Store, StoreSpec, StoreWriter
 from preprocessing.store.layout import LOCK_NAME
 from preprocessing.store.lock import exclusive
@@ -279,6 +280,11 @@ def describe(result: PreprocessResult) -> str:
     why = ", ".join(f"{n} {code}" for code, n in sorted(reasons.items()))
     line = f"{len(store.patient_ids)} patients stored, {len(store.excluded)} excluded"
     line += f" ({why})" if why else ""
+    odd = [r for r in store.records if any(f.code in CODES for f in r.findings)]
+    if odd:
+        line += (
+            f"; {len(odd)} of the stored have implausible phases: look at them with 'radiotrain qc'"
+        )
     if result.num_done_before:
         line += f"; {result.num_done_before} were done before, {result.num_done_now} now"
     return f"{line}: {store.url}"

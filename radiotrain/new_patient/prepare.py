@@ -30,6 +30,9 @@ _WHAT_TO_DO = {
     "box-outside": "correct the box; rows, columns and slices count from 0",
     "mask-differs": "name a segmentation that was drawn on these images",
     "mask-empty": "name one that marks the tumour",
+    "phase-constant": "give the phase's images, or leave the phase out",
+    "phase-mostly-zero": "give the phase's images, or leave the phase out",
+    "phases-equal": "give each phase once",
     "segment-unclear": "name it by --segment",
     "too-few-phases": "give the whole examination, or a model that reads fewer phases",
 }
