@@ -16,7 +16,7 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
 from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.plausibility import find_implausible
+from preprocessing.plausibility import Acquired, find_implausible
 from preprocessing.sampling import CropGrid
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import staging
@@ -135,9 +135,7 @@ def _process(
     tumour = _tumour(opened, view)
     region = view.grid.crop.region_bits(in_crop if tumour is None else tumour)
     field = _sampled_field(view)
-    odd = find_implausible(
-        images, region, field, lambda a, b: _are_equal(opened.volumes[a], opened.volumes[b])
-    )
+    odd = find_implausible(images, region, field, _acquired(opened, view))
     if config.implausible == "exclude":
         odd = tuple(replace(finding, excludes=True) for finding in odd)
     findings = (*opened.findings, *_implausible(opened.volumes, motions), *odd)
@@ -202,6 +200,12 @@ def _implausible(
         for volume, motion in zip(volumes, motions, strict=False)
         if motion is not None and not motion.is_plausible
     )
+
+
+def _acquired(opened: OpenedPatient, view: _View) -> Acquired:
+    own = view.orientation.box_to_own(view.grid.needed_part(), view.own_shape)
+    volumes = opened.volumes
+    return Acquired(lambda p: volumes[p].read(own), lambda a, b: _are_equal(volumes[a], volumes[b]))
 
 
 def _are_equal(one: Volume, other: Volume) -> bool:

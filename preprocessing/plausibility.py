@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,13 @@ CODES = (
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 Mask = NDArray[np.bool_]
 
 # Shares of voxels that are exactly 0: of any phase, and of one where another phase has signal.
 _MOSTLY_ZERO, _ZERO_BESIDE_SIGNAL = 0.98, 0.5
+# Interpolation and a bias field spread the samples of one value by less, in shares of the largest.
+_NEARLY_ONE_VALUE = 0.05
 # What a linear function of another phase leaves over, in its standard deviations: real pairs 0.13
 # and more, noise-free phantoms 0.011. Rounding to integers leaves a uniform rest of 12 ** -0.5.
 _LINEAR_REST, _ROUNDING_REST, _LEAST_SD_TO_ROUND = 0.003, 0.32, 3.0
@@ -56,8 +60,9 @@ _SATURATED, _FEW_VALUES = 0.01, 32
 _DIFFERS = 0.5
 # Of more voxels some are looked at, and this many slices of blocks.
 _MANY, _NUM_SLICES = 100_000, 16
-# Fewer blocks or samples than this tell nothing of likeness, gain or saturation.
-_FEWEST = 100
+_MOST_CLAUSES = 4
+# Fewer voxels are no image; fewer blocks or samples than this tell nothing of likeness, gain or saturation.
+_FEWEST_VOXELS, _FEWEST = 8, 100
 # Fisher's z of correlations: least likeness, lead of a mirrored or a displaced phase.
 _UNLIKE, _MIRRORED, _DISPLACED = 0.25, 0.2, 0.5
 # Of a phase that may be a subtraction, its likeness to the pre-contrast.
@@ -76,11 +81,24 @@ _LARGEST_R = 0.9999
 _MAD_TO_SD = 1.4826
 
 
+@dataclass(frozen=True)
+class Acquired:
+    """A patient's phases before anything was done to their voxels; read for the suspicious only.
+
+    Parameters
+    ----------
+    in_crop
+        Returns the voxels of a phase that lie in the crop, in any order.
+    are_equal
+        Whether two phases hold the same voxels, in the crop and elsewhere.
+    """
+
+    in_crop: Callable[[int], F32]
+    are_equal: Callable[[int, int], bool]
+
+
 def find_implausible(
-    images: F32,
-    region: NDArray[np.uint8],
-    log_field: F32 | None = None,
-    are_copies: Callable[[int, int], bool] = lambda a, b: True,
+    images: F32, region: NDArray[np.uint8], log_field: F32 | None, acquired: Acquired
 ) -> tuple[Finding, ...]:
     """Return what no examination shows, those that exclude first; nothing else is then judged.
 
@@ -92,20 +110,21 @@ def find_implausible(
         Uint8 (R, C, S), bits of tumour and padding.
     log_field
         Float32 log bias field at every `BIAS_STEP`-th voxel, if one was divided out.
-    are_copies
-        Whether two phases that are equal in the crop are so in all of their images.
+    acquired
+        The phases as they were read.
     """
     inside: Mask = (region & REGION_PADDING) == 0
-    if not inside.any():
+    if inside.sum() < _FEWEST_VOXELS:
         return ()
-    empty = [*_constant(images, inside), *_mostly_zero(images, inside)]
+    raw = _raw_samples(images, inside, log_field)
+    constant = dict(_constant(acquired, raw))
+    empty = constant | {k: v for k, v in _mostly_zero(images, inside) if k not in constant}
     if empty:
-        return tuple(empty)
-    equal = _equal(images, are_copies)
+        return tuple(empty.values())
+    equal = _equal(images, acquired)
     if any(finding.excludes for finding in equal):
         return tuple(equal)
     tumour: Mask = ((region & REGION_TUMOUR) != 0) & inside
-    raw = _raw_samples(images, inside, log_field)
     blocks = _Blocks.of(images, inside, tumour)
     likeness = dict(_likeness(blocks))
     elsewhere = {*likeness.get("phase-subtraction", ()), *likeness.get("phase-mirrored", ())}
@@ -117,11 +136,16 @@ def find_implausible(
         **dict(_enhancement(images, inside, tumour, elsewhere)),
     }
     marks = (
-        Finding(code, "; ".join(clauses), excludes=False)
+        Finding(code, _joined(clauses), excludes=False)
         for code, clauses in found.items()
         if clauses
     )
     return (*equal, *marks)
+
+
+def _joined(clauses: Sequence[str]) -> str:
+    more = len(clauses) - _MOST_CLAUSES
+    return "; ".join(clauses[:_MOST_CLAUSES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _name(phase: int) -> str:
@@ -131,54 +155,52 @@ def _name(phase: int) -> str:
 # --- what no phase can be ---------------------------------------------------------------------
 
 
-def _constant(images: F32, inside: Mask) -> Iterator[Finding]:
-    """Find phases with one value inside the image."""
-    few = inside[::4, ::4]
-    for p, phase in enumerate(images):
-        if few.any() and np.ptp(phase[::4, ::4][few]) > 0:
+def _constant(acquired: Acquired, raw: F64) -> Iterator[tuple[int, Finding]]:
+    """Find phases with one value; those whose samples nearly agree are read again."""
+    for p, samples in enumerate(raw):
+        if samples.size and np.ptp(samples) > _NEARLY_ONE_VALUE * np.abs(samples).max():
             continue
-        values = phase[inside]
-        if np.ptp(values) == 0:
-            message = f"{_name(p)} has the value {values[0]:g} in every voxel of the crop"
-            yield Finding("phase-constant", message)
+        values = acquired.in_crop(p)
+        if values.size and np.ptp(values) == 0:
+            message = f"{_name(p)} has the value {values.flat[0]:.6g} in every voxel of the crop"
+            yield p, Finding("phase-constant", message)
 
 
-def _mostly_zero(images: F32, inside: Mask) -> Iterator[Finding]:
+def _mostly_zero(images: F32, inside: Mask) -> Iterator[tuple[int, Finding]]:
     """Find phases that are nearly all 0, or 0 where another phase has signal."""
     step = 4 if images[0].size > _MANY else 1
     some: Mask = images[:, ::step, ::step][:, inside[::step, ::step]] != 0
     signal = some.any(axis=0)
+    if not signal.any():
+        return
     for p, own in enumerate(some):
-        zeros, beside = 1 - float(own.mean()), 1 - float(own[signal].mean()) if signal.any() else 0
-        if zeros > _MOSTLY_ZERO:
-            yield Finding("phase-mostly-zero", f"{_name(p)} is 0 in {zeros:.0%} of the crop")
-        elif beside > _ZERO_BESIDE_SIGNAL:
-            yield Finding(
-                "phase-mostly-zero",
-                f"{_name(p)} is 0 in {beside:.0%} of the voxels where another phase has signal",
-            )
+        zeros, beside = 1 - float(own.mean()), 1 - float(own[signal].mean())
+        if beside > _ZERO_BESIDE_SIGNAL:
+            where = f"{beside:.0%} of the voxels where another phase has signal"
+        elif zeros > _MOSTLY_ZERO:
+            where = f"{zeros:.1%} of the crop"
+        else:
+            continue
+        yield p, Finding("phase-mostly-zero", f"{_name(p)} is 0 in {where}")
 
 
-def _equal(images: F32, are_copies: Callable[[int, int], bool]) -> list[Finding]:
+def _equal(images: F32, acquired: Acquired) -> list[Finding]:
     """Find phases that hold the same voxels. Two acquisitions never do: each has its own noise."""
-    copies, alike = [], []
+    copies: list[str] = []
+    alike: list[str] = []
     for a, b in combinations(range(len(images)), 2):
         if np.array_equal(images[a, ::4, ::4], images[b, ::4, ::4]) and np.array_equal(
             images[a], images[b]
         ):
-            (copies if are_copies(a, b) else alike).append(f"{_name(a)} and {_name(b)}")
+            (copies if acquired.are_equal(a, b) else alike).append(f"{_name(a)} and {_name(b)}")
     found = []
     if copies:
-        message = f"{_listed(copies)} hold the same voxels: one is a copy of the other"
+        message = f"{_joined(copies)} hold the same voxels: one is a copy of the other"
         found.append(Finding("phases-equal", message))
     if alike:
-        message = f"{_listed(alike)} hold the same voxels in the crop, though not elsewhere"
+        message = f"{_joined(alike)} hold the same voxels in the crop, though not elsewhere"
         found.append(Finding("phases-equal", message, excludes=False))
     return found
-
-
-def _listed(pairs: Sequence[str]) -> str:
-    return ", ".join(pairs)
 
 
 # --- parts of phases --------------------------------------------------------------------------
@@ -273,15 +295,17 @@ def _rescaled(raw: F64) -> list[str]:
         _linear_limit(values, float(sd))
         for values, sd in zip(raw, (squares / num) ** 0.5, strict=True)
     ]
-    found = []
+    found, told = [], set[int]()
     for a, b in combinations(np.flatnonzero(squares > 0).tolist(), 2):
+        if b in told:
+            continue
         slope = float(centred[a] @ centred[b] / squares[a])
         rest = float(((centred[b] - slope * centred[a]) ** 2).mean()) ** 0.5
         if rest < limits[b]:
             plus = float(raw[b].mean() - slope * raw[a].mean())
-            found.append(
-                f"{_name(b)} is {_name(a)} × {slope:.4g} {plus:+.4g}, without noise of its own"
-            )
+            shift = f" {plus:+.4g}" if abs(plus) > limits[b] else ""
+            told.add(b)
+            found.append(f"{_name(b)} is {_name(a)} × {slope:.4g}{shift}, without noise of its own")
     return found
 
 
@@ -313,7 +337,7 @@ class _Blocks:
     Parameters
     ----------
     all_slices, all_inside
-        (P, r, c, S), and (r, c, S) whether all of a block is in the image.
+        (P, r, c, S) intensities, at most 1, and (r, c, S) whether all of a block is in the image.
     values, inside
         The same of some slices, evenly spread from the first to the last.
     tissue
@@ -337,7 +361,8 @@ class _Blocks:
         values = _cut(images, size, *corners[0]).copy()
         for at in corners[1:]:
             values += _cut(images, size, *at)
-        values /= np.float32(len(corners))
+        largest = float(np.abs(values).max(initial=0.0)) or 1.0
+        values /= np.float32(largest)
         there = np.logical_and.reduce([_cut(inside[None], size, *at)[0] for at in corners])
         marked = np.logical_or.reduce([_cut(tumour[None], size, *at)[0] for at in corners])
         num = values.shape[3]
@@ -358,7 +383,7 @@ class _Blocks:
     def log_tissue(self) -> F32:
         """(P, tissue blocks) logarithms; what is not positive counts as next to nothing."""
         values = self.values[:, self.tissue]
-        least = 1e-3 * max(float(np.median(values)), np.finfo(np.float32).tiny)
+        least = 1e-3 * max(float(np.median(values)), float(np.finfo(np.float32).tiny))
         return np.asarray(np.log(np.maximum(values, np.float32(least))))
 
 
@@ -375,9 +400,10 @@ def _corners(size: int) -> list[tuple[int, int]]:
     return [(0, 0), (0, half), (half, 0), (half, half)] if size > 1 else [(0, 0)]
 
 
-def _cut(array: NDArray[np.generic], size: int, row: int, column: int) -> NDArray[np.generic]:
+def _cut(array: NDArray[_Scalar], size: int, row: int, column: int) -> NDArray[_Scalar]:
     rows, columns = (n - n % size for n in array.shape[1:3])
-    return array[:, row:rows:size, column:columns:size]
+    found: NDArray[_Scalar] = array[:, row:rows:size, column:columns:size]
+    return found
 
 
 def _likeness(blocks: _Blocks) -> Iterator[tuple[str, dict[int, str]]]:
@@ -445,7 +471,7 @@ def _unlike(z: F64) -> dict[int, str]:
 
 def _mirrored(blocks: _Blocks, z: F64) -> dict[int, str]:
     """Describe posts that fit the pre-contrast better when mirrored within the crop."""
-    found: dict[int, str] = {}
+    best: dict[int, tuple[float, str]] = {}
     pre = blocks.values[:1]
     for axes, what in (((0,), "rows"), ((1,), "columns"), ((2,), "slices"), ((0, 1), "both")):
         common = blocks.inside & np.flip(blocks.inside, axes)
@@ -454,13 +480,14 @@ def _mirrored(blocks: _Blocks, z: F64) -> dict[int, str]:
         turned = np.flip(blocks.values, tuple(a + 1 for a in axes))
         flipped = _fisher(_correlations(pre[:, common], turned[:, common]))[0]
         for p in range(1, len(z)):
-            if flipped[p] - z[0, p] > _MIRRORED and p not in found:
+            if flipped[p] - z[0, p] > max(_MIRRORED, best.get(p, (0.0, ""))[0]):
                 along = "rows and columns" if what == "both" else what
-                found[p] = (
+                text = (
                     f"{_name(p)} correlates with the pre-contrast by {np.tanh(z[0, p]):.2f}, and by"
                     f" {np.tanh(flipped[p]):.2f} when its {along} are reversed"
                 )
-    return found
+                best[p] = float(flipped[p] - z[0, p]), text
+    return {p: text for p, (_, text) in best.items()}
 
 
 def _displaced(blocks: _Blocks) -> dict[int, str]:
@@ -560,24 +587,19 @@ def _enhancement(
     level = abs(float(before.mean()))
     uptakes = [_Uptake.of(p, images, before, inside, tumour, level) for p in posts]
     darker = [u for u in uptakes if u.is_reversed(level)]
-    yield (
-        "enhancement-reversed",
-        [
-            f"{_name(u.phase)} is darker than the pre-contrast in the tumour: {_percent(u.mean, level)},"
-            f" {u.mean / u.noise:.1f} times the noise; phases may be in the wrong order"
-            for u in darker
-        ],
-    )
-    if not darker and not any(u.is_enhanced(level) for u in uptakes):
+    texts = [
+        f"{_name(u.phase)} is darker than the pre-contrast in the tumour: {_percent(u.mean, level)},"
+        f" {u.mean / u.noise:.1f} times the noise"
+        for u in darker
+    ]
+    yield "enhancement-reversed", [*texts, "phases may be in the wrong order"] if texts else []
+    if not darker and not left_out and not any(u.is_enhanced(level) for u in uptakes):
         most = max(uptakes, key=lambda u: u.mean)
         text = (
             f"the tumour takes up no contrast in any phase: at most {_percent(most.mean, level)} in"
             f" {_name(most.phase)}, {most.mean / most.noise:.1f} times the noise"
         )
-        yield (
-            "no-enhancement",
-            [text],
-        )
+        yield "no-enhancement", [text]
 
 
 def _percent(value: float, level: float) -> str:
