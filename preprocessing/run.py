@@ -282,9 +282,8 @@ def describe(result: PreprocessResult) -> str:
     line += f" ({why})" if why else ""
     odd = [r for r in store.records if any(f.code in CODES for f in r.findings)]
     if odd:
-        line += (
-            f"; {len(odd)} of the stored have implausible phases: look at them with 'radiotrain qc'"
-        )
+        have = "has" if len(odd) == 1 else "have"
+        line += f"; {len(odd)} of the stored {have} implausible phases, see 'radiotrain qc'"
     if result.num_done_before:
         line += f"; {result.num_done_before} were done before, {result.num_done_now} now"
     return f"{line}: {store.url}"

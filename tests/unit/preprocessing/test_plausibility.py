@@ -146,7 +146,7 @@ SPOILT: list[tuple[str, Spoil, str, str]] = [
     ("slices reversed", put(3, lambda x: x[3][..., ::-1]), "phase-mirrored", "its slices are reversed"),
     ("displaced", put(1, lambda x: np.roll(x[1], 8, 1)), "phase-displaced", "about 8 columns"),
     ("slices displaced", put(2, lambda x: np.roll(x[2], 2, 2)), "phase-displaced", "about 2 slices"),
-    ("other patient", put(2, lambda x: np.roll(patient(5)[2], 9, 0)), "phase-unlike", "phase 2 does not show"),
+    ("other patient", put(2, lambda x: np.roll(patient(11)[2], 9, 0)), "phase-unlike", "phase 2 does not show"),
     ("gain", put(2, lambda x: x[2] * 2), "gain-differs", "phase 2 has 2"),
     ("half gain", put(1, lambda x: x[1] / 2), "gain-differs", "phase 1 has 0.51"),
     ("pre's gain", put(0, lambda x: x[0] / 10), "gain-differs", "times the signal of the pre-contrast"),
