@@ -431,7 +431,7 @@ def _likeness(blocks: _Blocks) -> Iterator[tuple[str, dict[int, str]]]:
 def _like_a_subtraction(blocks: _Blocks, phase: int, low: Mapping[int, float]) -> float:
     """Return below which likeness to the pre-contrast a dark phase may be a subtraction.
 
-    One is more like another post less the pre-contrast, or another subtraction, than the pre-contrast.
+    One is more like another post minus the pre-contrast, or another subtraction, than the pre-contrast.
     """
     values = blocks.values[:, blocks.inside]
     others = [q for q in range(1, len(values)) if q != phase]
