@@ -55,6 +55,11 @@ class PreprocessConfig(BaseModel):
     """Units of the stored values: the scanner's own, or 1000 for the median of the corrected
     pre-contrast tissue. One gain a patient, so that the enhancement curve is what it was."""
 
+    implausible: Literal["mark", "exclude"] = "mark"
+    """What becomes of a patient whose crops no examination shows, such as a tumour that takes up no
+    contrast or a phase with another gain: used with a finding, or excluded. Phases that are constant,
+    nearly all 0 or copies of each other always exclude."""
+
     bias_engine: Literal["separable", "simpleitk", "none"] = "separable"
     """Who fits the N4 field: our separable fit, SimpleITK (many times slower), or nobody."""
 

@@ -26,6 +26,7 @@ from preprocessing.tumour_mask import (
     cut_mask,
     place_mask,
 )
+from preprocessing.volume_data import check_regular
 from preprocessing.volume_files import check_one_volume_each, open_file, open_mask, phase_openers
 from preprocessing.volumes import UnreadableImageError, Volume
 
@@ -237,6 +238,7 @@ def _open_volume(source: PhaseSource, stage: Stage) -> Volume:
     if isinstance(source, DicomSeries):
         return open_series(DicomSeries(tuple(stage.local(source.files)), source.name))
     if source.path.exists():
+        check_regular(source.path, f"image file {source.name}")
         local = stage.local([source.path])[0]
         if is_dicom(local) and not is_segmentation(local):
             # SimpleITK would take frames in the file's order and rescale all of them alike.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,7 @@ from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
 from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.plausibility import Acquired, find_implausible
 from preprocessing.sampling import CropGrid
 from preprocessing.shown_names import shown_reason
 from preprocessing.staging import staging
@@ -37,6 +38,7 @@ _TISSUE_UNITS = 1000.0
 _LARGEST_LOSS_OF_MASK, _LARGEST_LOSS_OF_BOX = 0.1, 0.5
 # Of a voxel without a value in an interpolated one; less is rounding.
 _LEAST_SHARE = 1e-6
+_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def place_crop(opened: OpenedPatient, config: PreprocessConfig) -> CropPlace:
 
 def _process(
     patient: Patient, index: int, opened: OpenedPatient, config: PreprocessConfig
-) -> tuple[PatientRecord, PatientTensor]:
+) -> tuple[PatientRecord, PatientTensor | None]:
     pre = opened.volumes[0]
     # Before voxels are read and a field is fitted for nothing.
     region, notes = _region(opened, place_crop(opened, config))
@@ -150,11 +152,19 @@ def _process(
     box = view.orientation.box(opened.box, view.own_shape)
     in_crop = view.grid.box_in_crop(box)
     region, lost = _leave_out(region, no_data, opened.mask is not None)
+    field = _sampled_field(view)
+    odd = find_implausible(images, region, field, _acquired(opened, view))
+    if config.implausible == "exclude":
+        odd = tuple(replace(finding, excludes=True) for finding in odd)
+    moved = _implausible(opened.volumes, motions)
+    findings = (*opened.findings, *notes, *lost, *moved, *odd)
+    if any(finding.excludes for finding in odd):
+        return _excluded(patient, index, findings), None
     record = PatientRecord(
         index=index,
         patient_id=patient.patient_id,
         status="stored",
-        findings=(*opened.findings, *notes, *lost, *_implausible(opened.volumes, motions)),
+        findings=findings,
         # What the images say stands beside what the tables say, which wins.
         covariates={**pre.covariates, **_known(patient.covariates)},
         spacing_mm=view.grid.voxel_mm,
@@ -163,7 +173,7 @@ def _process(
         phase_times_s=_relative_times(opened.volumes),
         details={**_details(view, motions), **_phase_details(patient, opened)},
     )
-    return record, PatientTensor(images, region, _sampled_field(view))
+    return record, PatientTensor(images, region, field)
 
 
 def _make_view(opened: OpenedPatient, config: PreprocessConfig) -> _View:
@@ -195,8 +205,10 @@ def _sample(
     motions: list[Motion | None] = [None]
     for volume in opened.volumes[1:]:
         post, lost = _split_no_data(view.read(volume, part)[None])
+        # A copy has not moved: interpolated where it is, it stays equal and is found as one.
+        moves = rigid and not np.array_equal(pre[0], post[0])
         try:
-            found = find_motion(part, pre[0], post[0], view.grid.volume_mm) if rigid else None
+            found = find_motion(part, pre[0], post[0], view.grid.volume_mm) if moves else None
         except ValueError as error:
             finding = Finding("motion-failed", f"phase {volume.name!r}: {shown_reason(error)}")
             raise UnreadableImageError(finding) from error
@@ -297,6 +309,22 @@ def _region(
         if finding.excludes:
             raise UnreadableImageError(finding)
     return region, findings
+
+
+def _acquired(opened: OpenedPatient, view: _View) -> Acquired:
+    own = view.orientation.box_to_own(view.grid.needed_part(), view.own_shape)
+    volumes = opened.volumes
+    return Acquired(lambda p: volumes[p].read(own), lambda a, b: _are_equal(volumes[a], volumes[b]))
+
+
+def _are_equal(one: Volume, other: Volume) -> bool:
+    """Tell whether two volumes of one shape hold the same voxels; a few slices at a time."""
+    rows, columns, slices = one.grid.shape
+    return all(
+        np.array_equal(one.read(part), other.read(part))
+        for s in range(0, slices, _SLICES_AT_ONCE)
+        for part in [Box((0, 0, s), (rows, columns, min(s + _SLICES_AT_ONCE, slices)))]
+    )
 
 
 def _tumour(opened: OpenedPatient, place: CropPlace) -> NDArray[np.bool_] | None:

@@ -22,6 +22,7 @@ from preprocessing.failures import any_internal, finding_of, is_of_one_patient
 from preprocessing.input_digest import input_digest
 from preprocessing.opening import choose_phases
 from preprocessing.patient import process_patient
+from preprocessing.plausibility import CODES
 from preprocessing.store import PatientRecord, Store, StoreSpec, StoreWriter
 from preprocessing.store.layout import LOCK_NAME
 from preprocessing.store.lock import exclusive
@@ -338,6 +339,10 @@ def describe(result: PreprocessResult) -> str:
     why = ", ".join(f"{n} {code}" for code, n in sorted(reasons.items()))
     line = f"{len(store.patient_ids)} patients stored, {len(store.excluded)} excluded"
     line += f" ({why})" if why else ""
+    odd = [r for r in store.records if any(f.code in CODES for f in r.findings)]
+    if odd:
+        have = "has" if len(odd) == 1 else "have"
+        line += f"; {len(odd)} of the stored {have} implausible phases, see 'radiotrain qc'"
     if result.num_done_before:
         line += f"; {result.num_done_before} were done before, {result.num_done_now} now"
     return f"{line}: {store.url}"

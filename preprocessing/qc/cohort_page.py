@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from preprocessing.cohort import MISSING_LABEL
 from preprocessing.page import data_uri
 from preprocessing.qc import cohort_plots
-from preprocessing.qc.entries import Entry
+from preprocessing.qc.entries import Entry, implausible_of
 from preprocessing.qc.measures import Measure, measures_of
 from preprocessing.qc.outliers import LARGEST, LIMIT
 from preprocessing.qc.templating import render, short_number
@@ -59,7 +59,8 @@ def render_cohort(store: Store, entries: Sequence[Entry]) -> str:
         entries=entries,
         num_damaged=sum(e.damaged for e in entries),
         num_odd=sum(bool(e.oddness.odd) for e in entries),
-        excluded=store.excluded,
+        implausible=tuple(e for e in entries if e.implausible),
+        excluded=sorted(store.excluded, key=lambda r: not implausible_of(r)),
         excluded_by_code=excluded_by_code(store.excluded),
         findings_by_code=tuple(Counter(f.code for e in entries for f in e.findings).most_common()),
         groups=count_groups(store.records),

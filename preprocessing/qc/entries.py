@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preprocessing.cohort import Finding
+from preprocessing.plausibility import CODES
 from preprocessing.qc.outliers import Oddness, Yardstick, judge
 from preprocessing.qc.study import Study
 from preprocessing.store import PatientRecord, Store
@@ -48,6 +49,16 @@ class Entry:
             return self.record.findings
         return (Finding(DAMAGED, self.study.problem), *self.record.findings)
 
+    @property
+    def implausible(self) -> tuple[Finding, ...]:
+        """What preprocessing found that no examination shows."""
+        return implausible_of(self.record)
+
+
+def implausible_of(record: PatientRecord) -> tuple[Finding, ...]:
+    """Return the findings of `preprocessing.plausibility` among those of a patient."""
+    return tuple(f for f in record.findings if f.code in CODES)
+
 
 def make_entries(
     store: Store,
@@ -55,7 +66,7 @@ def make_entries(
     studies: Sequence[Study],
     yardsticks: Sequence[Yardstick],
 ) -> tuple[Entry, ...]:
-    """Return an entry for each stored patient: damaged ones, then by how odd, then by id."""
+    """Return an entry for each stored patient: damaged, then implausible, then by how odd, then by id."""
     entries = [
         Entry(
             record=record,
@@ -71,6 +82,11 @@ def make_entries(
     return tuple(
         sorted(
             entries,
-            key=lambda e: (not e.damaged, -e.oddness.score, e.record.patient_id),
+            key=lambda e: (
+                not e.damaged,
+                not e.implausible,
+                -e.oddness.score,
+                e.record.patient_id,
+            ),
         )
     )

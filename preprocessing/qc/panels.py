@@ -6,7 +6,9 @@ padding are given in pixels and stretched by `Panel.pixel_mm`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from preprocessing.qc.pictures import Pictures, View
 from preprocessing.qc.planes import Rectangle
@@ -73,6 +75,11 @@ class Figure:
     sheet: Sheet
     panels: tuple[Panel, ...]
 
+    @property
+    def key(self) -> str:
+        """The name of its first panel in the page, unless it is of the bias field."""
+        return "-".join(re.findall(r"[a-z0-9]+", f"{self.kind} {self.title}"))
+
 
 def make_figures(pictures: Pictures, record: PatientRecord, num_phases: int) -> tuple[Figure, ...]:
     """Return the figures in the order of the grey sheet's columns; the field comes last."""
@@ -95,6 +102,30 @@ def make_figures(pictures: Pictures, record: PatientRecord, num_phases: int) -> 
         caption = ("bias", "bias field", "divided out")
         figures.append(_figure(pictures, caption, "field", pictures.field, 0))
     return tuple(figures)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One slice of all phases, and below each post what it has more than the pre-contrast.
+
+    Parameters
+    ----------
+    uptake
+        Of the tumour in each phase, in percent of the pre-contrast; empty where not known.
+    """
+
+    phases: tuple[Figure, ...]
+    subtractions: tuple[Figure, ...]
+    uptake: tuple[float, ...]
+
+
+def make_strip(figures: Sequence[Figure], tumour: Sequence[float] | None) -> Strip:
+    """Return the slice through the tumour's middle out of each figure."""
+    phases, subtractions = (
+        tuple(replace(f, panels=f.panels[:1]) for f in figures if f.kind == kind)
+        for kind in ("phase", "subtraction")
+    )
+    return Strip(phases, subtractions, tuple(100 * value for value in tumour or ()))
 
 
 def describe_phase(record: PatientRecord, phase: int) -> tuple[str, str]:

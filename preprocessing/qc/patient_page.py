@@ -10,7 +10,7 @@ from preprocessing.qc.entries import Entry
 from preprocessing.qc.field import colour_span, css_gradient, span_percent
 from preprocessing.qc.measures import measures_of
 from preprocessing.qc.outliers import Yardstick
-from preprocessing.qc.panels import describe_phase, make_figures
+from preprocessing.qc.panels import describe_phase, make_figures, make_strip
 from preprocessing.qc.templating import render
 
 
@@ -31,11 +31,13 @@ def render_patient(
     study, record = entry.study, entry.record
     pictures = study.pictures
     percent = None if pictures is None else pictures.field_percent
+    figures = () if pictures is None else make_figures(pictures, record, num_phases)
     return render(
         "patient.html.j2",
         entry=entry,
         place=place,
-        figures=() if pictures is None else make_figures(pictures, record, num_phases),
+        figures=figures,
+        strip=make_strip(figures, study.tumour),
         curve=curve_plot.plot_curves(
             (("tumour", study.tumour), ("tissue", study.tissue)),
             curve_plot.known_times(record, num_phases),

@@ -32,6 +32,9 @@ _WHAT_TO_DO = {
     "mask-empty": "name one that marks the tumour",
     "mask-implausible": "name one that marks the tumour alone",
     "mask-labels-unclear": "name it by --segment",
+    "phase-constant": "give the phase's images, or leave the phase out",
+    "phase-mostly-zero": "give the phase's images, or leave the phase out",
+    "phases-equal": "give each phase once",
     "segment-unclear": "name it by --segment",
     "too-few-phases": "give the whole examination, or a model that reads fewer phases",
 }
