@@ -68,6 +68,7 @@ _MISSING_CODES = frozenset(
 _SIGNS = str.maketrans({"−": "-", "–": "-", "—": "-", "‐": "-", "＋": "+", "﹢": "+", "⁺": "+"})
 _SCORE = re.compile(r"(?:ihc|score|ihc score)?[ :=]*\(?(?:([0-3]) ?\+|\+ ?([1-3]))\)?")
 _SCALE = re.compile(r"[<>≤≥~]?\s*[-+]?\d")
+_DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}")
 _EQUIVOCAL_LABEL = 2
 _VALUES = {"0": 0, "1": 1, "missing": MISSING_LABEL}
 _MOST_LISTED = 8
@@ -200,7 +201,7 @@ def _refuse_ambiguous(
     scores = {w for w in counts if w in _SCORES}
     scales = {
         w for w in counts
-        if meaning[w] is None and w not in _MISSING_CODES and _SCALE.match(w) and "-" not in w[1:]
+        if meaning[w] is None and w not in _MISSING_CODES and _SCALE.match(w) and not _DAY.match(w)
     }  # fmt: skip
     for word, beside in (("1", scores | scales), ("+", scores if is_her2 else set())):
         if counts.get(word) and beside:
