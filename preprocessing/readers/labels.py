@@ -30,8 +30,8 @@ _MISSING = frozenset({
     "nicht bestimmt", "not done", "not available", "not applicable", "not assessed", "not determined",
     "not known", "not tested", "not reported", "not performed", "unavailable", "pending", "<na>",
 })  # fmt: skip
-# Numbers that many registries write where nothing is known; no score is so large.
-_MISSING_CODES_TEXT = "9 77 88 99 777 888 999 9999 -2 -9 -99 -999 -9999"
+# Numbers that registries write where nothing is known; 77 and 88 may be percentages.
+_MISSING_CODES_TEXT = "9 99 999 9999 -2 -9 -99 -999 -9999"
 _MISSING_CODES = frozenset(_MISSING_CODES_TEXT.split())
 _SIGNS = str.maketrans({"−": "-", "–": "-", "—": "-", "‐": "-", "＋": "+", "﹢": "+", "⁺": "+"})
 _SCORE = re.compile(r"(?:ihc|score|ihc score)?[ :=]*\(?(?:([0-3]) ?\+|\+ ?([1-3]))\)?")
