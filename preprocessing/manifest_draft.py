@@ -28,62 +28,34 @@ _NO_IMAGES = {".csv", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".md", "
               ".tar", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip", ".py", ".log",
               ".bval", ".bvec"}  # fmt: skip
 _WORDS = re.compile(r"[a-z]+|\d+")
-_MASK_WORDS = frozenset(["mask", "masks", "seg", "segs", "segmentation", "segmentations", "label", "labels", "labelstr", "labelsts", "roi", "rois", "tumor", "tumour", "tumors", "tumours", "lesion", "lesions", "annotation", "annotations"])  # fmt: skip
-_OTHER_WORDS = frozenset(["sub", "subs", "subtracted", "subtraction", "adc", "dwi", "mip", "stir", "loc", "localizer", "localiser", "flair", "scout", "survey", "t2w", "map"])  # fmt: skip
+_MASK_WORDS_TEXT = """
+mask masks seg segs segmentation segmentations label labels labelstr labelsts roi rois tumor
+tumour tumors tumours lesion lesions annotation annotations
+"""
+_MASK_WORDS = frozenset(_MASK_WORDS_TEXT.split())
+_OTHER_WORDS_TEXT = """
+sub subs subtracted subtraction adc dwi mip stir loc localizer localiser flair scout survey t2w
+map
+"""
+_OTHER_WORDS = frozenset(_OTHER_WORDS_TEXT.split())
 # Folders that hold a part of a patient, or a kind of file of all of them.
-_KIND_FOLDERS = _MASK_WORDS | frozenset(
-    [
-        "image",
-        "images",
-        "imagestr",
-        "imagests",
-        "img",
-        "imgs",
-        "nifti",
-        "nii",
-        "nrrd",
-        "dce",
-        "dyn",
-        "dynamic",
-        "mri",
-        "mr",
-        "data",
-        "expert",
-        "automatic",
-        "anat",
-        "derivatives",
-        "series",
-    ]
-)
+_KIND_FOLDERS_TEXT = """
+image images imagestr imagests img imgs nifti nii nrrd dce dyn dynamic mri mr data expert
+automatic anat derivatives series
+"""
+_KIND_FOLDERS = _MASK_WORDS | frozenset(_KIND_FOLDERS_TEXT.split())
 # T1 and T2 are no numbers of phases.
 _WEIGHTING = re.compile(r"(?<![a-z])t[12]w?(?:i|fs)?(?![a-z0-9])[_-]?", re.IGNORECASE)
+# BIDS begins names with sub-01, which is no subtraction.
+_SUBJECT = re.compile(r"^sub-[A-Za-z0-9]+")
 _T2 = re.compile(r"(?<![a-z0-9])t2(?:w|wi|fs)?(?![a-z0-9])", re.IGNORECASE)
 _PRE = frozenset(["pre", "precontrast", "native", "unenhanced", "baseline"])
 _RANKS = {"early": 1, "middle": 2, "mid": 2, "intermediate": 2, "late": 3, "delayed": 3}
 _POSTS = frozenset(["post", "postcontrast", "contrast"])
-_PHASES = frozenset(
-    ["phase", "ph", "dyn", "dynamic", "tp", "time", "timepoint", "acq", "pass", "vol", "volume"]
-)
-_FILLERS = frozenset(
-    [
-        "contrast",
-        "con",
-        "t",
-        "w",
-        "ce",
-        "dce",
-        "dyn",
-        "mr",
-        "mri",
-        "img",
-        "image",
-        "scan",
-        "breast",
-        "fs",
-        "fl",
-        "d",
-    ]
-)
+_PHASES_TEXT = "phase ph dyn dynamic tp time timepoint acq pass vol volume"
+_PHASES = frozenset(_PHASES_TEXT.split())
+_FILLERS_TEXT = "contrast con t w ce dce dyn mr mri img image scan breast fs fl d"
+_FILLERS = frozenset(_FILLERS_TEXT.split())
 _MOST_NAMED = 3
 # Where numbers at the ends of names go on beyond, they count patients rather than phases.
 _MOST_PHASES = 12
@@ -224,16 +196,21 @@ def _with_masks_beside(patients: Mapping[str, _Gathered]) -> dict[str, _Gathered
     by_name: dict[str, list[str]] = defaultdict(list)
     for key, found in patients.items():
         if found.images:
-            by_name[PurePosixPath(key).name.casefold()].append(key)
+            by_name[_plain(key)].append(key)
     result: dict[str, _Gathered] = {key: found for key, found in patients.items() if found.images}
     for key, found in patients.items():
         if not found.images:
-            owners = by_name.get(PurePosixPath(key).name.casefold(), [])
+            owners = by_name.get(_plain(key), [])
             if len(owners) == 1:
                 result[owners[0]].masks.extend(found.masks)
             else:
                 result[key] = found
     return result
+
+
+def _plain(key: str) -> str:
+    """Return a patient's name without case and signs, in which names of masks often differ."""
+    return re.sub(r"[\W_]+", "", PurePosixPath(key).name.casefold())
 
 
 def _read_name(name: str) -> _File:
@@ -255,7 +232,9 @@ def _read_name(name: str) -> _File:
         # Of labelsTr/case_1.nii.gz the number is the patient's.
         is_whole = not prefix or (order is not None and order[0] == "tail")
         prefix = _without_mask_words(stem if is_whole else prefix)
-    is_other = not is_mask and bool(_OTHER_WORDS & _words(stem) or _T2.search(stem))
+    is_other = not is_mask and bool(
+        _OTHER_WORDS & _words(_SUBJECT.sub("", stem)) or _T2.search(stem)
+    )
     if not prefix and order is None and not is_mask:
         prefix = stem
     return _File(name, home, prefix, None if is_mask else order, is_mask, is_other)
@@ -318,8 +297,8 @@ def _phase_of(stem: str) -> tuple[str, tuple[str, int] | None]:
 
 
 def _without_mask_words(text: str) -> str:
-    words = [w for w in re.split(r"[_\-. ]+", text) if w.casefold() not in _MASK_WORDS]
-    return "_".join(words)
+    words = "|".join(sorted(_MASK_WORDS, key=len, reverse=True))
+    return re.sub(rf"(?i)(?:^|[_\-. ]+)(?:{words})(?=[_\-. ]|$)", "", text).strip("_-. ")
 
 
 def _flat_homes(told: Sequence[_File]) -> set[str]:

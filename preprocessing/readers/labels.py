@@ -16,41 +16,10 @@ from preprocessing.errors import InputError
 from preprocessing.readers.values import is_missing, parse_number
 from preprocessing.shown_names import shown_cell
 
-_POSITIVE = frozenset(
-    [
-        "1",
-        "true",
-        "yes",
-        "ja",
-        "oui",
-        "si",
-        "sí",
-        "pos",
-        "positive",
-        "positiv",
-        "positif",
-        "positivo",
-        "present",
-        "vorhanden",
-        "+",
-    ]
-)
-_NEGATIVE = frozenset(
-    [
-        "0",
-        "false",
-        "no",
-        "nein",
-        "non",
-        "neg",
-        "negative",
-        "negativ",
-        "négatif",
-        "negatif",
-        "negativo",
-        "absent",
-    ]
-)
+_POSITIVE_TEXT = "1 true yes ja oui si sí pos positive positiv positif positivo present vorhanden +"
+_POSITIVE = frozenset(_POSITIVE_TEXT.split())
+_NEGATIVE_TEXT = "0 false no nein non neg negative negativ négatif negatif negativo absent"
+_NEGATIVE = frozenset(_NEGATIVE_TEXT.split())
 # In HER2 the number of crosses is the score of IHC: 2+ is equivocal until FISH tells.
 _HER2_POSITIVE, _HER2_NEGATIVE = frozenset({"3+", "+++"}), frozenset({"0+", "1+"})
 _EQUIVOCAL = frozenset({"2+", "++", "equivocal", "borderline", "grenzwertig"})
@@ -61,13 +30,13 @@ _MISSING = frozenset({
     "nicht bestimmt", "not done", "not available", "not applicable", "not assessed", "not determined",
     "not known", "not tested", "not reported", "not performed", "unavailable", "pending", "<na>",
 })  # fmt: skip
-# Numbers that many registries write where nothing is known; no score is so large.
-_MISSING_CODES = frozenset(
-    ["9", "77", "88", "99", "777", "888", "999", "9999", "-2", "-9", "-99", "-999", "-9999"]
-)
+# Numbers that registries write where nothing is known; 77 and 88 may be percentages.
+_MISSING_CODES_TEXT = "9 99 999 9999 -2 -9 -99 -999 -9999"
+_MISSING_CODES = frozenset(_MISSING_CODES_TEXT.split())
 _SIGNS = str.maketrans({"−": "-", "–": "-", "—": "-", "‐": "-", "＋": "+", "﹢": "+", "⁺": "+"})
 _SCORE = re.compile(r"(?:ihc|score|ihc score)?[ :=]*\(?(?:([0-3]) ?\+|\+ ?([1-3]))\)?")
 _SCALE = re.compile(r"[<>≤≥~]?\s*[-+]?\d")
+_DAY = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}")
 _EQUIVOCAL_LABEL = 2
 _VALUES = {"0": 0, "1": 1, "missing": MISSING_LABEL}
 _MOST_LISTED = 8
@@ -200,7 +169,7 @@ def _refuse_ambiguous(
     scores = {w for w in counts if w in _SCORES}
     scales = {
         w for w in counts
-        if meaning[w] is None and w not in _MISSING_CODES and _SCALE.match(w) and "-" not in w[1:]
+        if meaning[w] is None and w not in _MISSING_CODES and _SCALE.match(w) and not _DAY.match(w)
     }  # fmt: skip
     for word, beside in (("1", scores | scales), ("+", scores if is_her2 else set())):
         if counts.get(word) and beside:

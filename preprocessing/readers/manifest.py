@@ -345,7 +345,8 @@ def _target_columns(csv: Path, columns: list[str], needed: bool) -> dict[str, st
     targets |= {c[len(_TARGET_PREFIX) :]: c for c in columns if c.startswith(_TARGET_PREFIX)}
     if needed and not targets:
         raise InputError(
-            f"manifest {csv} has no target column: expected ER, PR, HER2 or target_NAME, got {columns}"
+            f"manifest {csv} has no target column: expected ER, PR, HER2 or target_NAME, got {columns};"
+            " where it has another name, say --column ER=NAME"
         )
     return targets
 

@@ -358,6 +358,8 @@ def _find_header(
         shown = "" if nearest or len(names) < 2 or wanted.others else f", got {_shown(names)}"
         if wanted.others:
             shown = f", expected {', '.join((key, *wanted.others))}"
+        told = "; where it has another name, say --column patient_id=NAME"
+        shown += told if key == "patient_id" and not wanted.others else ""
         raise _UnreadableTableError(f"has no column {key!r}{nearest}{shown}")
     if found[0][0].worksheet is None:
         return max(found, key=lambda one: len(one[2]))

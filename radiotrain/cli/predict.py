@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radiotrain.cli.phases import PhasesOption, read_phases_options
-from radiotrain.cli.tables import ColumnOption, table_options
+from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +101,7 @@ def predict(
     ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     column: ColumnOption = None,
+    label: LabelOption = None,
 ) -> None:
     """Predict a new patient: probability, spread, warnings, a map; page, JSON and DICOM SR.
 
@@ -138,7 +138,7 @@ def predict(
             f"nothing at {place}: name a patient's folder, a manifest CSV or a cohort"
         )
     several = batch or is_cohort(place)
-    tables = table_options(column, None)
+    tables = table_options(column, label)
     _check_options(several, batch, region, boxes, tables)
     candidates = _candidates(place, batch, boxes, covariates, tables) if several else ()
     candidates = tuple(with_phases(c, table) for c in candidates)

@@ -65,6 +65,11 @@ def test_a_folder_a_patient(tmp_path: Path, end: str) -> None:
         (("A/1/x_T1_post_1.nii", "A/1/x_T1_pre.nii", "B/2/pre.nii", "B/2/post.nii"),
          {"1": (("A/1/x_T1_pre.nii", "A/1/x_T1_post_1.nii"), ""),
           "2": (("B/2/pre.nii", "B/2/post.nii"), "")}),
+        # BIDS
+        (("sub-01/anat/sub-01_acq-pre_T1w.nii", "sub-01/anat/sub-01_acq-post1_T1w.nii",
+          "derivatives/masks/sub-01_mask.nii"),
+         {"sub-01": (("sub-01/anat/sub-01_acq-pre_T1w.nii", "sub-01/anat/sub-01_acq-post1_T1w.nii"),
+                     "derivatives/masks/sub-01_mask.nii")}),
         # one phase
         (("a.nii", "b.nii"), {"a": (("a.nii",), ""), "b": (("b.nii",), "")}),
     ],
