@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radiotrain.cli.phases import PhasesOption, read_phases_options
 from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
 
 if TYPE_CHECKING:
