@@ -168,7 +168,7 @@ def read_slices(path: Path) -> tuple[SliceHeader, ...]:
     ------
     UnreadableImageError
         With code ``dicom-damaged`` (not DICOM, empty, truncated), ``dicom-not-an-image``,
-        ``dicom-not-a-phase`` (colour, maps, video), ``dicom-multiframe`` (frames without places),
+        ``dicom-other-modality``, ``dicom-not-a-phase`` (colour, maps, video), ``dicom-multiframe`` (frames without places),
         ``dicom-pixel-format``, ``modality-lut`` or ``rescale-unusable``.
     """
     try:
@@ -195,14 +195,20 @@ def read_slices_or_finding(path: Path) -> tuple[SliceHeader, ...] | Finding:
         return error.finding
 
 
-def series_description(path: Path) -> str | None:
-    """Return the series' name in a file that may hold no slice, None where it cannot be read."""
-    tags = ["SpecificCharacterSet", "SeriesDescription"]
+def glimpse(path: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Return the series' name and ImageType in a file that may hold no slice.
+
+    The name is None where it cannot be read.
+    """
+    tags = ["SpecificCharacterSet", "SeriesDescription", "ImageType"]
     # pydicom raises many types on damaged input.
     with suppress(Exception), path.open("rb") as file:
         data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
-        return str(data.get("SeriesDescription") or "").strip() or None
-    return None
+        kinds = data.get("ImageType") or ()
+        found = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        name = str(data.get("SeriesDescription") or "").strip() or None
+        return name, tuple(str(k).strip().upper() for k in found)
+    return None, ()
 
 
 def is_dicom(path: Path) -> bool:
@@ -229,7 +235,11 @@ def is_uid(name: str) -> bool:
 
 
 def seconds_of_day(time: str) -> float | None:
-    """Return DICOM time ``HHMMSS.ffffff`` as seconds since midnight, None where it is no time."""
+    """Return DICOM time ``HHMMSS.ffffff`` as seconds since midnight, None where it is no time.
+
+    ``HH:MM:SS`` is what DICOM's predecessor wrote.
+    """
+    time = time.replace(":", "")
     try:
         return int(time[:2]) * 3600 + int(time[2:4] or 0) * 60 + float(time[4:] or 0)
     except ValueError:
@@ -292,7 +302,7 @@ def _refuse_other_kinds(path: Path, raw: RawHeader, num_frames: int) -> None:
     if _VIDEO.fullmatch(raw.syntax):
         raise _ignored(path, "dicom-not-a-phase", "a video, no phase")
     if kind not in _MR_CLASSES and values.get("Modality", "MR").strip() not in ("", "MR"):
-        raise _ignored(path, "dicom-not-a-phase", "an image of another modality, no phase")
+        raise _ignored(path, "dicom-other-modality", "an image of another modality, no phase")
     if num_frames > 1 and raw.frames is None and kind not in ("", *_MR_CLASSES):
         raise _ignored(path, "dicom-not-a-phase", "frames that are no MR slices, no phase")
     _refuse_pixel_formats(path, raw)

@@ -22,8 +22,8 @@ from preprocessing.cohort import Box, DicomExamination, Finding
 from preprocessing.dicom import DicomVolume, arrange, same_pixels
 from preprocessing.dicom_header import (
     SliceHeader,
+    glimpse,
     read_slices_or_finding,
-    series_description,
 )
 from preprocessing.phase_order import (
     Images,
@@ -230,7 +230,7 @@ def _likely_dynamic(
             chosen = chosen or (count > 1 and not is_static(header.description))
         else:
             # One that nothing can be read of may be a phase: it must not go unnoticed.
-            name = series_description(firsts[place])
+            name, _ = glimpse(firsts[place])
             chosen = name is None or _may_be_phase(name, named=named)
         if chosen:
             likely[place] = folders[place]
@@ -300,7 +300,7 @@ def _phases_in(
             return FoundPhases((), tuple(unclear[:1]), series=series)
     if unusable and (len(decided.phases) < asked.num_wanted or not decided.is_told):
         # It may be a phase; without it a later one would take its place.
-        return FoundPhases((), tuple(unusable[:1]), series=series)
+        return FoundPhases((), (replace(unusable[0], excludes=True),), series=series)
     if excluding:
         return FoundPhases((), decided.findings, series=series)
     if not decided.phases and asked.examination.table:
@@ -374,9 +374,17 @@ def _read(
             elif path.suffix.lower() == ".dcm" or _has_magic(local):
                 findings.append(found)
                 notes[str(local.parent)].append(found)
-        if not found_any:
-            unusable.extend(f for f in findings if f.excludes)
+        if not found_any and findings:
+            is_named = _is_named_phase(stage.local(paths[:1])[0])
+            other = "dicom-other-modality"
+            unusable.extend(f for f in findings if f.excludes or (is_named and f.code != other))
     return _on_one_clock(headers), unusable, notes
+
+
+def _is_named_phase(path: Path) -> bool:
+    """Tell whether a file that holds no slice to be read is of a series named as a phase."""
+    name, image_type = glimpse(path)
+    return name is not None and is_dynamic(name) and kind_of(name, image_type).is_phase
 
 
 def _series_key(header: SliceHeader, place: str) -> _SeriesKey:

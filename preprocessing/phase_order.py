@@ -47,6 +47,8 @@ _FEW_SLICES, _MANY_SLICES = 2, 8
 _SAME_ECHO = 0.2
 # A series that began this many steps before the first phase may be the pre-contrast.
 _NEAR_STEPS = 1.5
+# Or this long, where its name is a part of theirs: the agent is given in between.
+_NEAR_S = 10 * 60.0
 _SAME_SPACING = 0.02
 _SAME_PLACE = 0.5
 
@@ -239,7 +241,8 @@ def _decide(
     is_told = _check_missing(ordered, evidence, num_wanted, notes)
     _refuse_holes(ordered, seen, num_wanted)
     if images == "acquired":
-        _refuse_rivals(ordered, series, reasons, is_told=is_told)
+        _refuse_rivals(ordered, series, reasons, is_counted=is_told)
+        _note_gap(ordered, notes)
     return ordered, evidence, is_told
 
 
@@ -616,9 +619,11 @@ def _same_protocol(one: SeriesEvidence, other: SeriesEvidence) -> bool:
     """Tell whether nothing says that two series were acquired in different ways."""
     if one.kind is not other.kind and Kind.WATER in (one.kind, other.kind):
         return False
-    if one.sequence and other.sequence and one.sequence != other.sequence:
+    if one.sequence != other.sequence:
         return False
     echoes = (one.echo_time_ms, other.echo_time_ms)
+    if (echoes[0] is None) is not (echoes[1] is None):
+        return False
     if (
         echoes[0]
         and echoes[1]
@@ -985,15 +990,18 @@ def _refuse_rivals(
     series: Sequence[SeriesEvidence],
     reasons: Mapping[str, str],
     *,
-    is_told: bool,
+    is_counted: bool,
 ) -> None:
     """Refuse phases beside a series that was not chosen and may be one of them.
 
     Such a series is acquired as they are and lies in their row: between them, just before the first
     where nothing tells that this is the pre-contrast, or named as a pre-contrast that they lack.
+
+    Parameters
+    ----------
+    is_counted
+        Whether names or temporal positions count the phases, so that none is between them.
     """
-    if is_told:
-        return
     times = [s.time_s for s in ordered]
     known = [t for t in times if t is not None]
     steps = [b - a for a, b in pairwise(known)]
@@ -1008,8 +1016,9 @@ def _refuse_rivals(
         if step is not None and other.time_s is not None:
             if any(abs(other.time_s - t) < _SAME_TIME_S for t in known):
                 continue
-            near = 0 < known[0] - other.time_s <= _NEAR_STEPS * step and not is_static_name
-            between = known[0] < other.time_s < known[-1]
+            reach = max(_NEAR_STEPS * step, _NEAR_S if _is_akin(other, ordered[0]) else 0.0)
+            near = 0 < known[0] - other.time_s <= reach and not is_static_name
+            between = known[0] < other.time_s < known[-1] and not is_counted
             is_rival = between or (
                 (near or (is_pre and other.time_s < known[0])) and not first_told
             )
@@ -1021,6 +1030,32 @@ def _refuse_rivals(
                 f"series {other.shown} was acquired as the dynamic series {_shown(ordered)} were and may"
                 f" be one of the phases: {_SAY_WHICH}",
             )
+
+
+# Later phases follow each other in steps; the agent is given after the first.
+_WIDE_STEPS = 4.0
+
+
+def _note_gap(ordered: Sequence[SeriesEvidence], notes: list[Finding]) -> None:
+    """Note a first phase far before the others, which nothing but its time tells to be one of them."""
+    times = [s.time_s for s in ordered if s.time_s is not None]
+    steps = sorted(b - a for a, b in pairwise(times[1:]))
+    told = phase_of(ordered[0].description).number == 0 or _first_lacks_contrast(ordered)
+    if told or len(times) < len(ordered) or not steps or steps[0] <= 0:
+        return
+    gap = times[1] - times[0]
+    if gap > _WIDE_STEPS * steps[len(steps) // 2]:
+        message = (
+            f"its first phase was acquired {gap / 60:.0f} minutes before the second, the others"
+            f" {steps[len(steps) // 2] / 60:.1f} minutes apart: perhaps it was broken off and begun again"
+        )
+        notes.append(Finding("phases-gap", message, excludes=False))
+
+
+def _is_akin(other: SeriesEvidence, series: SeriesEvidence) -> bool:
+    """Tell whether a name has no word that the other one lacks."""
+    own = set(words(other.description))
+    return bool(own) and own <= set(words(series.description))
 
 
 def _may_rival(

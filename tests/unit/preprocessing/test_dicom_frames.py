@@ -392,7 +392,7 @@ def more(ds):
     [
         (colour, "dicom-not-a-phase", False),
         (capture, "dicom-not-a-phase", False),
-        (ultrasound, "dicom-not-a-phase", False),
+        (ultrasound, "dicom-other-modality", False),
         (fewer, "dicom-multiframe", True),
         (more, "dicom-multiframe", True),
         (classic, "dicom-multiframe", True),

@@ -226,7 +226,7 @@ def spread_over_studies(exam):
 
 def by_structure(exam):
     """Not named as dynamic at all; a series of the same geometry was acquired before."""
-    exam.series(truth(9), name="T1 axial", time="095000")
+    exam.series(truth(9), name="T1 axial", time="093000")
     uid = generate_uid()
     same_name(exam, lambda phase: {
         "name": "T1 axial rep", "uid": uid, "place": "all", "number": 5, "time": "100000",
@@ -499,6 +499,17 @@ def a_phase_of_a_bare_name(exam):
     )
 
 
+def a_series_that_may_be_the_pre_contrast(exam):
+    """Its name is that of the series of all posts, but for what says how many there are."""
+    exam.series(truth(0), name="t1_fl3d_tra", time="095700")
+    uid = generate_uid()
+    same_name(exam, lambda phase: {
+        "name": "t1_fl3d_tra_4x", "uid": uid, "place": "all", "number": 5,
+        "TemporalPositionIdentifier": phase + 1, "NumberOfTemporalPositions": 4,
+        "first": 1 + SHAPE[2] * phase, "voxels": truth(phase + 1),
+    })  # fmt: skip
+
+
 def another_sequence_in_the_row(exam):
     same_name(exam, lambda phase: {"SequenceName": "*tse2d" if phase == 2 else "*fl3d1"}, num=5)
 
@@ -532,7 +543,7 @@ AMBIGUOUS = (
     reconstructed_twice, two_examinations_within_an_hour, numbers_that_take_turns,
     contrast_in_the_first_only, content_times_and_series_numbers, a_phase_marked_as_derived,
     a_phase_named_as_static, a_phase_of_a_bare_name, another_sequence_in_the_row, prone_then_supine,
-    two_echoes_in_one_series, dates_that_do_not_belong_together,
+    a_series_that_may_be_the_pre_contrast, two_echoes_in_one_series, dates_that_do_not_belong_together,
 )  # fmt: skip
 
 
@@ -616,6 +627,17 @@ def a_phase_without_a_place(exam):
     same_name(exam, edit, num=5)
 
 
+def a_phase_in_colour(exam):
+    def edit(phase):
+        def change(data, index):
+            if phase == 2:
+                data.SamplesPerPixel, data.PhotometricInterpretation = 3, "RGB"
+
+        return {"edit": change}
+
+    same_name(exam, edit, num=5)
+
+
 def names_of_large_numbers(exam):
     exam.phases(4, lambda phase: {"name": f"Ph{10**9 + phase}/dyn post", "time": "100000"})
 
@@ -652,6 +674,7 @@ def nothing_tells_slices_apart(exam):
         (a_volume_missing_by_acquisition_numbers, "phase-missing"),
         (another_patient_beside, "several-patients"),
         (a_phase_without_a_place, "dicom-damaged"),
+        (a_phase_in_colour, "dicom-not-a-phase"),
         (names_of_large_numbers, "phases-ambiguous"),
         (large_temporal_positions, "phase-missing"),
         (only_differences, "too-few-phases"),
