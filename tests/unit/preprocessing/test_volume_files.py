@@ -365,8 +365,9 @@ def test_pipes_sockets_devices_and_folders_are_not_opened(tmp_path: Path) -> Non
         listener.bind(str(tmp_path / "e.mha"))
     for name in ("a.nii.gz", "b.nrrd", "c.nii", "d.nii", "e.mha"):
         assert refusal(tmp_path / name).code == "not-a-file", name
-    for cells in ("a.nii.gz,,,m.nii", "x.nii,a.nii.gz,,m.nii", "x.nii,x.nii,,a.nii.gz"):
+    for cells in ("a.nii.gz,,,m.nii", "x.nii,a.nii.gz,,m.nii", "x.nii,y.nii,,a.nii.gz"):
         nifti(tmp_path / "x.nii", phase(0))
+        nifti(tmp_path / "y.nii", phase(1))
         found = open_only(tmp_path, f"p,{cells},,1")
         assert isinstance(found, tuple)
         assert [f.code for f in found] == ["not-a-file"]
