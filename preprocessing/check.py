@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from preprocessing.cohort import Box, Cohort, Finding, Patient, VolumeFile
+from preprocessing.cohort import Box, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.examination import ListedSeries
 from preprocessing.failures import is_of_one_patient
 from preprocessing.geometry import Shape
-from preprocessing.opening import OpenedPatient, find_patient_phases, open_patient
+from preprocessing.opening import (
+    OpenedPatient,
+    find_patient_phases,
+    num_phases_of_one,
+    open_patient,
+)
 from preprocessing.phase_table import list_files
 from preprocessing.staging import Stage, staging
-from preprocessing.volume_files import num_volumes
 
 _PAPERS_PHASES = {"duke": 4}
 # Of tumours, along each axis by itself: a few very large ones are cut in every cohort.
@@ -92,10 +96,8 @@ def common_num_phases(cohort: Cohort) -> int:
 
 
 def _num_phases(patient: Patient) -> int:
-    """Return how many phases a patient's files hold; the header of one that is alone is read."""
-    if len(patient.phases) == 1 and isinstance(patient.phases[0], VolumeFile):
-        return num_volumes(patient.phases[0])
-    return len(patient.phases)
+    """Return how many phases a patient's files hold; headers of what is alone are read."""
+    return num_phases_of_one(patient.phases[0]) if len(patient.phases) == 1 else len(patient.phases)
 
 
 def sizes_in_words(checked: Sequence[CheckedPatient], crop_shape: Shape) -> str | None:
