@@ -322,8 +322,9 @@ def test_image_kinds_mixed_in_one_file_stay_apart(tmp_path, phases):
 
 def test_a_file_of_several_phases_is_not_one_phase(tmp_path, phases):
     path = write_enhanced(tmp_path / "1.dcm", phases)
-    with pytest.raises(UnreadableImageError, match="temporal position differs"):
+    with pytest.raises(UnreadableImageError, match="temporal position differs") as caught:
         open_series(DicomSeries((path,), "series"))
+    assert caught.value.finding.code == "series-several-volumes"
 
 
 def test_a_frame_missing_is_a_slice_missing(tmp_path, phases):
