@@ -2,7 +2,7 @@
 
 Voxels of one index show one place only where grids agree. Turned, mirrored and by whole voxels
 shifted grids are made to agree without touching a value; others are refused, or interpolated
-where the settings ask for it (docs/decisions: believing headers).
+where the settings ask for it (docs/decisions/0017-phases-on-one-grid.md).
 
 Axis legend: (row, column, slice) of a volume's own axes, or of the pre-contrast's where it is the
 reference.

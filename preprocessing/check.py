@@ -1,4 +1,4 @@
-"""Whether each patient of a cohort can be used, found out without reading voxels."""
+"""Whether each patient of a cohort can be used, found out before a store is made."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CheckedPatient:
 def check_cohort(
     cohort: Cohort, config: PreprocessConfig, *, list_series: bool = False
 ) -> Iterator[CheckedPatient]:
-    """Open every patient's images (headers only) and yield what was found, in order.
+    """Open every patient's images and yield what was found, in order.
 
     Parameters
     ----------
