@@ -91,12 +91,16 @@ def common_num_phases(cohort: Cohort) -> int:
     """
     if cohort.layout in _PAPERS_PHASES:
         return _PAPERS_PHASES[cohort.layout]
-    counts: Mapping[int, int] = _count(_num_phases(p) for p in cohort.patients if p.phases)
+    found = (_num_phases(p) for p in cohort.patients if p.phases)
+    counts: Mapping[int, int] = _count(n for n in found if n is not None)
     return max(counts, key=lambda n: (counts[n], n)) if counts else 1
 
 
-def _num_phases(patient: Patient) -> int:
-    """Return how many phases a patient's files hold; headers of what is alone are read."""
+def _num_phases(patient: Patient) -> int | None:
+    """Return how many phases a patient's files hold; headers of what is alone are read.
+
+    None where they cannot be read: the patient has no say in how many phases the others should have.
+    """
     return num_phases_of_one(patient.phases[0]) if len(patient.phases) == 1 else len(patient.phases)
 
 

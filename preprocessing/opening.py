@@ -28,11 +28,11 @@ from preprocessing.tumour_mask import (
 )
 from preprocessing.volume_data import check_regular
 from preprocessing.volume_files import (
-    check_one_volume_each,
     num_volumes,
     open_file,
     open_mask,
     phase_openers,
+    several_volumes,
 )
 from preprocessing.volumes import UnreadableImageError, Volume
 
@@ -235,23 +235,35 @@ def _phase_openers(
         if len(patient.phases) == 1:
             return _openers_of_one(patient.phases[0], stage)
         if len(patient.phases) < config.num_phases:
-            check_one_volume_each(patient.phases)
+            _check_one_volume_each(patient.phases, stage)
         return [lambda s=source: _open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
     return [phase.open for phase in found.phases]
 
 
-def num_phases_of_one(source: PhaseSource) -> int:
-    """Return how many phases a patient has who has one file or folder; 1 where that cannot be told."""
+def num_phases_of_one(source: PhaseSource) -> int | None:
+    """Return how many phases one file or folder holds; None where that cannot be read."""
     try:
         with staging() as stage:
-            series = _dicom_series(source, stage)
-            if series is not None:
-                return len(series_openers(series))
+            return _num_volumes(source, stage)
     except Exception as error:
         if not is_of_one_patient(error):
             raise
-        return 1  # what is wrong with it is told when it is opened
-    return num_volumes(source) if isinstance(source, VolumeFile) else 1
+        return None  # what is wrong with it is told when it is opened
+
+
+def _num_volumes(source: PhaseSource, stage: Stage) -> int:
+    series = _dicom_series(source, stage)
+    if series is not None:
+        return len(series_openers(series))
+    assert isinstance(source, VolumeFile)
+    return num_volumes(source)
+
+
+def _check_one_volume_each(sources: Sequence[PhaseSource], stage: Stage) -> None:
+    """Refuse a file of several volumes among the phases: how many phases there are is not told."""
+    for source in sources:
+        if (num := _num_volumes(source, stage)) > 1:
+            raise several_volumes(source.name, num)
 
 
 def _openers_of_one(source: PhaseSource, stage: Stage) -> Sequence[Callable[[], Volume]]:

@@ -482,6 +482,15 @@ def test_one_enhanced_file_of_a_manifest_holds_all_phases(tmp_path, phases, vend
         assert [v.name[-8:] for v in opened.volumes] == ["volume 1", "volume 2", "volume 3"]
 
 
+def test_what_cannot_be_read_has_no_say_in_how_many_phases_there_are(tmp_path, phases):
+    sound = write_enhanced(tmp_path / "sound.dcm", phases)
+    (tmp_path / "short.dcm").write_bytes(sound.read_bytes()[:-100])
+    (tmp_path / "none.nii").write_bytes(b"no image")
+    names = ("sound.dcm", "short.dcm", "none.nii", "gone.nii")
+    patients = tuple(Patient(n, phases=(VolumeFile(tmp_path / n),)) for n in names)
+    assert common_num_phases(Cohort(tmp_path, "manifest", (), patients)) == PHASES
+
+
 def test_one_folder_of_a_manifest_holds_all_phases(tmp_path, phases):
     """An enhanced file a phase, their names in another order than their times."""
     uid, paths = generate_uid(), []
@@ -535,6 +544,18 @@ def test_several_series_in_one_folder_are_not_taken_for_phases(tmp_path, phases)
     _, found = opened_alone(DicomSeries(tuple(paths), "all"))
     assert [f.code for f in found if f.excludes] == ["phases-unclear"]
     assert "differ in series" in found[-1].message
+
+
+def test_a_file_of_all_phases_beside_another_is_refused(tmp_path, phases):
+    sources = [
+        VolumeFile(write_enhanced(tmp_path / "all.dcm", phases)),
+        VolumeFile(write_enhanced(tmp_path / "one.dcm", phases[1:2])),
+    ]
+    config = PreprocessConfig(num_phases=PHASES, crop_shape=(4, 4, 4))
+    for order in (sources, sources[::-1]):
+        patient = Patient("P1", phases=tuple(order), box=Box((1, 1, 1), (3, 3, 3)))
+        found = open_patient(patient, config, Stage())
+        assert [f.code for f in found] == ["phases-in-one-file"]
 
 
 def test_one_volume_alone_is_one_phase(tmp_path, phases):

@@ -374,6 +374,13 @@ def test_pipes_sockets_devices_and_folders_are_not_opened(tmp_path: Path) -> Non
     assert common_num_phases(read_cohort(manifest(tmp_path, "p,a.nii.gz,,,m.nii,,1"))) == 1
 
 
+def test_what_cannot_be_read_is_not_said_to_be_one_phase(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"")
+    found = open_only(tmp_path, "p,a.dcm,,,m.nii,,1")
+    assert isinstance(found, tuple)
+    assert [f.code for f in found] == ["image-unreadable"]
+
+
 def test_four_dimensional_nifti_is_the_phases_in_order(tmp_path: Path) -> None:
     nifti(tmp_path / "a.nii.gz", PHASES)
     for number in range(3):
