@@ -27,7 +27,7 @@ from preprocessing.dicom_frames import (
 
 # Nothing that could identify a patient is read, so that none of it can reach a store.
 _KEYWORDS = (
-    "SpecificCharacterSet", "SOPClassUID", "Modality", "SeriesDescription", "SeriesNumber",
+    "SpecificCharacterSet", "SOPClassUID", "Modality", "PatientID", "SeriesDescription", "SeriesNumber",
     "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "AcquisitionDate", "ContentDate",
     "AcquisitionTime", "AcquisitionDateTime", "ContentTime", "TriggerTime", "AcquisitionNumber",
     "TemporalPositionIdentifier", "NumberOfTemporalPositions", "ImageType", "SequenceName",

@@ -6,6 +6,7 @@ their elements, which are given a meaning here.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -68,10 +69,10 @@ class SliceHeader:
     has_contrast
         Whether a contrast agent is named.
     time_s
-        Acquisition (else content) date and time, seconds since some day; only differences mean
-        anything.
+        Acquisition date and time, seconds since some day; only differences mean anything.
     is_dated
-        Whether that date is the acquisition's or the image's own, and not the study's.
+        Whether that date is the acquisition's own. Else it is the study's, or there is none and the
+        time is of the day alone.
     content_time_s
         When the image was made of the data: tells phases apart that were acquired in one go.
     position_mm, row_direction, column_direction
@@ -84,6 +85,8 @@ class SliceHeader:
         Of the stored value, as DICOM's rescale says.
     pixel_offset
         Byte at which raw pixels begin, or None where they are compressed or the file is deflated.
+    patient
+        Digest of PatientID: equal for images of one person.
     study, series, frame_of_reference, instance
         UIDs. They tell files (and frames) apart and must not reach a store or a message.
     frame
@@ -146,6 +149,7 @@ class SliceHeader:
     scale_slope: float | None = None
     is_lossy: bool = False
     fragments: Ranges = ()
+    patient: str = ""
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -276,6 +280,9 @@ def _refuse_other_kinds(path: Path, raw: RawHeader, num_frames: int) -> None:
     if "Rows" not in values or not (is_placed or num_frames > 1):
         if "Rows" not in values and "Image Storage" in UID(kind).name:
             raise damaged(path, "it ends inside its header")
+        is_derived = _image_type(values.get("ImageType", ""))[:1] == ("DERIVED",)
+        if kind in _MR_CLASSES and not is_derived:
+            raise damaged(path, "it does not say where its slice lies (ImagePositionPatient)")
         raise _ignored(path, "dicom-not-an-image", "no image slice")
     photometric = values.get("PhotometricInterpretation", "").strip()
     if _number(values.get("SamplesPerPixel"), 1) != 1 or photometric not in _GREY:
@@ -284,11 +291,10 @@ def _refuse_other_kinds(path: Path, raw: RawHeader, num_frames: int) -> None:
         raise _ignored(path, "dicom-not-a-phase", "a parametric map, no phase")
     if _VIDEO.fullmatch(raw.syntax):
         raise _ignored(path, "dicom-not-a-phase", "a video, no phase")
-    if num_frames > 1:
-        if values.get("Modality", "MR").strip() not in ("", "MR"):
-            raise _ignored(path, "dicom-not-a-phase", "frames of another modality, no phase")
-        if raw.frames is None and kind not in ("", *_MR_CLASSES):
-            raise _ignored(path, "dicom-not-a-phase", "frames that are no MR slices, no phase")
+    if kind not in _MR_CLASSES and values.get("Modality", "MR").strip() not in ("", "MR"):
+        raise _ignored(path, "dicom-not-a-phase", "an image of another modality, no phase")
+    if num_frames > 1 and raw.frames is None and kind not in ("", *_MR_CLASSES):
+        raise _ignored(path, "dicom-not-a-phase", "frames that are no MR slices, no phase")
     _refuse_pixel_formats(path, raw)
 
 
@@ -366,16 +372,12 @@ def _parse(
     x, y, z = _floats(values["ImagePositionPatient"], 3)
     between_rows, between_columns = _floats(values["PixelSpacing"], 2)
     content_time = _time_s(values, "Content")
-    acquisition_time = _time_s(values, "Acquisition")
-    time, is_dated = acquisition_time, bool(values.get("AcquisitionDate"))
+    time, is_dated = _time_s(values, "Acquisition"), _day(values.get("AcquisitionDate", "")) > 0
     if time is None:
         time = _moment_s(values.get("AcquisitionDateTime", ""))
         is_dated = time is not None
-    if time is None:
-        time, is_dated = content_time, bool(values.get("ContentDate"))
     if time is not None:
         time += float(values.get("TimeOffset", 0))
-    strength = values.get("MagneticFieldStrength")
     kind = "i" if _number(values.get("PixelRepresentation"), 0) else "u"
     instance = values.get("SOPInstanceUID", "")
     slope, intercept = _rescale(path, values)
@@ -391,12 +393,12 @@ def _parse(
         num_temporal_positions=_integer(values.get("NumberOfTemporalPositions")),
         image_type=_image_type(values.get("ImageType", "")),
         sequence=values.get("SequenceName", "").strip(),
-        echo_time_ms=_number(values["EchoTime"], 0) if values.get("EchoTime") else None,
-        has_contrast=bool(values.get("ContrastBolusAgent", "").strip()),
+        echo_time_ms=_finite(values.get("EchoTime")),
+        has_contrast=_names_agent(values.get("ContrastBolusAgent", "")),
         frame_of_reference=values.get("FrameOfReferenceUID", ""),
         instance=instance if frame is None else f"{instance} {frame}",
         acquisition_number=_integer(values.get("AcquisitionNumber")),
-        trigger_time_ms=_number(values["TriggerTime"], 0) if values.get("TriggerTime") else None,
+        trigger_time_ms=_finite(values.get("TriggerTime")),
         time_s=time,
         is_dated=is_dated,
         content_time_s=content_time,
@@ -410,7 +412,7 @@ def _parse(
         intercept=intercept,
         pixel_offset=where if isinstance(where, int) else None,
         manufacturer=shown_maker(values.get("Manufacturer", "")),
-        field_strength_t=_number(strength, 0) if strength else None,
+        field_strength_t=_finite(values.get("MagneticFieldStrength")),
         frame=frame,
         stack=values.get("StackID", ""),
         syntax=raw.syntax,
@@ -421,6 +423,7 @@ def _parse(
         scale_slope=_scale_slope(values),
         is_lossy=values.get("LossyImageCompression") == "01" or raw.syntax in LOSSY_SYNTAXES,
         fragments=() if isinstance(where, int) else where,
+        patient=_digest(values.get("PatientID", "")),
     )
 
 
@@ -473,6 +476,32 @@ def _number(text: str | None, default: float) -> float:
     return float(text.partition("\\")[0]) if text else default
 
 
+def _finite(text: str | None) -> float | None:
+    try:
+        number = _number(text, math.nan)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+# What is written where no agent was given.
+_NO_AGENT = {
+    "", "none", "no", "n/a", "na", "0", "-", "--", "nil", "without", "no contrast", "non contrast",
+    "not given", "unknown", "null", "keine", "kein", "sans", "sin", "no agent", "n",
+}  # fmt: skip
+
+
+def _names_agent(text: str) -> bool:
+    return text.strip().casefold() not in _NO_AGENT
+
+
+@lru_cache(maxsize=64)
+def _digest(text: str) -> str:
+    """Return a digest of what identifies a person; empty for nothing."""
+    text = text.strip()
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
+
+
 def _integer(text: str | None) -> int | None:
     try:
         return int(text) if text else None
@@ -485,15 +514,26 @@ def _image_type(text: str) -> tuple[str, ...]:
     return tuple(part.strip().upper() for part in text.split("\\")) if text else ()
 
 
+_MOMENT = re.compile(r"(\d{8})(\d{2}(?:\d{2}(?:\d{2}(?:\.\d*)?)?)?)([+-]\d{4})?")
+
+
 def _moment_s(text: str) -> float | None:
-    """Return DICOM date and time ``YYYYMMDDHHMMSS.ffffff`` in the seconds of `SliceHeader.time_s`."""
-    moment = re.fullmatch(r"(\d{8})(\d{6}(?:\.\d+)?)(?:[+-]\d{4})?", text.strip())
+    """Return DICOM date and time ``YYYYMMDDHHMMSS.ffffff&ZZXX`` in the seconds of `SliceHeader.time_s`.
+
+    Minutes and seconds may be left out; a zone moves the time to universal time.
+    """
+    moment = _MOMENT.fullmatch(text.strip())
     seconds = seconds_of_day(moment[2]) if moment else None
-    return None if moment is None or seconds is None else _day(moment[1]) * 86400.0 + seconds
+    if moment is None or seconds is None or not _day(moment[1]):
+        return None
+    zone = moment[3] or "+0000"
+    offset = (int(zone[1:3]) * 3600 + int(zone[3:5]) * 60) * (-1 if zone[0] == "-" else 1)
+    return _day(moment[1]) * 86400.0 + seconds - offset
 
 
 @lru_cache(maxsize=4096)
 def _day(text: str) -> int:
+    """Return a date as a number of days; 0 for what is no date."""
     try:
         return date(int(text[:4]), int(text[4:6]), int(text[6:8])).toordinal()
     except ValueError:
@@ -504,5 +544,5 @@ def _time_s(values: dict[str, str], which: str) -> float | None:
     seconds = seconds_of_day(values.get(f"{which}Time", "") or "none")
     if seconds is None:
         return None
-    day = values.get(f"{which}Date") or values.get("StudyDate", "")
-    return _day(day) * 86400.0 + seconds
+    day = _day(values.get(f"{which}Date", "")) or _day(values.get("StudyDate", ""))
+    return day * 86400.0 + seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -168,8 +168,8 @@ def find_phases(
     asked = _Question(examination, num_wanted, images, tumour or TumourPlace())
     if list_all or examination.table:
         return _phases_in(folders, asked, stage)
-    likely = _likely_dynamic(folders, examination.known_phases, stage)
-    found = _phases_in(likely, asked, stage)
+    likely, glimpsed = _likely_dynamic(folders, examination.known_phases, stage)
+    found = _phases_in(likely, asked, stage, glimpsed)
     if len(found.phases) < num_wanted and len(likely) < len(folders):
         # A folder's first file may be of another series than the rest.
         found = _phases_in(folders, asked, stage)
@@ -199,10 +199,15 @@ def _list_files(folder: Path) -> dict[str, list[Path]]:
 
 def _likely_dynamic(
     folders: Mapping[str, list[Path]], known_phases: Mapping[str, int], stage: Stage
-) -> dict[str, list[Path]]:
-    """Return the folders that may hold phases, by their first image or their entry in a table."""
+) -> tuple[dict[str, list[Path]], list[SeriesEvidence]]:
+    """Return the folders that may hold phases, by their first image or their entry in a table.
+
+    Returns
+    -------
+    The folders, and what the first image of each other one says.
+    """
     if known_phases:
-        return {
+        told = {
             place: paths
             for place, paths in folders.items()
             if any(
@@ -210,7 +215,8 @@ def _likely_dynamic(
                 and (f"{place}/{p.name}" in known_phases or place in known_phases)
                 for p in paths
             )
-        } or dict(folders)
+        }
+        return told or dict(folders), []
     firsts = dict(zip(folders, stage.local([paths[0] for paths in folders.values()]), strict=True))
     headers = {
         place: _first_header([firsts[place], *paths[1:]], stage) for place, paths in folders.items()
@@ -228,7 +234,19 @@ def _likely_dynamic(
             chosen = name is None or _may_be_phase(name, named=named)
         if chosen:
             likely[place] = folders[place]
-    return likely or dict(folders)
+    if not likely:
+        return dict(folders), []
+    glimpsed = [
+        _glimpse(place, header, len(folders[place]))
+        for place, header in headers.items()
+        if header is not None and place not in likely
+    ]
+    return likely, glimpsed
+
+
+def _glimpse(place: str, header: SliceHeader, num_files: int) -> SeriesEvidence:
+    found = _evidence_of([header], place, TumourPlace())
+    return replace(found, num_slices=num_files, is_glimpsed=True)
 
 
 def _is_named(header: SliceHeader) -> bool:
@@ -253,7 +271,12 @@ def _first_header(paths: Sequence[Path], stage: Stage) -> SliceHeader | None:
     return None
 
 
-def _phases_in(folders: Mapping[str, list[Path]], asked: _Question, stage: Stage) -> FoundPhases:
+def _phases_in(
+    folders: Mapping[str, list[Path]],
+    asked: _Question,
+    stage: Stage,
+    glimpsed: Sequence[SeriesEvidence] = (),
+) -> FoundPhases:
     headers, unusable, notes = _read(folders, asked.examination.known_phases, stage)
     volumes = _volumes(headers, asked.examination)
     by_key = {v.key: v for v in volumes}
@@ -262,7 +285,7 @@ def _phases_in(folders: Mapping[str, list[Path]], asked: _Question, stage: Stage
         return FoundPhases((), (unknown,))
     evidence = [_evidence(v, asked.tumour) for v in volumes]
     decided = decide_phases(
-        evidence,
+        [*evidence, *glimpsed],
         asked.num_wanted,
         lambda one, other: _same_volume(by_key[one].part, by_key[other].part),
         asked.images,
@@ -353,7 +376,7 @@ def _read(
                 notes[str(local.parent)].append(found)
         if not found_any:
             unusable.extend(f for f in findings if f.excludes)
-    return _in_one_day(headers), unusable, notes
+    return _on_one_clock(headers), unusable, notes
 
 
 def _series_key(header: SliceHeader, place: str) -> _SeriesKey:
@@ -362,45 +385,55 @@ def _series_key(header: SliceHeader, place: str) -> _SeriesKey:
     return (header.study, header.series or place, number, name)
 
 
-def _in_one_day(
-    headers: dict[tuple[_SeriesKey, int | None], list[SliceHeader]],
-) -> dict[tuple[_SeriesKey, int | None], list[SliceHeader]]:
-    """Move times after midnight to the next day where one date stands for all of them.
+_Headers = dict[tuple[_SeriesKey, int | None], list[SliceHeader]]
 
-    Dates are often those of the study, or made up where a cohort was de-identified.
+
+def _on_one_clock(headers: _Headers) -> _Headers:
+    """Make the times of each study comparable, or leave them out.
+
+    Dates are often those of the study, or made up where a cohort was de-identified: times after
+    midnight then belong to the next day, and dates that lie days apart are not believed.
     """
-    shifts: dict[str, float] = {}
+    changes: dict[str, Callable[[float], float | None]] = {}
     for study in {h.study for group in headers.values() for h in group}:
-        times = {h.time_s for g in headers.values() for h in g if h.study == study and h.time_s}
-        early = _after_midnight(times)
-        if early is not None:
-            shifts[study] = early
-    if not shifts:
+        together = [h for group in headers.values() for h in group if h.study == study]
+        change = _clock(together)
+        if change is not None:
+            changes[study] = change
+    if not changes:
         return headers
-    return {key: [_later(h, shifts) for h in group] for key, group in headers.items()}
+    return {key: [_moved(h, changes) for h in group] for key, group in headers.items()}
 
 
-def _after_midnight(times: Iterable[float | None]) -> float | None:
-    """Return the time up to which all belong to the next day; None where none do."""
-    known = sorted({t for t in times if t is not None})
-    if not known or known[0] // _DAY_S != known[-1] // _DAY_S:
+def _clock(headers: Sequence[SliceHeader]) -> Callable[[float], float | None] | None:
+    """Return how times of one study are to be changed; None where they are not."""
+    times = sorted({h.time_s for h in headers if h.time_s is not None})
+    if not times or times[-1] - times[0] <= _HALF_DAY_S:
         return None
-    if known[-1] - known[0] <= _HALF_DAY_S:
-        return None
-    gaps = np.diff(known)
-    widest = int(np.argmax(gaps))
-    # Where the clock was not started anew, there is no gap of half a day.
-    return known[widest] if gaps[widest] > _HALF_DAY_S else None
+    days = {t // _DAY_S for t in times}
+    if len(days) > 1 and 0 not in days:
+        return lambda time: None
+    # Some have no date, or all have one date: the time of day counts.
+    of_day = sorted({t % _DAY_S for t in times})
+    gaps = np.diff(of_day)
+    if len(of_day) < 2 or gaps.max() <= _HALF_DAY_S:
+        return lambda time: time % _DAY_S
+    last = of_day[int(np.argmax(gaps))]
+    return lambda time: time % _DAY_S + (_DAY_S if time % _DAY_S <= last else 0.0)
 
 
-def _later(header: SliceHeader, shifts: Mapping[str, float]) -> SliceHeader:
-    last = shifts.get(header.study)
-    if last is None or header.time_s is None or header.time_s > last:
+def _moved(
+    header: SliceHeader, changes: Mapping[str, Callable[[float], float | None]]
+) -> SliceHeader:
+    change = changes.get(header.study)
+    if change is None or header.time_s is None:
         return header
     content = header.content_time_s
-    if content is not None and content <= last:
-        content += _DAY_S
-    return replace(header, time_s=header.time_s + _DAY_S, content_time_s=content)
+    return replace(
+        header,
+        time_s=change(header.time_s),
+        content_time_s=None if content is None else change(content),
+    )
 
 
 def _volumes(
@@ -409,13 +442,19 @@ def _volumes(
 ) -> list[_Volume]:
     volumes = []
     for (series, known), slices in headers.items():
-        for number, part in enumerate(split_series(slices, same_pixels)):
-            text = "|".join((*series, str(known), str(number)))
-            # A letter first: spreadsheets take 12e45 for a number.
-            key = f"s{hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]}"
+        for part in split_series(slices, same_pixels):
+            key = _part_key(series, part)
             phase = examination.table.get(key, -1) if examination.table else known
             volumes.append(_Volume(key, part, phase))
     return volumes
+
+
+def _part_key(series: _SeriesKey, part: SeriesPart) -> str:
+    """Return a key of a volume's very files: with one more or less, it is another volume."""
+    names = sorted(h.instance or f"{h.path.name} {h.frame}" for h in part.headers)
+    text = "|".join((*series, part.kind.name, *names))
+    # A letter first: spreadsheets take 12e45 for a number.
+    return f"s{hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]}"
 
 
 def _unknown_keys(examination: DicomExamination, volumes: Mapping[str, _Volume]) -> Finding | None:
@@ -451,12 +490,18 @@ def _by_position(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
 
 def _evidence(volume: _Volume, tumour: TumourPlace) -> SeriesEvidence:
     headers, _ = usual_geometry(volume.part.headers)
+    found = _evidence_of(headers, volume.key, tumour)
+    is_split = volume.part.told_by not in (None, "echo time")
+    return replace(found, is_split=is_split, known_phase=volume.known_phase)
+
+
+def _evidence_of(headers: Sequence[SliceHeader], key: str, tumour: TumourPlace) -> SeriesEvidence:
     first = headers[0]
     numbers = [h.instance_number for h in headers if h.instance_number is not None]
     instances = (min(numbers), max(numbers)) if numbers else None
     place = _place(headers)
     return SeriesEvidence(
-        key=volume.key,
+        key=key,
         description=first.description,
         series_number=first.series_number,
         time_s=_earliest(h.time_s for h in headers),
@@ -468,16 +513,15 @@ def _evidence(volume: _Volume, tumour: TumourPlace) -> SeriesEvidence:
         content_time_s=_earliest(h.content_time_s for h in headers),
         temporal_position=_common(h.temporal_position for h in headers),
         num_temporal_positions=_common(h.num_temporal_positions for h in headers),
-        trigger_time_ms=_common(h.trigger_time_ms for h in headers),
+        trigger_time_ms=_earliest(h.trigger_time_ms for h in headers),
         acquisition_number=_common(h.acquisition_number for h in headers),
         instances=instances,
         has_contrast=any(h.has_contrast for h in headers),
         sequence=first.sequence,
         echo_time_ms=_common(h.echo_time_ms for h in headers),
-        is_split=volume.part.told_by not in (None, "echo time"),
+        patients=frozenset(h.patient for h in headers if h.patient),
         place=place,
         holds_tumour=_holds(tumour, first.shape, instances, place),
-        known_phase=volume.known_phase,
     )
 
 

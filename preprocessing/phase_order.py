@@ -5,8 +5,8 @@ projection or a fat image is no phase), then the examination, then the group of 
 another, then their order. The order of two series is taken from everything that tells it: names,
 acquisition date and time, temporal position, trigger time and contrast agent; where none of these
 does, from content time, numbers of acquisition and series, and instance numbers, if two of them
-agree. Evidence that disagrees makes the order ambiguous, and the patient is excluded: a table of
-phases (`preprocessing.phase_table`) then decides.
+agree. Evidence that disagrees makes the order ambiguous, as does a series that was not chosen and lies
+where a phase may: the patient is excluded, and a table of phases (`preprocessing.phase_table`) decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from itertools import combinations, pairwise
 from typing import Literal
 
 from preprocessing.cohort import Finding
-from preprocessing.series_words import Kind, is_dynamic, is_static, kind_of, phase_of
+from preprocessing.series_words import (
+    Kind,
+    bare_name,
+    is_dynamic,
+    is_static,
+    kind_of,
+    phase_of,
+    side_of,
+    words,
+)
 from preprocessing.shown_names import shown_series
 
 Images = Literal["acquired", "motion-corrected", "subtraction"]
@@ -32,6 +41,12 @@ _MAYBE_COPY_S = 60.0
 _ONE_VISIT_S = 2 * 3600.0
 # Of the other series' slices: a series with fewer was broken off.
 _BROKEN_OFF = 0.7
+# Slices of a test of the bolus, or of a projection, beside series of many slices.
+_FEW_SLICES, _MANY_SLICES = 2, 8
+# Echo times closer together than this are one protocol's.
+_SAME_ECHO = 0.2
+# A series that began this many steps before the first phase may be the pre-contrast.
+_NEAR_STEPS = 1.5
 _SAME_SPACING = 0.02
 _SAME_PLACE = 0.5
 
@@ -47,7 +62,7 @@ class Place:
     low_mm, high_mm
         Corners of the smallest box along the patient's axes that holds all voxels, LPS.
     geometry
-        Equal for series of the same voxels.
+        Matrix; spacings and directions; number of slices: equal for series of the same voxels.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -75,12 +90,16 @@ class SeriesEvidence:
         Identifies its files to the caller.
     series, study, frame_of_reference
         Equal for parts of one series, one examination, one coordinate system.
+    patients
+        Digests of the persons that it names.
     time_s, content_time_s
         When its first slice was acquired, and made; only differences mean anything.
     is_split
         Whether its series was taken apart in time.
     instances
         Its lowest and highest InstanceNumber.
+    is_glimpsed
+        Whether only its first file was read: it is no phase, but may be a rival of one.
     holds_tumour
         Whether the tumour's box can lie in it; None where that is not known.
     known_phase
@@ -106,6 +125,8 @@ class SeriesEvidence:
     sequence: str = ""
     echo_time_ms: float | None = None
     is_split: bool = False
+    is_glimpsed: bool = False
+    patients: frozenset[str] = frozenset()
     place: Place | None = None
     holds_tumour: bool | None = None
     known_phase: int | None = None
@@ -186,7 +207,9 @@ def decide_phases(
             series, num_wanted, same_pixels, images, notes, reasons
         )
     except _UndecidedError as error:
-        return PhaseDecision((), (*notes, error.finding), reasons=reasons)
+        undecided = f"not decided: {error.finding.code}"
+        told = {k: undecided if reason == _NOT_TAKEN else reason for k, reason in reasons.items()}
+        return PhaseDecision((), (*notes, error.finding), reasons=told)
     for number, found in enumerate(ordered):
         reasons[found.key] = f"phase {number}, by {' and '.join(evidence)}"
     return PhaseDecision(tuple(s.key for s in ordered), tuple(notes), evidence, reasons, is_told)
@@ -202,20 +225,37 @@ def _decide(
 ) -> tuple[list[SeriesEvidence], tuple[str, ...], bool]:
     if any(s.known_phase is not None for s in series):
         return _by_table(series, same_pixels, notes, reasons)
-    candidates = _candidates(series, images, notes)
-    candidates = _one_examination(candidates, notes, reasons)
+    _refuse_several_persons(series)
+    seen = [s for s in series if not s.is_glimpsed]
+    candidates = _candidates(seen, num_wanted, images, notes)
+    candidates = _one_examination(candidates, num_wanted, notes, reasons)
     candidates = _without_broken_off(candidates, notes, reasons)
     candidates = _without_copies(candidates, same_pixels, notes, reasons)
+    candidates = _without_uncorrected(candidates, notes, reasons)
     candidates = _one_group(candidates, num_wanted, notes, reasons)
     if not candidates:
         return [], (), False
-    _check_rivals(candidates, series)
     ordered, evidence = _in_order(candidates, num_wanted, notes)
-    is_told = _check_missing(ordered, evidence, num_wanted)
+    is_told = _check_missing(ordered, evidence, num_wanted, notes)
+    _refuse_holes(ordered, seen, num_wanted)
+    if images == "acquired":
+        _refuse_rivals(ordered, series, reasons, is_told=is_told)
     return ordered, evidence, is_told
 
 
+def _refuse_several_persons(series: Sequence[SeriesEvidence]) -> None:
+    persons = {person for s in series for person in s.patients}
+    if len(persons) > 1:
+        raise _UndecidedError(
+            "several-patients",
+            f"its images name {len(persons)} patients (PatientID): keep one patient's in the folder",
+        )
+
+
 # Which series are candidates
+
+
+_NOT_TAKEN = "no phase: not taken"
 
 
 def _reason(series: SeriesEvidence) -> str:
@@ -223,30 +263,34 @@ def _reason(series: SeriesEvidence) -> str:
         return f"no phase: {series.kind.value}"
     if is_static(series.description):
         return "no phase: not dynamic by its name"
-    return "no phase: not taken"
+    return _NOT_TAKEN
 
 
 def _candidates(
-    series: Sequence[SeriesEvidence], images: Images, notes: list[Finding]
+    series: Sequence[SeriesEvidence], num_wanted: int, images: Images, notes: list[Finding]
 ) -> list[SeriesEvidence]:
     """Return the series whose kind and name, or whose structure in time, make them phases."""
-    acquired = _dynamic([s for s in series if s.kind in (Kind.ACQUIRED, Kind.WATER)], notes)
+    pool = [s for s in series if s.kind in (Kind.ACQUIRED, Kind.WATER)]
+    acquired = _dynamic(pool, notes)
     if images == "motion-corrected":
         moved = _dynamic([s for s in series if s.kind is Kind.MOTION_CORRECTED], notes)
         return _with_pre_contrast(moved, acquired) if moved else []
     if images == "subtraction":
         subtracted = _dynamic([s for s in series if s.kind is Kind.SUBTRACTION], notes)
         return _with_pre_contrast(subtracted, acquired) if subtracted else []
-    if acquired:
+    derived = [s for s in series if s.kind is Kind.DERIVED]
+    if len(acquired) >= num_wanted or not derived:
         return acquired
-    derived = _dynamic([s for s in series if s.kind is Kind.DERIVED], notes)
-    if derived:
-        message = (
-            f"its {len(derived)} dynamic series are marked as derived (ImageType), and no original"
-            " is there: used as they are"
-        )
-        notes.append(Finding("phases-derived", message, excludes=False))
-    return derived
+    both = _dynamic([*pool, *derived], [])
+    num_derived = sum(s.kind is Kind.DERIVED for s in both)
+    if not num_derived or len(both) <= len(acquired):
+        return acquired
+    message = (
+        f"{num_derived} of its {len(both)} dynamic series are marked as derived (ImageType), and no"
+        " originals are there in their place: used as they are"
+    )
+    notes.append(Finding("phases-derived", message, excludes=False))
+    return both
 
 
 def _with_pre_contrast(
@@ -273,15 +317,13 @@ def _dynamic(series: list[SeriesEvidence], notes: list[Finding]) -> list[SeriesE
     if not series:
         return []
     candidates = [s for s in series if not is_static(s.description)]
-    named = [s for s in candidates if is_dynamic(s.description)]
-    if named:
-        return named
+    bare = {bare_name(s.description) for s in candidates} - {None}
+    named = [s for s in candidates if is_dynamic(s.description) or _as_bare(s) in bare]
     told = [s for s in candidates if s.is_split or (s.num_temporal_positions or 1) > 1]
-    if len(told) > 1:
-        return told
     counted = [s for s in candidates if (p := phase_of(s.description)).is_post or p.number == 0]
-    if len(counted) > 1 and any(phase_of(s.description).number == 0 for s in counted):
-        return counted
+    for base in (named, told if len(told) > 1 else [], counted if len(counted) > 1 else []):
+        if base:
+            return _with_namesakes(base, candidates)
     groups: dict[tuple[object, ...], list[SeriesEvidence]] = defaultdict(list)
     for found in candidates:
         geometry = found.place.geometry if found.place else ()
@@ -306,6 +348,30 @@ def _dynamic(series: list[SeriesEvidence], notes: list[Finding]) -> list[SeriesE
     return chosen
 
 
+def _as_bare(series: SeriesEvidence) -> str:
+    return series.description.strip().casefold()
+
+
+def _with_namesakes(
+    base: Sequence[SeriesEvidence], candidates: Sequence[SeriesEvidence]
+) -> list[SeriesEvidence]:
+    """Add series that are called as the dynamic ones are, and a pre-contrast to series named post."""
+    names = {s.description for s in base}
+    chosen = [s for s in candidates if s in base or s.description in names]
+    told = [phase_of(s.description) for s in chosen]
+    if any(p.is_post for p in told) and not any(p.number == 0 for p in told):
+        start = _start(chosen)
+        chosen += [
+            s
+            for s in candidates
+            if s not in chosen
+            and phase_of(s.description).number == 0
+            and any(_lies_on(s, other) for other in chosen)
+            and (start is None or s.time_s is None or s.time_s < start)
+        ]
+    return chosen
+
+
 _SAY_WHICH = "say which in a table of phases (radiotrain cohort check … --phases phases.csv)"
 
 
@@ -313,22 +379,25 @@ _SAY_WHICH = "say which in a table of phases (radiotrain cohort check … --phas
 
 
 def _one_examination(
-    candidates: list[SeriesEvidence], notes: list[Finding], reasons: dict[str, str]
+    candidates: list[SeriesEvidence],
+    num_wanted: int,
+    notes: list[Finding],
+    reasons: dict[str, str],
 ) -> list[SeriesEvidence]:
-    """Keep one examination's series: the one with most of them, the earliest of several."""
+    """Keep one examination's series: the earliest that has enough, else the one with most of them."""
     studies: dict[str, list[SeriesEvidence]] = defaultdict(list)
     names = _joined_studies(candidates, notes)
     for found in candidates:
         studies[names[found.study]].append(found)
     if len(studies) < 2:
         return candidates
-    most = max(map(len, studies.values()))
-    largest = [group for group in studies.values() if len(group) == most]
+    most = min(max(map(len, studies.values())), num_wanted)
+    largest = [group for group in studies.values() if len(group) >= most]
     starts = [_start(group) for group in largest]
     if len(largest) > 1 and (None in starts or len(set(starts)) < len(starts)):
         raise _UndecidedError(
             "phases-ambiguous",
-            f"{len(largest)} examinations have {most} dynamic series each and no dates that tell the"
+            f"{len(largest)} examinations have {most} dynamic series or more and no dates that tell the"
             f" earlier one: {_SAY_WHICH}",
         )
     chosen = min(largest, key=lambda group: _start(group) or 0.0)
@@ -342,8 +411,8 @@ def _one_examination(
         if group is not chosen:
             reasons.update({s.key: "no phase: of another examination" for s in group})
     message = (
-        f"{len(studies)} examinations have dynamic series: the one with most of them, else the"
-        f" earliest, was used ({len(chosen)} series)"
+        f"{len(studies)} examinations have dynamic series: the earliest that has enough, else the one"
+        f" with most of them, was used ({len(chosen)} series)"
     )
     notes.append(Finding("several-studies", message, excludes=False))
     return chosen
@@ -370,7 +439,8 @@ def _joined_studies(candidates: Sequence[SeriesEvidence], notes: list[Finding]) 
 
 
 def _start(group: Sequence[SeriesEvidence]) -> float | None:
-    return min((s.time_s for s in group if s.time_s is not None), default=None)
+    times = [s.time_s if s.time_s is not None else s.content_time_s for s in group]
+    return min((t for t in times if t is not None), default=None)
 
 
 def _near(one: Sequence[SeriesEvidence], other: Sequence[SeriesEvidence]) -> bool:
@@ -384,9 +454,15 @@ def _near(one: Sequence[SeriesEvidence], other: Sequence[SeriesEvidence]) -> boo
 def _without_broken_off(
     candidates: list[SeriesEvidence], notes: list[Finding], reasons: dict[str, str]
 ) -> list[SeriesEvidence]:
-    """Leave out series that hold part of the slices of another one of the same name and kind."""
+    """Leave out series of a slice or two, and parts of another one of the same name and kind."""
+    most = max((s.num_slices for s in candidates), default=0)
     kept = []
     for found in candidates:
+        if most >= _MANY_SLICES and found.num_slices <= _FEW_SLICES:
+            message = f"series {found.shown} has {found.num_slices} of {most} slices: not used"
+            notes.append(Finding("series-incomplete", message, excludes=False))
+            reasons[found.key] = "no phase: a slice or two"
+            continue
         fuller = [
             other
             for other in candidates
@@ -434,6 +510,26 @@ def _without_copies(
     return kept
 
 
+def _without_uncorrected(
+    candidates: list[SeriesEvidence], notes: list[Finding], reasons: dict[str, str]
+) -> list[SeriesEvidence]:
+    """Leave out copies without distortion correction, where each phase is there with it, too."""
+    plain = [s for s in candidates if "ND" in s.image_type or "nd" in words(s.description)]
+    corrected = [s for s in candidates if s not in plain]
+    if len(plain) < 2 or len(plain) != len(corrected):
+        return candidates
+    times = [sorted(s.time_s or 0.0 for s in group) for group in (plain, corrected)]
+    if any(abs(a - b) >= _SAME_TIME_S for a, b in zip(*times, strict=True)):
+        return candidates
+    message = (
+        f"its {len(plain)} phases are there with and without distortion correction (ND): the corrected"
+        " ones are used"
+    )
+    notes.append(Finding("phases-uncorrected", message, excludes=False))
+    reasons.update({s.key: "no phase: a copy without distortion correction" for s in plain})
+    return corrected
+
+
 def _may_be_copy(one: SeriesEvidence, other: SeriesEvidence) -> bool:
     if one.num_slices != other.num_slices or one.has_contrast != other.has_contrast:
         return False
@@ -471,9 +567,9 @@ def _one_group(
     most = max(map(len, groups))
     complete = [g for g in groups if len(g) >= min(num_wanted, most) > 1]
     if len(complete) > 1:
-        holding = [g for g in complete if any(s.holds_tumour for s in g)]
-        if len(holding) != 1 or any(
-            s.holds_tumour is None for g in complete if g is not holding[0] for s in g
+        holding = [g for g in complete if all(s.holds_tumour for s in g)]
+        if len(holding) != 1 or not all(
+            s.holds_tumour is False for g in complete if g is not holding[0] for s in g
         ):
             names = "; ".join(_shown(g) for g in complete)
             raise _UndecidedError(
@@ -487,15 +583,16 @@ def _one_group(
         )
         notes.append(Finding("phases-by-box", message, excludes=False))
         complete = holding
-    if not complete:
+    chosen = complete[0] if complete else max(groups, key=len)
+    if len(complete) != 1:
+        _refuse_other_protocols(chosen, [s for s in candidates if s not in chosen])
         return candidates
-    chosen = complete[0]
     rivals = [g for g in groups if g is not chosen and len(g) >= min(num_wanted, most)]
     others = [s for g in groups if g is not chosen and g not in rivals for s in g]
-    if len(chosen) < num_wanted and len(others) < 2:
-        return candidates
-    if not all(_is_beside(s, chosen) for s in others):
+    is_short = len(chosen) < num_wanted and len(others) < 2
+    if is_short or not all(_is_beside(s, chosen) for s in others):
         # One of them may be a phase: what does not lie on the others is then said of it.
+        _refuse_other_protocols(chosen, others)
         return candidates
     left_out = (*others, *(s for g in rivals for s in g))
     reasons.update({s.key: "no phase: of another geometry" for s in left_out})
@@ -512,13 +609,45 @@ def _groups(candidates: Sequence[SeriesEvidence]) -> list[list[SeriesEvidence]]:
 
 
 def _lies_on(one: SeriesEvidence, other: SeriesEvidence) -> bool:
+    return _same_protocol(one, other) and _same_place(one, other)
+
+
+def _same_protocol(one: SeriesEvidence, other: SeriesEvidence) -> bool:
+    """Tell whether nothing says that two series were acquired in different ways."""
     if one.kind is not other.kind and Kind.WATER in (one.kind, other.kind):
         return False
+    if one.sequence and other.sequence and one.sequence != other.sequence:
+        return False
+    echoes = (one.echo_time_ms, other.echo_time_ms)
+    if (
+        echoes[0]
+        and echoes[1]
+        and abs(echoes[0] - echoes[1]) > _SAME_ECHO * max(echoes[0], echoes[1])
+    ):
+        return False
+    sides = side_of(one.description), side_of(other.description)
+    return not (sides[0] and sides[1]) or sides[0] == sides[1]
+
+
+def _same_place(one: SeriesEvidence, other: SeriesEvidence) -> bool:
     if one.place is None or other.place is None:
         return True
     pairs = zip(one.place.spacing_mm, other.place.spacing_mm, strict=True)
     alike = all(abs(a - b) <= _SAME_SPACING * max(a, b) for a, b in pairs)
     return alike and one.place.overlap(other.place) >= _SAME_PLACE
+
+
+def _refuse_other_protocols(
+    chosen: Sequence[SeriesEvidence], others: Sequence[SeriesEvidence]
+) -> None:
+    """Refuse series of two protocols at one place: one of them is not the phases'."""
+    for other in others:
+        if any(_same_place(other, s) and not _same_protocol(other, s) for s in chosen):
+            raise _UndecidedError(
+                "phases-ambiguous",
+                f"series {other.shown} was acquired in another way (sequence, echo time, side) than"
+                f" {_shown(chosen)}: {_SAY_WHICH}",
+            )
 
 
 def _is_beside(series: SeriesEvidence, chosen: Sequence[SeriesEvidence]) -> bool:
@@ -557,9 +686,17 @@ def _in_order(
             disbelieved.update(after if winner < 0 else before)
             used.update(before if winner < 0 else after)
             return winner
+        if (before | after) == {"contrast agent"}:
+            # What was typed of the agent alone does not stand against two numbers.
+            least = _votes(weak, one, other)
+            against = least[1] if before else least[0]
+            if _num_kinds(against) >= _enough(one, other, against):
+                raise _disagree(before | least[0], after | least[1], one, other)
         if not before and not after:
             before, after = _votes(weak, one, other)
-            if (before and after) or len(before | after) < _enough(one, other, before | after):
+            if (before and after) or _num_kinds(before | after) < _enough(
+                one, other, before | after
+            ):
                 raise _untold(one, other, before | after)
         used.update(before | after)
         return -1 if before else 1
@@ -583,8 +720,15 @@ def _in_order(
 
 
 def _enough(one: SeriesEvidence, other: SeriesEvidence, told: set[str]) -> int:
-    """Return how many weak sources have to agree: one, where instance numbers of one series count on."""
-    return 1 if one.series and one.series == other.series and "instance numbers" in told else 2
+    """Return how many weak sources have to agree: one, where it counts volumes of one series."""
+    counts = {"instance numbers", "acquisition number"} & told
+    return 1 if counts and one.series and one.series == other.series else 2
+
+
+def _num_kinds(sources: set[str]) -> int:
+    """Count sources; when an image was made tells its time and its series' number alike."""
+    made = {"content time", "series number"}
+    return len(sources - made) + bool(sources & made)
 
 
 # How two series compare by one source: -1, the first comes before; 1, after; 0, not told.
@@ -740,7 +884,10 @@ def _names_are_at_odds(candidates: Sequence[SeriesEvidence]) -> bool:
 
 
 def _check_missing(
-    ordered: Sequence[SeriesEvidence], evidence: tuple[str, ...], num_wanted: int
+    ordered: Sequence[SeriesEvidence],
+    evidence: tuple[str, ...],
+    num_wanted: int,
+    notes: list[Finding],
 ) -> bool:
     """Refuse phases of which an earlier one is missing; return whether a missing one would be seen."""
     names = [phase_of(s.description) for s in ordered]
@@ -758,21 +905,38 @@ def _check_missing(
         start = positions[0] if positions[0] == 0 or numbers[0] == 0 else 1
         _refuse_gap([p - start for p in positions], num_wanted, ordered)
     elif by_name and not told and names[0].count and not _first_lacks_contrast(ordered):
-        # The first may be the pre-contrast, or that one may be missing.
-        raise _UndecidedError(
-            "phases-ambiguous",
-            f"its series are counted from {names[0].count} ({_shown(ordered)}), and whether the first"
-            f" is the pre-contrast is not told: {_SAY_WHICH}",
-        )
+        _check_counts(ordered, [n.count for n in names], notes)
     return told or counted
+
+
+def _check_counts(
+    ordered: Sequence[SeriesEvidence], counts: Sequence[int | None], notes: list[Finding]
+) -> None:
+    """Take the first of a complete count as pre-contrast; refuse a count that may lack it."""
+    if list(counts) == list(range(1, len(counts) + 1)):
+        message = (
+            f"its {len(counts)} series are counted from 1: the first is taken as pre-contrast, which"
+            " nothing else tells"
+        )
+        notes.append(Finding("phases-counted", message, excludes=False))
+        return
+    raise _UndecidedError(
+        "phases-ambiguous",
+        f"its series are counted from {counts[0]} ({_shown(ordered)}), and whether the first"
+        f" is the pre-contrast is not told: {_SAY_WHICH}",
+    )
 
 
 def _are_counted(ordered: Sequence[SeriesEvidence]) -> bool:
     """Tell whether temporal positions count the phases, so that a missing one leaves a gap."""
     positions = [s.temporal_position for s in ordered]
-    if len(ordered) < 2 or None in positions or len(set(positions)) < len(positions):
+    known = [p for p in positions if p is not None]
+    if len(ordered) < 2 or len(known) < len(positions) or len(set(known)) < len(known):
         return False
-    return any(s.num_temporal_positions != len(ordered) for s in ordered)
+    if any(s.num_temporal_positions != len(ordered) for s in ordered):
+        return True
+    # As many as there should be: some scanners count in steps.
+    return len({b - a for a, b in pairwise(known)}) > 1
 
 
 def _first_lacks_contrast(ordered: Sequence[SeriesEvidence]) -> bool:
@@ -780,9 +944,34 @@ def _first_lacks_contrast(ordered: Sequence[SeriesEvidence]) -> bool:
 
 
 def _refuse_gap(numbers: list[int], num_wanted: int, ordered: Sequence[SeriesEvidence]) -> None:
-    missing = sorted(set(range(max(numbers) + 1)) - set(numbers))
-    if missing and missing[0] < num_wanted:
-        raise _missing(missing[0], ordered)
+    known = set(numbers)
+    missing = next((n for n in range(num_wanted) if n not in known), None)
+    if missing is not None and missing < max(numbers):
+        raise _missing(missing, ordered)
+
+
+def _refuse_holes(
+    ordered: Sequence[SeriesEvidence], series: Sequence[SeriesEvidence], num_wanted: int
+) -> None:
+    """Refuse volumes of one series between which a whole one is missing by its numbers."""
+    if len({s.series for s in ordered}) > 1 or not all(s.is_split for s in ordered):
+        return
+    together = [s for s in series if s.series == ordered[0].series]
+    ranges = sorted(s.instances for s in together if s.instances is not None)
+    slices = min(s.num_slices for s in ordered)
+    if len(ranges) == len(together) and all(a[1] < b[0] for a, b in pairwise(ranges)):
+        begin = min(s.instances for s in ordered if s.instances is not None)
+        if begin == ranges[0] and begin[0] > slices and (begin[0] - 1) % slices == 0:
+            raise _missing(0, ordered)
+        before = [a for a, b in pairwise(ranges) if b[0] - a[1] > slices]
+        if before and ranges.index(before[0]) + 1 < num_wanted:
+            raise _missing(ranges.index(before[0]) + 1, ordered)
+    counts = [s.acquisition_number for s in ordered if s.acquisition_number is not None]
+    steps = [b - a for a, b in pairwise(counts)]
+    if len(counts) == len(ordered) and steps and min(steps) > 0 and len(set(steps)) > 1:
+        missing = next(i for i, step in enumerate(steps) if step > min(steps)) + 1
+        if missing < num_wanted:
+            raise _missing(missing, ordered)
 
 
 def _missing(number: int, ordered: Sequence[SeriesEvidence]) -> _UndecidedError:
@@ -791,28 +980,61 @@ def _missing(number: int, ordered: Sequence[SeriesEvidence]) -> _UndecidedError:
     return _UndecidedError("phase-missing", f"the {what} is not among its dynamic series ({names})")
 
 
-def _check_rivals(candidates: Sequence[SeriesEvidence], series: Sequence[SeriesEvidence]) -> None:
-    """Refuse phases without a pre-contrast of their own beside a series that is named as one."""
-    if any(phase_of(s.description).number is not None for s in candidates):
+def _refuse_rivals(
+    ordered: Sequence[SeriesEvidence],
+    series: Sequence[SeriesEvidence],
+    reasons: Mapping[str, str],
+    *,
+    is_told: bool,
+) -> None:
+    """Refuse phases beside a series that was not chosen and may be one of them.
+
+    Such a series is acquired as they are and lies in their row: between them, just before the first
+    where nothing tells that this is the pre-contrast, or named as a pre-contrast that they lack.
+    """
+    if is_told:
         return
-    start = _start(candidates)
-    chosen = {s.key for s in candidates}
+    times = [s.time_s for s in ordered]
+    known = [t for t in times if t is not None]
+    steps = [b - a for a, b in pairwise(known)]
+    step = sorted(steps)[len(steps) // 2] if steps and len(known) == len(times) else None
+    first_told = phase_of(ordered[0].description).number == 0 or _first_lacks_contrast(ordered)
+    chosen = {s.key for s in ordered}
     for other in series:
-        rival = (
-            other.key not in chosen
-            and other.kind.is_phase
-            and other.study in {s.study for s in candidates}
-            and phase_of(other.description).number == 0
-            and not is_static(other.description)
-            and any(_lies_on(other, s) for s in candidates)
-            and (start is None or other.time_s is None or other.time_s <= start)
-        )
-        if rival:
+        if other.key in chosen or not _may_rival(other, ordered, reasons):
+            continue
+        is_static_name = is_static(other.description)
+        is_pre = phase_of(other.description).number == 0 and not is_static_name
+        if step is not None and other.time_s is not None:
+            if any(abs(other.time_s - t) < _SAME_TIME_S for t in known):
+                continue
+            near = 0 < known[0] - other.time_s <= _NEAR_STEPS * step and not is_static_name
+            between = known[0] < other.time_s < known[-1]
+            is_rival = between or (
+                (near or (is_pre and other.time_s < known[0])) and not first_told
+            )
+        else:
+            is_rival = is_pre and not first_told
+        if is_rival:
             raise _UndecidedError(
                 "phases-ambiguous",
-                f"series {other.shown} is named as pre-contrast and lies on the dynamic series"
-                f" ({_shown(candidates)}), whose names tell none: {_SAY_WHICH}",
+                f"series {other.shown} was acquired as the dynamic series {_shown(ordered)} were and may"
+                f" be one of the phases: {_SAY_WHICH}",
             )
+
+
+def _may_rival(
+    other: SeriesEvidence, ordered: Sequence[SeriesEvidence], reasons: Mapping[str, str]
+) -> bool:
+    if not (other.kind.is_phase or other.kind is Kind.SECONDARY):
+        return False
+    if reasons[other.key] not in (_NOT_TAKEN, _reason(other)):
+        return False  # a copy, broken off, of another examination or geometry
+    if other.study not in {s.study for s in ordered} or not _same_protocol(other, ordered[0]):
+        return False
+    if other.place is None or ordered[0].place is None:
+        return other.place is ordered[0].place
+    return other.place.geometry[:2] == ordered[0].place.geometry[:2]
 
 
 # What tables say
@@ -845,9 +1067,9 @@ def _by_table(
                 " hold different pixels: correct one",
             )
     ordered = [numbered[n] for n in sorted(numbered)]
-    missing = sorted(set(range(max(numbered, default=-1) + 1)) - set(numbered))
-    if missing:
-        raise _missing(missing[0], ordered)
+    missing = next((n for n in range(len(numbered)) if n not in numbered), None)
+    if missing is not None:
+        raise _missing(missing, ordered)
     return ordered, ("table",), True
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +20,8 @@ from preprocessing import files
 from preprocessing.cohort import Cohort, Finding, Patient
 from preprocessing.errors import InputError, nearest_hint
 from preprocessing.examination import ListedSeries
+from preprocessing.readers.tables import Wanted, find_column, read_table
+from preprocessing.shown_names import shown_cell
 
 COLUMNS = (
     "patient_id", "series", "phase", "reason", "series_number", "description", "kind", "slices",
@@ -25,6 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 _NEEDED = ("patient_id", "series", "phase")
 _FILE = "phase_"
+_FILE_KEY = re.compile(r"phase_(0|[1-9][0-9]{0,2})")
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class PhaseTable:
     Parameters
     ----------
     digest
-        Of the file: the same for the same content.
+        Of what it says: the same for the same rows.
     """
 
     patients: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -68,8 +73,8 @@ def write_table(path: str, series: Mapping[str, Iterable[ListedSeries]]) -> None
     files.write_text(path, buffer.getvalue())
 
 
-def read_table(path: str) -> PhaseTable:
-    """Read a table of phases.
+def read_phase_table(path: str) -> PhaseTable:
+    """Read a table of phases: CSV as any program saves it, or Excel.
 
     Raises
     ------
@@ -77,49 +82,46 @@ def read_table(path: str) -> PhaseTable:
         If it is no such table, names a series twice, or gives a patient one phase twice, or phases
         with a gap.
     """
-    try:
-        text = files.read_text(path).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise InputError(f"table of phases {path} is not UTF-8: save it as CSV UTF-8") from error
-    # Spreadsheets write ; or tabs where the comma is the decimal sign.
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    # A NUL is no text of a table, and ends the reader.
-    rows = csv.DictReader(io.StringIO(text.replace("\0", "")), delimiter=delimiter)
-    for needed in _NEEDED:
-        if needed not in (rows.fieldnames or ()):
-            hint = nearest_hint(needed, rows.fieldnames or ())
+    wanted = Wanted("table of phases", _NEEDED)
+    table = read_table(files.to_path(path), "patient_id", wanted)
+    places = {name: find_column(name, table.columns, table.title) for name in _NEEDED}
+    for name, place in places.items():
+        if place is None:
+            hint = nearest_hint(name, table.columns)
             raise InputError(
-                f"table of phases {path} has no column {needed!r}{hint}: let 'radiotrain cohort check"
+                f"table of phases {path} has no column {name!r}{hint}: let 'radiotrain cohort check"
                 " … --phases NEW.csv' write one"
             )
     patients: dict[str, dict[str, int]] = {}
-    for line, row in enumerate(rows, start=2):
-        patient_id, key = (row["patient_id"] or "").strip(), (row["series"] or "").strip()
+    for row in table.rows:
+        patient_id, key, phase = (row.cells[places[name] or 0] for name in _NEEDED)
         if not patient_id and not key:
             continue
         found = patients.setdefault(patient_id, {})
         if key in found:
-            raise InputError(f"table of phases {path}, line {line}: series {key} is there twice")
-        found[key] = _phase(path, line, (row["phase"] or "").strip())
+            raise InputError(
+                f"table of phases {path}, line {row.number}: series {key} is there twice"
+            )
+        found[key] = _phase(path, row.number, phase)
     for patient_id, found in patients.items():
         _check_order(path, patient_id, found)
-    return PhaseTable(patients, hashlib.sha256(text.encode()).hexdigest()[:16])
+    digest = hashlib.sha256(json.dumps(patients).encode()).hexdigest()
+    return PhaseTable(patients, digest[:16])
+
+
+_PHASE = re.compile(r"([0-9]{1,3})(?:[.,]0*)?")
 
 
 def _phase(path: str, line: int, text: str) -> int:
     if not text:
         return -1
-    try:
-        number = float(text.replace(",", "."))
-    except ValueError:
-        number = -1.0
-    if number != int(number) or number < 0:
+    match = _PHASE.fullmatch(text)
+    if match is None:
         raise InputError(
-            f"table of phases {path}, line {line}: phase is {text!r}, expected 0 (pre-contrast), 1, 2 …"
-            " or nothing"
+            f"table of phases {path}, line {line}: phase is {shown_cell(text)}, expected 0"
+            " (pre-contrast), 1, 2 … or nothing"
         )
-    return int(number)
+    return int(match[1])
 
 
 def _check_order(path: str, patient_id: str, found: Mapping[str, int]) -> None:
@@ -158,19 +160,23 @@ def apply_table(cohort: Cohort, table: PhaseTable) -> Cohort:
 def with_table(
     patient: Patient, rows: Mapping[str, int], digest: str, *, shared: bool = False
 ) -> Patient:
-    """Return a patient whose phases are those that a table says.
+    """Return a patient whose phases are those that a table says, if it says any.
 
     Parameters
     ----------
     shared
         Whether the rows are of other patients, too.
     """
+    if not any(phase >= 0 for phase in rows.values()):
+        # Nothing was said of this patient: what the files tell decides.
+        return patient
     if patient.examination is not None:
         told = replace(patient.examination, table=dict(rows), is_table_shared=shared)
         return replace(patient, examination=told, phases_table=digest)
     wanted = {phase: key for key, phase in rows.items() if phase >= 0}
-    numbers = [key.removeprefix(_FILE) for _, key in sorted(wanted.items())]
-    if not numbers or not all(n.isdigit() and int(n) < len(patient.phases) for n in numbers):
+    matches = [_FILE_KEY.fullmatch(key) for _, key in sorted(wanted.items())]
+    numbers = [int(match[1]) for match in matches if match is not None]
+    if len(numbers) < len(matches) or any(n >= len(patient.phases) for n in numbers):
         if shared:
             return patient
         message = (
@@ -178,7 +184,7 @@ def with_table(
             " it anew for this patient"
         )
         return patient.with_findings(Finding("phases-table-unmatched", message))
-    phases = tuple(patient.phases[int(n)] for n in numbers)
+    phases = tuple(patient.phases[n] for n in numbers)
     return replace(patient, phases=phases, phases_table=digest)
 
 

@@ -16,6 +16,8 @@ from preprocessing.shown_names import shown_series
 _POSITION_DIGITS = 2
 # A part has at least this share of the series' positions; what has fewer was told apart by slice.
 _FULL = 0.5
+# Of a series' slices; more that lie otherwise are a mixture.
+_MOST_STRAYS = 0.1
 
 SamePixels = Callable[[SliceHeader, SliceHeader], bool]
 
@@ -71,6 +73,11 @@ def _split_kind(
     if _most_at_one_position(headers) < 2:
         return [SeriesPart(tuple(headers), kind, notes)]
     usual, strays = usual_geometry(headers)
+    # A few slices that lie otherwise, such as a localiser's: of one volume they stay, to be named.
+    if len(strays) <= _MOST_STRAYS * len(headers) and len(strays):
+        message = f"series {name!r} has {len(strays)} slices of another size or direction: ignored"
+        notes = (*notes, Finding("other-geometry-ignored", message, excludes=False))
+        strays = []
     alone = _without_duplicates(usual, same_pixels)
     if alone is not None:
         return [SeriesPart((*alone, *strays), kind, (*notes, *_duplicates(name, usual, alone)))]
@@ -170,7 +177,19 @@ def _told_apart(
         if _are_volumes(volumes, headers, same_pixels):
             return f"{name} and {other_name}", volumes
     numbered = _by_instance_number(headers)
-    return ("instance numbers", numbered) if numbered is not None else None
+    if numbered is None or any(_are_half_told(numbered, key) for _, key in _KEYS):
+        return None
+    return "instance numbers", numbered
+
+
+def _are_half_told(
+    volumes: Sequence[Sequence[SliceHeader]], key: Callable[[SliceHeader], Hashable]
+) -> bool:
+    """Tell whether something that volumes have says of some of them that they are one, of others not."""
+    values = [{key(h) for h in volume} for volume in volumes]
+    if any(len(found) > 1 for found in values):
+        return False
+    return 1 < len({found.pop() for found in values}) < len(volumes)
 
 
 def _grouped(

@@ -42,7 +42,7 @@ def read_phases_options(
     """
     from preprocessing import files
     from preprocessing.errors import InputError, MissingPathError
-    from preprocessing.phase_table import read_table
+    from preprocessing.phase_table import read_phase_table
 
     if phases is None:
         return None, num_phases
@@ -52,7 +52,7 @@ def read_phases_options(
         typer.echo(f"note: --phases {phases} is --num-phases {phases} now", err=True)
         return None, int(phases)
     if files.exists(phases):
-        return read_table(phases), num_phases
+        return read_phase_table(phases), num_phases
     if must_exist:
         raise MissingPathError(
             f"no table of phases at {phases}: let 'radiotrain cohort check COHORT --phases {phases}'"

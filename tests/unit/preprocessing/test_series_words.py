@@ -16,10 +16,32 @@ from preprocessing.series_words import Kind, is_dynamic, is_static, kind_of, pha
         ("pre/post dyn", None, False, None),
         ("t1_fl3d_tra_dyn", None, False, None),
         ("dyn w/o contrast", 0, False, None),
-        ("dyn +C", None, False, None),
+        ("dyn +C", None, True, None),
         ("ax 3d dyn phase 4", None, False, 4),
         ("Ph3/Ax Vibrant", 3, True, None),
         ("representation", None, False, None),
+        ("", None, False, None),
+        ("---", None, False, None),
+        ("POST 60 SECONDS", None, True, None),
+        ("AX POST 1.5 MIN", None, True, None),
+        ("AX POST 1:30", None, True, None),
+        ("AX T1 POST 120", None, True, None),
+        ("post 20200101", None, True, None),
+        ("Ph1000000000/dyn", None, False, None),
+        ("post ²", None, True, None),
+        ("dyn ①", None, False, None),
+        ("post " + "9" * 5000, None, True, None),
+        ("T1 vor KM", 0, False, None),
+        ("T1 nach KM 2", 2, True, None),
+        ("T1 SANS GADO", 0, False, None),
+        ("avant injection", 0, False, None),
+        ("après injection 1", 1, True, None),
+        ("SIN CONTRASTE", 0, False, None),
+        ("AX T1 C-", 0, False, None),
+        ("AX T1 C+ 2", 2, True, None),
+        ("pre-op dyn", None, False, None),
+        ("dyn post-tx", None, False, None),
+        ("60 second dyn", None, False, None),
     ],
 )
 def test_phase_of_a_name(name, number, is_post, count):
@@ -51,6 +73,12 @@ def test_phase_of_a_name(name, number, is_post, count):
         ("dyn_MoCo", (), Kind.MOTION_CORRECTED),
         ("substance dyn", (), Kind.ACQUIRED),
         ("dyn map study", (), Kind.MAP),
+        ("(Ph1/Vibrant) - (Vibrant)", (), Kind.SUBTRACTION),
+        ("Ph2-Ph1 dyn", (), Kind.SUBTRACTION),
+        ("dyn post 2 - pre", (), Kind.SUBTRACTION),
+        ("dyn in phase 1", (), Kind.ACQUIRED),
+        ("dyn_reg", (), Kind.MOTION_CORRECTED),
+        ("", (), Kind.ACQUIRED),
     ],
 )
 def test_kind_of_a_series(name, image_type, kind):
@@ -75,3 +103,17 @@ def test_static_names(name):
 )
 def test_dynamic_names(name):
     assert is_dynamic(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AX VIBRANT ASSET POST 1", "t1_fl3d_dynaCAD_pre", "dyn non fs post 1", "dyn non fat sat"],
+)
+def test_how_a_dynamic_series_was_acquired_makes_it_no_static_one(name):
+    assert is_dynamic(name)
+    assert not is_static(name)
+
+
+@pytest.mark.parametrize("name", ["ASSET cal", "shim", "Ax 3D T1 NON FS", "silicone", "t2 dyn"])
+def test_the_same_words_alone_do(name):
+    assert is_static(name)
