@@ -2,7 +2,7 @@
 
 Voxels of one index show one place only where grids agree. Turned, mirrored and by whole voxels
 shifted grids are made to agree without touching a value; others are refused, or interpolated
-where the settings ask for it (docs/decisions: believing headers).
+where the settings ask for it (docs/decisions/0017-phases-on-one-grid.md).
 
 Axis legend: (row, column, slice) of a volume's own axes, or of the pre-contrast's where it is the
 reference.
@@ -44,6 +44,8 @@ SMALLEST_SHARE = 0.5
 _FLATTEST = 0.1
 # Cosine of two axes: 1 degree from perpendicular.
 _SKEWED = 0.0175
+# Directions of a DICOM header have length 1, but for rounding.
+_NOT_OF_LENGTH_1 = 0.01
 # As of the crop's own interpolation (`sampling.CropGrid.sample`).
 _REACH_SD = 3.0
 _UNTURNED: tuple[Axes, Flips] = ((0, 1, 2), (False, False, False))
@@ -338,6 +340,11 @@ def check_grid(volume: Volume) -> None:
     matrix = volume.grid.matrix
     sizes = volume.grid.spacing_mm
     usable = bool(np.isfinite(matrix).all()) and min(sizes) > 0
+    if isinstance(volume, DicomVolume):
+        # Both would turn or stretch the image beside what its grid's lengths show.
+        first = volume.headers[0]
+        lengths = np.linalg.norm([first.row_direction, first.column_direction], axis=1)
+        usable &= min(first.spacing_mm) > 0 and bool((np.abs(lengths - 1) < _NOT_OF_LENGTH_1).all())
     # Of unit edges: 0 where two axes run alike.
     if not usable or abs(np.linalg.det(matrix[:, :3] / sizes)) < _FLATTEST:
         message = (

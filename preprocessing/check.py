@@ -1,4 +1,4 @@
-"""Whether each patient of a cohort can be used, found out without reading voxels."""
+"""Whether each patient of a cohort can be used, found out before a store is made."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from preprocessing.cohort import Box, Cohort, Finding, Patient, VolumeFile
+from preprocessing.cohort import Box, Cohort, Finding, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.examination import ListedSeries
 from preprocessing.failures import is_of_one_patient
 from preprocessing.geometry import Shape
-from preprocessing.opening import OpenedPatient, find_patient_phases, open_patient
+from preprocessing.opening import (
+    OpenedPatient,
+    find_patient_phases,
+    num_phases_of_one,
+    open_patient,
+)
 from preprocessing.phase_table import list_files
 from preprocessing.staging import Stage, staging
-from preprocessing.volume_files import num_volumes
 
 _PAPERS_PHASES = {"duke": 4}
 # Of tumours, along each axis by itself: a few very large ones are cut in every cohort.
@@ -68,7 +72,7 @@ class CheckedPatient:
 def check_cohort(
     cohort: Cohort, config: PreprocessConfig, *, list_series: bool = False
 ) -> Iterator[CheckedPatient]:
-    """Open every patient's images (headers only) and yield what was found, in order.
+    """Open every patient's images and yield what was found, in order.
 
     Parameters
     ----------
@@ -87,15 +91,17 @@ def common_num_phases(cohort: Cohort) -> int:
     """
     if cohort.layout in _PAPERS_PHASES:
         return _PAPERS_PHASES[cohort.layout]
-    counts: Mapping[int, int] = _count(_num_phases(p) for p in cohort.patients if p.phases)
+    found = (_num_phases(p) for p in cohort.patients if p.phases)
+    counts: Mapping[int, int] = _count(n for n in found if n is not None)
     return max(counts, key=lambda n: (counts[n], n)) if counts else 1
 
 
-def _num_phases(patient: Patient) -> int:
-    """Return how many phases a patient's files hold; the header of one that is alone is read."""
-    if len(patient.phases) == 1 and isinstance(patient.phases[0], VolumeFile):
-        return num_volumes(patient.phases[0])
-    return len(patient.phases)
+def _num_phases(patient: Patient) -> int | None:
+    """Return how many phases a patient's files hold; headers of what is alone are read.
+
+    None where they cannot be read: the patient has no say in how many phases the others should have.
+    """
+    return num_phases_of_one(patient.phases[0]) if len(patient.phases) == 1 else len(patient.phases)
 
 
 def sizes_in_words(checked: Sequence[CheckedPatient], crop_shape: Shape) -> str | None:

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from preprocessing import files
-from preprocessing.cohort import DicomExamination, Finding
+from preprocessing.cohort import DicomExamination, DicomSeries, Finding
+from preprocessing.dicom import series_openers
 from preprocessing.dicom_header import SliceHeader, read_slices_or_finding
 from preprocessing.dicom_seg import is_segmentation
-from preprocessing.examination import find_phases
+from preprocessing.examination import Phase, find_phases
 from preprocessing.readers.manifest import BOX_COLUMNS, KNOWN_TARGETS, NOTE
 from preprocessing.staging import staging
+from preprocessing.volumes import UnreadableImageError
 
 _VOLUME_ENDS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _NO_IMAGES = {".csv", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".md", ".pdf", ".png", ".raw",
@@ -428,7 +430,10 @@ def _dicom_row(folder: Path, place: str, masks: Sequence[str]) -> DraftRow:
         home = homes.pop()
         if not homes and _holds(home, len(phase.headers)):
             phases.append(home.relative_to(folder).as_posix())
-    if len(phases) < len(found.phases) or len(set(phases)) < len(phases):
+    home = _home_of_all(found.phases)
+    if home is not None:
+        phases = [home.relative_to(folder).as_posix()]
+    elif len(phases) < len(found.phases) or len(set(phases)) < len(phases):
         phases = []
         notes.append("a folder holds several series or phases: move each into a folder of its own")
     mask = masks[0] if len(masks) == 1 else ""
@@ -438,12 +443,35 @@ def _dicom_row(folder: Path, place: str, masks: Sequence[str]) -> DraftRow:
     return DraftRow(name, tuple(phases), mask, tuple(notes))
 
 
+def _home_of_all(phases: Sequence[Phase]) -> Path | None:
+    """Return the folder of the one series that holds all phases, if they would be read so from it."""
+    homes = {header.path.parent for phase in phases for header in phase.headers}
+    if len(phases) < 2 or len(homes) != 1:
+        return None
+    (home,) = homes
+    try:
+        found = [
+            open_volume() for open_volume in series_openers(DicomSeries(_images_in(home), "folder"))
+        ]
+    except UnreadableImageError:
+        return None
+    same = [{h.instance for h in v.headers} for v in found] == [
+        {h.instance for h in phase.headers} for phase in phases
+    ]
+    return home if same else None
+
+
+def _images_in(home: Path) -> tuple[Path, ...]:
+    return tuple(
+        path
+        for path in sorted(home.iterdir())
+        if path.is_file() and path.suffix.lower() not in _NO_IMAGES
+    )
+
+
 def _holds(home: Path, num_images: int) -> bool:
     """Tell whether a folder holds so many images and no others."""
-    found = (
-        read_slices_or_finding(path) for path in sorted(home.iterdir())
-        if path.is_file() and path.suffix.lower() not in _NO_IMAGES
-    )  # fmt: skip
+    found = (read_slices_or_finding(path) for path in _images_in(home))
     return sum(len(slices) for slices in found if not isinstance(slices, Finding)) == num_images
 
 

@@ -12,13 +12,13 @@ from preprocessing.alignment import align_phases, check_grid, slice_headers
 from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource, VolumeFile
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import box_in_part, check_box, check_size
-from preprocessing.dicom import on_one_scale, open_series
+from preprocessing.dicom import on_one_scale, open_series, series_openers
 from preprocessing.dicom_header import is_dicom, shown_name
 from preprocessing.dicom_seg import is_segmentation
 from preprocessing.examination import FoundPhases, TumourPlace, find_phases
 from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Orientation, Shape
-from preprocessing.staging import Stage
+from preprocessing.staging import Stage, staging
 from preprocessing.tumour_mask import (
     box_around,
     check_frame,
@@ -27,7 +27,13 @@ from preprocessing.tumour_mask import (
     place_mask,
 )
 from preprocessing.volume_data import check_regular
-from preprocessing.volume_files import check_one_volume_each, open_file, open_mask, phase_openers
+from preprocessing.volume_files import (
+    num_volumes,
+    open_file,
+    open_mask,
+    phase_openers,
+    several_volumes,
+)
 from preprocessing.volumes import UnreadableImageError, Volume
 
 
@@ -226,24 +232,69 @@ def _phase_openers(
 ) -> Sequence[Callable[[], Volume]]:
     """Return what opens each phase."""
     if found is None:
-        if len(patient.phases) == 1 and isinstance(patient.phases[0], VolumeFile):
-            return phase_openers(patient.phases[0], stage)
+        if len(patient.phases) == 1:
+            return _openers_of_one(patient.phases[0], stage)
         if len(patient.phases) < config.num_phases:
-            check_one_volume_each(patient.phases)
+            _check_one_volume_each(patient.phases, stage)
         return [lambda s=source: _open_volume(s, stage) for source in patient.phases]  # type: ignore[misc]
     return [phase.open for phase in found.phases]
 
 
+def num_phases_of_one(source: PhaseSource) -> int | None:
+    """Return how many phases one file or folder holds; None where that cannot be read."""
+    try:
+        with staging() as stage:
+            return _num_volumes(source, stage)
+    except Exception as error:
+        if not is_of_one_patient(error):
+            raise
+        return None  # what is wrong with it is told when it is opened
+
+
+def _num_volumes(source: PhaseSource, stage: Stage) -> int:
+    series = _dicom_series(source, stage)
+    if series is not None:
+        return len(series_openers(series))
+    assert isinstance(source, VolumeFile)
+    return num_volumes(source)
+
+
+def _check_one_volume_each(sources: Sequence[PhaseSource], stage: Stage) -> None:
+    """Refuse a file of several volumes among the phases: how many phases there are is not told."""
+    for source in sources:
+        if (num := _num_volumes(source, stage)) > 1:
+            raise several_volumes(source.name, num)
+
+
+def _openers_of_one(source: PhaseSource, stage: Stage) -> Sequence[Callable[[], Volume]]:
+    """Return what opens each phase of a patient who has one file or folder."""
+    series = _dicom_series(source, stage)
+    if series is not None:
+        return series_openers(series)
+    assert isinstance(source, VolumeFile)
+    return phase_openers(source, stage)
+
+
 def _open_volume(source: PhaseSource, stage: Stage) -> Volume:
-    if isinstance(source, DicomSeries):
-        return open_series(DicomSeries(tuple(stage.local(source.files)), source.name))
-    if source.path.exists():
-        check_regular(source.path, f"image file {source.name}")
-        local = stage.local([source.path])[0]
-        if is_dicom(local) and not is_segmentation(local):
-            # SimpleITK would take frames in the file's order and rescale all of them alike.
-            return open_series(DicomSeries((local,), shown_name(source.path)))
+    series = _dicom_series(source, stage)
+    if series is not None:
+        return open_series(series)
+    assert isinstance(source, VolumeFile)
     return open_file(source, stage)
+
+
+def _dicom_series(source: PhaseSource, stage: Stage) -> DicomSeries | None:
+    """Return the DICOM files of a phase, on this machine; None where it is a file of another kind.
+
+    SimpleITK would take the frames of one file in the file's order and rescale all of them alike.
+    """
+    if isinstance(source, DicomSeries):
+        return DicomSeries(tuple(stage.local(source.files)), source.name)
+    check_regular(source.path, f"image file {source.name}")
+    # Where it lies: of an object store's file all is fetched only if it is needed.
+    if is_dicom(source.path) and not is_segmentation(source.path):
+        return DicomSeries(tuple(stage.local([source.path])), shown_name(source.path))
+    return None
 
 
 def _crop_in_own_voxels(pre: Volume, config: PreprocessConfig) -> tuple[int, int, int]:

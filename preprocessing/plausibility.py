@@ -3,7 +3,7 @@
 Each check reads voxels only and returns a finding with what it measured. Nothing is changed. A phase
 that is constant, nearly all zeros or another phase's copy excludes the patient. The other checks
 mark, unless the setting `implausible` says otherwise: a tumour that hardly enhances is a tumour.
-Limits were set on real crops and on spoilt copies of them, see docs/decisions.
+Limits were set on real crops and on spoilt copies of them, see docs/decisions/0020-the-net-of-physics.md.
 
 That posts stand in the wrong order among themselves cannot be told: a tumour may wash in or out.
 

@@ -339,10 +339,10 @@ def describe(result: PreprocessResult) -> str:
     why = ", ".join(f"{n} {code}" for code, n in sorted(reasons.items()))
     line = f"{len(store.patient_ids)} patients stored, {len(store.excluded)} excluded"
     line += f" ({why})" if why else ""
+    if result.num_done_before:
+        line += f"; {result.num_done_before} were done before, {result.num_done_now} now"
     odd = [r for r in store.records if any(f.code in CODES for f in r.findings)]
     if odd:
         have = "has" if len(odd) == 1 else "have"
         line += f"; {len(odd)} of the stored {have} implausible phases, see 'radiotrain qc'"
-    if result.num_done_before:
-        line += f"; {result.num_done_before} were done before, {result.num_done_now} now"
     return f"{line}: {store.url}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import Box, Finding, PhaseSource, VolumeFile
+from preprocessing.cohort import Box, Finding, VolumeFile
 from preprocessing.dicom_seg import is_segmentation, other_object, read_segmentation
 from preprocessing.errors import is_disk_full, storage_trouble
 from preprocessing.geometry import Grid
@@ -79,14 +79,13 @@ class FileVolume:
 
 
 def num_volumes(source: VolumeFile) -> int:
-    """Return how many volumes a file holds by its header; 1 where that cannot be read."""
-    try:
-        return _count(source)
-    except UnreadableImageError:
-        return 1  # what is wrong with it is told when it is opened
+    """Return how many volumes a file holds by its header.
 
-
-def _count(source: VolumeFile) -> int:
+    Raises
+    ------
+    UnreadableImageError
+        If that cannot be read.
+    """
     path, what = source.path, f"image file {source.name}"
     check_regular(path, what)
     with _as_findings(what), path.open("rb") as file:
@@ -104,9 +103,10 @@ def phase_openers(source: VolumeFile, stage: Stage) -> list[Callable[[], FileVol
     UnreadableImageError
         If it cannot be read.
     """
-    num = _count(source)
+    num = num_volumes(source)
     if num == 1:
-        return [lambda: open_file(source, stage)]
+        volume = open_file(source, stage)
+        return [lambda: volume]
 
     @lru_cache(maxsize=1)
     def load() -> VolumeData:
@@ -115,23 +115,11 @@ def phase_openers(source: VolumeFile, stage: Stage) -> list[Callable[[], FileVol
     return [lambda n=n: _phase(load(), n, source) for n in range(num)]  # type: ignore[misc]
 
 
-def check_one_volume_each(sources: Sequence[PhaseSource]) -> None:
-    """Refuse a file of several volumes among the phases: how many phases there are is not told.
-
-    Raises
-    ------
-    UnreadableImageError
-        If there is one.
-    """
-    for source in sources:
-        if isinstance(source, VolumeFile) and (num := num_volumes(source)) > 1:
-            raise _several(source, num)
-
-
-def _several(source: VolumeFile, num: int) -> UnreadableImageError:
+def several_volumes(name: str, num: int) -> UnreadableImageError:
+    """Return the error of a file of several volumes among the phases."""
     message = (
-        f"image file {source.name} holds {num} volumes, expected one: name it alone, as phase_0, if they"
-        " are the phases"
+        f"image file {name} holds {num} volumes, expected one: name it alone, as phase_0, if they are"
+        " the phases"
     )
     return refused("phases-in-one-file", message)
 
@@ -147,7 +135,7 @@ def open_file(source: VolumeFile, stage: Stage) -> FileVolume:
     data = _load(source, stage)
     num = data.voxels.shape[3]
     if num > 1:
-        raise _several(source, num)
+        raise several_volumes(source.name, num)
     return _phase(data, 0, source)
 
 

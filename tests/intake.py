@@ -21,9 +21,14 @@ COLLECTION = "Duke-Breast-Cancer-MRI"
 
 
 def truth(phase: int) -> np.ndarray:
-    """Return what a phase must hold, int (rows, columns, slices): noise of its own, brighter by phase."""
-    noise = np.random.default_rng(100 + phase).integers(100, 900, SHAPE)
-    return noise + 300 * phase
+    """Return what a phase must hold, int (rows, columns, slices).
+
+    One anatomy, each phase with noise of its own, and more contrast agent in the box of the tumour.
+    """
+    voxels = np.random.default_rng(99).integers(100, 900, SHAPE)
+    voxels += np.random.default_rng(100 + phase).integers(0, 100, SHAPE)
+    voxels[tuple(slice(first - 1, last) for first, last in BOX.values())] += 100 * phase
+    return voxels
 
 
 class Examination:

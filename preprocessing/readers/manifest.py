@@ -1,7 +1,7 @@
 """Anyone's own cohort as one table: CSV or Excel.
 
 Columns: ``patient_id``; ``phase_0``, ``phase_1``, … (NIfTI or NRRD file, or a folder that holds
-one DICOM series; relative to the table; ``phase_0`` alone may be one file of all phases); a tumour
+one DICOM series; relative to the table; ``phase_0`` alone may be one file or series of all phases); a tumour
 box ``box_row_start``, ``box_row_stop``, ``box_col_start``, ``box_col_stop``, ``box_slice_start``,
 ``box_slice_stop`` (voxels from 0, stop exclusive; in files rows are the second axis and columns the
 first) or a ``mask`` file (or a folder with one DICOM segmentation), with ``mask_label`` where it has

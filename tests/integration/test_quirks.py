@@ -200,3 +200,21 @@ def test_docs_list_exactly_the_quirks():
         f" | `radiotrain phantom OUT --quirk {q.name}` |"
         for q in QUIRKS
     ]
+
+
+def test_what_else_is_decided_is_tested_where_the_docs_say():
+    root = DOCS.parents[1]
+    code = "\n".join(p.read_text("utf-8") for p in (root / "preprocessing").rglob("*.py"))
+    section = DOCS.read_text("utf-8").split("## What else is decided")[1]
+    rows = [line for line in section.splitlines() if re.match(r"\| (?!What is wrong)", line)]
+    assert len(rows) > 100
+    for row in rows:
+        _, _, _, findings, tests, _ = re.split(r"(?<!\\)\|", row)
+        codes = re.findall(r"`(.+?)`", findings)
+        assert [c for c in codes if f'"{c}"' not in code] == [], row
+        file = ""
+        for named in re.findall(r"`(.+?)`", tests):
+            *files, name = named.split("::")
+            file = files[0] if files else file
+            path = root / (file if "/" in file else f"tests/unit/preprocessing/{file}")
+            assert f"def {name}(" in path.read_text("utf-8"), row

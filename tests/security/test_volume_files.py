@@ -158,7 +158,8 @@ def plant(folder: Path) -> Path:
     nifti(folder / f"{name}_mask.nii", mask())
     nifti(folder / f"{name}_labels.nii", np.arange(mask().size).reshape(SHAPE).astype(np.int16) % 3)
     nifti(folder / f"{name}_moved.nii", mask(), affine() + np.eye(4, k=3) * 9)
-    nifti(folder / f"{name}_small.nii.gz", phase(0)[:20])
+    nifti(folder / f"{name}_cut.nii.gz", phase(1)[:20])
+    nifti(folder / f"{name}_small.nii.gz", phase(0), affine() * [1.2, 1, 1, 1])
     nifti(folder / f"{name}_sheared.nii", phase(0), changes={284: b"\0\0\x80\x3f"})
     nrrd(folder / f"{name}.nhdr", phase(0), data_file=f"../{name}.raw")
     nrrd(folder / f"{name}_bad.nrrd", phase(0), extra=[f"sizes: {name}"])
@@ -179,6 +180,7 @@ def plant(folder: Path) -> Path:
         "{0}_all.nii.gz,{0}_post.nii.gz,,{0}_mask.nii,",
         "{0}_pre.nii.gz,{0}_gone.nii.gz,{0}_post.nrrd,{0}_mask.nii,",
         "{0}_pre.nii.gz,{0}_small.nii.gz,{0}_post.nrrd,{0}_mask.nii,",
+        "{0}_pre.nii.gz,{0}_cut.nii.gz,{0}_post.nrrd,{0}_mask.nii,",
         "{0}_pre.nii.gz,{0}_sheared.nii,{0}_post.nrrd,{0}_mask.nii,",
         "{0}_pre.nii.gz,../{0}.nii,{0}_post.nrrd,{0}_mask.nii,",
         "{0}_pre.nii.gz,{0}.nhdr,{0}_post.nrrd,{0}_mask.nii,",

@@ -472,6 +472,40 @@ def test_headers_that_give_no_place(tmp_path, columns, code, which):
     assert record.exclusion_code == code
 
 
+def dicom_record(folder, edit):
+    phases = tuple(
+        DicomSeries(write_dicom(folder / str(n), patient(n), edit=edit), f"phase {n}")
+        for n in range(2)
+    )
+    return process_patient(Patient("p", phases=phases, box=tumour_box(View())), 0, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PixelSpacing", [0, 0.7]),
+        ("PixelSpacing", [-0.8, 0.7]),
+        ("PixelSpacing", [0.8, -0.7]),
+        ("ImageOrientationPatient", [2, 0, 0, 0, 2, 0]),
+        ("ImageOrientationPatient", [1, 0, 0, 0, 0.9, 0]),
+    ],
+)
+def test_dicom_headers_that_give_no_place(tmp_path, keyword, value):
+    record, tensor = dicom_record(tmp_path, lambda data, k: setattr(data, keyword, value))
+    assert tensor is None
+    assert record.exclusion_code == "place-damaged"
+
+
+def test_slices_that_shift_as_they_go_on_are_said(tmp_path):
+    def shift(data, k):
+        x, *others = data.ImagePositionPatient
+        data.ImagePositionPatient = [f"{x + 0.2 * k:.6g}", *others]
+
+    record, tensor = dicom_record(tmp_path, shift)
+    assert tensor is not None
+    assert [f.code for f in record.findings] == ["axes-skewed"]
+
+
 def test_skewed_axes_are_refused(tmp_path):
     affine = np.diag([-0.7, -0.8, 1.5, 1.0])
     affine[1, 2] = 0.2

@@ -3,6 +3,7 @@
 import itertools
 import random
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -19,7 +20,16 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from preprocessing.cohort import Box, DicomExamination, DicomSeries, Finding, Patient, VolumeFile
+from preprocessing.check import common_num_phases
+from preprocessing.cohort import (
+    Box,
+    Cohort,
+    DicomExamination,
+    DicomSeries,
+    Finding,
+    Patient,
+    VolumeFile,
+)
 from preprocessing.config import PreprocessConfig
 from preprocessing.dicom import arrange, on_one_scale, open_series
 from preprocessing.dicom_header import read_slices, read_slices_or_finding
@@ -34,6 +44,7 @@ from tests.unit.preprocessing.enhanced_files import (
     SLICE_MM,
     SPACING_MM,
     group,
+    time_of,
     write_enhanced,
 )
 
@@ -311,8 +322,9 @@ def test_image_kinds_mixed_in_one_file_stay_apart(tmp_path, phases):
 
 def test_a_file_of_several_phases_is_not_one_phase(tmp_path, phases):
     path = write_enhanced(tmp_path / "1.dcm", phases)
-    with pytest.raises(UnreadableImageError, match="temporal position differs"):
+    with pytest.raises(UnreadableImageError, match="temporal position differs") as caught:
         open_series(DicomSeries((path,), "series"))
+    assert caught.value.finding.code == "series-several-volumes"
 
 
 def test_a_frame_missing_is_a_slice_missing(tmp_path, phases):
@@ -446,6 +458,110 @@ def test_an_enhanced_file_of_a_manifest_is_read_frame_by_frame(tmp_path, phases)
     for volume, truth in zip(opened.volumes, truths, strict=True):
         np.testing.assert_array_equal(volume.read(WHOLE), truth)
     assert [f.code for f in opened.findings] == ["rescale-differs"]
+
+
+def opened_alone(source):
+    """Open a patient whose phases are all in one file or folder, as a manifest names it."""
+    patient = Patient("P1", phases=(source,), box=Box((1, 1, 1), (3, 3, 3)))
+    cohort = Cohort(Path("/"), "manifest", (), (patient,))
+    num = common_num_phases(cohort)
+    config = PreprocessConfig(num_phases=max(num, 2), crop_shape=(4, 4, 4))
+    return num, open_patient(patient, config, Stage())
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_one_enhanced_file_of_a_manifest_holds_all_phases(tmp_path, phases, vendor):
+    path = write_enhanced(tmp_path / "1.dcm", phases, vendor=vendor, order=shuffled())
+    for source in (VolumeFile(path), DicomSeries((path,), "all")):
+        num, opened = opened_alone(source)
+        assert num == PHASES
+        assert isinstance(opened, OpenedPatient), opened
+        for volume, truth in zip(opened.volumes, phases, strict=True):
+            np.testing.assert_array_equal(volume.read(WHOLE), truth)
+        assert [(f.code, f.excludes) for f in opened.findings] == [("series-split", False)]
+        assert [v.name[-8:] for v in opened.volumes] == ["volume 1", "volume 2", "volume 3"]
+
+
+def test_what_cannot_be_read_has_no_say_in_how_many_phases_there_are(tmp_path, phases):
+    sound = write_enhanced(tmp_path / "sound.dcm", phases)
+    (tmp_path / "short.dcm").write_bytes(sound.read_bytes()[:-100])
+    (tmp_path / "none.nii").write_bytes(b"no image")
+    names = ("sound.dcm", "short.dcm", "none.nii", "gone.nii")
+    patients = tuple(Patient(n, phases=(VolumeFile(tmp_path / n),)) for n in names)
+    assert common_num_phases(Cohort(tmp_path, "manifest", (), patients)) == PHASES
+
+
+def test_one_folder_of_a_manifest_holds_all_phases(tmp_path, phases):
+    """An enhanced file a phase, their names in another order than their times."""
+    uid, paths = generate_uid(), []
+    for p, phase in enumerate(phases):
+        path = write_enhanced(tmp_path / f"{9 - p}.dcm", [phase], first_phase=p, series=uid)
+        paths.append(path)
+    num, opened = opened_alone(DicomSeries(tuple(reversed(paths)), "all"))
+    assert num == PHASES
+    assert isinstance(opened, OpenedPatient), opened
+    for volume, truth in zip(opened.volumes, phases, strict=True):
+        np.testing.assert_array_equal(volume.read(WHOLE), truth)
+
+
+def back_in_time(frame, p, s):
+    frame.FrameContentSequence[0].FrameAcquisitionDateTime = time_of(PHASES - p)
+
+
+def with_echoes(frame, p, s):
+    frame.MREchoSequence = group(EffectiveEchoTime=1.8 + p)
+
+
+def without_times(frame, p, s):
+    del frame.FrameContentSequence[0].FrameAcquisitionDateTime
+    del frame.FrameContentSequence[0].TemporalPositionIndex
+    frame.FrameContentSequence[0].DimensionIndexValues = [1, s + 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("edit_frame", "code", "words"),
+    [
+        (back_in_time, "phases-unclear", "another order by temporal position than by acquisition"),
+        (with_echoes, "phases-unclear", "differ in echo time"),
+        (without_times, "slices-ambiguous", "3 different slices at one position"),
+    ],
+)
+def test_volumes_of_one_file_that_are_no_phases_for_certain(
+    tmp_path, phases, edit_frame, code, words
+):
+    path = write_enhanced(tmp_path / "1.dcm", phases, vendor="philips", edit_frame=edit_frame)
+    num, found = opened_alone(VolumeFile(path))
+    assert num == 1
+    (finding,) = [f for f in found if f.excludes]
+    assert finding.code == code
+    assert words in finding.message
+
+
+def test_several_series_in_one_folder_are_not_taken_for_phases(tmp_path, phases):
+    paths = [
+        write_enhanced(tmp_path / f"{p}.dcm", [v], first_phase=p) for p, v in enumerate(phases)
+    ]
+    _, found = opened_alone(DicomSeries(tuple(paths), "all"))
+    assert [f.code for f in found if f.excludes] == ["phases-unclear"]
+    assert "differ in series" in found[-1].message
+
+
+def test_a_file_of_all_phases_beside_another_is_refused(tmp_path, phases):
+    sources = [
+        VolumeFile(write_enhanced(tmp_path / "all.dcm", phases)),
+        VolumeFile(write_enhanced(tmp_path / "one.dcm", phases[1:2])),
+    ]
+    config = PreprocessConfig(num_phases=PHASES, crop_shape=(4, 4, 4))
+    for order in (sources, sources[::-1]):
+        patient = Patient("P1", phases=tuple(order), box=Box((1, 1, 1), (3, 3, 3)))
+        found = open_patient(patient, config, Stage())
+        assert [f.code for f in found] == ["phases-in-one-file"]
+
+
+def test_one_volume_alone_is_one_phase(tmp_path, phases):
+    num, found = opened_alone(VolumeFile(write_enhanced(tmp_path / "1.dcm", phases[:1])))
+    assert num == 1
+    assert [f.code for f in found] == ["too-few-phases"]
 
 
 @pytest.mark.parametrize("edit", [classic, colour, capture])

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import generate_uid
 
 from preprocessing.manifest_draft import Draft, draft_manifest
+from tests.unit.preprocessing.enhanced_files import write_enhanced
 
 
 def draft(root: Path, *names: str) -> Draft:
@@ -170,6 +172,16 @@ def test_the_series_of_one_patient_are_one_row(tmp_path: Path, make_series) -> N
     assert rows(alone) == {"alone": (("alone/s0", "alone/s1", "alone/s2"), "")}
     (row,) = draft_manifest(tmp_path / "within" / "P1", tmp_path / "within").rows
     assert row.phases == tuple(f"P1/study/s{i}" for i in range(3))
+
+
+def test_a_series_of_all_phases_is_phase_0_alone(tmp_path: Path) -> None:
+    phases = [np.random.default_rng(p).integers(0, 4096, (6, 5, 4)) for p in range(3)]
+    for patient in ("P1", "P2"):
+        (tmp_path / patient).mkdir()
+        write_enhanced(tmp_path / patient / "1.dcm", phases, study=generate_uid())
+    found = draft_manifest(tmp_path, tmp_path)
+    assert rows(found) == {p: ((p,), "") for p in ("P1", "P2")}
+    assert not any("move each" in note for row in found.rows for note in row.notes)
 
 
 def test_a_folder_of_several_series_is_left_to_be_taken_apart(tmp_path: Path, make_series) -> None:  # type: ignore[no-untyped-def]

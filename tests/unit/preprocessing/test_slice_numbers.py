@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preprocessing import plausibility
 from preprocessing.cohort import Box, DicomSeries, Patient
 from preprocessing.config import PreprocessConfig
 from preprocessing.dicom import open_series
@@ -66,7 +67,9 @@ def test_the_box_is_on_the_tumour_however_slices_are_numbered(tmp_path, numbers,
 def test_a_box_that_ends_beyond_counted_slices_is_cut_at_the_last(tmp_path, numbers):
     record, tensor = stored(tmp_path, list(numbers), box(COUNT - 2, COUNT + 2))
     assert tensor is not None
-    assert [f.code for f in record.findings] == ["instance-numbers-counted", "box-cut"]
+    # Beside the tumour the lattice's phases are equal, and nothing is taken up.
+    codes = [f.code for f in record.findings if f.code not in plausibility.CODES]
+    assert codes == ["instance-numbers-counted", "box-cut"]
     assert record.box_in_crop[1][2] - record.box_in_crop[0][2] == 3
 
 

@@ -365,12 +365,20 @@ def test_pipes_sockets_devices_and_folders_are_not_opened(tmp_path: Path) -> Non
         listener.bind(str(tmp_path / "e.mha"))
     for name in ("a.nii.gz", "b.nrrd", "c.nii", "d.nii", "e.mha"):
         assert refusal(tmp_path / name).code == "not-a-file", name
-    for cells in ("a.nii.gz,,,m.nii", "x.nii,a.nii.gz,,m.nii", "x.nii,x.nii,,a.nii.gz"):
+    for cells in ("a.nii.gz,,,m.nii", "x.nii,a.nii.gz,,m.nii", "x.nii,y.nii,,a.nii.gz"):
         nifti(tmp_path / "x.nii", phase(0))
+        nifti(tmp_path / "y.nii", phase(1))
         found = open_only(tmp_path, f"p,{cells},,1")
         assert isinstance(found, tuple)
         assert [f.code for f in found] == ["not-a-file"]
     assert common_num_phases(read_cohort(manifest(tmp_path, "p,a.nii.gz,,,m.nii,,1"))) == 1
+
+
+def test_what_cannot_be_read_is_not_said_to_be_one_phase(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"")
+    found = open_only(tmp_path, "p,a.dcm,,,m.nii,,1")
+    assert isinstance(found, tuple)
+    assert [f.code for f in found] == ["image-unreadable"]
 
 
 def test_four_dimensional_nifti_is_the_phases_in_order(tmp_path: Path) -> None:

@@ -36,9 +36,10 @@ def body() -> NDArray[np.bool_]:
 
 
 def phase(number: int) -> NDArray[np.float32]:
-    """Air of 1 to 20, tissue of about 800, and a tumour that enhances."""
-    rng = np.random.default_rng(7)
-    voxels = (body() * 800 + rng.integers(1, 20, SHAPE)).astype(np.float32)
+    """Air of 1 to 20, tissue of about 800, and a tumour that enhances; each phase has noise of its own."""
+    rng = np.random.default_rng(7 + number)
+    tissue = np.rint(rng.normal(800, 40, SHAPE))
+    voxels = (body() * tissue + rng.integers(1, 20, SHAPE)).astype(np.float32)
     voxels[TUMOUR] += 400 * number
     return voxels
 
