@@ -21,7 +21,7 @@ from preprocessing.opening import (
     num_phases_of_one,
     open_patient,
 )
-from preprocessing.phase_table import list_files
+from preprocessing.phases.table import list_files
 from preprocessing.staging import Stage, staging
 
 _PAPERS_PHASES = {"duke": 4}

@@ -73,7 +73,7 @@ class DicomExamination:
         What a table says: folder, or folder/file, relative to `folder`, to 0 (pre-contrast),
         1, … (post-contrast) or -1 (no phase). Empty where there is no table.
     table
-        What a table of phases (`preprocessing.phase_table`) says: a series' key to its phase, -1 for
+        What a table of phases (`preprocessing.phases.table`) says: a series' key to its phase, -1 for
         none. It decides over everything else; empty where there is none.
     is_table_shared
         Whether that table holds series of other patients, too.

@@ -15,8 +15,8 @@ from preprocessing.dicom_header import SliceHeader, damaged, is_uid, read_slices
 from preprocessing.dicom_pixels import PixelValuesError, forget_unpacked, read_stored
 from preprocessing.dicom_values import check_values, floating_divisor
 from preprocessing.geometry import Grid
-from preprocessing.series_parts import SeriesPart, split_series
-from preprocessing.series_words import kind_of
+from preprocessing.phases.parts import SeriesPart, split_series
+from preprocessing.phases.words import kind_of
 from preprocessing.shown_names import shown_reason
 from preprocessing.slice_numbers import count_slices
 from preprocessing.volumes import UnreadableImageError, Volume

@@ -1,8 +1,8 @@
 """From a folder of DICOM files to the ordered phases of one examination.
 
 Files are grouped by what their headers say, not by where they lie: series by series, a series
-that holds several volumes split into them (`series_parts.py`). Which of them are phases is decided in
-`phase_order.py`.
+that holds several volumes split into them (`phases/parts.py`). Which of them are phases is decided in
+`phases/decide.py`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,11 @@ from preprocessing.dicom_header import (
     glimpse,
     read_slices_or_finding,
 )
-from preprocessing.phase_order import (
-    Images,
-    PhaseDecision,
-    Place,
-    SeriesEvidence,
-    decide_phases,
-)
-from preprocessing.series_parts import SeriesPart, split_series, usual_geometry
-from preprocessing.series_words import is_dynamic, is_static, kind_of, phase_of
+from preprocessing.phases.candidates import Images
+from preprocessing.phases.decide import PhaseDecision, decide_phases
+from preprocessing.phases.evidence import Place, SeriesEvidence
+from preprocessing.phases.parts import SeriesPart, split_series, usual_geometry
+from preprocessing.phases.words import is_dynamic, is_static, kind_of, phase_of
 from preprocessing.shown_names import shown_series
 from preprocessing.staging import Stage
 from preprocessing.volumes import UnreadableImageError
@@ -155,7 +151,7 @@ def find_phases(
     num_wanted
         Phases that are needed.
     images
-        Which images are wanted; see `phase_order.decide_phases`.
+        Which images are wanted; see `phases.decide.decide_phases`.
     tumour
         Tells which of several groups of series is meant, such as those of the left and right breast.
     list_all

@@ -52,7 +52,7 @@ def check(
     from preprocessing.config import PreprocessConfig
     from preprocessing.failures import HOW_TO_REPORT, any_internal
     from preprocessing.files import write_text
-    from preprocessing.phase_table import apply_table, write_table
+    from preprocessing.phases.table import apply_table, write_table
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from preprocessing.phase_table import PhaseTable
+    from preprocessing.phases.table import PhaseTable
 
 PhasesOption = Annotated[
     str | None,
@@ -42,7 +42,7 @@ def read_phases_options(
     """
     from preprocessing import files
     from preprocessing.errors import InputError, MissingPathError
-    from preprocessing.phase_table import read_phase_table
+    from preprocessing.phases.table import read_phase_table
 
     if phases is None:
         return None, num_phases

@@ -157,7 +157,7 @@ def predict(
 def _write_phases(path: str, patient: Patient, asked: Asked) -> None:
     """Write a table of this patient's series, to be corrected."""
     from preprocessing.opening import find_patient_phases
-    from preprocessing.phase_table import list_files, write_table
+    from preprocessing.phases.table import list_files, write_table
     from preprocessing.staging import staging
 
     with staging() as stage:

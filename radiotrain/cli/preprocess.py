@@ -80,7 +80,7 @@ def preprocess(
     from preprocessing.check import common_num_phases
     from preprocessing.config import PreprocessConfig
     from preprocessing.failures import HOW_TO_REPORT
-    from preprocessing.phase_table import apply_table
+    from preprocessing.phases.table import apply_table
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
     from preprocessing.run import describe, num_internal_errors

@@ -28,7 +28,7 @@ from preprocessing.errors import (
     SealedTestSetError,
 )
 from preprocessing.failures import finding_of, is_of_one_patient
-from preprocessing.phase_table import PhaseTable, with_table
+from preprocessing.phases.table import PhaseTable, with_table
 from preprocessing.readers import LAYOUTS, layout_of, manifest, read_cohort
 from preprocessing.readers.options import NOTHING_SAID, TableOptions
 from radiotrain.new_patient.answer import PatientAnswer

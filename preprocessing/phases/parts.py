@@ -9,7 +9,7 @@ from itertools import combinations
 
 from preprocessing.cohort import Finding
 from preprocessing.dicom_header import SliceHeader
-from preprocessing.series_words import Kind, kind_of
+from preprocessing.phases.words import Kind, kind_of
 from preprocessing.shown_names import shown_series
 
 # Positions are written with some digits; scanners move patients by whole slices.

@@ -1,0 +1,207 @@
+"""What speaks against phases in order: gaps in what counts them, and series that may be one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from preprocessing.cohort import Finding
+from preprocessing.phases.candidates import reason_of
+from preprocessing.phases.evidence import (
+    NOT_TAKEN,
+    SAME_TIME_S,
+    SAY_WHICH,
+    SeriesEvidence,
+    UndecidedError,
+    first_lacks_contrast,
+    phase_missing,
+    same_protocol,
+    shown,
+)
+from preprocessing.phases.words import (
+    Kind,
+    is_static,
+    phase_of,
+    words,
+)
+
+# A series that began this many steps before the first phase may be the pre-contrast.
+_NEAR_STEPS = 1.5
+
+
+# Or this long, where its name is a part of theirs: the agent is given in between.
+_NEAR_S = 10 * 60.0
+
+
+# Later phases follow each other in steps; the agent is given after the first.
+_WIDE_STEPS = 4.0
+
+
+def check_missing(
+    ordered: Sequence[SeriesEvidence],
+    evidence: tuple[str, ...],
+    num_wanted: int,
+    notes: list[Finding],
+) -> bool:
+    """Refuse phases of which an earlier one is missing; return whether a missing one would be seen."""
+    names = [phase_of(s.description) for s in ordered]
+    numbers = [n.number for n in names]
+    if numbers[0] is None and names[0].is_post:
+        raise phase_missing(0, ordered)
+    by_name = "names" in evidence or len(ordered) == 1
+    told = by_name and None not in numbers[1:] and (numbers[0] is not None or len(ordered) > 1)
+    if told:
+        _refuse_gap([n or 0 for n in numbers], num_wanted, ordered)
+    counted = _are_counted(ordered)
+    if counted:
+        positions = [s.temporal_position or 0 for s in ordered]
+        # From 0 or from 1; a series named as pre-contrast begins wherever it says.
+        start = positions[0] if positions[0] == 0 or numbers[0] == 0 else 1
+        _refuse_gap([p - start for p in positions], num_wanted, ordered)
+    elif by_name and not told and names[0].count and not first_lacks_contrast(ordered):
+        _check_counts(ordered, [n.count for n in names], notes)
+    return told or counted
+
+
+def _check_counts(
+    ordered: Sequence[SeriesEvidence], counts: Sequence[int | None], notes: list[Finding]
+) -> None:
+    """Take the first of a complete count as pre-contrast; refuse a count that may lack it."""
+    if list(counts) == list(range(1, len(counts) + 1)):
+        message = (
+            f"its {len(counts)} series are counted from 1: the first is taken as pre-contrast, which"
+            " nothing else tells"
+        )
+        notes.append(Finding("phases-counted", message, excludes=False))
+        return
+    raise UndecidedError(
+        "phases-ambiguous",
+        f"its series are counted from {counts[0]} ({shown(ordered)}), and whether the first"
+        f" is the pre-contrast is not told: {SAY_WHICH}",
+    )
+
+
+def _are_counted(ordered: Sequence[SeriesEvidence]) -> bool:
+    """Tell whether temporal positions count the phases, so that a missing one leaves a gap."""
+    positions = [s.temporal_position for s in ordered]
+    known = [p for p in positions if p is not None]
+    if len(ordered) < 2 or len(known) < len(positions) or len(set(known)) < len(known):
+        return False
+    if any(s.num_temporal_positions != len(ordered) for s in ordered):
+        return True
+    # As many as there should be: some scanners count in steps.
+    return len({b - a for a, b in pairwise(known)}) > 1
+
+
+def _refuse_gap(numbers: list[int], num_wanted: int, ordered: Sequence[SeriesEvidence]) -> None:
+    known = set(numbers)
+    absent = next((n for n in range(num_wanted) if n not in known), None)
+    if absent is not None and absent < max(numbers):
+        raise phase_missing(absent, ordered)
+
+
+def refuse_holes(
+    ordered: Sequence[SeriesEvidence], series: Sequence[SeriesEvidence], num_wanted: int
+) -> None:
+    """Refuse volumes of one series between which a whole one is missing by its numbers."""
+    if len({s.series for s in ordered}) > 1 or not all(s.is_split for s in ordered):
+        return
+    together = [s for s in series if s.series == ordered[0].series]
+    ranges = sorted(s.instances for s in together if s.instances is not None)
+    slices = min(s.num_slices for s in ordered)
+    if len(ranges) == len(together) and all(a[1] < b[0] for a, b in pairwise(ranges)):
+        begin = min(s.instances for s in ordered if s.instances is not None)
+        if begin == ranges[0] and begin[0] > slices and (begin[0] - 1) % slices == 0:
+            raise phase_missing(0, ordered)
+        before = [a for a, b in pairwise(ranges) if b[0] - a[1] > slices]
+        if before and ranges.index(before[0]) + 1 < num_wanted:
+            raise phase_missing(ranges.index(before[0]) + 1, ordered)
+    counts = [s.acquisition_number for s in ordered if s.acquisition_number is not None]
+    steps = [b - a for a, b in pairwise(counts)]
+    if len(counts) == len(ordered) and steps and min(steps) > 0 and len(set(steps)) > 1:
+        absent = next(i for i, step in enumerate(steps) if step > min(steps)) + 1
+        if absent < num_wanted:
+            raise phase_missing(absent, ordered)
+
+
+def refuse_rivals(
+    ordered: Sequence[SeriesEvidence],
+    series: Sequence[SeriesEvidence],
+    reasons: Mapping[str, str],
+    *,
+    is_counted: bool,
+) -> None:
+    """Refuse phases beside a series that was not chosen and may be one of them.
+
+    Such a series is acquired as they are and lies in their row: between them, just before the first
+    where nothing tells that this is the pre-contrast, or named as a pre-contrast that they lack.
+
+    Parameters
+    ----------
+    is_counted
+        Whether names or temporal positions count the phases, so that none is between them.
+    """
+    times = [s.time_s for s in ordered]
+    known = [t for t in times if t is not None]
+    steps = [b - a for a, b in pairwise(known)]
+    step = sorted(steps)[len(steps) // 2] if steps and len(known) == len(times) else None
+    first_told = phase_of(ordered[0].description).number == 0 or first_lacks_contrast(ordered)
+    chosen = {s.key for s in ordered}
+    for other in series:
+        if other.key in chosen or not _may_rival(other, ordered, reasons):
+            continue
+        is_static_name = is_static(other.description)
+        is_pre = phase_of(other.description).number == 0 and not is_static_name
+        if step is not None and other.time_s is not None:
+            if any(abs(other.time_s - t) < SAME_TIME_S for t in known):
+                continue
+            reach = max(_NEAR_STEPS * step, _NEAR_S if _is_akin(other, ordered[0]) else 0.0)
+            near = 0 < known[0] - other.time_s <= reach and not is_static_name
+            between = known[0] < other.time_s < known[-1] and not is_counted
+            is_rival = between or (
+                (near or (is_pre and other.time_s < known[0])) and not first_told
+            )
+        else:
+            is_rival = is_pre and not first_told
+        if is_rival:
+            raise UndecidedError(
+                "phases-ambiguous",
+                f"series {other.shown} was acquired as the dynamic series {shown(ordered)} were and may"
+                f" be one of the phases: {SAY_WHICH}",
+            )
+
+
+def note_gap(ordered: Sequence[SeriesEvidence], notes: list[Finding]) -> None:
+    """Note a first phase far before the others, which nothing but its time tells to be one of them."""
+    times = [s.time_s for s in ordered if s.time_s is not None]
+    steps = sorted(b - a for a, b in pairwise(times[1:]))
+    told = phase_of(ordered[0].description).number == 0 or first_lacks_contrast(ordered)
+    if told or len(times) < len(ordered) or not steps or steps[0] <= 0:
+        return
+    gap = times[1] - times[0]
+    if gap > _WIDE_STEPS * steps[len(steps) // 2]:
+        message = (
+            f"its first phase was acquired {gap / 60:.0f} minutes before the second, the others"
+            f" {steps[len(steps) // 2] / 60:.1f} minutes apart: perhaps it was broken off and begun again"
+        )
+        notes.append(Finding("phases-gap", message, excludes=False))
+
+
+def _is_akin(other: SeriesEvidence, series: SeriesEvidence) -> bool:
+    """Tell whether a name has no word that the other one lacks."""
+    own = set(words(other.description))
+    return bool(own) and own <= set(words(series.description))
+
+
+def _may_rival(
+    other: SeriesEvidence, ordered: Sequence[SeriesEvidence], reasons: Mapping[str, str]
+) -> bool:
+    if not (other.kind.is_phase or other.kind is Kind.SECONDARY):
+        return False
+    if reasons[other.key] not in (NOT_TAKEN, reason_of(other)):
+        return False  # a copy, broken off, of another examination or geometry
+    if other.study not in {s.study for s in ordered} or not same_protocol(other, ordered[0]):
+        return False
+    if other.place is None or ordered[0].place is None:
+        return other.place is ordered[0].place
+    return other.place.geometry[:2] == ordered[0].place.geometry[:2]
