@@ -1,4 +1,4 @@
-"""An error that nobody foresaw, in the work on one patient: that patient's finding, not the run's end."""
+"""An unforeseen error in the work on one patient: that patient's finding, not the run's end."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def _in_our_code(filename: str) -> str | None:
 
 
 def any_internal(findings: Iterable[Finding]) -> bool:
-    """Tell whether one of some findings is an error that nobody foresaw."""
+    """Tell whether one of some findings is an unforeseen error."""
     return any(f.code == CODE for f in findings)

@@ -430,9 +430,9 @@ def _dicom_row(folder: Path, place: str, masks: Sequence[str]) -> DraftRow:
         home = homes.pop()
         if not homes and _holds(home, len(phase.headers)):
             phases.append(home.relative_to(folder).as_posix())
-    home = _home_of_all(found.phases)
-    if home is not None:
-        phases = [home.relative_to(folder).as_posix()]
+    together = _home_of_all(found.phases)
+    if together is not None:
+        phases = [together.relative_to(folder).as_posix()]
     elif len(phases) < len(found.phases) or len(set(phases)) < len(phases):
         phases = []
         notes.append("a folder holds several series or phases: move each into a folder of its own")

@@ -15,7 +15,7 @@ _HIDDEN = "…"
 _SERIES = """
 ablated acq adc after ax axial b before bh bilat bilateral blade both breast breasts bravo c cad
 calib calibration ce cine coil con contrast cor coronal cube d dce delay delayed diff diffusion dis
-dixon dual dwi dyn dyna dynamic dynamics dynviews early ep epi exam f fast fat fatsat fb fgre fifth
+dixon dual dwi dyn dyna dynamic dynamics dynviews dynaviews dynacad early ep epi exam f fast fat fatsat fb fgre fifth
 first fl flash flex fourth fov fs fse fspgr full gad gadolinium gd ge gradient grappa gre haste hi
 high ideal images in inphase inv ir iso isotropic l lava left loc localiser localizer low lower lt
 map mask mb medi min mip mm motion mp mpr mr mri ms multi multiphase multiple n nd nfs no non nonfs

@@ -1,4 +1,4 @@
-"""An error that nobody foresaw is one patient's finding: the run goes on and says so."""
+"""An unforeseen error is one patient's finding: the run goes on and says so."""
 
 import errno
 import re
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_is_no_error_of_ours():
 
 @pytest.fixture
 def cohort(tmp_path, monkeypatch):
-    """Two patients; in the work on the first our own code fails, somewhere nobody thought of."""
+    """Two patients; in the work on the first our own code fails."""
     root = tmp_path / "cohort"
     for patient_id in IDS:
         Examination(root, patient_id).phases()
