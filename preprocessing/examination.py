@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from preprocessing import files
 from preprocessing.cohort import Box, DicomExamination, Finding
@@ -531,15 +530,13 @@ def _evidence_of(headers: Sequence[SliceHeader], key: str, tumour: TumourPlace) 
 
 def _place(headers: Sequence[SliceHeader]) -> Place:
     first = headers[0]
-    depths = sorted({round(float(np.dot(h.position_mm, first.normal)), 2) for h in headers})
+    starts = np.array([h.position_mm for h in headers])
+    depths = np.unique(np.round(starts @ first.normal, 2))
     between = float(np.median(np.diff(depths))) if len(depths) > 1 else 0.0
     rows, columns = first.shape
-    corners: list[NDArray[np.float64]] = []
-    for header in headers:
-        start = np.array(header.position_mm)
-        down = np.array(header.column_direction) * header.spacing_mm[0] * (rows - 1)
-        across = np.array(header.row_direction) * header.spacing_mm[1] * (columns - 1)
-        corners.extend((start, start + down, start + across, start + down + across))
+    down = np.array(first.column_direction) * first.spacing_mm[0] * (rows - 1)
+    across = np.array(first.row_direction) * first.spacing_mm[1] * (columns - 1)
+    corners = np.concatenate((starts, starts + down, starts + across, starts + down + across))
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
     directions = (*first.row_direction, *first.column_direction)
     a, b, c = sorted((*first.spacing_mm, between))
