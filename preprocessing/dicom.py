@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,6 @@ from preprocessing.dicom_pixels import PixelValuesError, forget_unpacked, read_s
 from preprocessing.dicom_values import check_values, floating_divisor
 from preprocessing.geometry import Grid
 from preprocessing.phases.parts import SeriesPart, split_series
-from preprocessing.phases.words import kind_of
 from preprocessing.shown_names import shown_reason
 from preprocessing.slice_numbers import count_slices
 from preprocessing.volumes import UnreadableImageError, Volume
@@ -25,12 +24,6 @@ _MAX_GAP_DEVIATION = 0.25
 _MAX_DIRECTION_DEVIATION = 1e-3
 _MAX_STRAY_SHARE = 0.1
 _SAME_POSITION_MM = 1e-3
-
-
-# What tells volumes of a series apart by the time of their acquisition.
-_IN_TIME = frozenset(
-    ("temporal position", "acquisition number", "acquisition time", "content time", "trigger time")
-)
 
 
 def open_series(source: DicomSeries) -> DicomVolume:
@@ -46,76 +39,19 @@ def open_series(source: DicomSeries) -> DicomVolume:
     return arrange(part.headers, source.name, (*findings, *part.findings))
 
 
-def series_openers(source: DicomSeries) -> list[Callable[[], DicomVolume]]:
-    """Return what opens each phase of a patient who has one series.
-
-    Its volumes are the phases, where their headers tell their order in time.
+def count_volumes(source: DicomSeries) -> int:
+    """Return how many volumes that may be phases a folder or file holds.
 
     Raises
     ------
     UnreadableImageError
-        If the files cannot be read, or it holds volumes whose order is not told.
+        If a file is damaged, none is an image, or nothing tells volumes at one place apart.
     """
-    headers, findings = _read_headers(source)
+    headers, _ = _read_headers(source)
     parts = [part for part in split_series(headers, same_pixels) if part.kind.is_phase]
-    if len(parts) < 2:
-        part = _only_volume(headers, source.name)
-        return [lambda: arrange(part.headers, source.name, (*findings, *part.findings))]
-    _check_order(parts, source.name)
-    return [
-        lambda p=part, n=number: arrange(  # type: ignore[misc]
-            p.headers, f"{source.name}, volume {n}", (*findings, *p.findings)
-        )
-        for number, part in enumerate(parts, start=1)
-    ]
-
-
-def _check_order(parts: Sequence[SeriesPart], name: str) -> None:
-    """Refuse volumes of one series that are not phases, or that headers put in several orders.
-
-    Raises
-    ------
-    UnreadableImageError
-        ``phases-unclear``.
-    """
-    for part in parts:
-        for finding in part.findings:
-            if finding.excludes:
-                raise UnreadableImageError(finding)
-    told = {word for part in parts for word in (part.told_by or "").split(" and ") if word}
-    others = sorted(told - _IN_TIME)
-    others += [
-        what
-        for what, value in _NOT_IN_TIME
-        if len({value(h) for part in parts for h in part.headers}) > 1
-    ]
-    if others or not told:
-        apart = " and ".join(dict.fromkeys(others)) or "nothing that is known"
-        message = (
-            f"series {name!r} holds {len(parts)} volumes that differ in {apart}: it is not known which"
-            " are the phases; give each phase a folder of its own"
-        )
-        raise _refused("phases-unclear", message)
-    for what, value in _MOMENTS:
-        firsts = [[v for h in part.headers if (v := value(h)) is not None] for part in parts]
-        known = [min(values) for values in firsts if values]
-        if len(known) == len(parts) and known != sorted(known):
-            message = (
-                f"series {name!r} holds {len(parts)} volumes in another order by {parts[0].told_by}"
-                f" than by {what}: give each phase a folder of its own"
-            )
-            raise _refused("phases-unclear", message)
-
-
-_NOT_IN_TIME: tuple[tuple[str, Callable[[SliceHeader], Hashable]], ...] = (
-    ("kind of image", lambda h: kind_of(h.description, h.image_type)),
-    ("series", lambda h: (h.study, h.series)),
-    ("echo time", lambda h: h.echo_time_ms),
-)
-_MOMENTS: tuple[tuple[str, Callable[[SliceHeader], float | None]], ...] = (
-    ("temporal position", lambda h: h.temporal_position),
-    ("acquisition time", lambda h: h.time_s),
-)
+    for finding in (f for part in parts for f in part.findings if f.excludes):
+        raise UnreadableImageError(finding)
+    return len(parts)
 
 
 def _read_headers(source: DicomSeries) -> tuple[list[SliceHeader], list[Finding]]:
@@ -241,7 +177,7 @@ def _of_one_geometry(
         found = sorted({(*h.shape, *h.spacing_mm) for h in headers})
         raise _refused(
             "series-mixed",
-            f"series {name!r} mixes slices of {len(found)} sizes or directions"
+            f"series {name!r} mixes slices of {len(set(map(_geometry, headers)))} sizes or directions"
             f" (rows, columns, spacings: {found[:3]}), expected one",
         )
     if strays:

@@ -190,11 +190,13 @@ def _number_times(frames: Sequence[dict[str, str]]) -> None:
             offset = _offset(values)
             if offset is not None:
                 values["TemporalPositionIdentifier"] = rank[offset]
-    positions = {f.get("TemporalPositionIdentifier") for f in frames} - {None}
+    positions = [f.get("TemporalPositionIdentifier") or "" for f in frames]
+    # The largest and not their number: frames of some may be missing.
+    last = max((int(p) for p in positions if p.isascii() and p.isdecimal()), default=None)
     moments = {tuple(f.get(k) for k in _MOMENT) for f in frames}
     for values in frames:
-        if positions:
-            values["NumberOfTemporalPositions"] = str(len(positions))
+        if last is not None:
+            values["NumberOfTemporalPositions"] = str(last)
         offset = _offset(values)
         if offset is not None:
             values.setdefault("TriggerTime", str(offset * 1000))

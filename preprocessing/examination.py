@@ -171,6 +171,20 @@ def find_phases(
     return found
 
 
+def find_phases_among(
+    paths: Sequence[Path],
+    num_wanted: int,
+    stage: Stage,
+    *,
+    images: Images = "acquired",
+    tumour: TumourPlace | None = None,
+) -> FoundPhases:
+    """Find the phases among some files of one folder, as `find_phases` does among all."""
+    examination = DicomExamination(paths[0].parent)
+    asked = _Question(examination, num_wanted, images, tumour or TumourPlace())
+    return _phases_in({"": list(paths)}, asked, stage)
+
+
 @dataclass(frozen=True)
 class _Question:
     """What is asked about an examination."""

@@ -16,14 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from preprocessing import files
-from preprocessing.cohort import DicomExamination, DicomSeries, Finding
-from preprocessing.dicom import series_openers
+from preprocessing.cohort import DicomExamination, Finding
 from preprocessing.dicom_header import SliceHeader, read_slices_or_finding
 from preprocessing.dicom_seg import is_segmentation
-from preprocessing.examination import Phase, find_phases
+from preprocessing.examination import Phase, find_phases, find_phases_among
 from preprocessing.readers.manifest import BOX_COLUMNS, KNOWN_TARGETS, NOTE
 from preprocessing.staging import staging
-from preprocessing.volumes import UnreadableImageError
 
 _VOLUME_ENDS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _NO_IMAGES = {".csv", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".md", ".pdf", ".png", ".raw",
@@ -449,13 +447,9 @@ def _home_of_all(phases: Sequence[Phase]) -> Path | None:
     if len(phases) < 2 or len(homes) != 1:
         return None
     (home,) = homes
-    try:
-        found = [
-            open_volume() for open_volume in series_openers(DicomSeries(_images_in(home), "folder"))
-        ]
-    except UnreadableImageError:
-        return None
-    same = [{h.instance for h in v.headers} for v in found] == [
+    with staging() as stage:
+        found = find_phases_among(_images_in(home), len(phases), stage)
+    same = [{h.instance for h in phase.headers} for phase in found.phases] == [
         {h.instance for h in phase.headers} for phase in phases
     ]
     return home if same else None

@@ -12,10 +12,15 @@ from preprocessing.alignment import align_phases, check_grid, slice_headers
 from preprocessing.cohort import Box, DicomSeries, Finding, Patient, PhaseSource, VolumeFile
 from preprocessing.config import PreprocessConfig
 from preprocessing.crop import box_in_part, check_box, check_size
-from preprocessing.dicom import on_one_scale, open_series, series_openers
+from preprocessing.dicom import count_volumes, on_one_scale, open_series
 from preprocessing.dicom_header import is_dicom, shown_name
 from preprocessing.dicom_seg import is_segmentation
-from preprocessing.examination import FoundPhases, TumourPlace, find_phases
+from preprocessing.examination import (
+    FoundPhases,
+    TumourPlace,
+    find_phases,
+    find_phases_among,
+)
 from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Orientation, Shape
 from preprocessing.staging import Stage, staging
@@ -175,16 +180,28 @@ def find_patient_phases(
     patient: Patient, config: PreprocessConfig, stage: Stage, *, list_all: bool = False
 ) -> FoundPhases | None:
     """Find the phases of a patient's examination; None where the images are files, a phase each."""
+    tumour = TumourPlace(patient.box, _side(patient))
     if patient.examination is None:
-        return None
+        series = _all_in_one(patient.phases, stage)
+        if series is None:
+            return None
+        return find_phases_among(
+            series.files, config.num_phases, stage, images=config.phase_images, tumour=tumour
+        )
     return find_phases(
         patient.examination,
         config.num_phases,
         stage,
         images=config.phase_images,
-        tumour=TumourPlace(patient.box, _side(patient)),
+        tumour=tumour,
         list_all=list_all,
     )
+
+
+def _all_in_one(phases: Sequence[PhaseSource], stage: Stage) -> DicomSeries | None:
+    """Return the DICOM files that are named alone and hold several volumes."""
+    series = _dicom_series(phases[0], stage) if len(phases) == 1 else None
+    return series if series is not None and count_volumes(series) > 1 else None
 
 
 def _side(patient: Patient) -> str | None:
@@ -254,7 +271,7 @@ def num_phases_of_one(source: PhaseSource) -> int | None:
 def _num_volumes(source: PhaseSource, stage: Stage) -> int:
     series = _dicom_series(source, stage)
     if series is not None:
-        return len(series_openers(series))
+        return max(count_volumes(series), 1)
     assert isinstance(source, VolumeFile)
     return num_volumes(source)
 
@@ -270,7 +287,7 @@ def _openers_of_one(source: PhaseSource, stage: Stage) -> Sequence[Callable[[], 
     """Return what opens each phase of a patient who has one file or folder."""
     series = _dicom_series(source, stage)
     if series is not None:
-        return series_openers(series)
+        return [lambda: open_series(series)]
     assert isinstance(source, VolumeFile)
     return phase_openers(source, stage)
 

@@ -4,7 +4,7 @@ Columns: ``patient_id``; ``phase_0``, ``phase_1``, … (NIfTI or NRRD file, or a
 one DICOM series; relative to the table; ``phase_0`` alone may be one file or series of all phases); a tumour
 box ``box_row_start``, ``box_row_stop``, ``box_col_start``, ``box_col_stop``, ``box_slice_start``,
 ``box_slice_stop`` (voxels from 0, stop exclusive; in files rows are the second axis and columns the
-first) or a ``mask`` file (or a folder with one DICOM segmentation), with ``mask_label`` where it has
+first; of DICOM, a slice is InstanceNumber - 1) or a ``mask`` file (or a folder with one DICOM segmentation), with ``mask_label`` where it has
 several labels or segments; targets ``ER``, ``PR``, ``HER2`` or any ``target_NAME`` with 0, 1, the
 words in `labels` or empty; all other columns are covariates, but ``note`` and those that identify
 people: names, days, record numbers.

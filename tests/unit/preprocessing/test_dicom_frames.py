@@ -479,7 +479,6 @@ def test_one_enhanced_file_of_a_manifest_holds_all_phases(tmp_path, phases, vend
         for volume, truth in zip(opened.volumes, phases, strict=True):
             np.testing.assert_array_equal(volume.read(WHOLE), truth)
         assert [(f.code, f.excludes) for f in opened.findings] == [("series-split", False)]
-        assert [v.name[-8:] for v in opened.volumes] == ["volume 1", "volume 2", "volume 3"]
 
 
 def test_what_cannot_be_read_has_no_say_in_how_many_phases_there_are(tmp_path, phases):
@@ -521,8 +520,8 @@ def without_times(frame, p, s):
 @pytest.mark.parametrize(
     ("edit_frame", "code", "words"),
     [
-        (back_in_time, "phases-unclear", "another order by temporal position than by acquisition"),
-        (with_echoes, "phases-unclear", "differ in echo time"),
+        (back_in_time, "phases-ambiguous", "by acquisition time, after it by temporal position"),
+        (with_echoes, "phases-ambiguous", "acquired in another way"),
         (without_times, "slices-ambiguous", "3 different slices at one position"),
     ],
 )
@@ -530,20 +529,31 @@ def test_volumes_of_one_file_that_are_no_phases_for_certain(
     tmp_path, phases, edit_frame, code, words
 ):
     path = write_enhanced(tmp_path / "1.dcm", phases, vendor="philips", edit_frame=edit_frame)
-    num, found = opened_alone(VolumeFile(path))
-    assert num == 1
+    _, found = opened_alone(VolumeFile(path))
     (finding,) = [f for f in found if f.excludes]
     assert finding.code == code
     assert words in finding.message
 
 
-def test_several_series_in_one_folder_are_not_taken_for_phases(tmp_path, phases):
+def test_several_series_in_one_folder_are_phases_where_their_headers_tell(tmp_path, phases):
     paths = [
-        write_enhanced(tmp_path / f"{p}.dcm", [v], first_phase=p) for p, v in enumerate(phases)
+        write_enhanced(tmp_path / f"{9 - p}.dcm", [v], first_phase=p) for p, v in enumerate(phases)
     ]
-    _, found = opened_alone(DicomSeries(tuple(paths), "all"))
-    assert [f.code for f in found if f.excludes] == ["phases-unclear"]
-    assert "differ in series" in found[-1].message
+    _, opened = opened_alone(DicomSeries(tuple(paths), "all"))
+    assert isinstance(opened, OpenedPatient), opened
+    for volume, truth in zip(opened.volumes, phases, strict=True):
+        np.testing.assert_array_equal(volume.read(WHOLE), truth)
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_phase_missing_in_a_file_of_all_phases_is_not_closed_up(tmp_path, phases, gone):
+    """A manifest's `phase_0` alone, whose frames lack a temporal position."""
+    order = [(p, s) for p in range(PHASES) for s in range(SLICES) if p != gone]
+    path = write_enhanced(tmp_path / "1.dcm", phases, order=order)
+    patient = Patient("P1", phases=(VolumeFile(path),), box=Box((1, 1, 1), (3, 3, 3)))
+    config = PreprocessConfig(num_phases=PHASES - 1, crop_shape=(4, 4, 4))
+    found = open_patient(patient, config, Stage())
+    assert [f.code for f in found if f.excludes] == ["phase-missing"]
 
 
 def test_a_file_of_all_phases_beside_another_is_refused(tmp_path, phases):
