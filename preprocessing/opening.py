@@ -141,6 +141,7 @@ def _open(
     for volume in volumes:
         findings.extend(volume.findings)
     findings.extend(value_findings)
+    whole = pre.grid.shape
     aligned = align_phases(volumes, config.align)
     findings.extend(aligned.findings)
     volumes, pre = aligned.volumes, aligned.volumes[0]
@@ -148,6 +149,7 @@ def _open(
         mask = cut_mask(mask, aligned.part, patient.mask.name, findings)
         box = box_around(mask)
     else:
+        _refuse_cut_tumour(box, whole, aligned.part)
         box = box_in_part(box, aligned.part)
     orientation = Orientation.of(pre.grid)
     image_shape = orientation.shape(pre.grid.shape)
@@ -174,6 +176,25 @@ def _open(
         phases_by=found_phases.evidence if found_phases else ("the cohort's table",),
         phase_series=tuple(series[i] for i in chosen) if series else (),
     )
+
+
+# Of a tumour's box, what all phases have to show.
+_SMALLEST_SHARE_SHOWN = 0.75
+
+
+def _refuse_cut_tumour(box: Box, whole: Shape, part: Box) -> None:
+    """Refuse phases of which one lacks slices (rows, columns) of the tumour in the pre-contrast."""
+    shown, there = 1.0, 1.0
+    for axis in range(3):
+        start, stop = max(box.start[axis], 0), min(box.stop[axis], whole[axis])
+        there *= max(0, stop - start)
+        shown *= max(0, min(stop, part.stop[axis]) - max(start, part.start[axis]))
+    if 0 < shown < _SMALLEST_SHARE_SHOWN * there:
+        message = (
+            f"all phases together show {100 * shown / there:.0f} % of the tumour's box, expected"
+            f" {100 * _SMALLEST_SHARE_SHOWN:.0f} %: one of them lacks slices there"
+        )
+        raise UnreadableImageError(Finding("tumour-cut", message))
 
 
 def find_patient_phases(

@@ -139,7 +139,9 @@ def phase_missing(number: int, ordered: Sequence[SeriesEvidence]) -> UndecidedEr
     """Return the error for a phase that is not there."""
     what = "pre-contrast" if number == 0 else f"post-contrast phase {number}"
     names = shown_names(ordered)
-    return UndecidedError("phase-missing", f"the {what} is not among its dynamic series of one geometry ({names})")
+    return UndecidedError(
+        "phase-missing", f"the {what} is not among its dynamic series of one geometry ({names})"
+    )
 
 
 def first_lacks_contrast(ordered: Sequence[SeriesEvidence]) -> bool:

@@ -17,6 +17,7 @@ from preprocessing.phases.evidence import (
     phase_missing,
     same_protocol,
     shown,
+    shown_names,
 )
 from preprocessing.phases.words import (
     Kind,
@@ -112,16 +113,25 @@ def refuse_holes(
     if len(ranges) == len(together) and all(a[1] < b[0] for a, b in pairwise(ranges)):
         begin = min(s.instances for s in ordered if s.instances is not None)
         if begin == ranges[0] and begin[0] > slices and (begin[0] - 1) % slices == 0:
-            raise phase_missing(0, ordered)
+            raise _hole(0, ordered, "InstanceNumber")
         before = [a for a, b in pairwise(ranges) if b[0] - a[1] > slices]
         if before and ranges.index(before[0]) + 1 < num_wanted:
-            raise phase_missing(ranges.index(before[0]) + 1, ordered)
+            raise _hole(ranges.index(before[0]) + 1, ordered, "InstanceNumber")
     counts = [s.acquisition_number for s in ordered if s.acquisition_number is not None]
     steps = [b - a for a, b in pairwise(counts)]
     if len(counts) == len(ordered) and steps and min(steps) > 0 and len(set(steps)) > 1:
         absent = next(i for i, step in enumerate(steps) if step > min(steps)) + 1
         if absent < num_wanted:
-            raise phase_missing(absent, ordered)
+            raise _hole(absent, ordered, "AcquisitionNumber")
+
+
+def _hole(number: int, ordered: Sequence[SeriesEvidence], what: str) -> UndecidedError:
+    name = shown_names(ordered)
+    return UndecidedError(
+        "phase-missing",
+        f"{what} leaves out a volume after {number} of those in series {name}: a phase is missing, lacks"
+        " slices, or lies otherwise",
+    )
 
 
 def refuse_rivals(

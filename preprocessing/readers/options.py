@@ -115,24 +115,28 @@ class TableOptions:
         """
         own = own_names or {}
         table = self._read(path, key, wanted, own)
-        columns, notes, renamed = list(table.columns), list(table.notes), []
+        columns, notes = list(table.columns), list(table.notes)
+        # All are found in the table's own header first: two columns may be exchanged.
+        places: dict[str, int] = {}
         for ours, name in self.columns.items():
             exact = [i for i, column in enumerate(columns) if column == " ".join(name.split())]
             index = exact[0] if len(exact) == 1 else find_column(name, table.columns, table.title)
-            if index is None:
-                if own_names is not None:
-                    continue
+            if index is not None:
+                places[ours] = index
+            elif own_names is None:
                 raise InputError(
                     f"--column {ours}={name}: {wanted.what} {table.title} has no column"
                     f" {name!r}{nearest_hint(name, [c for c in table.columns if c])}"
                 )
+        for ours, index in places.items():
             called = own.get(ours, ours)
-            for i, column in enumerate(columns):
-                if i != index and normalised(column) == normalised(called):
+            for i, column in enumerate(table.columns):
+                if i not in places.values() and normalised(column) == normalised(called):
                     columns[i] = ""
+                    name = self.columns[ours]
                     notes.append(f"column {column!r} is left out: {name!r} is read in its place")
             columns[index] = called
-            renamed.append(ours)
+        renamed = list(places)
         return replace(table, columns=tuple(columns), notes=tuple(notes), renamed=tuple(renamed))
 
     def _read(self, path: Path, key: str, wanted: Wanted, own: Mapping[str, str]) -> Table:

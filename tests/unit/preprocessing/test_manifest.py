@@ -465,3 +465,14 @@ def test_paths_as_windows_writes_them(images):
     inside, outside = read_cohort(manifest(images, f"a,{row}", f"b,{out}")).patients
     assert process_patient(inside, 0, CONFIG)[0].status == "stored"
     assert [f.code for f in outside.findings] == ["path-outside"]
+
+
+def test_two_columns_may_be_exchanged(images):
+    header = f"patient_id,phase_0,phase_1,{BOX},ER,PR,age"
+    path = manifest(images, f"p,{ROW.replace('1,,', '1,0,')}", header=header)
+    (patient,) = read_cohort(
+        path, told("ER=PR", "PR=ER", "phase_0=phase_1", "phase_1=phase_0")
+    ).patients
+    assert patient.labels == {"ER": 0, "PR": 1}
+    (usual,) = read_cohort(path).patients
+    assert [p.path for p in patient.phases] == [p.path for p in usual.phases][::-1]

@@ -627,6 +627,10 @@ def a_phase_without_a_place(exam):
     same_name(exam, edit, num=5)
 
 
+def a_phase_without_the_tumours_slices(exam):
+    exam.phases(4, lambda phase: {"keep": lambda i: phase != 1 or i >= 5})
+
+
 def a_phase_in_colour(exam):
     def edit(phase):
         def change(data, index):
@@ -674,6 +678,7 @@ def nothing_tells_slices_apart(exam):
         (a_volume_missing_by_acquisition_numbers, "phase-missing"),
         (another_patient_beside, "several-patients"),
         (a_phase_without_a_place, "dicom-damaged"),
+        (a_phase_without_the_tumours_slices, "tumour-cut"),
         (a_phase_in_colour, "dicom-not-a-phase"),
         (names_of_large_numbers, "phases-ambiguous"),
         (large_temporal_positions, "phase-missing"),
