@@ -241,6 +241,9 @@ def _split_no_data(
     images: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return phases (P, …) with 0 in place of NaN, and where any phase had it."""
+    # One sum tells faster than a look at each voxel that nothing is lost: NaN is in every sum.
+    if not np.isnan(images.sum(dtype=np.float64)):
+        return images, np.zeros(images.shape[1:], dtype=bool)
     lost: NDArray[np.bool_] = np.isnan(images)
     if lost.any():
         images = np.where(lost, np.float32(0), images)

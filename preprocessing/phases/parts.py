@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 from preprocessing.cohort import Finding
@@ -122,8 +123,13 @@ def usual_geometry(
 
 
 def _geometry(header: SliceHeader) -> tuple[Hashable, ...]:
-    directions = (*header.row_direction, *header.column_direction)
-    return (*header.shape, *header.spacing_mm, *(round(v, 3) for v in directions))
+    directions = _rounded((*header.row_direction, *header.column_direction))
+    return (*header.shape, *header.spacing_mm, *directions)
+
+
+@lru_cache(maxsize=1024)
+def _rounded(directions: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(v, 3) for v in directions)
 
 
 def _position(header: SliceHeader) -> tuple[float, ...]:
