@@ -62,7 +62,7 @@ def bash(script: str, *words: str, cwd: Path, **environment: str) -> str:
     ("words", "offered"),
     [
         ("radiotrain mod", ["models"]),
-        ("radiotrain init ", ["run", "sweep"]),
+        ("radiotrain init ", ["run", "sweep", "manifest"]),
         ("radiotrain train --on ", ["local", "ray"]),
         ("radiotrain models SERes", [name for name in NETWORKS if name.startswith("SERes")]),
         ("radiotrain init sweep store --network DenseNet1", ["DenseNet121", "DenseNet169"]),
