@@ -1,7 +1,7 @@
 """Multi-frame DICOM: each frame's values, under the names that a classic file of one slice has.
 
-DICOM part 3, C.7.6.16 (multi-frame functional groups): what holds for all frames is told once, what
-differs is told frame by frame, and the frame's own value wins. Enhanced MR names some attributes
+DICOM part 3, C.7.6.16 (multi-frame functional groups): what holds for all frames stands once, what
+differs stands frame by frame, and the frame's own value wins. Enhanced MR names some attributes
 otherwise than MR; they are given the classic names here, so that one parser reads both.
 """
 
@@ -154,7 +154,7 @@ def _dimension_pointers(data: Dataset) -> dict[int, int]:
 
 
 def _name_as_classic(values: dict[str, str], pointers: Mapping[int, int]) -> None:
-    """Put what is told the enhanced way under the classic names."""
+    """Put enhanced attributes under their classic names."""
     indices = [v for v in values.get("DimensionIndexValues", "").split("\\") if v]
 
     def index_of(keyword: str) -> str | None:

@@ -271,7 +271,7 @@ def _is_part(folder: str) -> bool:
 
 
 def _phase_of(stem: str) -> tuple[str, tuple[str, int] | None]:
-    """Return what comes before a name's phase, and the phase: how it is told, and its number."""
+    """Return what comes before a name's phase, and the phase: the word for it, and its number."""
     found = list(re.finditer(r"[A-Za-z]+|\d+", stem))
     words = [match[0].casefold() for match in found]
     for i, word in enumerate(words):

@@ -286,7 +286,7 @@ def num_phases_of_one(source: PhaseSource) -> int | None:
     except Exception as error:
         if not is_of_one_patient(error):
             raise
-        return None  # what is wrong with it is told when it is opened
+        return None  # opening it says what is wrong with it
 
 
 def _num_volumes(source: PhaseSource, stage: Stage) -> int:

@@ -97,7 +97,7 @@ def read(
     options
         What the user says of its columns and labels.
     needs_targets
-        False for patients whose labels nobody knows yet; any are then left out.
+        False for patients whose labels are not known yet; any are then left out.
 
     Raises
     ------

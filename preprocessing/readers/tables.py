@@ -312,9 +312,9 @@ def _rows(
                     f"has a formula without a value in cell {place}: open it in Excel or"
                     " LibreOffice, save it there, and try again"
                 )
-            lacking = max(0, len(columns) - len(cells)) if is_text else 0
+            num_lacking = max(0, len(columns) - len(cells)) if is_text else 0
             padded = (*cells, *[""] * (len(columns) - len(cells)))
-            yield Row(number, padded[: len(columns)] if is_text else padded, lacking)
+            yield Row(number, padded[: len(columns)] if is_text else padded, num_lacking)
     except csv.Error as error:
         raise InputError(f"{title} is not a readable CSV: {_csv_reason(error)}{ending}") from error
     except _UnreadableTableError as error:

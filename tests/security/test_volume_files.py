@@ -1,4 +1,4 @@
-"""Volume files and manifests from elsewhere: they read nothing beside the cohort, and name nobody."""
+"""Volume files and manifests from elsewhere: they read nothing beside the cohort, and show no name."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def write_enhanced(
     Parameters
     ----------
     vendor
-        ``siemens``: what frames share is told once; times and temporal positions told.
+        ``siemens``: what frames share stands once; times and temporal positions told.
         ``philips``: everything frame by frame, scale slope in a private sequence.
         ``ge``: the temporal position by its dimension and time offset alone.
     order

@@ -131,7 +131,7 @@ def test_a_box_in_the_rest_beyond_the_last_whole_voxel_is_not_covered(start, sto
     box = Box(start, stop)
     made = grid(crop=(2, 2, 2), voxel_mm=(11.0, 8.0, 8.0), box=box)
     assert made.covers(box) == covered
-    # Whatever is told, a whole box of crop voxels lies there.
+    # In any case, a whole box of crop voxels lies there.
     assert all(n > 0 for n in made.box_in_crop(box).shape)
 
 
