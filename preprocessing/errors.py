@@ -35,6 +35,10 @@ class SchemaError(RadiotrainError, ValueError):
     """A store, split or run written by another version of the format."""
 
 
+class DamagedFileError(RadiotrainError, ValueError):
+    """A file whose content is not what was written: its checksum says so."""
+
+
 class SealedTestSetError(RadiotrainError, PermissionError):
     """Test patients were asked for by anything but an evaluation."""
 
