@@ -224,4 +224,4 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse(url: str, what: str, remedy: str) -> NoReturn:
-    raise DamagedFileError(f"{url} is damaged, it {what}: {remedy}")
+    raise DamagedFileError(f"{url} is damaged, it {what}: {remedy}", what)

@@ -35,8 +35,24 @@ class SchemaError(RadiotrainError, ValueError):
     """A store, split or run written by another version of the format."""
 
 
-class DamagedFileError(RadiotrainError, ValueError):
-    """A file whose content is not what was written: its checksum says so."""
+class DamagedFileError(InputError):
+    """A file whose content is not what was written: its checksum says so.
+
+    Parameters
+    ----------
+    message
+        The whole sentence.
+    what
+        Of it, what is wrong with the file, for lists of files.
+    """
+
+    def __init__(self, message: str, what: str = "is damaged") -> None:
+        super().__init__(message)
+        self.what = what
+
+    def __reduce__(self) -> tuple[type[DamagedFileError], tuple[str, str]]:
+        """Keep both when the error crosses processes."""
+        return type(self), (str(self), self.what)
 
 
 class SealedTestSetError(RadiotrainError, PermissionError):

@@ -115,16 +115,16 @@ def read_text(url: str) -> str:
     return read_bytes(url).decode("utf-8")
 
 
-def read_many(urls: Sequence[str]) -> list[str]:
-    """Return some files' content as UTF-8 text; an object store is asked for all at once."""
+def read_many(urls: Sequence[str]) -> list[bytes]:
+    """Return some files' content; an object store is asked for all at once."""
     if not urls:
         return []
     fs, _ = filesystem(urls[0])
     paths = [filesystem(url)[1] for url in urls]
     contents = fs.cat(paths)
     if isinstance(contents, bytes):  # what fsspec makes of a list of one
-        return [contents.decode("utf-8")]
-    return [contents[path].decode("utf-8") for path in paths]
+        return [contents]
+    return [contents[path] for path in paths]
 
 
 def remove(url: str) -> None:

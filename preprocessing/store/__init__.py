@@ -11,10 +11,11 @@ Axis legend: N patients, P phases, R rows, C columns, S slices, T targets.
 ``labels``            int8 (N, T)              0, 1 or -1 (missing)
 ``records/I.json``    one a patient            what was done; written last, so it means complete
 ``patients.json``     all records              written when every patient is done
+``attributes.json``   spec, versions           the same as in ``zarr.json``, to repair that
 ====================  =======================  ==========================================
 
-``layout.py`` knows what is where, ``writer.py`` fills it, ``reader.py`` reads it, ``lock.py`` keeps runs
-apart and ``verify.py`` reads every byte once more.
+``layout.py`` has the values, ``metadata.py`` and ``records.py`` their files, ``writer.py`` fills a store,
+``reader.py`` reads it, ``lock.py`` keeps runs apart and ``verify.py`` reads every byte once more.
 
 This package needs only numpy, zarr and fsspec: a training machine has no imaging libraries.
 """

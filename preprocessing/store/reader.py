@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError, storage_trouble
-from preprocessing.store import layout
+from preprocessing.errors import (
+    DamagedFileError,
+    InputError,
+    MissingPathError,
+    RadiotrainError,
+    storage_trouble,
+)
+from preprocessing.store import layout, metadata
 from preprocessing.store.layout import PatientRecord, StoreSpec
+from preprocessing.store.records import finished_indices, read_index
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Store:
         Records of the others, each with the findings that say why.
     fingerprint
         Short digest over settings, patients, labels and voxels.
+    attributes
+        All that the store says of itself, as JSON values.
     """
 
     url: str
@@ -43,6 +52,7 @@ class Store:
     records: tuple[PatientRecord, ...]
     excluded: tuple[PatientRecord, ...]
     fingerprint: str
+    attributes: Mapping[str, Any] = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -54,25 +64,25 @@ class Store:
             If there is no store at `url`.
         SchemaError
             If it was written in another schema.
+        DamagedFileError
+            If its metadata or records are not what was written.
         InputError
             If preprocessing has not finished.
         """
         url = files.absolute(url)
-        attributes = layout.read_attributes(url)
+        attributes = metadata.read_attributes(url)
         if attributes is None:
             raise MissingPathError(
                 f"no store at {url}: make one with 'radiotrain preprocess COHORT {url}'"
             )
-        layout.check_schema(url, attributes)
         spec = StoreSpec.from_json(attributes["spec"])
-        index = layout.index_url(url)
-        if not files.exists(index):
-            num_done = len(layout.finished_indices(url))
+        records = read_index(url, spec)
+        if records is None:
+            num_done = len(finished_indices(url))
             raise InputError(
                 f"store {url} is not finished, {num_done} of {len(spec.patient_ids)} patients done:"
                 " run 'radiotrain preprocess' again to resume it"
             )
-        records = [PatientRecord.from_json(r) for r in json.loads(files.read_text(index))]
         usable = tuple(r for r in records if r.status == "stored")
         labels = np.array([spec.labels[r.index] for r in usable], dtype=np.int8)
         return cls(
@@ -84,6 +94,7 @@ class Store:
             records=usable,
             excluded=tuple(r for r in records if r.status != "stored"),
             fingerprint=_fingerprint(attributes["spec"], records),
+            attributes=attributes,
         )
 
     @property
@@ -138,18 +149,23 @@ class Store:
         record = self.records[i]
         try:
             values = self.read_array(name, i)
+        except RadiotrainError:
+            raise
         # A codec that Zarr does not know is a key that it does not find.
         except (ValueError, RuntimeError, KeyError) as error:
             if storage_trouble(error) is not None:
                 raise
             raise self._damaged(name, record, str(error)) from error
-        # Every byte that is there has been checked by its codec. What is not reads as zeros.
-        if not values.any() and layout.checksum(values) != record.checksums.get(name):
-            raise self._damaged(name, record, "its chunk is not there")
+        # A damaged chunk is found by its codec; one that is missing reads as zeros, and one of another
+        # patient or an older version is whole by itself.
+        if layout.checksum(values) != record.checksums.get(name):
+            raise self._damaged(
+                name, record, "its chunk is missing, or not the one that was written"
+            )
         return values
 
-    def _damaged(self, name: str, record: PatientRecord, words: str) -> InputError:
-        return InputError(
+    def _damaged(self, name: str, record: PatientRecord, words: str) -> DamagedFileError:
+        return DamagedFileError(
             f"{name} of {record.patient_id} cannot be read from store {self.url}:"
             f" {' '.join(words.split())[:200]}: run 'radiotrain store verify {self.url} --repair'"
         )
@@ -162,8 +178,8 @@ class Store:
         ValueError, OSError, RuntimeError
             Of the codecs, where a chunk is damaged.
         """
-        group = layout.open_group(self.url, "r")
-        return np.asarray(layout.array(group, name)[self.records[i].index])
+        array = metadata.open_array(self.url, name, self.attributes, "r")
+        return np.asarray(array[self.records[i].index])
 
 
 def _fingerprint(spec: Mapping[str, Any], records: list[PatientRecord]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing import files
+from preprocessing.digests import DIGEST_KEY
 from preprocessing.errors import InputError, StorageFullError, is_disk_full
-from preprocessing.json_values import dump_json, first_difference
-from preprocessing.store import layout
+from preprocessing.json_values import first_difference
+from preprocessing.store import layout, metadata, records
 from preprocessing.store.layout import PatientRecord, PatientTensor, StoreSpec
 from preprocessing.store.reader import Store
 
@@ -28,9 +28,11 @@ class StoreWriter:
     or finishes a store holds its lock (`preprocessing.store.lock`).
     """
 
-    def __init__(self, url: str, spec: StoreSpec) -> None:
+    def __init__(self, url: str, spec: StoreSpec, attributes: Mapping[str, Any]) -> None:
         self.url = url
         self.spec = spec
+        # Of these alone: a writer is sent to its workers with each patient.
+        self._attributes = {key: attributes[key] for key in ("arrays", DIGEST_KEY)}
 
     @classmethod
     def create_or_resume(
@@ -50,34 +52,40 @@ class StoreWriter:
             If the store there has another schema version.
         """
         url = files.absolute(url)
-        attributes = layout.read_attributes(url)
+        attributes = metadata.read_attributes(url)
         if attributes is None:
-            layout.check_free(url)
-            guard_full(url, lambda: layout.create(url, spec, versions))
-            return cls(url, spec)
-        layout.check_schema(url, attributes)
+            metadata.check_free(url)
+            attributes = guard_full(url, lambda: metadata.create(url, spec, versions))
+            return cls(url, spec, attributes)
         found = StoreSpec.from_json(attributes["spec"])
         merged = _merge(url, found, spec)
         if merged != found:
             # Not finished any more, and said so before anything else changes.
-            files.remove(layout.index_url(url))
-            guard_full(url, lambda: layout.extend(url, merged))
-        return cls(url, merged)
+            files.remove(records.index_url(url))
+            before = attributes
+            attributes = guard_full(url, lambda: metadata.extend(url, before, merged))
+        return cls(url, merged, attributes)
 
     def finished(self) -> set[int]:
         """Return the indices of the patients that need no more work."""
-        return layout.finished_indices(self.url)
+        return records.finished_indices(self.url)
 
     def read_records(self, indices: set[int]) -> dict[int, PatientRecord]:
-        """Return the records of some finished patients."""
-        return layout.read_records(self.url, indices)
+        """Return the records of some finished patients.
+
+        Raises
+        ------
+        DamagedFileError
+            If one is not what was written.
+        """
+        return records.read_records(self.url, indices)
 
     def reopen(self, indices: set[int]) -> None:
         """Take back that these patients, and so the store, are done."""
         if indices:
-            files.remove(layout.index_url(self.url))
+            files.remove(records.index_url(self.url))
         for index in indices:
-            files.remove(layout.record_url(self.url, index))
+            files.remove(records.record_url(self.url, index))
 
     def write(self, record: PatientRecord, tensor: PatientTensor | None) -> None:
         """Store one patient: voxels first, its record last.
@@ -95,22 +103,24 @@ class StoreWriter:
             field = tensor.bias_field
             if field is None:
                 field = np.zeros(layout.bias_shape(self.spec.crop_shape), dtype=np.float32)
-            group = layout.open_group(self.url, "r+")
-            layout.array(group, "scale")[record.index] = scale
+            self._array("scale")[record.index] = scale
             checksums = {}
             for name, content in (("images", values), ("region", tensor.region), ("bias_field", field)):  # fmt: skip
-                layout.array(group, name)[record.index] = content
+                self._array(name)[record.index] = content
                 checksums[name] = layout.checksum(content)
             record = replace(record, scale=float(scale), checksums=checksums)
-        files.write_text(layout.record_url(self.url, record.index), dump_json(record.to_json()))
+        records.write_record(self.url, record)
+
+    def _array(self, name: str) -> Any:
+        return metadata.open_array(self.url, name, self._attributes, "r+")
 
     def finish(self) -> Store:
         """Gather all records into ``patients.json`` and open the store for reading."""
         everyone = set(range(len(self.spec.patient_ids)))
-        records = [r.to_json() for _, r in sorted(self.read_records(everyone).items())]
-        text = dump_json(json.loads(json.dumps(records)))
+        found = self.read_records(everyone)
         _sweep(self.url)
-        guard_full(self.url, lambda: files.write_text(layout.index_url(self.url), text))
+        ordered = [found[index] for index in sorted(found)]
+        guard_full(self.url, lambda: records.write_index(self.url, ordered))
         return Store.open(self.url)
 
 
@@ -165,7 +175,7 @@ def _merge(url: str, found: StoreSpec, wanted: StoreSpec) -> StoreSpec:
             now = dict(zip(found.targets, labels, strict=True))
             raise _refused(url, f"labels of {patient_id} are {before} there and {now} now")
     absent = [i for i, p in enumerate(found.patient_ids) if p not in given]
-    unfinished = sorted(set(absent) - layout.finished_indices(url)) if absent else []
+    unfinished = sorted(set(absent) - records.finished_indices(url)) if absent else []
     if unfinished:
         example = found.patient_ids[unfinished[0]]
         raise _refused(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from preprocessing.store.verify import StoreCheck
 
 _EXAMPLE = "Example: `radiotrain store verify duke.zarr`"
 
@@ -22,39 +25,51 @@ def verify(
     store: Annotated[str, typer.Argument(help="Store: a folder or s3://bucket/prefix.")],
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Mend it; 'preprocess' then makes lost voxels again."),
+        typer.Option("--repair", help="Repair it; 'preprocess' then makes lost voxels again."),
     ] = False,
 ) -> None:
-    """Read every voxel and compare with the checksums: finds bit rot, lost and replaced files.
+    """Read every byte and compare with the checksums: finds bit rot, lost and replaced files.
 
     Exit status 1 if anything is not as it was written.
     """
     from preprocessing.progress import progress
-    from preprocessing.store import Store
-    from preprocessing.store.verify import take_back
-    from preprocessing.store.verify import verify as verify_store
+    from preprocessing.store.verify import check_metadata, check_voxels, repair_metadata
+    from preprocessing.store.verify import repair as repair_store
 
-    opened = Store.open(store)
-    problems, damaged, lost = [], set(), set()
-    with progress("verify", len(opened.patient_ids)) as advance:
-        for record, checked in zip(opened.records, verify_store(opened), strict=True):
-            problems += [f"{checked.patient_id}  {p}" for p in checked.problems]
-            damaged |= {record.index} if checked.problems else set()
-            lost |= {record.index} if checked.lost_voxels else set()
-            advance()
-    for line in problems:
+    check = check_metadata(store)
+    if repair:
+        check = repair_metadata(check)
+    with progress("verify", check.num_usable) as advance:
+        check = check_voxels(check, advance)
+    for line in check.problems():
         typer.echo(line)
-    if damaged and repair:
-        take_back(opened, lost)
-        if lost:
-            typer.echo(
-                f"{len(lost)} patients taken back: run the 'radiotrain preprocess' that made"
-                f" {opened.url} again to make them anew"
-            )
-        if damaged - lost:
-            typer.echo(f"{len(damaged - lost)} patients mended: labels and scales written anew")
+    if not check.is_whole and repair:
+        repair_store(check)
+        _print_repaired(check)
         return
-    if damaged:
-        typer.echo(f"{len(damaged)} patients of {opened.url} are damaged: add --repair")
+    if not check.is_whole:
+        num = len(check.problems())
+        typer.echo(f"{check.url} is damaged, {num} problem{'s' * (num > 1)}: add --repair")
         raise typer.Exit(1)
-    typer.echo(f"{len(opened.patient_ids)} patients as written, {opened.url}")
+    typer.echo(f"{check.num_usable} patients as written, {check.url}")
+    if not check.is_finished:
+        typer.echo(
+            f"the store is not finished, {len(check.found)} of {len(check.spec.patient_ids)} patients"
+            " done: run 'radiotrain preprocess' again to resume it"
+        )
+
+
+def _print_repaired(check: StoreCheck) -> None:
+    if check.lost:
+        num = len(check.lost)
+        typer.echo(
+            f"{num} patient{'s' * (num > 1)} taken back: run the 'radiotrain preprocess' that made"
+            f" {check.url} again to make {'them' if num > 1 else 'it'} anew"
+        )
+    rest = set(check.damaged_arrays) - check.lost
+    if rest:
+        num = len(rest)
+        typer.echo(f"{num} patient{'s' * (num > 1)} repaired: labels and scales written anew")
+    num = len(check.damaged_metadata) + len(check.damaged_records)
+    if num:
+        typer.echo(f"{num} file{'s' * (num > 1)} of metadata and records repaired")

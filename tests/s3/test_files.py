@@ -8,7 +8,7 @@ import pytest
 
 from preprocessing import files
 from preprocessing.staging import staging
-from preprocessing.store import layout
+from preprocessing.store import records
 from tests.s3.proxy import DEAD
 
 
@@ -17,17 +17,17 @@ def test_more_objects_than_a_listing_holds(bucket, url):
     """S3 lists 1000 at a time."""
     root = url.removeprefix("s3://")
     bucket.pipe({f"{root}/records/{i:06d}.json": b"%d" % i for i in range(1010)})
-    assert layout.finished_indices(url) == set(range(1010))
+    assert records.finished_indices(url) == set(range(1010))
     assert len(files.sizes_below(files.to_path(url))) == 1010
-    urls = [layout.record_url(url, i) for i in range(1010)]
-    assert files.read_many(urls) == [str(i) for i in range(1010)]
+    urls = [records.record_url(url, i) for i in range(1010)]
+    assert files.read_many(urls) == [b"%d" % i for i in range(1010)]
 
 
 def test_reading_none_one_and_a_missing_one(url):
     one = files.join(url, "one.txt")
     files.write_text(one, "1")
     assert files.read_many([]) == []
-    assert files.read_many([one]) == ["1"]
+    assert files.read_many([one]) == [b"1"]
     for urls in ([files.join(url, "two.txt")], [one, files.join(url, "two.txt")]):
         with pytest.raises(FileNotFoundError):
             files.read_many(urls)
@@ -42,7 +42,10 @@ def test_what_others_wrote_after_a_listing_is_seen(bucket, url):
     assert files.sizes_below(folder) == {"records/0.json": 1}
     bucket.pipe_file(f"{root}/records/1.json", b"11")
     assert files.exists(files.join(url, "records", "1.json"))
-    assert files.read_many([files.join(url, "records", f"{i}.json") for i in (0, 1)]) == ["0", "11"]
+    assert files.read_many([files.join(url, "records", f"{i}.json") for i in (0, 1)]) == [
+        b"0",
+        b"11",
+    ]
     assert files.list_names(files.join(url, "records")) == ["0.json", "1.json"]
     assert files.sizes_below(folder) == {"records/0.json": 1, "records/1.json": 2}
 

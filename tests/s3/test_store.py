@@ -74,7 +74,7 @@ def test_a_flipped_byte_is_found_and_mended(cohort, local_store, bucket, stored,
     found = attempt("store", "verify", stored)
     assert found.status == 1
     assert "Breast_MRI_004  images cannot be read" in found.out
-    assert "1 patients taken back" in attempt("store", "verify", stored, "--repair").out
+    assert "1 patient taken back" in attempt("store", "verify", stored, "--repair").out
     mended = attempt("preprocess", cohort, stored, *CROP, "--scheduler", scheduler)
     assert "3 were done before, 1 now" in mended.out
     assert objects(bucket, stored) == content(local_store)

@@ -61,7 +61,8 @@ def test_verify_names_the_patient_whose_bytes_have_changed(
     assert {(words[0], words[1]) for words in lines[:-1]} == {
         (patient_id(i), array) for i in affected
     }
-    assert f"{len(affected)} patients of {store} are damaged: add --repair" in out
+    num = len(affected)
+    assert f"{store} is damaged, {num} problem{'s' * (num > 1)}: add --repair" in out
     assert content(store) == before
 
 
@@ -85,7 +86,7 @@ def test_a_repaired_store_is_what_it_was(cohort, undisturbed, tmp_path):
     out, _ = call("store", "verify", store, "--repair")
     # Labels and scales stand elsewhere, too; voxels have to be made again.
     assert "6 patients taken back: run the 'radiotrain preprocess' that made" in out
-    assert "2 patients mended" in out
+    assert "2 patients repaired" in out
     out, _ = preprocess_here(cohort, store, *CROP)
     assert "2 were done before, 6 now" in out
     assert_same_store(store, undisturbed)

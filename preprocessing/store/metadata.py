@@ -1,0 +1,337 @@
+"""A store's Zarr metadata: made, extended, and never believed when it is damaged.
+
+=====================  ====================================================================
+``zarr.json``          the store's attributes: schema version, spec, software versions, and the
+                       checksum of each array's ``zarr.json``; with a checksum over all of them
+``attributes.json``    the same attributes, from which a damaged ``zarr.json`` is made again
+``ARRAY/zarr.json``    Zarr's own; its checksum leaves the number of patients out, which grows
+=====================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from preprocessing import files
+from preprocessing.digests import DIGEST_KEY, digest_of, dump_with_digest, load_with_digest
+from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
+from preprocessing.s3_options import storage_options
+from preprocessing.store import layout
+from preprocessing.store.layout import StoreSpec
+
+_ATTRIBUTES = "attributes.json"
+# Whatever the number of patients, so that this may grow.
+_LABELS_A_CHUNK = 1024
+# All that a store's attributes say until the store is made.
+_BEING_MADE = {"radiotrain_store": "being made"}
+# What Zarr calls the first file of a store while it writes it.
+_FIRST_PARTIAL = re.compile(r"zarr\.[0-9a-f]{32}" + re.escape(files.PARTIAL))
+
+
+def create(url: str, spec: StoreSpec, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Make the arrays, then the attributes: a store without them is not there yet. Return these."""
+    if files.is_local(url):
+        Path(url).mkdir(parents=True, exist_ok=True)
+    group = _begin(url)
+    _create_arrays(group, spec)
+    write_labels(url, spec)
+    values = {
+        "schema_version": layout.SCHEMA_VERSION,
+        "spec": spec.to_json(),
+        "versions": dict(versions),
+        "arrays": {name: _array_digest(_read_document(url, name)) for name in layout.ARRAYS},
+    }
+    return _put_attributes(url, group, values)
+
+
+def _create_arrays(group: zarr.Group, spec: StoreSpec) -> None:
+    num = len(spec.patient_ids)
+    image_shape = (spec.num_phases, *spec.crop_shape)
+    compressed = [BloscCodec(cname="lz4", shuffle="bitshuffle", clevel=5), Crc32cCodec()]
+    for name, shape, dtype in (
+        ("images", image_shape, "int16"),
+        ("region", spec.crop_shape, "uint8"),
+        ("bias_field", layout.bias_shape(spec.crop_shape), "float32"),
+    ):
+        group.create_array(
+            name,
+            shape=(num, *shape),
+            chunks=(1, *shape),
+            dtype=dtype,
+            compressors=compressed,
+            overwrite=True,
+        )
+    group.create_array(
+        "scale",
+        shape=(num,),
+        chunks=(1,),
+        dtype="float32",
+        compressors=[Crc32cCodec()],
+        overwrite=True,
+    )
+    group.create_array(
+        "labels",
+        shape=(num, len(spec.targets)),
+        chunks=(_LABELS_A_CHUNK, len(spec.targets)),
+        dtype="int8",
+        compressors=[Crc32cCodec()],
+        overwrite=True,
+    )
+
+
+def _begin(url: str) -> zarr.Group:
+    """Return the group of a store to be made, perhaps begun before."""
+    try:
+        return _open_group(url)
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+        options = storage_options(url) or None
+        return zarr.create_group(url, attributes=dict(_BEING_MADE), storage_options=options)
+
+
+def extend(url: str, attributes: Mapping[str, Any], spec: StoreSpec) -> dict[str, Any]:
+    """Make room for patients appended to those of a store; return its new attributes.
+
+    The attributes change last: cut short, the store is what it was, and is extended again.
+    """
+    group = _open_group(url)
+    num = len(spec.patient_ids)
+    for name in layout.ARRAYS:
+        found: Any = group[name]
+        found.resize((num, *found.shape[1:]))
+    write_labels(url, spec)
+    values = {key: value for key, value in attributes.items() if key != DIGEST_KEY}
+    return _put_attributes(url, group, {**values, "spec": spec.to_json()})
+
+
+def write_labels(url: str, spec: StoreSpec) -> None:
+    """Write all labels."""
+    shape = (len(spec.patient_ids), len(spec.targets))
+    options = storage_options(url) or None
+    array = zarr.open_array(url, path="labels", mode="r+", storage_options=options, zarr_format=3)
+    array[:] = np.array(spec.labels, dtype=np.int8).reshape(shape)
+
+
+def _put_attributes(url: str, group: zarr.Group, values: Mapping[str, Any]) -> dict[str, Any]:
+    text = dump_with_digest(values)
+    files.write_text(files.join(url, _ATTRIBUTES), text)
+    attributes: dict[str, Any] = json.loads(text)
+    group.attrs.put(attributes)
+    return attributes
+
+
+def read_attributes(url: str) -> dict[str, Any] | None:
+    """Return a store's attributes, or None where there is no store (or only half-made).
+
+    Raises
+    ------
+    InputError
+        If there is a Zarr group or array that is no store.
+    SchemaError
+        If the store has another schema version.
+    DamagedFileError
+        If they are not what was written.
+    """
+    document = _read_document(url)
+    place = files.join(url, "zarr.json")
+    if document is None:
+        if _has_copy(url):
+            raise _damaged(url, place, "is missing")
+        return None
+    attributes = document.get("attributes")
+    if attributes == _BEING_MADE:
+        return None
+    kind = (document.get("zarr_format"), document.get("node_type"))
+    attributes = attributes if isinstance(attributes, dict) else {}
+    is_ours = bool({"schema_version", "spec"} & {*attributes})
+    if is_ours and (kind == (3, "group") or _has_copy(url)):
+        check_attributes(url, attributes)
+        if kind == (3, "group"):
+            return attributes
+    if _has_copy(url):
+        raise _damaged(url, place, "is not what was written")
+    if kind[1] == "array":
+        raise InputError(f"{url} is a Zarr array, expected a store: name its folder")
+    raise InputError(f"{url} is a Zarr group but no radiotrain store: name another folder")
+
+
+def _has_copy(url: str) -> bool:
+    return files.exists(files.join(url, _ATTRIBUTES))
+
+
+def check_attributes(url: str, attributes: Mapping[str, Any]) -> None:
+    """Refuse attributes of another schema, and damaged ones.
+
+    Raises
+    ------
+    SchemaError, DamagedFileError
+        If they are one.
+    """
+    values = {key: value for key, value in attributes.items() if key != DIGEST_KEY}
+    is_whole = attributes.get(DIGEST_KEY) == digest_of(values)
+    version = attributes.get("schema_version")
+    # A store of an older version has no checksum.
+    if version != layout.SCHEMA_VERSION and (is_whole or DIGEST_KEY not in attributes):
+        raise SchemaError(
+            f"store {url} has schema {version}, expected {layout.SCHEMA_VERSION}:"
+            " run 'radiotrain preprocess' again into a new folder"
+        )
+    if not is_whole:
+        raise _damaged(url, files.join(url, "zarr.json"), "does not match its checksum")
+
+
+def read_copy(url: str) -> dict[str, Any]:
+    """Return the attributes from their second place, as `read_attributes` does.
+
+    Raises
+    ------
+    FileNotFoundError
+        If they are not there.
+    DamagedFileError
+        If they are not what was written.
+    """
+    place = files.join(url, _ATTRIBUTES)
+    values = load_with_digest(files.read_bytes(place), place, _remedy(url))
+    attributes: dict[str, Any] = json.loads(dump_with_digest(values))
+    return attributes
+
+
+def check_free(url: str) -> None:
+    """Refuse to make a store among other things. One that was begun may be begun again.
+
+    Raises
+    ------
+    InputError
+        If there is anything else at `url`.
+    """
+    names = set(files.list_names(url))
+    ours = {layout.LOCK_NAME}
+    if "zarr.json" in names:
+        ours |= {"zarr.json", _ATTRIBUTES, *layout.ARRAYS}
+    if any(name not in ours and not _FIRST_PARTIAL.fullmatch(name) for name in names):
+        raise InputError(f"{url} is not empty and is no store: name a folder that is new or empty")
+
+
+def open_array(url: str, name: str, attributes: Mapping[str, Any], mode: Literal["r", "r+"]) -> Any:
+    """Return an array of a store, opened and checked once in a process.
+
+    Parameters
+    ----------
+    attributes
+        Of the store: they hold the checksum of the array's metadata.
+
+    Raises
+    ------
+    DamagedFileError
+        If its metadata is not what was written.
+    """
+    expected = attributes["arrays"].get(name, "")
+    return _open_array(url, name, expected, attributes[DIGEST_KEY], mode, os.getpid())
+
+
+@lru_cache(maxsize=32)
+def _open_array(
+    url: str, name: str, expected: str, state: str, mode: Literal["r", "r+"], process: int
+) -> Any:
+    """Open an array; `state` changes with the number of patients, connections end with a process."""
+    if array_problem(url, name, expected) is not None:
+        place = files.join(url, name, "zarr.json")
+        raise _damaged(url, place, "does not match its checksum")
+    options = storage_options(url) or None
+    # Told the format, Zarr does not look for files of older ones.
+    return zarr.open_array(url, path=name, mode=mode, storage_options=options, zarr_format=3)
+
+
+def array_problem(url: str, name: str, expected: str, num: int | None = None) -> str | None:
+    """Say what is wrong with an array's metadata; None where nothing is.
+
+    Parameters
+    ----------
+    num
+        Patients of the array; None where it may have been extended since.
+    """
+    try:
+        document = _read_document(url, name)
+    except DamagedFileError:
+        return "is not the JSON that was written"
+    if document is None:
+        return "is missing"
+    if _array_digest(document) != expected:
+        return "does not match its checksum"
+    if num is not None and document["shape"][0] != num:
+        return f"has {document['shape'][0]} patients, expected {num}"
+    return None
+
+
+def repair(url: str, attributes: Mapping[str, Any]) -> None:
+    """Write all metadata of a store anew.
+
+    Parameters
+    ----------
+    attributes
+        Of the store, whole.
+    """
+    spec = StoreSpec.from_json(attributes["spec"])
+    values = {key: value for key, value in attributes.items() if key != DIGEST_KEY}
+    with tempfile.TemporaryDirectory() as folder:
+        group = zarr.create_group(folder)
+        _create_arrays(group, spec)
+        group.attrs.put(dict(attributes))
+        for name in layout.ARRAYS:
+            text = (Path(folder) / name / "zarr.json").read_text("utf-8")
+            if _array_digest(json.loads(text)) != attributes["arrays"][name]:
+                raise InputError(
+                    f"the metadata of {name} in store {url} cannot be made again by zarr"
+                    f" {zarr.__version__}: install the version that made it,"
+                    f" {attributes['versions'].get('zarr', 'which is unknown')}, and repair again"
+                )
+            files.write_text(files.join(url, name, "zarr.json"), text)
+        files.write_text(files.join(url, _ATTRIBUTES), dump_with_digest(values))
+        root = (Path(folder) / "zarr.json").read_text("utf-8")
+        files.write_text(files.join(url, "zarr.json"), root)
+
+
+def _open_group(url: str) -> zarr.Group:
+    options = storage_options(url) or None
+    return zarr.open_group(url, mode="r+", storage_options=options, zarr_format=3)
+
+
+def _read_document(url: str, name: str = "") -> dict[str, Any] | None:
+    """Return a ``zarr.json``, None where there is none."""
+    place = files.join(url, *filter(None, (name,)), "zarr.json")
+    try:
+        values = json.loads(files.read_bytes(place))
+    except (FileNotFoundError, NotADirectoryError, MissingPathError):
+        return None
+    except (ValueError, RecursionError):
+        raise _damaged(url, place, "is not the JSON that was written") from None
+    if not isinstance(values, dict):
+        raise _damaged(url, place, "is not the JSON that was written")
+    return values
+
+
+def _array_digest(document: Mapping[str, Any] | None) -> str:
+    """Return the checksum of an array's metadata, whatever its number of patients."""
+    values = dict(document or {})
+    shape = values.get("shape")
+    if isinstance(shape, list) and shape and isinstance(shape[0], int):
+        values["shape"] = ["any", *shape[1:]]
+    return digest_of(values)
+
+
+def _damaged(url: str, place: str, what: str) -> DamagedFileError:
+    return DamagedFileError(f"{place} is damaged, it {what}: {_remedy(url)}", what)
+
+
+def _remedy(url: str) -> str:
+    return f"run 'radiotrain store verify {url} --repair'"

@@ -1,0 +1,95 @@
+"""What was done with each patient: a file each, and all of them in one when the store is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from preprocessing import files
+from preprocessing.digests import dump_with_digest, load_with_digest
+from preprocessing.errors import DamagedFileError
+from preprocessing.store.layout import PatientRecord, StoreSpec
+
+
+def record_url(url: str, index: int) -> str:
+    """Return where a patient's record lies."""
+    return files.join(url, "records", f"{index:06d}.json")
+
+
+def index_url(url: str) -> str:
+    """Return where all records of a finished store lie."""
+    return files.join(url, "patients.json")
+
+
+def finished_indices(url: str) -> set[int]:
+    """Return the indices of the patients that have a record."""
+    names = files.list_names(files.join(url, "records"))
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return {int(stem) for stem in stems if stem.isascii() and stem.isdigit()}
+
+
+def write_record(url: str, record: PatientRecord) -> None:
+    """Write what was done with a patient."""
+    files.write_text(record_url(url, record.index), dump_with_digest(record.to_json()))
+
+
+def read_records(url: str, indices: Iterable[int]) -> dict[int, PatientRecord]:
+    """Return the records of some patients.
+
+    Raises
+    ------
+    DamagedFileError
+        If one is not what was written, or another patient's.
+    """
+    ordered = sorted(indices)
+    places = [record_url(url, i) for i in ordered]
+    contents = files.read_many(places)
+    return {
+        i: _record(url, place, load_with_digest(content, place, _remedy(url)), i)
+        for i, place, content in zip(ordered, places, contents, strict=True)
+    }
+
+
+def write_index(url: str, records: Sequence[PatientRecord]) -> None:
+    """Write all records of a finished store."""
+    text = dump_with_digest({"records": [record.to_json() for record in records]})
+    files.write_text(index_url(url), text)
+
+
+def read_index(url: str, spec: StoreSpec) -> list[PatientRecord] | None:
+    """Return all records of a finished store, None where it is not finished.
+
+    Raises
+    ------
+    DamagedFileError
+        If they are not what was written, or another store's.
+    """
+    place = index_url(url)
+    try:
+        content = files.read_bytes(place)
+    except FileNotFoundError:
+        return None
+    values = load_with_digest(content, place, _remedy(url)).get("records", [])
+    found = [_record(url, place, one, i) for i, one in enumerate(values)]
+    if tuple(record.patient_id for record in found) != spec.patient_ids:
+        raise _of_others(url, place, "lists other patients than the store's zarr.json")
+    return found
+
+
+def _record(url: str, place: str, values: dict[str, Any], index: int) -> PatientRecord:
+    try:
+        record = PatientRecord.from_json(values)
+    except (KeyError, TypeError, IndexError):
+        raise _of_others(url, place, "holds something else than records") from None
+    if record.index != index:
+        raise _of_others(url, place, f"holds patient number {record.index}, expected {index}")
+    return record
+
+
+def _of_others(url: str, place: str, what: str) -> DamagedFileError:
+    message = f"{place} is not this store's, it {what}: {_remedy(url)}"
+    return DamagedFileError(message, what)
+
+
+def _remedy(url: str) -> str:
+    return f"run 'radiotrain store verify {url} --repair'"
