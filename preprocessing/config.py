@@ -14,7 +14,9 @@ Millimetres = Annotated[float, Field(gt=0.05, le=20)]
 class PreprocessConfig(BaseModel):
     """Settings that change voxels; a store holds patients of one setting only."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     crop_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (128, 128, 68)
     """Rows, columns, slices kept around the tumour, in the common orientation."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -205,11 +206,25 @@ def _text_line(body: str, comment: str) -> str:
 def _parse_object(text: str | bytes) -> dict[str, Any] | None:
     """Return the object that JSON text holds, None where it holds anything else."""
     try:
-        values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        values = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
+        # What is nested too deeply to be written can be no file of ours.
+        json.dumps(values)
     # Deeply nested brackets end in the second.
     except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is out of range")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,18 @@
-"""Values as JSON has them: the one text of equal values, and where two differ."""
+"""Values as JSON has them: the one text of equal values, where two differ, and dataclasses of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from preprocessing.errors import DamagedFileError
+
+_ValueT = TypeVar("_ValueT")
 
 
 def dump_json(values: Any) -> str:
@@ -23,3 +31,42 @@ def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str
         elif a != b:
             return f"{key} is {a!r} there and {b!r} now"
     return None
+
+
+def parse_values(kind: type[_ValueT], values: Any, place: str, remedy: str) -> _ValueT:
+    """Return a dataclass made of JSON values, each of which its annotation allows.
+
+    Parameters
+    ----------
+    place
+        The file that they come from, for the message.
+    remedy
+        What to do about a damaged one, for the message.
+
+    Raises
+    ------
+    DamagedFileError
+        If the values are of anything else: the file was not written by this version of the package.
+    """
+    what = _misfit(kind, values)
+    if what is None:
+        try:
+            value: _ValueT = _adapter(kind).validate_python(values)
+            return value
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            dotted = ".".join(map(str, first["loc"]))
+            what = f"has an unusable value at {dotted!r} ({first['msg']})"[:300]
+    raise DamagedFileError(f"{place} is damaged, it {what}: {remedy}", what)
+
+
+def _misfit(kind: type[Any], values: Any) -> str | None:
+    if not isinstance(values, dict):
+        return f"holds {type(values).__name__}, expected named values"
+    unknown = sorted(map(str, values.keys() - {field.name for field in fields(kind)}))
+    return f"has an unknown value {unknown[0][:100]!r}" if unknown else None
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -17,10 +17,13 @@ from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
 from preprocessing.redaction import has_credentials, without_credentials
 from radiotrain.networks.registry import check_network_name
+from radiotrain.yaml_text import dump_yaml, load_yaml
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+_MAX_SHOWN = 200
 
 # Where a run is kept and what it runs on do not change what it computes.
 _NOT_IDENTITY = ("store", "split", "out", "device", "speed", "show")
@@ -29,7 +32,9 @@ _NOT_IDENTITY = ("store", "split", "out", "device", "speed", "show")
 class Section(BaseModel):
     """A part of a configuration: frozen, and refusing keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -250,7 +255,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
 def read_yaml(path: str) -> dict[str, Any]:
     """Return a YAML file's mapping."""
     try:
-        values = yaml.safe_load(files.read_text(files.absolute(path)))
+        values = load_yaml(files.read_text(files.absolute(path)))
     except FileNotFoundError:
         raise MissingPathError(f"no configuration at {path}: name an existing YAML file") from None
     except IsADirectoryError:
@@ -264,7 +269,7 @@ def read_yaml(path: str) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read{where}: {problem}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds {type(values).__name__}, expected 'key: value' lines")
-    return {str(k): v for k, v in values.items()}
+    return values
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -284,9 +289,12 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
             if not isinstance(place, dict):
                 raise InputError(f"--set {text}: {section!r} is no section")
         try:
-            place[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {text}: {value!r} is no YAML value") from None
+            place[key] = load_yaml(value)
+        except yaml.YAMLError as error:
+            problem = getattr(error, "problem", None) or "not YAML"
+            raise InputError(
+                f"--set {text[:200]}: {value[:100]!r} is no YAML value: {problem}"
+            ) from None
     return result
 
 
@@ -325,7 +333,7 @@ def _check_no_credentials(values: Any, source: str, key: str = "") -> None:
 
 def dump_config(config: BaseModel) -> str:
     """Return a configuration as YAML text that `load_config` reads back to the same."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -356,9 +364,15 @@ def _sentence(model: type[BaseModel], detail: Any) -> str:
         return f"{dotted}: {text}" if dotted else text
     if kind == "model_type":
         keys = [k for k in _dotted_keys(model) if k.startswith(f"{dotted}.")]
-        return f"{dotted} is {detail['input']!r}, expected a section with keys like {keys[0]}"
+        return f"{dotted} is {_shown(detail['input'])}, expected a section with keys like {keys[0]}"
     message = str(detail["msg"])
-    return f"{dotted} is {detail['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{dotted} is {_shown(detail['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a sentence, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _unknown_key(dotted: str, known: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,9 @@ REGION_TUMOUR = 1
 REGION_PADDING = 2
 # The field is smooth over centimetres, so that every fourth voxel says all of it.
 BIAS_STEP = 4
+
+# Of a crop with all phases: what Zarr's codecs compress at once.
+_MAX_VOXELS = 2**30 - 1
 
 # Held by the run that writes; see `preprocessing.store.lock`.
 LOCK_NAME = ".writing.json"
@@ -54,19 +58,23 @@ class StoreSpec:
         """Return plain JSON values."""
         return dict(json.loads(json.dumps(asdict(self))))
 
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> StoreSpec:
-        """Rebuild a spec from `to_json`."""
-        rows, columns, slices = values["crop_shape"]
-        return StoreSpec(
-            patient_ids=tuple(values["patient_ids"]),
-            targets=tuple(values["targets"]),
-            labels=tuple(tuple(row) for row in values["labels"]),
-            num_phases=values["num_phases"],
-            crop_shape=(rows, columns, slices),
-            settings=values["settings"],
-            cohort=values["cohort"],
-        )
+    def __post_init__(self) -> None:
+        """Refuse what no cohort is.
+
+        Raises
+        ------
+        ValueError
+            If patients are repeated, labels are not one row a patient, or sizes are out of range.
+        """
+        if len(set(self.patient_ids)) < len(self.patient_ids):
+            raise ValueError("a patient is there twice")
+        if [len(row) for row in self.labels] != [len(self.targets)] * len(self.patient_ids):
+            raise ValueError("labels are not one row of all targets a patient")
+        if not {label for row in self.labels for label in row} <= {-1, 0, 1}:
+            raise ValueError("labels are not all 0, 1 or -1")
+        sizes = (self.num_phases, *self.crop_shape)
+        if min(sizes) < 1 or math.prod(sizes) > _MAX_VOXELS:
+            raise ValueError(f"crops of {sizes} voxels, expected at most {_MAX_VOXELS} in all")
 
 
 @dataclass(frozen=True)
@@ -146,22 +154,6 @@ class PatientRecord:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> PatientRecord:
-        """Rebuild a record from `to_json`."""
-        box = values["box_in_crop"]
-        spacing = values["spacing_mm"]
-        return PatientRecord(
-            **{
-                **values,
-                "findings": tuple(Finding(**f) for f in values["findings"]),
-                "spacing_mm": tuple(spacing) if spacing is not None else None,
-                "box_in_crop": (tuple(box[0]), tuple(box[1])) if box is not None else None,
-                "phase_names": tuple(values["phase_names"]),
-                "phase_times_s": tuple(values["phase_times_s"]),
-            }
-        )
 
 
 def bias_shape(crop_shape: tuple[int, int, int]) -> tuple[int, int, int]:

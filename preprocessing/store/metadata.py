@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from preprocessing import files
 from preprocessing.digests import DIGEST_KEY, digest_of, dump_with_digest, load_with_digest
 from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
+from preprocessing.json_values import parse_values
 from preprocessing.s3_options import storage_options
 from preprocessing.store import layout
 from preprocessing.store.layout import StoreSpec
@@ -39,20 +41,54 @@ _BEING_MADE = {"radiotrain_store": "being made"}
 _FIRST_PARTIAL = re.compile(r"zarr\.[0-9a-f]{32}" + re.escape(files.PARTIAL))
 
 
-def create(url: str, spec: StoreSpec, versions: Mapping[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Attributes:
+    """What a store says of itself.
+
+    Parameters
+    ----------
+    arrays
+        The checksum of each array's metadata, by name.
+    """
+
+    schema_version: int
+    spec: StoreSpec
+    versions: Mapping[str, str]
+    arrays: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse other arrays than a store has.
+
+        Raises
+        ------
+        ValueError
+            If there are.
+        """
+        if {*self.arrays} != {*layout.ARRAYS}:
+            raise ValueError(f"has the arrays {sorted(self.arrays)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    @property
+    def digest(self) -> str:
+        """The checksum over all of them."""
+        return digest_of(self.to_json())
+
+
+def create(url: str, spec: StoreSpec, versions: Mapping[str, str]) -> Attributes:
     """Make the arrays, then the attributes: a store without them is not there yet. Return these."""
     if files.is_local(url):
         Path(url).mkdir(parents=True, exist_ok=True)
     group = _begin(url)
     _create_arrays(group, spec)
     write_labels(url, spec)
-    values = {
-        "schema_version": layout.SCHEMA_VERSION,
-        "spec": spec.to_json(),
-        "versions": dict(versions),
-        "arrays": {name: _array_digest(_read_document(url, name)) for name in layout.ARRAYS},
-    }
-    return _put_attributes(url, group, values)
+    arrays = {name: _array_digest(_read_document(url, name)) for name in layout.ARRAYS}
+    attributes = Attributes(layout.SCHEMA_VERSION, spec, dict(versions), arrays)
+    _put_attributes(url, group, attributes)
+    return attributes
 
 
 def _create_arrays(group: zarr.Group, spec: StoreSpec) -> None:
@@ -99,7 +135,7 @@ def _begin(url: str) -> zarr.Group:
         return zarr.create_group(url, attributes=dict(_BEING_MADE), storage_options=options)
 
 
-def extend(url: str, attributes: Mapping[str, Any], spec: StoreSpec) -> dict[str, Any]:
+def extend(url: str, attributes: Attributes, spec: StoreSpec) -> Attributes:
     """Make room for patients appended to those of a store; return its new attributes.
 
     The attributes change last: cut short, the store is what it was, and is extended again.
@@ -110,8 +146,9 @@ def extend(url: str, attributes: Mapping[str, Any], spec: StoreSpec) -> dict[str
         found: Any = group[name]
         found.resize((num, *found.shape[1:]))
     write_labels(url, spec)
-    values = {key: value for key, value in attributes.items() if key != DIGEST_KEY}
-    return _put_attributes(url, group, {**values, "spec": spec.to_json()})
+    extended = replace(attributes, spec=spec)
+    _put_attributes(url, group, extended)
+    return extended
 
 
 def write_labels(url: str, spec: StoreSpec) -> None:
@@ -122,15 +159,13 @@ def write_labels(url: str, spec: StoreSpec) -> None:
     array[:] = np.array(spec.labels, dtype=np.int8).reshape(shape)
 
 
-def _put_attributes(url: str, group: zarr.Group, values: Mapping[str, Any]) -> dict[str, Any]:
-    text = dump_with_digest(values)
+def _put_attributes(url: str, group: zarr.Group, attributes: Attributes) -> None:
+    text = dump_with_digest(attributes.to_json())
     files.write_text(files.join(url, _ATTRIBUTES), text)
-    attributes: dict[str, Any] = json.loads(text)
-    group.attrs.put(attributes)
-    return attributes
+    group.attrs.put(json.loads(text))
 
 
-def read_attributes(url: str) -> dict[str, Any] | None:
+def read_attributes(url: str) -> Attributes | None:
     """Return a store's attributes, or None where there is no store (or only half-made).
 
     Raises
@@ -155,9 +190,9 @@ def read_attributes(url: str) -> dict[str, Any] | None:
     attributes = attributes if isinstance(attributes, dict) else {}
     is_ours = bool({"schema_version", "spec"} & {*attributes})
     if is_ours and (kind == (3, "group") or _has_copy(url)):
-        check_attributes(url, attributes)
+        found = _parse(url, place, attributes)
         if kind == (3, "group"):
-            return attributes
+            return found
     if _has_copy(url):
         raise _damaged(url, place, "is not what was written")
     if kind[1] == "array":
@@ -169,28 +204,22 @@ def _has_copy(url: str) -> bool:
     return files.exists(files.join(url, _ATTRIBUTES))
 
 
-def check_attributes(url: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse attributes of another schema, and damaged ones.
-
-    Raises
-    ------
-    SchemaError, DamagedFileError
-        If they are one.
-    """
-    values = {key: value for key, value in attributes.items() if key != DIGEST_KEY}
-    is_whole = attributes.get(DIGEST_KEY) == digest_of(values)
-    version = attributes.get("schema_version")
+def _parse(url: str, place: str, values: Mapping[str, Any]) -> Attributes:
+    rest = {key: value for key, value in values.items() if key != DIGEST_KEY}
+    is_whole = values.get(DIGEST_KEY) == digest_of(rest)
+    version = values.get("schema_version")
     # A store of an older version has no checksum.
-    if version != layout.SCHEMA_VERSION and (is_whole or DIGEST_KEY not in attributes):
+    if version != layout.SCHEMA_VERSION and (is_whole or DIGEST_KEY not in values):
         raise SchemaError(
             f"store {url} has schema {version}, expected {layout.SCHEMA_VERSION}:"
             " run 'radiotrain preprocess' again into a new folder"
         )
     if not is_whole:
-        raise _damaged(url, files.join(url, "zarr.json"), "does not match its checksum")
+        raise _damaged(url, place, "does not match its checksum")
+    return parse_values(Attributes, rest, place, _remedy(url))
 
 
-def read_copy(url: str) -> dict[str, Any]:
+def read_copy(url: str) -> Attributes:
     """Return the attributes from their second place, as `read_attributes` does.
 
     Raises
@@ -199,11 +228,12 @@ def read_copy(url: str) -> dict[str, Any]:
         If they are not there.
     DamagedFileError
         If they are not what was written.
+    SchemaError
+        If they are of another version.
     """
     place = files.join(url, _ATTRIBUTES)
     values = load_with_digest(files.read_bytes(place), place, _remedy(url))
-    attributes: dict[str, Any] = json.loads(dump_with_digest(values))
-    return attributes
+    return _parse(url, place, {**values, DIGEST_KEY: digest_of(values)})
 
 
 def check_free(url: str) -> None:
@@ -222,7 +252,7 @@ def check_free(url: str) -> None:
         raise InputError(f"{url} is not empty and is no store: name a folder that is new or empty")
 
 
-def open_array(url: str, name: str, attributes: Mapping[str, Any], mode: Literal["r", "r+"]) -> Any:
+def open_array(url: str, name: str, attributes: Attributes, mode: Literal["r", "r+"]) -> Any:
     """Return an array of a store, opened and checked once in a process.
 
     Parameters
@@ -235,15 +265,15 @@ def open_array(url: str, name: str, attributes: Mapping[str, Any], mode: Literal
     DamagedFileError
         If its metadata is not what was written.
     """
-    expected = attributes["arrays"].get(name, "")
-    return _open_array(url, name, expected, attributes[DIGEST_KEY], mode, os.getpid())
+    num = len(attributes.spec.patient_ids)
+    return _open_array(url, name, attributes.arrays[name], num, mode, os.getpid())
 
 
 @lru_cache(maxsize=32)
 def _open_array(
-    url: str, name: str, expected: str, state: str, mode: Literal["r", "r+"], process: int
+    url: str, name: str, expected: str, num: int, mode: Literal["r", "r+"], process: int
 ) -> Any:
-    """Open an array; `state` changes with the number of patients, connections end with a process."""
+    """Open an array of `num` patients; connections end with a process."""
     if array_problem(url, name, expected) is not None:
         place = files.join(url, name, "zarr.json")
         raise _damaged(url, place, "does not match its checksum")
@@ -273,7 +303,7 @@ def array_problem(url: str, name: str, expected: str, num: int | None = None) ->
     return None
 
 
-def repair(url: str, attributes: Mapping[str, Any]) -> None:
+def repair(url: str, attributes: Attributes) -> None:
     """Write all metadata of a store anew.
 
     Parameters
@@ -281,22 +311,21 @@ def repair(url: str, attributes: Mapping[str, Any]) -> None:
     attributes
         Of the store, whole.
     """
-    spec = StoreSpec.from_json(attributes["spec"])
-    values = {key: value for key, value in attributes.items() if key != DIGEST_KEY}
+    text = dump_with_digest(attributes.to_json())
     with tempfile.TemporaryDirectory() as folder:
         group = zarr.create_group(folder)
-        _create_arrays(group, spec)
-        group.attrs.put(dict(attributes))
+        _create_arrays(group, attributes.spec)
+        group.attrs.put(json.loads(text))
         for name in layout.ARRAYS:
-            text = (Path(folder) / name / "zarr.json").read_text("utf-8")
-            if _array_digest(json.loads(text)) != attributes["arrays"][name]:
+            document = (Path(folder) / name / "zarr.json").read_text("utf-8")
+            if _array_digest(json.loads(document)) != attributes.arrays[name]:
                 raise InputError(
                     f"the metadata of {name} in store {url} cannot be made again by zarr"
                     f" {zarr.__version__}: install the version that made it,"
-                    f" {attributes['versions'].get('zarr', 'which is unknown')}, and repair again"
+                    f" {attributes.versions.get('zarr', 'which is unknown')}, and repair again"
                 )
-            files.write_text(files.join(url, name, "zarr.json"), text)
-        files.write_text(files.join(url, _ATTRIBUTES), dump_with_digest(values))
+            files.write_text(files.join(url, name, "zarr.json"), document)
+        files.write_text(files.join(url, _ATTRIBUTES), text)
         root = (Path(folder) / "zarr.json").read_text("utf-8")
         files.write_text(files.join(url, "zarr.json"), root)
 

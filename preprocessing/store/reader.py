@@ -41,7 +41,7 @@ class Store:
     fingerprint
         Short digest over settings, patients, labels and voxels.
     attributes
-        All that the store says of itself, as JSON values.
+        All that the store says of itself.
     """
 
     url: str
@@ -52,7 +52,7 @@ class Store:
     records: tuple[PatientRecord, ...]
     excluded: tuple[PatientRecord, ...]
     fingerprint: str
-    attributes: Mapping[str, Any] = field(repr=False, compare=False)
+    attributes: metadata.Attributes = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -75,7 +75,7 @@ class Store:
             raise MissingPathError(
                 f"no store at {url}: make one with 'radiotrain preprocess COHORT {url}'"
             )
-        spec = StoreSpec.from_json(attributes["spec"])
+        spec = attributes.spec
         records = read_index(url, spec)
         if records is None:
             num_done = len(finished_indices(url))
@@ -88,12 +88,12 @@ class Store:
         return cls(
             url=url,
             spec=spec,
-            versions=attributes["versions"],
+            versions=attributes.versions,
             patient_ids=tuple(r.patient_id for r in usable),
             labels=labels.reshape(len(usable), len(spec.targets)),
             records=usable,
             excluded=tuple(r for r in records if r.status != "stored"),
-            fingerprint=_fingerprint(attributes["spec"], records),
+            fingerprint=_fingerprint(spec.to_json(), records),
             attributes=attributes,
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from preprocessing import files
 from preprocessing.digests import dump_with_digest, load_with_digest
 from preprocessing.errors import DamagedFileError
+from preprocessing.json_values import parse_values
 from preprocessing.store.layout import PatientRecord, StoreSpec
 
 
@@ -69,18 +70,16 @@ def read_index(url: str, spec: StoreSpec) -> list[PatientRecord] | None:
         content = files.read_bytes(place)
     except FileNotFoundError:
         return None
-    values = load_with_digest(content, place, _remedy(url)).get("records", [])
-    found = [_record(url, place, one, i) for i, one in enumerate(values)]
+    values = load_with_digest(content, place, _remedy(url)).get("records")
+    listed = values if isinstance(values, list) else []
+    found = [_record(url, place, one, i) for i, one in enumerate(listed)]
     if tuple(record.patient_id for record in found) != spec.patient_ids:
         raise _of_others(url, place, "lists other patients than the store's zarr.json")
     return found
 
 
-def _record(url: str, place: str, values: dict[str, Any], index: int) -> PatientRecord:
-    try:
-        record = PatientRecord.from_json(values)
-    except (KeyError, TypeError, IndexError):
-        raise _of_others(url, place, "holds something else than records") from None
+def _record(url: str, place: str, values: Any, index: int) -> PatientRecord:
+    record = parse_values(PatientRecord, values, place, _remedy(url))
     if record.index != index:
         raise _of_others(url, place, f"holds patient number {record.index}, expected {index}")
     return record

@@ -25,6 +25,7 @@ from preprocessing.errors import (
 from preprocessing.store import layout, metadata, records
 from preprocessing.store.layout import PatientRecord, StoreSpec
 from preprocessing.store.lock import exclusive
+from preprocessing.store.metadata import Attributes
 from preprocessing.store.writer import StoreWriter, guard_full
 
 _REPLACED = "is not what was written (lost or replaced)"
@@ -53,7 +54,7 @@ class StoreCheck:
     """
 
     url: str
-    attributes: dict[str, Any]
+    attributes: Attributes
     found: dict[int, PatientRecord]
     damaged_metadata: tuple[str, ...]
     damaged_records: tuple[str, ...]
@@ -65,7 +66,7 @@ class StoreCheck:
     @property
     def spec(self) -> StoreSpec:
         """What the store was made for."""
-        return StoreSpec.from_json(self.attributes["spec"])
+        return self.attributes.spec
 
     @property
     def is_whole(self) -> bool:
@@ -103,7 +104,7 @@ def check_metadata(url: str) -> StoreCheck:
     """
     url = files.absolute(url)
     attributes, damaged = _attributes(url)
-    spec = StoreSpec.from_json(attributes["spec"])
+    spec = attributes.spec
     index, of_index = None, []
     try:
         index = records.read_index(url, spec)
@@ -111,7 +112,7 @@ def check_metadata(url: str) -> StoreCheck:
     except DamagedFileError as error:
         of_index, is_finished = [f"patients.json {error.what}"], True
     num = len(spec.patient_ids) if is_finished else None
-    expected = attributes["arrays"]
+    expected = attributes.arrays
     problems = {n: metadata.array_problem(url, n, expected[n], num) for n in layout.ARRAYS}
     damaged += [f"{name}/zarr.json {what}" for name, what in problems.items() if what is not None]
     found, lost, of_records = _records(url, spec, index, is_finished)
@@ -127,7 +128,7 @@ def check_metadata(url: str) -> StoreCheck:
     )
 
 
-def _attributes(url: str) -> tuple[dict[str, Any], list[str]]:
+def _attributes(url: str) -> tuple[Attributes, list[str]]:
     """Return a store's attributes from where they are whole, and what is wrong with them."""
     try:
         copy, wrong = metadata.read_copy(url), None
@@ -143,7 +144,6 @@ def _attributes(url: str) -> tuple[dict[str, Any], list[str]]:
                 f"store {url} is damaged in zarr.json and in attributes.json, which hold the same: take"
                 " either from a backup, or run 'radiotrain preprocess' into a new folder"
             ) from None
-        metadata.check_attributes(url, copy)
         return copy, [f"zarr.json {error.what}"]
     if found is None:
         raise MissingPathError(f"no store at {url}: name one made by 'radiotrain preprocess'")
@@ -259,7 +259,7 @@ def repair(check: StoreCheck) -> None:
 def _repair(check: StoreCheck) -> None:
     url, spec = check.url, check.spec
     metadata.write_labels(url, spec)
-    writer = StoreWriter(url, spec, check.attributes)
+    writer = StoreWriter(url, check.attributes)
     writer.reopen(
         set(check.lost) | (records.finished_indices(url) - set(range(len(spec.patient_ids))))
     )

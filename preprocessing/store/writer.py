@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing import files
-from preprocessing.digests import DIGEST_KEY
 from preprocessing.errors import InputError, StorageFullError, is_disk_full
 from preprocessing.json_values import first_difference
 from preprocessing.store import layout, metadata, records
 from preprocessing.store.layout import PatientRecord, PatientTensor, StoreSpec
+from preprocessing.store.metadata import Attributes
 from preprocessing.store.reader import Store
 
 _LARGEST = 32767
@@ -28,11 +28,14 @@ class StoreWriter:
     or finishes a store holds its lock (`preprocessing.store.lock`).
     """
 
-    def __init__(self, url: str, spec: StoreSpec, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, attributes: Attributes) -> None:
         self.url = url
-        self.spec = spec
-        # Of these alone: a writer is sent to its workers with each patient.
-        self._attributes = {key: attributes[key] for key in ("arrays", DIGEST_KEY)}
+        self._attributes = attributes
+
+    @property
+    def spec(self) -> StoreSpec:
+        """What the store is made for."""
+        return self._attributes.spec
 
     @classmethod
     def create_or_resume(
@@ -56,15 +59,15 @@ class StoreWriter:
         if attributes is None:
             metadata.check_free(url)
             attributes = guard_full(url, lambda: metadata.create(url, spec, versions))
-            return cls(url, spec, attributes)
-        found = StoreSpec.from_json(attributes["spec"])
+            return cls(url, attributes)
+        found = attributes.spec
         merged = _merge(url, found, spec)
         if merged != found:
             # Not finished any more, and said so before anything else changes.
             files.remove(records.index_url(url))
             before = attributes
             attributes = guard_full(url, lambda: metadata.extend(url, before, merged))
-        return cls(url, merged, attributes)
+        return cls(url, attributes)
 
     def finished(self) -> set[int]:
         """Return the indices of the patients that need no more work."""
