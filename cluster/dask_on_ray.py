@@ -25,6 +25,7 @@ from preprocessing.dask_home import (
     any_dashboard_port,
     free_dashboard_port,
 )
+from preprocessing.dask_pages import refuse_other_hosts
 from preprocessing.errors import InputError
 from radiotrain.training.loop import print_line
 
@@ -85,6 +86,7 @@ def _scheduler() -> Iterator[tuple[Client, str, Security]]:
                 security=security,
                 silence_logs=logging.CRITICAL,
             )
+        refuse_other_hosts(cluster)
         with cluster, Client(cluster) as client:
             yield client, cluster.scheduler_address, security
 

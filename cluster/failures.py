@@ -29,7 +29,7 @@ _CAUSES_OF_DEATH = {
     ),
     "worker process has died": (
         "was killed from outside, by the system for want of memory, or crashed (Ray's logs on that"
-        " host say more, in /tmp/ray/session_latest/logs)"
+        " host say more, in session_latest/logs of its folder for temporary files)"
     ),
 }
 # What Ray adds below the reason why an actor could not be started.

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
+import psutil
 import ray
+from ray._common.utils import get_ray_address_file
 from ray._private import services
+from ray._private import utils as ray_utils
+from ray._raylet import AuthenticationTokenLoader
 
 from cluster.growth import most_of
+from preprocessing import machine
 from preprocessing.errors import InputError
+from preprocessing.private_folder import make_own
+from preprocessing.worker_process import interrupts_held_back
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.data.shared import remove_unused
 
 # A local Ray shares the machine with the training itself.
 _LOCAL_OBJECT_STORE_BYTES = 150_000_000
+# How long Ray's workers may take to be gone.
+_LAST_WORKER_S = 10.0
 _DRIVER = {
     # Tune's own tables say less than the run folders; 0 chooses the older, silent output.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -29,6 +41,9 @@ _DRIVER = {
     # A submitted job may have set a variable for the workers itself: Ray would refuse it twice.
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
 }
+_TOKEN = "RAY_AUTH_TOKEN"
+# What is left of 107 bytes by "/session_2026-11-30_18-31-18_817031_1234567/sockets/plasma_store".
+_LONGEST_FOLDER = 107 - 65
 _WORKERS = {
     # How long a stopped trial may take to write its last lines before its actor is thrown away.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
@@ -51,7 +66,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
     Parameters
     ----------
     num_cpus
-        CPUs that a Ray started here counts; by default the machine's.
+        CPUs that a Ray started here counts; by default those that this process may use.
 
     Yields
     ------
@@ -64,7 +79,7 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
     if ray.is_initialized():
         yield False
         return
-    address = _running_cluster()
+    address, token = _running_cluster(), os.environ.get(_TOKEN)
     if address is None:
         start_local(num_cpus)
     else:
@@ -72,9 +87,19 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
     try:
         yield address is None
     finally:
+        workers = _own_workers()
         ray.shutdown()
-        # Ray ends its workers without asking; their copies of a cohort would stay.
+        _forget_token(token)
+        # Ray ends its workers without asking, and waits for none; their copies of a cohort would stay.
+        psutil.wait_procs(workers, _LAST_WORKER_S)
         remove_unused(SHARED_MEMORY)
+
+
+def _own_workers() -> list[psutil.Process]:
+    """Return the workers of a Ray that this process has started."""
+    children = psutil.Process().children(recursive=True)
+    raylets = {child.pid for child in children if "raylet" in child.name()}
+    return [child for child in children if child.ppid() in raylets]
 
 
 @contextmanager
@@ -111,10 +136,13 @@ def _running_cluster() -> str | None:
     """Return the address of a cluster that was begun on purpose.
 
     Left alone, ``address="auto"`` also finds the private Ray of another training on this
-    machine, and ends with it.
+    machine, and ends with it. Every user can write where Ray keeps a cluster's address.
     """
     if os.environ.get("RAY_ADDRESS"):
         return os.environ["RAY_ADDRESS"]
+    with suppress(OSError):
+        if Path(get_ray_address_file(None)).stat().st_uid not in (0, os.getuid()):
+            return None
     started: str | None = services.find_bootstrap_address(None)
     return started if started in services.find_gcs_addresses() else None
 
@@ -123,7 +151,7 @@ def _connect(address: str) -> None:
     workers = {**_WORKERS, **_DASHBOARD}
     _set_environment({**_DRIVER, **workers})
     try:
-        ray.init(
+        _init(
             # Not the address itself: only "auto" takes up the token of a cluster that has one.
             address="auto",
             runtime_env={"env_vars": {name: os.environ[name] for name in workers}},
@@ -140,23 +168,66 @@ def _connect(address: str) -> None:
 def start_local(num_cpus: int | None) -> None:
     """Start a Ray of one's own, whatever else runs here; `ray.shutdown` ends it."""
     _set_environment({**_DRIVER, **_LOCAL, **_WORKERS})
+    # Not the token in the home folder: that may lie open to others, or not be writable.
+    os.environ.setdefault(_TOKEN, secrets.token_hex(32))
+    AuthenticationTokenLoader.instance().reset_cache()
+    _init(
+        address="local",
+        # Ray itself sees the limits of the outermost control group alone, and rounds CPUs down.
+        num_cpus=num_cpus or machine.num_cpus(),
+        _memory=machine.memory().available,
+        _temp_dir=str(_temporary_folder()),
+        object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _forget_token(before: str | None) -> None:
+    """Let the next Ray of this process, perhaps a cluster's, take its own token."""
+    if before is None:
+        os.environ.pop(_TOKEN, None)
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _temporary_folder() -> Path:
+    """Return where a local Ray keeps its sockets and logs: a folder in one of this user alone.
+
+    Ray opens its own folders to every user, who could put sockets of theirs in the place of its own.
+
+    Raises
+    ------
+    InputError
+        If none has a name that is short enough.
+    """
+    given = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    # Sockets' names may have 107 bytes; batch systems like long folders for temporary files.
+    for parent in dict.fromkeys((given, "/tmp")):
+        outer = Path(parent, f"radiotrain-{os.getuid()}")
+        folder = outer / "ray"
+        if len(os.fsencode(folder)) <= _LONGEST_FOLDER and os.access(parent, os.W_OK | os.X_OK):
+            make_own(outer, "Ray is to keep its sockets", "set TMPDIR to a folder of your own")
+            return folder
+    raise InputError(
+        f"the folder for temporary files, {given}, has too long a name for Ray's sockets, and /tmp"
+        " cannot be written: set TMPDIR to a shorter one"
+    )
+
+
+def _init(**options: Any) -> None:
+    """Start or join Ray; notices to stop and Ctrl-C stay this process's own business.
+
+    Ray's processes would end with a terminal that is closed, before trials have written where they are.
+    """
+    # Ray would end this process at SIGTERM without leaving any block.
+    own = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda handler: None
     try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except OSError as error:
-        # Sockets' names may have 107 bytes; batch systems like long folders for temporary files.
-        if "AF_UNIX path length" not in str(error):
-            raise
-        raise InputError(
-            f"the folder for temporary files, {tempfile.gettempdir()}, has too long a name for"
-            " Ray's sockets: set TMPDIR to a shorter one, such as /tmp"
-        ) from None
+        with interrupts_held_back():
+            ray.init(**options)
+    finally:
+        ray_utils.set_sigterm_handler = own
 
 
 def _set_environment(values: Mapping[str, str]) -> None:

@@ -7,7 +7,6 @@ checkpoint with the same global batches. Ray keeps no state that is needed.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -31,12 +30,17 @@ from cluster.failures import (
 )
 from cluster.growth import growth_of_cluster
 from cluster.metrics import TrialMetrics
+from cluster.notice import LeavingNodes, WorkerNotice, own_node, tell_workers
 from cluster.session import has_gpus, ray_session
-from preprocessing import files
-from preprocessing.errors import InputError
+from preprocessing import files, stop_notice
+from preprocessing.errors import DamagedFileError, InputError, LockLostError
+from preprocessing.folder_lock import exclusive
+from preprocessing.machine import num_cpus
+from preprocessing.stop_notice import Stopped
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
 from radiotrain.runs import RunFolder
+from radiotrain.training.checkpoint import newest_position
 from radiotrain.training.fits import check_fits
 from radiotrain.training.loop import RunResult, is_done, print_line, recorded_result
 from radiotrain.training.loop import train as train_loop
@@ -44,11 +48,20 @@ from radiotrain.training.metrics import EpochMetrics
 
 # A lost node or worker: the run folder's checkpoint is where the next attempt goes on.
 _MAX_FAILURES = 3
+# Nodes that are taken away after a notice are no fault of the training.
+_MAX_PREEMPTIONS = -1
+# How long workers may take to write a checkpoint after a notice to stop came to the driver.
+_NOTICE_GRACE_S = 25.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 # How long a worker may wait for another. A worker that raised or died ends the group at once; this
 # is for one that hangs, and has to outlast the slowest reading of patients and writing of
 # checkpoints. Torch's own default is half an hour.
 _COLLECTIVE_TIMEOUT_S = 600
+# How long the workers of a killed driver take to end.
+_DYING_S = 20.0
+# How long a worker of rank 0 waits for its predecessor, which may be on a host that was lost: an object store's
+# lock, or a file server's, outlasts its holder by a minute or more.
+PATIENCE_S = 150.0
 # How often Ray looks whether an elastic group could be larger. Growing costs a new start.
 _SECONDS_BETWEEN_RESIZES = 60.0
 
@@ -82,28 +95,55 @@ def train_on_ray(
         What a worker found wrong with the input.
     WorkersError
         What else ended workers more often than is tried again.
+    Stopped
+        If a notice to stop came: the run is paused at a checkpoint.
     """
     check_fits(config, workers)
     fewest, most = _bounds(workers)
     folder = RunFolder(config.out)
     record = folder.read_record()
-    if record is not None and is_done(record, until_epoch):
+    if record is not None and is_done(folder, config, record, until_epoch):
         return recorded_result(folder, record)
     cpus_each, cpus = _share_cpus(fewest, most)
-    with ray_session(num_cpus=cpus) as is_own, _follow(folder), _own_interrupt():
+    with (
+        stop_notice.put_off(tell=tell_workers, grace_s=_NOTICE_GRACE_S),
+        _alone(folder),
+        ray_session(num_cpus=cpus) as is_own,
+        _follow(folder),
+        _own_interrupt(),
+    ):
         use_gpu = has_gpus() and config.device != "cpu"
         _check_room(fewest, "GPU" if use_gpu else "CPU", is_own)
         each = dict(resources or {"CPU": cpus_each if is_own else 1, "GPU": int(use_gpu)})
         scaling = _scaling(fewest, most, each)
         try:
             _trainer(config, folder, scaling, until_epoch).fit()
+        except Stopped as stop:
+            # The workers did not come to a point where they could say so themselves.
+            _pause(folder)
+            raise stop from None
         except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised below
             reason = _reason(error)
             _record_failure(folder, reason)
             raise reason from None
+        notice = stop_notice.came() or WorkerNotice()()
     record = folder.read_record()
     assert record is not None
+    if notice is not None and not is_done(folder, config, record, until_epoch):
+        raise Stopped(notice, f"paused {newest_position(folder.checkpoints).describe()}")
     return recorded_result(folder, record)
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Be the only one that has Ray train this run, and refuse while a process trains it without.
+
+    The run folder's own lock is its writer's, the worker of rank 0.
+    """
+    with exclusive(files.join(folder.url, "ray"), "run"):
+        with exclusive(folder.url, "run", patience_s=_DYING_S):
+            pass
+        yield
 
 
 def _bounds(workers: int | tuple[int, int]) -> tuple[int, int]:
@@ -116,7 +156,7 @@ def _share_cpus(fewest: int, most: int) -> tuple[int, int]:
     Ray gives torch as many threads as a worker has CPUs. On a machine of one's own they would
     lie idle otherwise; an elastic group takes as many workers as there are cores.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cpus()
     num_workers = max(fewest, min(most, cores))
     each = max(1, cores // num_workers)
     return each, each * num_workers
@@ -164,7 +204,9 @@ def _trainer(
         run_config=ray.train.RunConfig(
             name=folder.name,
             storage_path=files.join(folder.url, "ray"),
-            failure_config=FailureConfig(max_failures=_MAX_FAILURES),
+            failure_config=FailureConfig(
+                max_failures=_MAX_FAILURES, max_preemption_failures=_MAX_PREEMPTIONS
+            ),
             callbacks=[FailureNotices(folder.url, _MAX_FAILURES)],
         ),
     )
@@ -188,7 +230,10 @@ def _follow(folder: RunFolder) -> Iterator[None]:
     """Print epochs and failures when the run folder has them: workers may be on other machines."""
     over = Event()
     write_notices(folder.url, [])
-    epochs, notices = len(folder.read_metrics()), 0
+    epochs = notices = 0
+    # A run that goes on writes a damaged file anew.
+    with suppress(DamagedFileError):
+        epochs = len(folder.read_metrics())
 
     def look() -> None:
         nonlocal epochs, notices
@@ -227,7 +272,18 @@ def _train_worker(values: Mapping[str, Any]) -> None:
                 if worker.is_writer:
                     shown.epoch(metrics)
 
-            train_loop(config, worker=worker, until_epoch=values["until_epoch"], on_epoch=on_epoch)
+            train_loop(
+                config,
+                worker=worker,
+                until_epoch=values["until_epoch"],
+                on_epoch=on_epoch,
+                patience_s=PATIENCE_S,
+                notice=WorkerNotice(),
+                is_leaving=LeavingNodes(worker.gather(own_node())),
+            )
+    except Stopped:
+        # The driver, which was given the notice, says so.
+        return
     except Exception as error:
         raise WorkerFailedError(
             describe_failure(error, worker, RunFolder(config.out).url)
@@ -251,10 +307,20 @@ def _reason(error: BaseException) -> BaseException:
     return error
 
 
+def _pause(folder: RunFolder) -> None:
+    """Say in the folder that the run waits to be gone on with."""
+    with suppress(Exception):
+        record = folder.read_record()
+        if record is not None and record.status == "running":
+            folder.write_record(replace(record, status="paused"))
+
+
 def _record_failure(folder: RunFolder, reason: BaseException) -> None:
     """Say in the folder why the run ended: the worker that writes it may not have been asked."""
     text = "interrupted by Ctrl-C" if isinstance(reason, KeyboardInterrupt) else str(reason)
-    with suppress(Exception):
+    if isinstance(reason, LockLostError):
+        return
+    with suppress(Exception), exclusive(folder.url, "run", patience_s=_DYING_S):
         record = folder.read_record()
         if record is not None:
             folder.write_record(replace(record, status="failed", error=text))

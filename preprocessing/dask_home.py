@@ -11,8 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.security import Security
 from distributed.utils import silence_logging_cmgr
 
+from preprocessing.dask_pages import refuse_other_hosts
 from preprocessing.errors import InputError
 from preprocessing.worker_process import START_METHOD, interrupts_held_back, worker_context
 
@@ -31,7 +33,11 @@ SCHEDULER_SETTINGS = {
 
 
 def local_home(num_workers: int) -> DaskHome:
-    """Return a home of `num_workers` processes of this machine, one thread each."""
+    """Return a home of `num_workers` processes of this machine, one thread each.
+
+    A scheduler or worker runs what it is sent, and every user of this machine can connect to their
+    ports. They answer only those who hold a certificate that is made here, for this run.
+    """
 
     @contextmanager
     def home(num_tasks: int) -> Iterator[Client]:
@@ -44,11 +50,13 @@ def local_home(num_workers: int) -> DaskHome:
                     threads_per_worker=1,
                     dashboard_address=f"127.0.0.1:{free_dashboard_port('127.0.0.1')}",
                     memory_limit=0,
+                    security=Security.temporary(),
                     # A copy has the variables that were set when what it is copied from began.
                     env=dict(os.environ),
                     # What a worker says while it is being ended is not for the user.
                     silence_logs=logging.CRITICAL,
                 )
+            refuse_other_hosts(cluster)
             with cluster, Client(cluster) as client:
                 yield client
 

@@ -42,16 +42,21 @@ def digest_of(values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def dump_with_digest(values: Mapping[str, Any]) -> str:
+def dump_with_digest(values: Mapping[str, Any], *, in_order: bool = False) -> str:
     """Return JSON text of an object that carries its own checksum.
 
     Parameters
     ----------
     values
         Plain JSON values, or what `json` makes such of.
+    in_order
+        Whether keys stay in their order, and letters what they are: for files that people read.
     """
     plain = json.loads(json.dumps(values, allow_nan=False))
-    return dump_json({**plain, DIGEST_KEY: digest_of(plain)})
+    whole = {**plain, DIGEST_KEY: digest_of(plain)}
+    if in_order:
+        return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return dump_json(whole)
 
 
 def load_with_digest(text: str | bytes, url: str, remedy: str) -> dict[str, Any]:
@@ -147,6 +152,11 @@ def text_with_digest(text: str, comment: str = "#") -> str:
     """Return text with a last line, a comment, that holds the checksum of the lines above."""
     text = text if not text or text.endswith("\n") else text + "\n"
     return f"{text}{_text_line(text, comment)}"
+
+
+def has_text_digest(text: str) -> bool:
+    """Tell whether text ends with a checksum, right or wrong."""
+    return text.rstrip("\n").rpartition("\n")[2].startswith(f"# {DIGEST_KEY}: ")
 
 
 def check_text(text: str | bytes, url: str, remedy: str, comment: str = "#") -> str:

@@ -63,6 +63,10 @@ class StorageFullError(RadiotrainError, OSError):
     """The disk (or quota) is full; nothing already written is lost."""
 
 
+class LockLostError(RadiotrainError):
+    """Another process has taken over what this one was writing to."""
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error, or any of its causes, means that the storage is full."""
     seen: BaseException | None = error

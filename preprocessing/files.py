@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import fsspec
 
+from preprocessing import durable
 from preprocessing.errors import MissingPathError, StorageFullError, is_disk_full
 from preprocessing.s3_options import storage_options
 
-# How a file is called while it is being written, by us and by Zarr.
-PARTIAL = ".partial"
+# How a file is called while it is being written.
+PARTIAL = durable.PARTIAL
+# Called with the URL before a file is written, to refuse it; see `preprocessing.folder_lock`.
+before_write: list[Callable[[str], None]] = []
+
+# What a file system that has no hard links says.
+_NO_LINKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK, errno.EXDEV)
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -127,18 +134,24 @@ def read_many(urls: Sequence[str]) -> list[bytes]:
     return [contents[path] for path in paths]
 
 
-def remove(url: str) -> None:
-    """Remove a file, if it is there."""
-    fs, path = filesystem(url)
-    with suppress(FileNotFoundError):
-        fs.rm_file(path)
+def remove(*urls: str) -> None:
+    """Remove files, those that are there; what is written later is on the disk later."""
+    local = []
+    for url in urls:
+        fs, path = filesystem(url)
+        if "file" in _protocols(fs):
+            local.append(Path(path))
+            continue
+        with suppress(FileNotFoundError):
+            fs.rm_file(path)
+    durable.remove(local)
 
 
 def write_bytes(url: str, content: bytes) -> None:
     """Write a file so that a reader sees the old content, the new content, or an error.
 
-    A local file is written beside its place, flushed to the disk and renamed; an object
-    store's put is whole by itself.
+    A local file is written beside its place, synced and renamed, and its folder synced: it is on
+    the disk before what is written next. An object store's put is whole and lasting by itself.
 
     Raises
     ------
@@ -147,21 +160,15 @@ def write_bytes(url: str, content: bytes) -> None:
     MissingPathError
         If there is no such bucket.
     """
+    for check in before_write:
+        check(url)
     fs, path = filesystem(url)
     if "file" not in _protocols(fs):
         _put(fs, path, content)
         return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        durable.write(Path(path), content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if is_disk_full(error):
             raise StorageFullError(
                 f"disk full while writing {path}: free some space and run the same command again"
@@ -169,16 +176,23 @@ def write_bytes(url: str, content: bytes) -> None:
         raise
 
 
-def write_new_object(url: str, text: str) -> None:
-    """Write an object of an object store, unless there is one.
+def write_new(url: str, text: str) -> None:
+    """Write a file whole, unless there is one: of several writers at once, one does.
+
+    An object store that does not know conditional writes replaces what there is.
 
     Raises
     ------
     FileExistsError
-        If there is one (or one is being written). It may be ours: an answer that was lost on its
-        way makes the client ask again.
+        If there is one (or one is being written). On an object store it may be ours: an answer
+        that was lost on its way makes the client ask again.
     """
+    for check in before_write:
+        check(url)
     fs, path = filesystem(url)
+    if "file" in _protocols(fs):
+        _link_new(Path(path), text.encode("utf-8"))
+        return
     try:
         _put(fs, path, text.encode("utf-8"), mode="create")
     except OSError as error:
@@ -190,6 +204,23 @@ def write_new_object(url: str, text: str) -> None:
             raise FileExistsError(url) from error
         else:
             raise
+
+
+def _link_new(target: Path, content: bytes) -> None:
+    """Write a file beside its place, and give it its name where that is free."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    write_bytes(str(temporary), content)
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with target.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _put(fs: Any, path: str, content: bytes, **options: Any) -> None:

@@ -19,13 +19,13 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.dask_home import DaskHome
 from preprocessing.errors import InputError, RadiotrainError
 from preprocessing.failures import any_internal, finding_of, is_of_one_patient
+from preprocessing.folder_lock import exclusive
 from preprocessing.input_digest import input_digest
+from preprocessing.lock_holder import LOCK_NAME, is_lock
 from preprocessing.opening import choose_phases
 from preprocessing.patient import process_patient
 from preprocessing.plausibility import CODES
 from preprocessing.store import PatientRecord, Store, StoreSpec, StoreWriter
-from preprocessing.store.layout import LOCK_NAME
-from preprocessing.store.lock import exclusive
 from preprocessing.volumes import UnreadableImageError
 from preprocessing.worker_process import prepare_worker_process
 
@@ -180,7 +180,8 @@ class _Needs:
         """Return what work on a cohort and a store needs. The store's lock is held."""
         root = str(cohort.root)
         # Not the folders themselves: a machine may have others by these names, or mount points.
-        within = {root: files.list_names(root)[:1], url: [LOCK_NAME]}
+        lock = next(filter(is_lock, files.list_names(url)), LOCK_NAME)
+        within = {root: files.list_names(root)[:1], url: [lock]}
         places = tuple(
             (place, files.join(place, *names))
             for place, names in within.items()

@@ -1,24 +1,34 @@
-"""How s3fs is told to behave: who is asked, how often again, and what it may keep in mind."""
+"""How s3fs behaves: which server it asks, how long it asks again, and what it keeps."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+import fsspec
+
 from preprocessing.errors import InputError
 from preprocessing.redaction import has_credentials, without_credentials
 
-# How patient we are with an object store. s3fs asks up to 5 times what botocore has asked up to
-# `_ATTEMPTS` times, with growing pauses. So a server that refuses is given up after some 10 s a
-# request, and one that takes connections and never answers after 5 * 3 * 10 s. Left alone it would
-# be 5 * 5 * 15 s a request and some minutes more until each layer above has given up as well.
+# For how long an object store that is away is waited for, in seconds; see `patience_s`.
+PATIENCE = "RADIOTRAIN_STORAGE_PATIENCE_S"
+_PATIENCE_S = 300.0
+# One round of asking: s3fs asks up to 5 times what botocore has asked up to `_ATTEMPTS` times, with
+# growing pauses. So a round takes some 10 s where a server refuses, and 5 * 3 * 10 s where it takes
+# connections and never answers. `preprocessing.s3_filesystem` begins rounds until patience ends.
 _ATTEMPTS = 3
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 10
 _S3 = ("s3://", "s3a://")
+# By name: s3fs is loaded where an object store is asked for, in workers too.
+for _protocol in ("s3", "s3a"):
+    fsspec.register_implementation(
+        _protocol, "preprocessing.s3_filesystem.PersistentS3FileSystem", clobber=True
+    )
 
 
 def storage_options(url: str) -> dict[str, Any]:
@@ -35,7 +45,7 @@ def storage_options(url: str) -> dict[str, Any]:
     if not url.startswith(_S3):
         return {}
     _check_endpoint()
-    _ask_again_when_it_may_help()
+    patience_s()
     _hush_abandoned_requests()
     config: dict[str, Any] = {
         "connect_timeout": _CONNECT_TIMEOUT_S,
@@ -69,12 +79,25 @@ def _check_endpoint() -> None:
                 )
 
 
-@cache
-def _ask_again_when_it_may_help() -> None:
-    """Let s3fs ask again after what only botocore would: refused connections, server errors."""
-    from s3fs.core import set_custom_error_handler
+def patience_s() -> float:
+    """Return for how many seconds an object store is waited for; 0: for one round of asking.
 
-    set_custom_error_handler(_may_pass)
+    Raises
+    ------
+    InputError
+        If the environment says something else than a number.
+    """
+    text = os.environ.get(PATIENCE, "")
+    try:
+        seconds = float(text) if text.strip() else _PATIENCE_S
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InputError(
+            f"environment variable {PATIENCE} is {text!r}, expected seconds, such as"
+            f" {_PATIENCE_S:.0f}; 0 for no waiting"
+        )
+    return seconds
 
 
 @cache
@@ -91,13 +114,3 @@ def _is_no_abandoned_request(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     is_lost = isinstance(error, ConnectionError)
     return not (is_lost and "exception was never retrieved" in record.getMessage())
-
-
-def _may_pass(error: Exception) -> bool:
-    from botocore.exceptions import ClientError, EndpointConnectionError
-
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        # 501 Not Implemented stays so.
-        return bool(status >= 500 and status != 501)
-    return isinstance(error, EndpointConnectionError)

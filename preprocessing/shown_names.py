@@ -8,7 +8,11 @@ text but those of its words that are known to say something technical; each othe
 
 from __future__ import annotations
 
+import hashlib
 import re
+import string
+
+OTHER_MAKER = "other maker"
 
 _HIDDEN = "…"
 
@@ -37,6 +41,21 @@ fujifilm ge gehc gmbh group healthcare healthineers hitachi hologic icad imaging
 japan limited ltd magnetic mec medical mptronic mri neusoft of philips resonance siemens software
 solutions spa systems system technologies technology toshiba uih united
 """
+_SCANNERS = """
+achieva aera airis allegra altaire alto altea ambition aperto architect artist atlas avanto brivo c card cima concerto device
+creator cx discovery dstream echelon elan elition epic espree essenza evolution excelart excite expert explorer
+fit flow fortian free freemax freestar galan genesis gyroscan harmony hd hde hdx hdxt hero horizon impact infinity
+ingenia intera jupiter lumina lx magnetom max mmr mobile mr mri mrt multiva no number nova oasis omega open optima optimum orian panorama
+pet pioneer premier prisma prismafit prodiva profile pulsar quasar room scanner sempra signa skyra smart sola sonata
+spectra star station symphony symphonytim t terra tesla tim titan trio triotim twinspeed tx type umr unit unity vantage vento
+verio vida vista voyager w x xd xj xl xq xr
+"""
+_CLINICAL = """
+african alaska alaskan american and ancestry asian at bilateral black both breast caucasian diagnosis female first
+hawaiian hispanic in indian islander latina latino left less links male meno menopausal menopause mixed more
+multi multiple multiracial native non not of one or other pacific peri perimenopausal post postmenopausal pre
+premenopausal prefer race races rechts right say side status than to two unilateral white
+"""
 _CELLS = """
 + ++ +++ - 0+ 1+ 2+ 3+ (+) ? #n/a #ref! #value! #div/0! #name? #num! #null! absent amplified borderline
 empty equivocal false fraglich grenzwertig high intermediate ja low missing n/a negativ negative neg
@@ -47,12 +66,24 @@ _CELL_PHRASES = ("not amplified", "not available", "not done", "not known", "not
 _SERIES_WORDS = frozenset(_SERIES.split())
 _FILE_WORDS = _SERIES_WORDS | frozenset(_FILES.split())
 _MAKER_WORDS = frozenset(_MAKERS.split())
+_SCANNER_WORDS = _MAKER_WORDS | frozenset((*_SCANNERS.split(), *string.ascii_lowercase))
+_CLINICAL_WORDS = frozenset((*_CLINICAL.split(), *_CELLS.split(), "l", "r", "m", "f"))
 _CELL_WORDS = frozenset((*_CELLS.split(), *_CELL_PHRASES))
 
+# Columns of tables, as people call them, of which every usual word is known.
+_OF_MAKERS = re.compile(r"manufacturer$|vendor|maker", re.IGNORECASE)
+_OF_SCANNERS = re.compile(
+    r"manufacturer|scanner|device|station|(^|[_ ])model([_ ]|$)", re.IGNORECASE
+)
+_OF_PEOPLE = re.compile(
+    r"menopaus|(^|[_ ])(race|ethnicity|side|laterality|bilateral|sex|gender)([_ ]|$)", re.IGNORECASE
+)
 _DAY = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d([-._/ ])\d\d?\1\d\d?|\d\d?([-._/ ])\d\d?\2(?:19|20)?\d\d)(?!\d)"
 )
 _UID = re.compile(r"\d+(?:\.\d+){5,}")
+# Record numbers, addresses of mail, and names as DICOM writes them.
+_LIKE_A_PERSON = re.compile(r"\d{6,}|\S+@\S+|[^\s^]+\^[^\s^]*")
 # Letters of any alphabet, numbers, and a few signs; whatever else there is shows nobody anything.
 _PARTS = re.compile(
     r"(?P<word>[^\W\d_]+)|(?P<number>\d+)|(?P<sign>[-_ ./+&,:*()\[\]])|.", re.DOTALL
@@ -90,7 +121,34 @@ def shown_file(name: str) -> str:
 
 def shown_maker(text: str) -> str | None:
     """Return what may be shown of a Manufacturer: names of known makers; None where it is empty."""
-    return (_known(text, _MAKER_WORDS) or "other") if text.strip() else None
+    return (_known(text, _MAKER_WORDS) or OTHER_MAKER) if text.strip() else None
+
+
+def shown_covariate(column: str, value: str | float | None) -> str | float | None:
+    """Return what may be kept of a patient's value in a table's column.
+
+    Returns
+    -------
+    Numbers as they are. Of makers, models, and what people are asked for, such as menopause, the words that
+    are known; ``other maker``, ``other model`` with four
+    signs that tell texts apart, or ``other`` where none is. Of any other text all but days, UIDs, long
+    numbers, and what looks like a name in DICOM or an address; nothing but its length where it is long.
+    """
+    if not isinstance(value, str) or not value.strip():
+        return value
+    if _OF_MAKERS.search(column):
+        return shown_maker(value)
+    if _OF_SCANNERS.search(column):
+        # Another one for each text, as results are told apart by scanners.
+        other = f"other model {hashlib.sha256(value.encode()).hexdigest()[:4]}"
+        return _known(value, _SCANNER_WORDS) or other
+    if _OF_PEOPLE.search(column):
+        return _known(value, _CLINICAL_WORDS) or "other"
+    if len(value) > _LONGEST:
+        return f"a text of {len(value)} characters"
+    for pattern in (_DAY, _UID, _LIKE_A_PERSON):
+        value = pattern.sub(_HIDDEN, value)
+    return _HIDDEN_RUN.sub(_HIDDEN, value)
 
 
 def shown_reason(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """How processes that are one of many begin, and what they should not do.
 
-They should not start threads, nor return memory too soon, nor hear Ctrl-C.
+They should not start threads, nor return memory too soon, nor hear Ctrl-C or notices to stop.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
+
+from preprocessing.stop_notice import NOTICES
 
 # How such a process begins. A copy of this one may hang, in Zarr on S3 or as this one has threads. On
 # Linux it is a copy of one that was begun anew, without threads, and has loaded what all of them need.
 START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+# Not SIGTERM: by that their own run ends them.
+_NOT_FOR_WORKERS = (signal.SIGINT, *(number for number in NOTICES if number != signal.SIGTERM))
 # Linear algebra decides about its threads when it is loaded.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -44,14 +48,16 @@ def worker_context(*modules: str) -> BaseContext:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Make threads and processes begun in the block deaf to Ctrl-C; ours hears it afterwards.
+    """Make threads and processes begun in the block deaf to Ctrl-C and notices; ours hears them afterwards.
 
-    A terminal tells every process of a run. Ours ends the workers; each of them would print a
-    traceback too.
+    A terminal tells every process of a run, also when it is closed. Ours ends the workers; each of
+    them would print a traceback too.
     """
     _begin_tracker()
-    with _handled_at_its_end(signal.SIGINT):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with ExitStack() as stack:
+        for number in (signal.SIGTERM, *_NOT_FOR_WORKERS):
+            stack.enter_context(_handled_at_its_end(number))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
         try:
             yield
         finally:

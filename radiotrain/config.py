@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from preprocessing import files
+from preprocessing.digests import check_text, has_text_digest, text_with_digest
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
 from preprocessing.redaction import has_credentials, without_credentials
 from radiotrain.networks.registry import check_network_name
@@ -231,6 +232,12 @@ class RunConfig(Section):
         values = self.model_dump(mode="json")
         return {k: v for k, v in values.items() if k not in _NOT_IDENTITY}
 
+    def lineage(self) -> dict[str, Any]:
+        """Return what of the identity stays the same however long a run is trained."""
+        values = {k: v for k, v in self.identity().items() if k != "early_stopping"}
+        values["train"] = {k: v for k, v in values["train"].items() if k != "epochs"}
+        return values
+
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run's configuration.
@@ -253,9 +260,12 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def read_yaml(path: str) -> dict[str, Any]:
-    """Return a YAML file's mapping."""
+    """Return a YAML file's mapping; where the file carries a checksum, it has to match."""
     try:
-        values = load_yaml(files.read_text(files.absolute(path)))
+        text = files.read_text(files.absolute(path))
+        if has_text_digest(text):
+            check_text(text, path, "delete its last line if it was changed on purpose")
+        values = load_yaml(text)
     except FileNotFoundError:
         raise MissingPathError(f"no configuration at {path}: name an existing YAML file") from None
     except IsADirectoryError:
@@ -334,6 +344,11 @@ def _check_no_credentials(values: Any, source: str, key: str = "") -> None:
 def dump_config(config: BaseModel) -> str:
     """Return a configuration as YAML text that `load_config` reads back to the same."""
     return dump_yaml(config.model_dump(mode="json"))
+
+
+def dump_checked_config(config: BaseModel) -> str:
+    """Return what `dump_config` does, with a checksum: for folders that belong to radiotrain."""
+    return text_with_digest(dump_config(config))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ The process group is made by the caller (Ray Train, torchrun, a test); one worke
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from preprocessing.errors import InputError
+from preprocessing.machine import num_cpus
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,30 @@ class Worker:
 def choose_device(name: str) -> torch.device:
     """Return the device that ``auto``, ``cpu`` or ``cuda`` stands for on this machine.
 
+    PyTorch then computes on no more threads than this process has processors for.
+
     Raises
     ------
     InputError
         If a GPU is asked for and there is none.
     """
+    _limit_threads()
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device is cuda, but torch finds no GPU here: set device to cpu or auto")
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
+
+
+def _limit_threads() -> None:
+    """Let no more threads compute than the container has processors' time for.
+
+    PyTorch knows what a process is bound to, not what a control group is given. Others would
+    only wait.
+    """
+    allowed = num_cpus()
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > allowed:
+        torch.set_num_threads(allowed)
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

@@ -7,7 +7,6 @@ extremes, and digests of their voxels that tell nothing about them.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,12 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing import files
-from preprocessing.errors import MissingPathError, SchemaError
+from preprocessing.digests import dump_with_digest
+from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.shown_names import OTHER_MAKER
 from preprocessing.store import PatientRecord, Store
+from radiotrain.checked_json import read_json
 from radiotrain.data.shared import READERS
+from radiotrain.runs import RunRecord
 from radiotrain.split import Split
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Of int16, which the brightest voxel of each patient has.
 _LARGEST = 32767
 _FIELDS_T = (0.2, 0.35, 0.5, 1.0, 1.5, 3.0, 7.0)
@@ -56,10 +59,14 @@ class TrainingInputs:
         Of preprocessing, as the store has them.
     cohort
         Where the patients came from, as the store has it.
+    store_fingerprint
+        Of the split's patients there, whoever else the store has.
     num_patients
         Training patients.
     spans
         Name of a number, see `numbers_of`, to its values among them.
+    split_fingerprint, fold
+        Whose training patients they are.
     counts
         Name of a property, see `properties_of`, to its values and how many patients have each.
     development, test
@@ -70,6 +77,8 @@ class TrainingInputs:
     settings: Mapping[str, Any]
     cohort: Mapping[str, Any]
     store_fingerprint: str
+    split_fingerprint: str
+    fold: int | None
     num_patients: int
     spans: Mapping[str, Span]
     counts: Mapping[str, Mapping[str, int]]
@@ -91,7 +100,9 @@ def describe_inputs(store: Store, split: Split, fold: int | None) -> TrainingInp
     return TrainingInputs(
         settings=dict(store.spec.settings),
         cohort=dict(store.spec.cohort),
-        store_fingerprint=store.fingerprint,
+        store_fingerprint=split.patients_fingerprint,
+        split_fingerprint=split.fingerprint,
+        fold=fold,
         num_patients=len(indices),
         spans={
             name: _span([values[name] for values in numbers if name in values])
@@ -174,7 +185,8 @@ def properties_of(covariates: Mapping[str, str | float | None]) -> dict[str, str
     manufacturer, model = covariates.get("manufacturer"), covariates.get("model")
     if isinstance(manufacturer, str) and manufacturer.strip():
         # "GE", "GE MEDICAL SYSTEMS": tables and images write one maker in several ways.
-        found["manufacturer"] = manufacturer.split()[0].casefold()
+        is_other = manufacturer == OTHER_MAKER
+        found["manufacturer"] = OTHER_MAKER if is_other else manufacturer.split()[0].casefold()
     if isinstance(model, str) and model.strip():
         found["model"] = " ".join(model.split()).casefold()
     try:
@@ -189,45 +201,49 @@ def properties_of(covariates: Mapping[str, str | float | None]) -> dict[str, str
     return found
 
 
-def read_inputs(run_url: str) -> TrainingInputs:
+def read_inputs(run_url: str, record: RunRecord) -> TrainingInputs:
     """Return what a run's folder keeps of its images.
+
+    Parameters
+    ----------
+    record
+        Of the run.
 
     Raises
     ------
     MissingPathError
         If it keeps nothing: runs of older versions do not.
-    SchemaError
-        If it cannot be understood.
+    SchemaError, DamagedFileError
+        If another version wrote it, or it is not what was written.
+    InputError
+        If it is that of another run.
     """
     where = _file(run_url)
     again = f"run 'radiotrain train --config {files.join(files.absolute(run_url), 'config.yaml')}'"
     try:
-        values = json.loads(files.read_text(where))
+        values = read_json(where, SCHEMA_VERSION, f"remove it and {again} once")
     except FileNotFoundError:
         raise MissingPathError(
             f"run {files.absolute(run_url)} does not say how its images were made, since it was trained"
             f" by an older version: {again} once where its store is; it adds inputs.json and does"
             " not train again"
         ) from None
-    except ValueError:
-        raise SchemaError(f"{where} is damaged: remove it and {again} once") from None
-    found = values.get("schema_version") if isinstance(values, dict) else None
-    if found != SCHEMA_VERSION:
-        raise SchemaError(
-            f"{where} has schema {found}, expected {SCHEMA_VERSION}: remove it and {again} once"
-        )
     try:
         spans = {name: Span(**span) for name, span in values["spans"].items()}
         digests = {name: tuple(values[name]) for name in ("development", "test")}
-        return TrainingInputs(**{**values, **digests, "spans": spans})
+        found = TrainingInputs(**{**values, **digests, "spans": spans})
     except (AttributeError, KeyError, TypeError):
         raise SchemaError(f"{where} is damaged: remove it and {again} once") from None
+    if (found.split_fingerprint, found.fold) != (record.split_fingerprint, record.fold):
+        raise InputError(
+            f"{where} was written for another run than the one beside it: remove it and {again} once"
+        )
+    return found
 
 
 def write_inputs(run_url: str, inputs: TrainingInputs) -> None:
     """Write ``inputs.json``."""
-    text = json.dumps(asdict(inputs), indent=1, allow_nan=False, ensure_ascii=False)
-    files.write_text(_file(run_url), text + "\n")
+    files.write_text(_file(run_url), dump_with_digest(asdict(inputs), in_order=True))
 
 
 def keeps_inputs(run_url: str) -> bool:

@@ -8,7 +8,7 @@ The predictions table has the columns run, patient_id, target, split (``validati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
@@ -24,10 +25,10 @@ from radiotrain.data.batches import batches
 from radiotrain.data.patients import Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.networks.registry import build_network
-from radiotrain.runs import RunFolder, open_run
+from radiotrain.runs import REMEDY, RunFolder, RunRecord, open_run
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split, check_split
-from radiotrain.training.checkpoint import load_weights
+from radiotrain.training.checkpoint import read_weights, weights_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +106,7 @@ def load_part(
     ids = part_ids(split, config.fold, which)
     patients = load_patients(store, split, ids, config.targets, access=access)
     worker = Worker.single(device)
-    trained = load_network(folder.best_weights)
+    trained = load_network(run_url)
     if trained.encoder is not None:
         patients = replace(patients, covariates=trained.encoder.transform(patients.records))
     network = trained.network.to(worker.device)
@@ -114,7 +115,7 @@ def load_part(
 
 
 def check_run(run_url: str, store: Store, split: Split) -> tuple[RunFolder, RunConfig]:
-    """Return a run that was trained on this store and split.
+    """Return a run that was trained on this split, or one with the same folds that it extends.
 
     Raises
     ------
@@ -122,15 +123,17 @@ def check_run(run_url: str, store: Store, split: Split) -> tuple[RunFolder, RunC
         If it was not.
     """
     folder, config, record = open_run(run_url)
-    check_split(split, store)
-    if (record.store_fingerprint, record.split_fingerprint) != (
-        store.fingerprint,
-        split.fingerprint,
-    ):
+    split = check_split(split, store)
+    if not split.is_of_run(record.split_fingerprint, record.patients_fingerprint):
+        if split.extended_from(record.split_fingerprint) is not None:
+            raise InputError(
+                f"run {folder.url} was trained on split {record.split_fingerprint}, which split"
+                f" {split.fingerprint} extends: name the split that was extended, or evaluate the run"
+            )
         raise InputError(
-            f"run {folder.url} was trained on store {record.store_fingerprint} and split"
-            f" {record.split_fingerprint}, got {store.fingerprint} and {split.fingerprint}:"
-            " name the ones in its config.yaml"
+            f"run {folder.url} was trained on split {record.split_fingerprint} of patients"
+            f" {record.patients_fingerprint}, got {split.fingerprint} of"
+            f" {split.patients_fingerprint}: name the store and the split in its config.yaml"
         )
     return folder, config
 
@@ -149,28 +152,71 @@ class TrainedNetwork:
     encoder: CovariateEncoder | None
 
 
-def load_network(weights_url: str, *, faster: bool = True) -> TrainedNetwork:
-    """Return the network of a ``best.pt``.
+def load_network(run_url: str, *, faster: bool = True) -> TrainedNetwork:
+    """Return the network of a run's best epoch.
 
     Parameters
     ----------
     faster
         See `radiotrain.networks.registry.build_network`.
+
+    Raises
+    ------
+    MissingPathError
+        If there is none.
+    InputError, DamagedFileError
+        If its file is damaged, or of another run or epoch than the run's record says.
     """
-    try:
-        saved = load_weights(weights_url)
-    except FileNotFoundError:
-        raise MissingPathError(
-            f"no weights at {weights_url}: the run has not finished an epoch, train it"
-        ) from None
+    folder, _, record = open_run(run_url)
+    url = folder.best_weights
+    saved = check_best(read_best(folder), url, record)
     try:
         return _build(saved, faster)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{weights_url} is not what radiotrain wrote ({type(error).__name__}): train again"
+            f"{url} is not what radiotrain wrote ({type(error).__name__}): {REMEDY}"
         ) from error
+
+
+def read_best(folder: RunFolder) -> bytes:
+    """Return the content of a run's ``best.pt``."""
+    url = folder.best_weights
+    try:
+        return files.read_bytes(url)
+    except FileNotFoundError:
+        raise MissingPathError(
+            f"no weights at {url}: the run has not finished an epoch, train it"
+        ) from None
+
+
+def check_best(content: bytes, url: str, record: RunRecord) -> dict[str, Any]:
+    """Return what a ``best.pt`` holds if it is whole, and that of a run's record.
+
+    Parameters
+    ----------
+    content, url
+        Of the file.
+
+    Raises
+    ------
+    InputError, DamagedFileError
+        If it is not.
+    """
+    saved = read_weights(content, url, REMEDY)
+    if saved.get("run") != record.run_digest:
+        raise InputError(f"{url} holds the weights of another run than the one around it: {REMEDY}")
+    if (weights_digest(content), saved.get("epoch")) == (record.weights_digest, record.best_epoch):
+        return saved
+    if record.has_ended:
+        raise InputError(
+            f"{url} holds other weights than those that run.json in its run was written for: {REMEDY}"
+        )
+    raise InputError(
+        f"{url} is newer than run.json in its run, which is {record.status}: train it again first, to"
+        " resume"
+    )
 
 
 def _build(saved: Mapping[str, Any], faster: bool) -> TrainedNetwork:
@@ -207,6 +253,7 @@ def predict_logits(
     batch_size: int,
     device: torch.device,
     dtype: torch.dtype | None,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
     """Return logits, float32 (len(rows), T), of some patients; leaves the network in eval mode.
 
@@ -214,12 +261,15 @@ def predict_logits(
     ----------
     dtype
         Of autocast; None for float32 throughout.
+    before_batch
+        Called before each batch; what it raises ends the work.
     """
     network.eval()
     groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     parts = []
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
         for batch in batches(patients, groups, device):
+            before_batch()
             parts.append(call_network(network, batch.images, batch.covariates).float())
     if not parts:
         return np.empty((0, patients.labels.shape[1]), dtype=np.float32)

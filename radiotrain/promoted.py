@@ -11,15 +11,16 @@ The folder of a retrained model is a run folder besides.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from preprocessing import files
+from preprocessing.digests import dump_with_digest
 from preprocessing.errors import SchemaError
+from radiotrain.checked_json import read_json
 from radiotrain.split import Split
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Kind = Literal["retrain", "ensemble"]
 PromotedStatus = Literal["running", "finished"]
@@ -48,6 +49,9 @@ class Promoted:
         That a retrained network is trained for.
     members
         Networks of an ensemble, by the names of their run folders.
+    weights, predicted_by
+        Checksums of the networks' files, and of those of the trial's networks that made the
+        predictions; empty until everything is in the folder.
     """
 
     kind: Kind
@@ -59,6 +63,8 @@ class Promoted:
     folds: tuple[int, ...]
     epochs: int | None = None
     members: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    predicted_by: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def is_same_model(self, other: Promoted) -> bool:
@@ -103,35 +109,28 @@ def read_promoted(url: str) -> Promoted | None:
 
     Raises
     ------
-    SchemaError
-        If it cannot be understood.
+    SchemaError, DamagedFileError
+        If another version wrote it, or it is not what was written.
     """
     where = _file(url)
     try:
-        values = json.loads(files.read_text(where))
+        values = read_json(where, SCHEMA_VERSION, _again(url))
     except FileNotFoundError:
         return None
-    except ValueError:
-        raise _damaged(where, url) from None
-    found = values.get("schema_version") if isinstance(values, dict) else None
-    if found != SCHEMA_VERSION:
-        raise SchemaError(
-            f"{where} has schema {found}, expected {SCHEMA_VERSION}: remove {url} and promote again"
-        )
     try:
-        lists = {key: tuple(values[key]) for key in ("folds", "members")}
-        return Promoted(**{**values, **lists})
+        names = ("folds", "members", "weights", "predicted_by")
+        return Promoted(**{**values, **{name: tuple(values[name]) for name in names}})
     except (KeyError, TypeError):
-        raise _damaged(where, url) from None
+        raise SchemaError(f"{where} is not what radiotrain wrote: {_again(url)}") from None
 
 
 def write_promoted(url: str, promoted: Promoted) -> None:
     """Write ``promoted.json``."""
-    files.write_text(_file(url), json.dumps(asdict(promoted), indent=1, allow_nan=False) + "\n")
+    files.write_text(_file(url), dump_with_digest(asdict(promoted), in_order=True))
 
 
-def _damaged(where: str, url: str) -> SchemaError:
-    return SchemaError(f"{where} is damaged: remove {url} and promote again")
+def _again(url: str) -> str:
+    return f"remove {url} and promote again"
 
 
 def _file(url: str) -> str:

@@ -13,12 +13,14 @@
 ``mlflow_run_id``        of the MLflow run that goes on with this one, if it is tracked there
 ``ray/``                 what Ray Train keeps, and tracebacks of its workers
 =======================  ==============================================================
+
+Each file that decides carries a checksum of its own. ``run.json`` is written last and says which
+configuration, weights and epochs it belongs to, and the predictions say which weights made them: files
+of two runs in one folder are refused.
 """
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,16 +28,31 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.digests import check_text, dump_with_digest
+from preprocessing.errors import (
+    DamagedFileError,
+    InputError,
+    MissingPathError,
+    SchemaError,
+)
 from preprocessing.json_values import first_difference
-from radiotrain.config import RunConfig, dump_config, parse_config
-from radiotrain.logs.metrics_file import append_metrics, read_metrics
+from radiotrain.checked_json import read_json
+from radiotrain.checked_parquet import check_parquet, from_parquet, to_parquet
+from radiotrain.config import RunConfig, digest, dump_checked_config, parse_config
+from radiotrain.logs.metrics_file import MetricsFile, append_metrics, read_metrics
+from radiotrain.training.length import has_same_length, is_over, why_not_changed, without_length
 from radiotrain.training.metrics import EpochMetrics, null_for_nan
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+REMEDY = (
+    "train it again into a new folder (--set out=NEW), or, if 'radiotrain tune' or 'promote' made it,"
+    " remove its folder and run that again"
+)
+"""What to do about a run that is damaged or mixed."""
 
 Status = Literal["running", "paused", "finished", "stopped", "failed"]
 
@@ -46,6 +63,8 @@ class RunRecord:
 
     Parameters
     ----------
+    patients_fingerprint
+        Of the patients of its split; see `radiotrain.split_patients`.
     status
         running, paused (goes on when it is trained again), finished (all epochs or early stopping),
         stopped (others did better), failed (see `error`).
@@ -57,10 +76,18 @@ class RunRecord:
         Epochs trained so far.
     micro_batch_size
         Patients that a worker computes at a time; None for its whole share.
+    run_digest
+        From `run_digest`; the weights, checkpoints and predictions of the run have it too.
+    config_digest
+        Of the identity of the configuration beside it.
+    weights_digest
+        Checksum of ``best.pt``; None before there is one.
+    metrics_digest
+        Checksum of the line of ``metrics.jsonl`` of epoch `num_epochs`; None before there is one.
     """
 
     status: Status
-    store_fingerprint: str
+    patients_fingerprint: str
     split_fingerprint: str
     seed: int
     fold: int | None
@@ -73,25 +100,47 @@ class RunRecord:
     validation_auc_per_target: Mapping[str, float | None] = field(default_factory=dict)
     micro_batch_size: int | None = None
     error: str | None = None
+    run_digest: str = ""
+    config_digest: str = ""
+    weights_digest: str | None = None
+    metrics_digest: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all its files are as they will stay."""
+        return self.status in ("finished", "stopped")
 
-def new_record(config: RunConfig, store: str, split: str) -> RunRecord:
+
+def run_digest(config: RunConfig, split: str) -> str:
+    """Return what tells a run's files from those of another run, however long each is trained.
+
+    Parameters
+    ----------
+    split
+        Fingerprint.
+    """
+    return digest({"config": config.lineage(), "split": split})
+
+
+def new_record(config: RunConfig, patients: str, split: str) -> RunRecord:
     """Return the record of a run that is about to begin.
 
     Parameters
     ----------
-    store, split
-        Fingerprints.
+    patients, split
+        Fingerprints of the split's patients, and of the split.
     """
     return RunRecord(
         status="running",
-        store_fingerprint=store,
+        patients_fingerprint=patients,
         split_fingerprint=split,
         seed=config.seed,
         fold=config.fold,
         targets=config.targets,
+        run_digest=run_digest(config, split),
+        config_digest=digest(config.identity()),
     )
 
 
@@ -120,87 +169,214 @@ class RunFolder:
         """Return the run's configuration, or None where no run was begun."""
         url = files.join(self.url, "config.yaml")
         try:
-            values = yaml.safe_load(files.read_text(url))
+            text = check_text(files.read_bytes(url), url, REMEDY)
         except FileNotFoundError:
             return None
+        try:
+            values = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise InputError(
-                f"{url} is not what radiotrain wrote: train again into a new folder"
-            ) from None
+            raise InputError(f"{url} is not what radiotrain wrote: {REMEDY}") from None
         return parse_config(RunConfig, values, url)
 
     def write_config(self, config: RunConfig) -> None:
         """Write the resolved configuration."""
-        files.write_text(files.join(self.url, "config.yaml"), dump_config(config))
+        files.write_text(files.join(self.url, "config.yaml"), dump_checked_config(config))
 
     def read_record(self) -> RunRecord | None:
         """Return what ``run.json`` says, or None where there is none."""
         url = files.join(self.url, "run.json")
         try:
-            values = json.loads(files.read_text(url))
+            values = read_json(url, SCHEMA_VERSION, REMEDY)
         except FileNotFoundError:
             return None
-        if values.get("schema_version") != SCHEMA_VERSION:
-            raise SchemaError(
-                f"run {self.url} has schema {values.get('schema_version')}, expected"
-                f" {SCHEMA_VERSION}: train again into a new folder"
-            )
-        return RunRecord(**{**values, "targets": tuple(values["targets"])})
+        try:
+            return RunRecord(**{**values, "targets": tuple(values["targets"])})
+        except (TypeError, KeyError):
+            raise SchemaError(f"{url} is not what radiotrain wrote: {REMEDY}") from None
 
     def write_record(self, record: RunRecord) -> None:
         """Write ``run.json``."""
-        text = json.dumps(null_for_nan(asdict(record)), indent=1, allow_nan=False)
-        files.write_text(files.join(self.url, "run.json"), text + "\n")
+        text = dump_with_digest(null_for_nan(asdict(record)), in_order=True)
+        files.write_text(files.join(self.url, "run.json"), text)
 
     def read_metrics(self) -> tuple[EpochMetrics, ...]:
-        """Return all epochs in ``metrics.jsonl``."""
-        return read_metrics(files.join(self.url, "metrics.jsonl"))
+        """Return all epochs in ``metrics.jsonl``, without a line that is being written."""
+        return self._read_metrics().epochs
+
+    def read_history(self, record: RunRecord) -> tuple[EpochMetrics, ...]:
+        """Return the epochs in ``metrics.jsonl``, which have to be those of a record.
+
+        A run that is being trained may have more than its record says.
+
+        Raises
+        ------
+        DamagedFileError
+            If they are others, or a line of an ended run is cut short.
+        """
+        found, num = self._read_metrics(), record.num_epochs
+        last = found.digests[num - 1] if 0 < num <= len(found.digests) else None
+        is_longer = len(found.epochs) > num or found.is_torn
+        if last != record.metrics_digest or (record.has_ended and is_longer):
+            raise DamagedFileError(
+                f"{self._metrics_url} holds {len(found.epochs)} epochs, which are not the {num} that"
+                f" run.json beside it was written for: {REMEDY}"
+            )
+        return found.epochs
+
+    def _read_metrics(self) -> MetricsFile:
+        return read_metrics(self._metrics_url, REMEDY)
+
+    @property
+    def _metrics_url(self) -> str:
+        return files.join(self.url, "metrics.jsonl")
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Make ``metrics.jsonl`` hold these epochs."""
-        append_metrics(files.join(self.url, "metrics.jsonl"), history)
+        append_metrics(self._metrics_url, history)
 
-    def write_predictions(self, table: pd.DataFrame) -> None:
+    def write_predictions(self, table: pd.DataFrame, made_by: PredictedBy) -> None:
         """Write the predictions table of the best epoch."""
-        buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
-        files.write_bytes(files.join(self.url, "predictions.parquet"), buffer.getvalue())
+        content = to_parquet(table, asdict(made_by))
+        files.write_bytes(files.join(self.url, "predictions.parquet"), content)
 
-    def read_predictions(self) -> pd.DataFrame:
-        """Return the predictions table of the best epoch."""
-        import pandas as pd
+    def read_predictions(self, made_by: PredictedBy | None = None) -> pd.DataFrame:
+        """Return the predictions table of the best epoch.
 
+        Parameters
+        ----------
+        made_by
+            The networks that have to have made it; by default any.
+
+        Raises
+        ------
+        MissingPathError
+            If there is none.
+        DamagedFileError
+            If it is not what was written.
+        InputError
+            If other networks made it.
+        """
         url = files.join(self.url, "predictions.parquet")
         try:
-            return pd.read_parquet(io.BytesIO(files.read_bytes(url)))
+            content = files.read_bytes(url)
         except FileNotFoundError:
             raise MissingPathError(f"run {self.url} has no predictions yet: train it") from None
+        check_parquet(content, url, REMEDY)
+        table, about = from_parquet(content)
+        wanted = {} if made_by is None else asdict(made_by)
+        if any(value and about.get(name) != value for name, value in wanted.items()):
+            raise InputError(
+                f"{url} was not made by the networks beside it, but by those of another run or epoch:"
+                f" {REMEDY}"
+            )
+        return table
 
-    def check_same_run(self, config: RunConfig, store: str, split: str) -> None:
-        """Refuse a folder that holds a run of another configuration, store or split.
+    def holds_training(self) -> bool:
+        """Tell whether anything was trained of a run: an epoch, or as far as its first checkpoint."""
+        record = self.read_record()
+        was_trained = record is not None and record.num_epochs > 0
+        return was_trained or bool(files.list_names(self.checkpoints))
+
+    def check_same_run(self, config: RunConfig, patients: str, split: str) -> None:
+        """Refuse a folder that holds a run of another configuration, other patients or another split.
 
         A run that died before its first checkpoint is no loss, and is no reason to refuse.
 
         Parameters
         ----------
-        store, split
-            Fingerprints.
+        patients, split
+            Fingerprints of the split's patients, and of the split.
         """
-        before, record = self.read_config(), self.read_record()
-        was_trained = record is not None and record.num_epochs > 0
-        if not was_trained and not files.list_names(self.checkpoints):
+        if not self.holds_training():
             return
+        before, record = self.read_config(), self.read_record()
+        if before is not None and record is not None:
+            self.check_origin(before, record)
         found: dict[str, Any] = before.identity() if before else {}
         wanted = config.identity() if before else {}
         if record:
-            found |= {"store": record.store_fingerprint, "split": record.split_fingerprint}
-            wanted |= {"store": store, "split": split}
+            found |= {"patients": record.patients_fingerprint, "split": record.split_fingerprint}
+            wanted |= {"patients": patients, "split": split}
+        (found, _), (wanted, _) = without_length(found), without_length(wanted)
         difference = first_difference(found, wanted)
         if difference:
             raise InputError(
                 f"{self.url} holds a run of another configuration, {difference}: name a new"
                 " folder in 'out', or use the same configuration to resume"
             )
+        if before is not None and not has_same_length(before, config):
+            self._check_length(before, config, record)
+
+    def _check_length(self, before: RunConfig, config: RunConfig, record: RunRecord | None) -> None:
+        """Refuse another number of epochs or patience, unless the run can go on as if it always had it."""
+        history = self.read_metrics()
+        num_epochs = record.num_epochs if record is not None else 0
+        reason = why_not_changed(before, config, history, num_epochs)
+        if reason is None and not is_over(history, config):
+            names = files.list_names(self.checkpoints)
+            if files.exists(files.join(self.url, "promoted.json")):
+                reason = (
+                    "it is a model of 'radiotrain promote', which has the epochs that it is to have"
+                )
+            elif not any(name.startswith("epoch-") for name in names):
+                reason = (
+                    "it has no checkpoint to go on from (a sweep removes those of trials that have"
+                    " ended)"
+                )
+        if reason is not None:
+            raise InputError(
+                f"{self.url} holds a run that cannot be made longer or shorter: {reason}; name a new"
+                " folder in 'out'"
+            )
+
+    def check_whole(self, config: RunConfig, record: RunRecord) -> None:
+        """Refuse a configuration, record and epochs that are of different runs.
+
+        Raises
+        ------
+        InputError, DamagedFileError
+            If they are.
+        """
+        self.check_origin(config, record)
+        self.read_history(record)
+
+    def check_origin(self, config: RunConfig, record: RunRecord) -> None:
+        """Refuse a configuration and a record that are of different runs.
+
+        Raises
+        ------
+        InputError
+            If they are.
+        """
+        same = run_digest(config, record.split_fingerprint) == record.run_digest
+        # The configuration of a run that is to be trained longer is written before its record.
+        if record.has_ended:
+            same = same and digest(config.identity()) == record.config_digest
+        if not same:
+            raise InputError(
+                f"config.yaml and run.json in {self.url} are of two different runs: {REMEDY}"
+            )
+
+
+@dataclass(frozen=True)
+class PredictedBy:
+    """Which networks made a table of predictions; empty for any.
+
+    Parameters
+    ----------
+    run
+        Digest of their run.
+    weights
+        Checksums of their files, one after the other with commas.
+    """
+
+    run: str = ""
+    weights: str = ""
+
+    @classmethod
+    def of(cls, record: RunRecord) -> PredictedBy:
+        """Return the network that a run's record names."""
+        return cls(record.run_digest, record.weights_digest or "none yet")
 
 
 def open_run(url: str) -> tuple[RunFolder, RunConfig, RunRecord]:
@@ -210,9 +386,13 @@ def open_run(url: str) -> tuple[RunFolder, RunConfig, RunRecord]:
     ------
     MissingPathError
         If there is none at `url`.
+    InputError, DamagedFileError, SchemaError
+        If a file of it is damaged, of another run, or of another version.
     """
     folder = RunFolder(url)
-    config, record = folder.read_config(), folder.read_record()
+    record = folder.read_record()
+    config = None if record is None else folder.read_config()
     if config is None or record is None:
         raise MissingPathError(f"no run at {folder.url}: make one with 'radiotrain train'")
+    folder.check_whole(config, record)
     return folder, config, record

@@ -1,38 +1,18 @@
-"""The seal on the test set: nothing reads test patients without an opening that is on record."""
+"""The seal on the test set: nothing reads test patients without an access that is on record."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from preprocessing import files
 from preprocessing.errors import SealedTestSetError
-from radiotrain.split import Split, load_split
+from radiotrain.access_log import AccessLog, AccessRecord, add_access, copy_log, read_access_log
+from radiotrain.split import Split, save_split
+from radiotrain.split_lineage import file_of_extended, find_lineage, parts_of
 
 _OPENED_HERE = object()
-
-
-@dataclass(frozen=True)
-class Opening:
-    """One line of the log: when, what for, with which runs, of which split.
-
-    Parameters
-    ----------
-    configurations
-        Of runs, in words and with a digest that a changed setting changes; logs of older versions
-        have none.
-    """
-
-    time: str
-    purpose: str
-    runs: tuple[str, ...]
-    split_fingerprint: str
-    configurations: Mapping[str, str] = field(default_factory=dict)
 
 
 class TestAccess:
@@ -40,10 +20,10 @@ class TestAccess:
 
     __test__ = False  # not a test, in spite of its name
 
-    def __init__(self, opening: Opening, key: object) -> None:
+    def __init__(self, record: AccessRecord, key: object) -> None:
         if key is not _OPENED_HERE:
             raise SealedTestSetError("test access is given by open_test_set only")
-        self.opening = opening
+        self.record = record
 
 
 def open_test_set(
@@ -51,8 +31,10 @@ def open_test_set(
     purpose: str,
     runs: Sequence[str],
     configurations: Mapping[str, str] | None = None,
+    run_urls: Sequence[str] = (),
+    split: Split | None = None,
 ) -> TestAccess:
-    """Open the test set of a split, on record.
+    """Open the test set of a split, on record: in its log, and in those of the splits that it extends.
 
     Parameters
     ----------
@@ -61,33 +43,84 @@ def open_test_set(
     runs
         Names of the runs that will be tested.
     configurations
-        What is known of how each was made; see `Opening`.
+        What is known of how each was made; see `AccessRecord`.
+    run_urls
+        Where those that lie in a folder are: each keeps a copy of the record.
+    split
+        From `Split.for_runs_of`, where the runs were trained on one that this split extends.
     """
-    split = load_split(split_url)
-    opening = Opening(
+    lineage = find_lineage(split_url)
+    split = split or lineage.splits[0]
+    if parts_of(lineage.splits[0], split.fingerprint) is None:
+        raise SealedTestSetError(
+            f"split {split.fingerprint} is not that of {split_url}: open its own"
+        )
+    record = AccessRecord(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         purpose=purpose,
         runs=tuple(runs),
         split_fingerprint=split.fingerprint,
         configurations=dict(configurations or {}),
     )
-    _append_line(openings_url(split_url), json.dumps(asdict(opening)))
-    return TestAccess(opening, _OPENED_HERE)
+    return TestAccess(add_access(lineage.urls, record, run_urls), _OPENED_HERE)
 
 
-def read_openings(split_url: str) -> tuple[Opening, ...]:
-    """Return all openings of a split's test set, oldest first; empty if it was never opened."""
-    try:
-        text = files.read_text(openings_url(split_url))
-    except FileNotFoundError:
-        return ()
-    lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines() if line]
-    return tuple(Opening(**{**line, "runs": tuple(line["runs"])}) for line in lines)
+def read_test_log(split_url: str, run_urls: Sequence[str] = ()) -> AccessLog:
+    """Return all accesses to a split's test patients, under it and under the splits that it extends.
+
+    Parameters
+    ----------
+    run_urls
+        Runs whose copies the log is compared with.
+    """
+    return read_access_log(find_lineage(split_url).urls, run_urls)
 
 
-def openings_url(split_url: str) -> str:
-    """Return where the openings of a split are logged: beside it."""
-    return f"{files.absolute(split_url)}.openings.jsonl"
+def save_extension(split: Split, url: str, extended_url: str) -> Split:
+    """Write an extended split with the accesses to the test patients that it had before.
+
+    Returns
+    -------
+    The split as it is written, with the name of the file that it extends.
+    """
+    split = replace(split, extends=file_of_extended(url, extended_url))
+    # First, so that there is never a split whose history is missing.
+    if not files.exists(url):
+        copy_log(extended_url, url)
+    save_split(split, url)
+    return split
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """Test patients that were sealed together.
+
+    Parameters
+    ----------
+    part
+        Counted from 1, oldest first.
+    num_openings
+        How often they were opened so far.
+    """
+
+    __test__ = False
+
+    part: int
+    patient_ids: tuple[str, ...]
+    num_openings: int
+
+
+def count_accesses(split: Split, records: Sequence[AccessRecord]) -> tuple[TestPart, ...]:
+    """Return the parts of a test set and how often each was opened.
+
+    An access that was logged by an older version, or under a split that was replaced, counts for the
+    first part: what was added later did not exist then.
+    """
+    nums = [parts_of(split, record.split_fingerprint) or 1 for record in records]
+    parts = [(k, ids) for k, ids in enumerate(split.test_parts) if ids]
+    return tuple(
+        TestPart(n, ids, sum(num > k for num in nums)) for n, (k, ids) in enumerate(parts, start=1)
+    )
 
 
 def check_sealed(split: Split, patient_ids: Iterable[str], access: TestAccess | None) -> None:
@@ -105,20 +138,8 @@ def check_sealed(split: Split, patient_ids: Iterable[str], access: TestAccess | 
         raise SealedTestSetError(
             f"patient {sealed[0]!r} is in the sealed test set: only 'radiotrain evaluate' opens it"
         )
-    if access.opening.split_fingerprint != split.fingerprint:
+    if access.record.split_fingerprint != split.fingerprint:
         raise SealedTestSetError(
             f"patient {sealed[0]!r} is in the test set of split {split.fingerprint}, but the"
-            f" opening is of split {access.opening.split_fingerprint}: open the right one"
+            f" access is to split {access.record.split_fingerprint}: open the right one"
         )
-
-
-def _append_line(url: str, line: str) -> None:
-    if not files.is_local(url):
-        # An object store cannot append.
-        before = files.read_text(url) if files.exists(url) else ""
-        files.write_text(url, f"{before}{line}\n")
-        return
-    with Path(url).open("a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
-        file.flush()
-        os.fsync(file.fileno())

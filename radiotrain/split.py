@@ -7,6 +7,10 @@ of the order, so its count in the test set is within one patient of its share, a
 in any two folds differ by at most one; combinations too rare for that are dealt out together
 with their nearest ones. (Systematic sampling from an ordered list, Cochran 1977, chapter 8; it
 replaces iterative stratification, Sechidis 2011, which bounds neither.)
+
+A split belongs to its patients (`radiotrain.split_patients`). Those that a store gets later are added
+by `radiotrain.split_extension`, which moves none of the others: everything added stands at the end of
+its part, so that each earlier split can be found again in the later one.
 """
 
 from __future__ import annotations
@@ -14,8 +18,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,12 +30,38 @@ from numpy.typing import NDArray
 
 from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError, MissingPathError, SchemaError, nearest_hint
+from preprocessing.digests import DIGEST_KEY, dump_with_digest, load_with_digest
+from preprocessing.errors import (
+    DamagedFileError,
+    InputError,
+    MissingPathError,
+    SchemaError,
+    nearest_hint,
+)
 from preprocessing.store import Store
+from radiotrain.split_patients import SplitPatients, was_made_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_REMEDY = "restore it from a copy, since runs and the log of the test set refer to it"
 _MIN_PATIENTS_PER_PART = 2
-_OF_GROUPS = ("folds_by", "groups")
+# What decides which patient is in which part, beside extensions.
+_DIVISION = ("seed", "targets", "test_fraction", "test_ids", "folds", "folds_by", "groups")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """How large a split was before patients were added to it.
+
+    Parameters
+    ----------
+    num_test
+        Test patients.
+    num_in_folds
+        Patients of each fold.
+    """
+
+    num_test: int
+    num_in_folds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -43,22 +76,34 @@ class Split:
         Patients that only an evaluation may read.
     folds
         Validation patients of each fold; together all that are not test patients.
+    patients
+        What the patients were when they were divided; see `radiotrain.split_patients`. None in a file of
+        schema 1.
     warnings
         What a reader should know, e.g. a fold with no positive patient.
     folds_by, groups
         The covariate that the patients of a fold share, and each fold's value of it; empty where folds
         are dealt. See `radiotrain.evaluation.shortcuts.folds`.
+    extensions
+        Of each time that patients were added, oldest first; empty where they never were.
+    extends
+        File of the split that was extended last, by its name where it lies beside.
+    store_fingerprint
+        Of the store that a split of schema 1 was made from.
     """
 
     seed: int
-    store_fingerprint: str
     targets: tuple[str, ...]
     test_fraction: float
     test_ids: tuple[str, ...]
     folds: tuple[tuple[str, ...], ...]
+    patients: SplitPatients | None = None
     warnings: tuple[str, ...] = ()
     folds_by: str = ""
     groups: tuple[str, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    extends: str = ""
+    store_fingerprint: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -74,8 +119,74 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """Short digest over everything in the split."""
-        return hashlib.sha256(json.dumps(_as_json(self), sort_keys=True).encode()).hexdigest()[:16]
+        """Short digest of which patient is in which part, whatever the file is called or its schema."""
+        extensions = [(e.num_test, e.num_in_folds) for e in self.extensions]
+        text = json.dumps([*(getattr(self, name) for name in _DIVISION), extensions])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def patients_fingerprint(self) -> str:
+        """Short digest of what its patients are: records, labels and voxels.
+
+        A split of schema 1 has one as soon as it is read with its store.
+        """
+        return "" if self.patients is None else self.patients.only(self.patient_ids).fingerprint
+
+    @property
+    def patient_ids(self) -> tuple[str, ...]:
+        """All patients of the split: of the test, then of the folds."""
+        return (*self.test_ids, *(i for ids in self.folds for i in ids))
+
+    @property
+    def test_parts(self) -> tuple[tuple[str, ...], ...]:
+        """Test patients that were sealed together, oldest first; one of them may be empty."""
+        ends = [0, *(e.num_test for e in self.extensions), len(self.test_ids)]
+        return tuple(self.test_ids[start:stop] for start, stop in pairwise(ends))
+
+    @property
+    def before(self) -> tuple[Split, ...]:
+        """The splits that this one extends, oldest first."""
+        return tuple(self._cut(k) for k in range(len(self.extensions)))
+
+    def _cut(self, k: int) -> Split:
+        sizes = self.extensions[k]
+        num = len(sizes.num_in_folds)
+        folds = zip(self.folds[:num], sizes.num_in_folds, strict=True)
+        return replace(
+            self,
+            test_ids=self.test_ids[: sizes.num_test],
+            folds=tuple(ids[:size] for ids, size in folds),
+            groups=self.groups[:num],
+            extensions=self.extensions[:k],
+            extends="",
+            warnings=(),
+        )
+
+    def extended_from(self, fingerprint: str) -> Split | None:
+        """Return the split of this fingerprint that this one extends; None where it extends none."""
+        return next((split for split in self.before if split.fingerprint == fingerprint), None)
+
+    def for_runs_of(self, fingerprint: str) -> Split:
+        """Return how runs of a split that this one extends are tested: their folds, all test patients.
+
+        No patient was moved, so that none of the test patients trained them. Patients that were added to
+        the folds have no part in it. Of any other fingerprint: this split as it is.
+        """
+        trained = self.extended_from(fingerprint)
+        if trained is None:
+            return self
+        sizes = tuple(len(ids) for ids in trained.folds)
+        extensions = tuple(
+            e if k <= len(trained.extensions) else replace(e, num_in_folds=sizes)
+            for k, e in enumerate(self.extensions)
+        )
+        return replace(self, folds=trained.folds, groups=trained.groups, extensions=extensions)
+
+    def is_of_run(self, split_fingerprint: str, patients_fingerprint: str) -> bool:
+        """Tell whether a run of these fingerprints was trained on these folds and these patients."""
+        known = [self, *(s for s in self.before if s.folds == self.folds)]
+        wanted = split_fingerprint, patients_fingerprint
+        return any((s.fingerprint, s.patients_fingerprint) == wanted for s in known)
 
     @property
     def development_ids(self) -> tuple[str, ...]:
@@ -139,11 +250,11 @@ def make_split(
     ids = store.patient_ids
     return Split(
         seed=seed,
-        store_fingerprint=store.fingerprint,
         targets=chosen,
         test_fraction=test_fraction,
         test_ids=tuple(sorted(ids[i] for i in test)),
         folds=tuple(tuple(sorted(ids[i] for i in fold)) for fold in folds),
+        patients=SplitPatients.of(store, ids),
         warnings=tuple(class_warnings(labels, chosen, test, folds)),
     )
 
@@ -163,18 +274,35 @@ def deal(
     Row numbers of the test patients, and of each fold's patients.
     """
     generator = np.random.default_rng([seed, len(labels)])
+    num_test = max(1, round(len(labels) * test_fraction))
+    test, rest = deal_test(labels, num_test, generator)
+    first = generator.permutation(num_folds)
+    folds = [np.sort(rest[k::num_folds]).astype(np.int64) for k in first]
+    return np.sort(test).astype(np.int64), folds
+
+
+def deal_test(
+    labels: NDArray[np.int8], num_test: int, generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Deal so many of some patients out to a test set.
+
+    Parameters
+    ----------
+    labels
+        int8 (N, T) of 0, 1 or -1.
+
+    Returns
+    -------
+    Row numbers of the test patients and of the others, each in the order of their labels.
+    """
     shuffled = generator.permutation(len(labels))
     order = shuffled[np.argsort(_gray_rank(labels[shuffled]), kind="stable")]
     # Rows where the running count of due test patients steps up: evenly spread, from a random
-    # start. The start keeps the total at the nearest whole number of patients.
-    num_test = max(1, round(len(order) * test_fraction))
+    # start. The start keeps the total at that number of patients.
     start = generator.random()
-    due = np.floor(np.arange(len(order) + 1) * num_test / len(order) + start)
+    due = np.floor(np.arange(len(order) + 1) * num_test / max(len(order), 1) + start)
     is_test = np.diff(due) > 0
-    rest = order[~is_test]
-    first = generator.permutation(num_folds)
-    folds = [np.sort(rest[k::num_folds]).astype(np.int64) for k in first]
-    return np.sort(order[is_test]).astype(np.int64), folds
+    return order[is_test], order[~is_test]
 
 
 def save_split(split: Split, url: str) -> None:
@@ -187,12 +315,19 @@ def save_split(split: Split, url: str) -> None:
     """
     url = files.absolute(url)
     if files.exists(url):
-        if load_split(url) == split:
+        found = load_split(url)
+        known = found.patients or split.patients
+        if (found.fingerprint, known) == (split.fingerprint, split.patients):
             return
         raise InputError(
-            f"{url} holds another split, which runs may refer to: name a new file or remove it"
+            f"{url} holds another split, which runs may refer to: name a new file with --out"
+            " (for patients that the store got since, beside --extend and this file)"
         )
-    files.write_text(url, json.dumps(_as_json(split), indent=1) + "\n")
+    try:
+        files.write_new(url, dump_with_digest(_as_json(split), in_order=True))
+    except FileExistsError:
+        # Another process has just written one; on an object store it may have been this one.
+        save_split(split, url)
 
 
 def load_split(url: str, store: Store | None = None) -> Split:
@@ -205,41 +340,79 @@ def load_split(url: str, store: Store | None = None) -> Split:
     SchemaError
         If it is of another schema, or a patient is in two parts.
     InputError
-        If it was made from another store.
+        If one of its patients is changed or missing in the store.
     """
     url = files.absolute(url)
     try:
-        values = json.loads(files.read_text(url))
+        values = json.loads(text := files.read_text(url))
+        # Of schema 1, some carry no checksum.
+        if isinstance(values, dict) and (DIGEST_KEY in values or values.get("schema_version") != 1):
+            values = load_with_digest(text, url, _REMEDY)
+    except DamagedFileError:
+        raise
     except FileNotFoundError:
         raise MissingPathError(f"no split at {url}: make one with 'radiotrain split'") from None
     except (ValueError, IsADirectoryError):
-        raise SchemaError(f"{url} is no split: make one with 'radiotrain split'") from None
+        raise SchemaError(
+            f"{url} is no split, or is damaged: restore it from a copy, or make one with 'radiotrain"
+            " split'"
+        ) from None
     split = _from_json(url, values)
-    if store is not None:
-        check_split(split, store, url)
-    return split
+    return split if store is None else check_split(split, store, url)
 
 
-def check_split(split: Split, store: Store, url: str = "given") -> None:
-    """Refuse a split that was not made from this store."""
-    if split.store_fingerprint != store.fingerprint:
+def check_split(split: Split, store: Store, url: str = "given") -> Split:
+    """Return a split whose patients are all in the store, as they were when it was made.
+
+    Other patients of the store do not matter. A split of schema 1 knows the store that it was made
+    from, and gets to know its patients here.
+
+    Raises
+    ------
+    InputError
+        If one is changed or missing.
+    """
+    if split.patients is not None:
+        split.patients.check(store, url)
+        return split
+    ids = split.patient_ids
+    if not {*ids} <= {*store.patient_ids} or not was_made_of(
+        store, split.store_fingerprint, len(ids)
+    ):
         raise InputError(
-            f"split {url} was made from a store with fingerprint {split.store_fingerprint}, but"
-            f" {store.url} has {store.fingerprint}: make a new split with 'radiotrain split', or"
-            " name the store it was made from"
+            f"split {url}, of an older version, was made from a store with fingerprint"
+            f" {split.store_fingerprint}, but {store.url} has {store.fingerprint} and had no other"
+            " before patients were appended: name the store that it was made from, or make a new"
+            " split with 'radiotrain split'"
         )
-    unknown = {*split.test_ids, *(i for f in split.folds for i in f)} - {*store.patient_ids}
-    if unknown:
-        raise InputError(
-            f"split {url} names patient {min(unknown)!r}, which is not in store {store.url}:"
-            " make a new split"
-        )
+    return replace(split, patients=SplitPatients.of(store, ids), schema_version=SCHEMA_VERSION)
+
+
+def not_in_split(split: Split, store: Store) -> tuple[str, ...]:
+    """Return the usable patients of a store that a split does not have, in the store's order."""
+    known = {*split.patient_ids}
+    return tuple(i for i in store.patient_ids if i not in known)
+
+
+def notes_on(split: Split, store: Store, url: str) -> tuple[str, ...]:
+    """Return a sentence on patients that are left out as the split does not have them, if there are any."""
+    num = len(not_in_split(split, store))
+    if not num:
+        return ()
+    are, them = ("patient is", "it") if num == 1 else ("patients are", "them")
+    note = (
+        f"{num} {are} in store {store.url} but not in split {url}, and left out: add {them} with"
+        f" 'radiotrain split {store.url} --extend {url} --out NEW'"
+    )
+    return (note,)
 
 
 def count_table(split: Split, store: Store) -> list[dict[str, Any]]:
     """Count patients, and positive/labelled ones per target, in each part of a split."""
     index = {patient_id: i for i, patient_id in enumerate(store.patient_ids)}
     parts = {"test": split.test_ids}
+    if split.extensions:
+        parts |= {f"test, part {n}": ids for n, ids in named_parts(split)}
     parts |= dict(zip(split.fold_names, split.folds, strict=True))
     rows = []
     for name, ids in parts.items():
@@ -251,10 +424,15 @@ def count_table(split: Split, store: Store) -> list[dict[str, Any]]:
     return rows
 
 
+def named_parts(split: Split) -> list[tuple[int, tuple[str, ...]]]:
+    """Return the parts of the test set that have patients, numbered from 1."""
+    return list(enumerate((ids for ids in split.test_parts if ids), start=1))
+
+
 def _as_json(split: Split) -> dict[str, Any]:
     values = asdict(split)
-    # Splits from before there were groups keep their fingerprints, to which runs refer.
-    return values if split.folds_by else {k: v for k, v in values.items() if k not in _OF_GROUPS}
+    optional = ("folds_by", "groups", "extensions", "extends", "store_fingerprint")
+    return {k: v for k, v in values.items() if v or k not in optional}
 
 
 def _gray_rank(labels: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -308,9 +486,11 @@ def class_warnings(
     targets: Sequence[str],
     test: NDArray[np.int64],
     folds: Sequence[NDArray[np.int64]],
+    others: Mapping[str, NDArray[np.int64]] = MappingProxyType({}),
 ) -> list[str]:
     """Name the parts of a split, given as row numbers, in which a target has one class only."""
-    parts = {"the test set": test} | {f"fold {k}": rows for k, rows in enumerate(folds)}
+    parts = {"the test set": test, **others}
+    parts |= {f"fold {k}": rows for k, rows in enumerate(folds)}
     return [
         f"{part} has no {word} patient of {target}: its AUC is undefined there"
         for part, rows in parts.items()
@@ -322,7 +502,7 @@ def class_warnings(
 
 def _from_json(url: str, values: Any) -> Split:
     found = values.get("schema_version") if isinstance(values, dict) else None
-    if found != SCHEMA_VERSION:
+    if found not in (1, SCHEMA_VERSION):
         raise SchemaError(
             f"split {url} has schema {found}, expected {SCHEMA_VERSION}: make it again with"
             " 'radiotrain split'"
@@ -334,17 +514,40 @@ def _from_json(url: str, values: Any) -> Split:
                 "targets": tuple(values["targets"]),
                 "test_ids": tuple(values["test_ids"]),
                 "folds": tuple(tuple(ids) for ids in values["folds"]),
+                "patients": _patients_from_json(values["patients"]) if found > 1 else None,
                 "warnings": tuple(values["warnings"]),
                 "groups": tuple(values.get("groups", ())),
+                "extensions": tuple(
+                    Extension(e["num_test"], tuple(e["num_in_folds"]))
+                    for e in values.get("extensions", ())
+                ),
             }
         )
-    except (TypeError, KeyError) as error:
+        _check_whole(split)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise SchemaError(f"split {url} is damaged ({error}): make it again") from None
-    everyone = [*split.test_ids, *(i for ids in split.folds for i in ids)]
-    repeated = sorted({i for i in everyone if everyone.count(i) > 1})
+    repeated = sorted(i for i, num in Counter(split.patient_ids).items() if num > 1)
     if repeated:
         raise SchemaError(
             f"split {url} has patient {repeated[0]!r} in two parts: make it again with"
             " 'radiotrain split'"
         )
     return split
+
+
+def _patients_from_json(values: Any) -> SplitPatients:
+    return SplitPatients(tuple(values["targets"]), values["settings"], dict(values["contents"]))
+
+
+def _check_whole(split: Split) -> None:
+    """Raise ValueError where a split's members do not fit together."""
+    if split.patients is not None and {*split.patients.contents} != {*split.patient_ids}:
+        raise ValueError("its parts and its patients differ")
+    if split.groups and len(split.groups) != split.num_folds:
+        raise ValueError("its groups and its folds differ in number")
+    sizes = [*split.extensions, Extension(len(split.test_ids), tuple(map(len, split.folds)))]
+    for earlier, later in pairwise(sizes):
+        shrunk = [a > b for a, b in zip(earlier.num_in_folds, later.num_in_folds, strict=False)]
+        fewer_folds = len(earlier.num_in_folds) > len(later.num_in_folds)
+        if earlier.num_test > later.num_test or fewer_folds or any(shrunk):
+            raise ValueError("it was larger before it was extended")

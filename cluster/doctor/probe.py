@@ -19,6 +19,7 @@ import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
 from preprocessing import files
+from preprocessing.s3_options import PATIENCE
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.doctor import measure
 
@@ -29,6 +30,10 @@ _START_S = 20
 
 class Probe:
     """An actor that looks around on its node."""
+
+    def __init__(self) -> None:
+        # An object store that is away is what is looked for.
+        os.environ.setdefault(PATIENCE, "0")
 
     def look(self) -> dict[str, Any]:
         """Return what needs no other node; see `NodeFacts`."""

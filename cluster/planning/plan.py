@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from cluster.planning.gpus import Gpu, seconds_a_patient
 from cluster.planning.scaling import Link, Option, Overheads, Work, choose, options
-from cluster.sweep.config import SweepConfig, TrialPlan, example_trials, plan_trials
-from cluster.sweep.folder import read_states, standings, trials_per_group
+from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
+from cluster.sweep.folder import SweepFolder, read_states, standings
+from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.progress import epochs_to_come_by_group
 from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data.patients import part_ids
 from radiotrain.networks.cost import NetworkCost, network_cost
-from radiotrain.split import Split, load_split
+from radiotrain.places import open_inputs
+from radiotrain.split import Split
 from radiotrain.training.demand import demand_of, memory_bytes
 
 # float32.
@@ -51,12 +53,11 @@ def make_plan(sweep: SweepConfig, num_gpus: int, gpu: Gpu, link: Link, efficienc
     InputError
         If a trial's batch does not fit into the GPU's memory.
     """
-    store = Store.open(sweep.store)
-    split = load_split(sweep.split, store)
-    plans = plan_trials(sweep)
+    store, split = open_inputs(sweep.store, sweep.split)
+    plans = SweepFolder(sweep.out).read_plans(sweep)
     kinds = plans or example_trials(sweep)
     _check_memory(kinds, store, gpu)
-    num_trials = trials_per_group(sweep) * len(sweep.targets)
+    num_trials = max(len(plans), suggested_per_group(sweep) * len(sweep.targets))
     works = [_work(plan, store, split, gpu, efficiency) for plan in kinds]
     works = [works[n % len(works)] for n in range(num_trials)]
     to_come = epochs_to_come_by_group(sweep, standings(sweep, read_states(plans)))

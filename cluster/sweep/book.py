@@ -48,8 +48,8 @@ class Book:
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self.sweep, self._advance = sweep, advance
-        store = Store.open(sweep.store)
-        self._fingerprints = store.fingerprint, load_split(sweep.split, store).fingerprint
+        split = load_split(sweep.split, Store.open(sweep.store))
+        self._fingerprints = split.patients_fingerprint, split.fingerprint
         self._states = {state.plan.name: state for state in read_states(plans)}
         self._given_up: dict[str, str] = {}
         self._ended: set[str] = set()

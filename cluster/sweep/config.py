@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from cluster.sweep.search import Distribution, settings
+from cluster.sweep.search import Distribution, combinations, draw_settings
 from preprocessing import files
 from preprocessing.errors import InputError
 from radiotrain.config import (
@@ -150,7 +152,7 @@ class SweepConfig(Section):
                 )
             if key in _NOT_SEARCHED:
                 raise ValueError(f"{key!r} cannot be searched: {_NOT_SEARCHED[key]}")
-        return search
+        return {key: _configured(key, distribution) for key, distribution in search.items()}
 
     @model_validator(mode="after")
     def _samples_differ(self) -> SweepConfig:
@@ -186,7 +188,7 @@ class TrialPlan:
         Trials are compared with each other only inside their group: its targets.
     runs
         One a fold, in the order in which they are trained. A single one's run folder is the trial's
-        own; several have theirs inside it.
+        own; several have theirs inside it, and so have those that were added to a single one.
     searched
         What was set of the searched fields, by dotted key.
     """
@@ -214,14 +216,47 @@ def load_sweep(path: str, overrides: Sequence[str] = ()) -> SweepConfig:
     return parse_config(SweepConfig, apply_overrides(read_yaml(path), overrides), path)
 
 
-def plan_trials(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
+@dataclass(frozen=True)
+class Sample:
+    """Values of the searched fields that have no grid, and the number by which trials are called.
+
+    Every network, target and seed is given the same samples, each with all combinations of the grids.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+
+
+def draw_samples(sweep: SweepConfig) -> tuple[Sample, ...]:
+    """Draw a sweep's samples; of equal ones the first counts, so that none is trained twice."""
+    samples: dict[str, Sample] = {}
+    for number in range(sweep.samples):
+        values = draw_settings(sweep.search, number, sweep.search_seed)
+        samples.setdefault(json.dumps(values), Sample(number, values))
+    return tuple(samples.values())
+
+
+def plan_trials(
+    sweep: SweepConfig, samples: Sequence[Sample] | None = None
+) -> tuple[TrialPlan, ...]:
     """Return all trials that are known beforehand, targets going round fastest.
 
     With the searcher tpe there are none: see `cluster.sweep.suggest`.
+
+    Parameters
+    ----------
+    samples
+        By default those of a sweep that begins.
     """
     if sweep.searcher == "tpe":
         return ()
-    searched = list(settings(sweep.search, sweep.samples, sweep.search_seed))
+    samples = draw_samples(sweep) if samples is None else samples
+    per_combination = max([sweep.samples, *(sample.number + 1 for sample in samples)])
+    searched = {
+        per_combination * n + sample.number: {**grid, **sample.values}
+        for n, grid in enumerate(combinations(sweep.search))
+        for sample in samples
+    }
     several = len(sweep.seeds) > 1
     plans = tuple(
         plan_trial(
@@ -233,7 +268,7 @@ def plan_trials(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
             values,
         )
         for seed, (number, values), network, targets in product(
-            sweep.seeds, enumerate(searched), sweep.networks, sweep.targets
+            sweep.seeds, searched.items(), sweep.networks, sweep.targets
         )
     )
     _check_names(plans)
@@ -275,8 +310,6 @@ def plan_trial(
     InputError
         If one of them cannot be used.
     """
-    name = f"{group_of(targets)}_{network}{suffix}"
-    folder = files.join(sweep.out, name)
     values: dict[str, Any] = {
         "store": sweep.store,
         "split": sweep.split,
@@ -290,11 +323,53 @@ def plan_trial(
     for key, value in searched.items():
         section, _, name_in_section = key.partition(".")
         values[section][name_in_section] = value
-    runs = []
-    for fold in sweep.folds:
-        out = folder if len(sweep.folds) == 1 else files.join(folder, f"{name}_fold{fold}")
-        runs.append(parse_config(RunConfig, values | {"fold": fold, "out": out}, "sweep"))
-    return TrialPlan(name, group_of(targets), tuple(runs), dict(searched))
+    runs = tuple(
+        parse_config(RunConfig, values | {"fold": fold, "out": sweep.out}, "sweep")
+        for fold in sweep.folds
+    )
+    plan = TrialPlan("", group_of(targets), runs, dict(searched))
+    return place_trial(plan, sweep.out, f"{plan.group}_{network}{suffix}")
+
+
+def place_trial(
+    plan: TrialPlan, sweep_url: str, name: str, known: Mapping[int, str] | None = None
+) -> TrialPlan:
+    """Return a trial with its name and the folders of its runs.
+
+    Parameters
+    ----------
+    known
+        Run folders of folds that were begun before, which stay where they are.
+    """
+    folder, known = files.join(sweep_url, name), known or {}
+
+    def place(fold: int) -> str:
+        inside = bool(known) or len(plan.runs) > 1
+        return known.get(fold) or files.join(folder, *[f"{name}_fold{fold}"] * inside)
+
+    runs = tuple(
+        run.model_copy(update={"out": place(run.fold)}) for run in plan.runs if run.fold is not None
+    )
+    return replace(plan, name=name, runs=runs)
+
+
+def _configured(key: str, distribution: Distribution) -> Distribution:
+    """Return a field's values as a run's configuration has them: 0.001 for the text ``1e-3``."""
+    section, _, name = key.partition(".")
+    model: Any = RunConfig.model_fields[section].annotation
+    field_info = model.model_fields.get(name)
+    if field_info is None or distribution.values is None:
+        return distribution
+    adapter = TypeAdapter(field_info.annotation)
+
+    def configured(value: Any) -> Any:
+        # What cannot be is refused where it is used, by the configuration's own words.
+        with suppress(ValidationError):
+            return adapter.validate_python(value)
+        return value
+
+    kind = "grid" if distribution.grid is not None else "choice"
+    return distribution.model_copy(update={kind: tuple(map(configured, distribution.values))})
 
 
 def _different(key: str, values: tuple[_ValueT, ...]) -> tuple[_ValueT, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
-from cluster.sweep.folder import read_states, standings, trials_per_group
+from cluster.sweep.folder import read_states, standings
+from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.progress import epochs_to_come_by_group
 from cluster.sweep.resources import trials_at_a_time, worker_resources
 from preprocessing.errors import InputError
@@ -125,17 +127,19 @@ def estimate_sweep(
     measured = [timing for timing in timings.values() if isinstance(timing, Timing)]
     per_trial = len(sweep.folds) * sweep.train.epochs
     seconds = _mean_epochs(trials)
+    known = Counter(plan.group for plan in plans)
+    num_trials = {group: max(known[group], suggested_per_group(sweep)) for group in seconds}
     to_come = epochs_to_come_by_group(sweep, standings(sweep, read_states(plans)))
     return SweepEstimate(
         trials=tuple(trials),
-        num_trials=trials_per_group(sweep) * len(sweep.targets),
+        num_trials=sum(num_trials.values()),
         is_known=bool(plans),
         devices=tuple(dict.fromkeys(timing.device for timing in measured)),
         uses_gpus=each["GPU"] > 0,
         at_a_time=trials_at_a_time(workers, each),
         gpu_share=each["GPU"],
         device_hours=workers
-        * sum(trials_per_group(sweep) * per_trial * epoch_s for epoch_s in seconds.values())
+        * sum(num_trials[group] * per_trial * epoch_s for group, epoch_s in seconds.items())
         / 3600,
         device_hours_to_come=workers
         * sum(num * seconds[group] for group, num in to_come.items())

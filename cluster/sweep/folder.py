@@ -2,8 +2,8 @@
 
 ====================  ====================================================================
 ``sweep.yaml``        the sweep's resolved configuration
-``suggested.jsonl``   trials that were suggested as the sweep went on (searcher tpe), one a line
-``timeline.jsonl``    who trained what, where and when: a line for each way to a rung
+``suggested.json``    trials that were suggested as the sweep went on (searcher tpe)
+``timeline.json``     who trained what, where and when, for each way to a rung
 ``TRIAL/``            a trial's run folder; with several folds, one in it for each
 ====================  ====================================================================
 
@@ -13,7 +13,6 @@ are the same whoever asks, during the sweep and after.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,17 +25,33 @@ from cluster.sweep.config import (
     group_of,
     load_sweep,
     plan_trial,
-    plan_trials,
 )
 from cluster.sweep.ladder import Action, Entrant, FoldCurve, Ladder, Verdict, judge, make_ladder
+from cluster.sweep.membership import (
+    KnownTrial,
+    Membership,
+    find_members,
+    find_trials,
+    suggested_per_group,
+)
 from preprocessing import files
-from preprocessing.errors import MissingPathError
-from radiotrain.config import dump_config
-from radiotrain.runs import RunFolder, RunRecord
+from preprocessing.digests import check_text, dump_with_digest
+from preprocessing.errors import DamagedFileError, InputError, MissingPathError
+from radiotrain.checked_json import read_json
+from radiotrain.config import dump_checked_config
+from radiotrain.runs import REMEDY, RunFolder, RunRecord, run_digest
 from radiotrain.training.metrics import EpochMetrics
 
 # Trials are read side by side: an object store answers slowly, but many at a time.
 _READERS = 16
+# Of the lists of suggestions and of the timeline.
+SCHEMA_VERSION = 1
+_SWEEP_AGAIN = (
+    "run 'radiotrain tune --config' with the configuration that the sweep was begun with, which writes"
+    " it anew"
+)
+# How often a run that changes while it is read is read again.
+_TRIES = 5
 
 TrialStatus = Literal["not begun", "running", "paused", "waiting", "stopped", "finished", "failed"]
 
@@ -167,9 +182,14 @@ class SweepFolder:
     def __init__(self, url: str) -> None:
         self.url = files.absolute(url)
 
+    @property
+    def exists(self) -> bool:
+        """Whether a sweep was begun here."""
+        return files.exists(files.join(self.url, "sweep.yaml"))
+
     def write_sweep(self, sweep: SweepConfig) -> None:
         """Write the resolved configuration."""
-        files.write_text(files.join(self.url, "sweep.yaml"), dump_config(sweep))
+        files.write_text(files.join(self.url, "sweep.yaml"), dump_checked_config(sweep))
 
     def read_sweep(self) -> SweepConfig:
         """Return the configuration that the sweep was last run with.
@@ -183,8 +203,9 @@ class SweepFolder:
         """
         url = files.join(self.url, "sweep.yaml")
         try:
+            check_text(files.read_bytes(url), url, _SWEEP_AGAIN)
             sweep = load_sweep(url)
-        except MissingPathError:
+        except FileNotFoundError:
             raise MissingPathError(
                 f"no sweep at {self.url}: make one with 'radiotrain tune'"
             ) from None
@@ -192,47 +213,60 @@ class SweepFolder:
 
     def add_suggestion(self, suggestion: Suggestion) -> None:
         """Write down a suggested trial, before it is begun."""
-        lines = [*self.read_suggestions(), suggestion]
-        text = "".join(json.dumps(vars(line)) + "\n" for line in lines)
-        files.write_text(self._suggested_url, text)
+        self._write(self._suggested_url, [*self.read_suggestions(), suggestion])
 
     def read_suggestions(self) -> tuple[Suggestion, ...]:
         """Return all suggested trials, in their order."""
-        try:
-            text = files.read_text(self._suggested_url)
-        except FileNotFoundError:
-            return ()
-        return tuple(Suggestion(**json.loads(line)) for line in text.splitlines())
+        found = self._read(self._suggested_url, "begin the sweep again in a new folder")
+        return tuple(Suggestion(**values) for values in found)
 
     def add_segment(self, segment: Segment) -> None:
         """Write down what was trained."""
-        text = "".join(json.dumps(vars(s)) + "\n" for s in (*self.read_timeline(), segment))
-        files.write_text(self._timeline_url, text)
+        self._write(self._timeline_url, [*self.read_timeline(), segment])
 
     def read_timeline(self) -> tuple[Segment, ...]:
         """Return what was trained, in the order in which it was done."""
-        try:
-            text = files.read_text(self._timeline_url)
-        except FileNotFoundError:
-            return ()
-        return tuple(Segment(**json.loads(line)) for line in text.splitlines())
+        found = self._read(self._timeline_url, "remove it, and only times of the past are lost")
+        return tuple(Segment(**values) for values in found)
 
     def read_plans(self, sweep: SweepConfig) -> tuple[TrialPlan, ...]:
         """Return all trials that are known so far."""
+        return self.read_members(sweep).trials
+
+    def read_members(self, sweep: SweepConfig) -> Membership:
+        """Return all trials that are known so far, and those that do not belong to the sweep any more."""
+        return find_members(sweep, self.read_known(sweep))
+
+    def read_known(self, sweep: SweepConfig) -> tuple[KnownTrial, ...]:
+        """Return the trials that were trained; of the searcher tpe all that were suggested, first."""
+        trained = {trial.name: trial for trial in find_trials(self.url)}
+        if sweep.searcher != "tpe":
+            return tuple(trained.values())
         by_group = {group_of(targets): targets for targets in sweep.targets}
-        return plan_trials(sweep) + tuple(
-            plan_suggestion(sweep, by_group[suggestion.group], suggestion)
-            for suggestion in self.read_suggestions()
-            if sweep.searcher == "tpe" and suggestion.group in by_group
-        )
+        ordered = {}
+        for suggestion in self.read_suggestions():
+            if suggestion.group in by_group:
+                plan = plan_suggestion(sweep, by_group[suggestion.group], suggestion)
+                ordered[plan.name] = KnownTrial(plan.name, plan.run)
+        return tuple((ordered | trained).values())
+
+    def _write(self, url: str, entries: Sequence[Suggestion | Segment]) -> None:
+        values = {"schema_version": SCHEMA_VERSION, "entries": [vars(entry) for entry in entries]}
+        files.write_text(url, dump_with_digest(values, in_order=True))
+
+    def _read(self, url: str, remedy: str) -> list[dict[str, Any]]:
+        try:
+            return list(read_json(url, SCHEMA_VERSION, remedy)["entries"])
+        except FileNotFoundError:
+            return []
 
     @property
     def _timeline_url(self) -> str:
-        return files.join(self.url, "timeline.jsonl")
+        return files.join(self.url, "timeline.json")
 
     @property
     def _suggested_url(self) -> str:
-        return files.join(self.url, "suggested.jsonl")
+        return files.join(self.url, "suggested.json")
 
 
 def plan_suggestion(
@@ -261,13 +295,6 @@ def ladder_of(sweep: SweepConfig) -> Ladder:
     )
 
 
-def trials_per_group(sweep: SweepConfig) -> int:
-    """Return how many trials each target has, or will have."""
-    if sweep.searcher == "tpe":
-        return len(sweep.networks) * sweep.samples
-    return len(plan_trials(sweep)) // len(sweep.targets)
-
-
 def read_states(plans: Sequence[TrialPlan]) -> tuple[TrialState, ...]:
     """Read from storage how far each trial is."""
     with ThreadPoolExecutor(_READERS) as pool:
@@ -278,17 +305,35 @@ def read_state(plan: TrialPlan) -> TrialState:
     """Read from storage how far a trial is."""
     state = TrialState(plan)
     for run in plan.runs:
-        folder = RunFolder(run.out)
-        # The record is written after the epochs: what it says is there.
-        record = folder.read_record()
-        if record is None:
+        found = _read_run(RunFolder(run.out))
+        if found is None:
             break
+        record, history = found
+        if record.run_digest != run_digest(run, record.split_fingerprint):
+            raise InputError(
+                f"{run.out} holds a run of another configuration than its sweep has for it: remove that"
+                " folder and run 'radiotrain tune' again"
+            )
         state = replace(
-            state,
-            records=(*state.records, record),
-            histories=(*state.histories, folder.read_metrics()),
+            state, records=(*state.records, record), histories=(*state.histories, history)
         )
     return state
+
+
+def _read_run(folder: RunFolder) -> tuple[RunRecord, tuple[EpochMetrics, ...]] | None:
+    """Return how far a run is, which may be trained meanwhile; None where it was not begun."""
+    record = folder.read_record()
+    for _ in range(_TRIES):
+        if record is None:
+            return None
+        try:
+            # The record is written after the epochs: what it says is there.
+            return record, folder.read_history(record)
+        except DamagedFileError:
+            before, record = record, folder.read_record()
+            if record == before:
+                raise
+    raise DamagedFileError(f"{folder.url} changes faster than it can be read: {REMEDY}")
 
 
 def standings(
@@ -302,7 +347,7 @@ def standings(
         Names of trials that are not tried again; by default all whose last run died. The others of
         their groups do not wait for them.
     """
-    ladder, num = ladder_of(sweep), trials_per_group(sweep)
+    ladder, num = ladder_of(sweep), suggested_per_group(sweep)
     found = []
     for members in _by_group(states):
         entrants = [

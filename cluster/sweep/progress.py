@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -24,14 +24,14 @@ from cluster.sweep.folder import (
     ladder_of,
     read_states,
     standings,
-    trials_per_group,
 )
 from cluster.sweep.ladder import Action, Ladder, num_places
+from cluster.sweep.membership import suggested_per_group
 from preprocessing import files
 from preprocessing.errors import MissingPathError
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.statistics.auc import auc, delong_variance
-from radiotrain.runs import RunFolder
+from radiotrain.runs import PredictedBy, RunFolder
 
 _READERS = 16
 # A run writes after each epoch and every so many minutes; half as long again is no alarm yet.
@@ -132,6 +132,8 @@ class SweepProgress:
         About, if as many go on training at a time; None where that cannot be said.
     trials
         By group, the best first; in a group that is compared nothing else is.
+    left_out
+        Trials in the folder that do not belong to the sweep any more, and why; they count nowhere.
     """
 
     sweep: str
@@ -148,6 +150,7 @@ class SweepProgress:
     num_training: int
     remaining_s: float | None
     trials: tuple[TrialProgress, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def groups(self) -> dict[str, list[TrialProgress]]:
@@ -163,10 +166,11 @@ def read_progress(url: str) -> SweepProgress:
     return measure(*read_standings(url))
 
 
-def read_standings(url: str) -> tuple[SweepConfig, tuple[Standing, ...]]:
-    """Return a sweep's configuration, and all its trials that are known so far."""
+def read_standings(url: str) -> tuple[SweepConfig, tuple[Standing, ...], Mapping[str, str]]:
+    """Return a sweep's configuration, all its trials that are known so far, and those left out."""
     sweep = open_sweep(url)
-    return sweep, standings(sweep, read_states(SweepFolder(url).read_plans(sweep)))
+    members = SweepFolder(url).read_members(sweep)
+    return sweep, standings(sweep, read_states(members.trials)), members.left_out
 
 
 def open_sweep(url: str) -> SweepConfig:
@@ -186,9 +190,11 @@ def open_sweep(url: str) -> SweepConfig:
         ) from None
 
 
-def measure(sweep: SweepConfig, found: Sequence[Standing]) -> SweepProgress:
+def measure(
+    sweep: SweepConfig, found: Sequence[Standing], left_out: Mapping[str, str] | None = None
+) -> SweepProgress:
     """Return a sweep's numbers."""
-    num = trials_per_group(sweep)
+    num = suggested_per_group(sweep)
     groups = list(dict.fromkeys(s.plan.group for s in found))
     ordered = sorted(found, key=lambda s: (groups.index(s.plan.group), s.rank))
     trials = _trials(sweep, ordered)
@@ -214,6 +220,7 @@ def measure(sweep: SweepConfig, found: Sequence[Standing]) -> SweepProgress:
         num_training=num_training,
         remaining_s=_remaining_s(found, to_come, seconds, num_training),
         trials=trials,
+        left_out=left_out or {},
     )
 
 
@@ -225,7 +232,7 @@ def epochs_to_come_by_group(sweep: SweepConfig, found: Sequence[Standing]) -> di
     found
         All trials that are known so far.
     """
-    ladder, num = ladder_of(sweep), trials_per_group(sweep)
+    ladder, num = ladder_of(sweep), suggested_per_group(sweep)
     groups: dict[str, list[Standing]] = {group_of(targets): [] for targets in sweep.targets}
     for standing in found:
         groups[standing.plan.group].append(standing)
@@ -329,7 +336,7 @@ def _aucs(standing: Standing) -> tuple[AucEstimate, ...]:
     by_target: dict[str, list[tuple[float, float, int]]] = {}
     for run, record in zip(standing.plan.runs, standing.state.records, strict=False):
         with suppress(MissingPathError):
-            for target, found in _fold_aucs(run.out, record.best_epoch):
+            for target, found in _fold_aucs(run.out, record.run_digest, record.best_epoch):
                 by_target.setdefault(target, []).append(found)
     estimates = [estimate_auc(target, folds) for target, folds in by_target.items()]
     return tuple(estimate for estimate in estimates if estimate is not None)
@@ -338,9 +345,9 @@ def _aucs(standing: Standing) -> tuple[AucEstimate, ...]:
 # Who watches a sweep reads a table again only when there is another best epoch.
 @lru_cache(maxsize=4096)
 def _fold_aucs(
-    run_url: str, best_epoch: int | None
+    run_url: str, run_digest: str, best_epoch: int | None
 ) -> tuple[tuple[str, tuple[float, float, int]], ...]:
-    table = RunFolder(run_url).read_predictions()
+    table = RunFolder(run_url).read_predictions(PredictedBy(run_digest))
     found = []
     for run, target in dict.fromkeys(zip(table["run"], table["target"], strict=True)):
         rows = patient_scores(table, run, target, "validation")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,17 +22,20 @@ from cluster.sweep.folder import (
     best_of_each_group,
     read_states,
     standings,
-    trials_per_group,
 )
+from cluster.sweep.membership import suggested_per_group
 from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError, nearest_hint
+from preprocessing.errors import InputError, MissingPathError, RadiotrainError, nearest_hint
+from preprocessing.folder_lock import exclusive_beside
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
+from radiotrain.evaluation.model import open_model
 from radiotrain.inputs import keeps_inputs, read_inputs, write_inputs
-from radiotrain.predict import check_run
+from radiotrain.places import open_inputs
+from radiotrain.predict import check_best, check_run, read_best
 from radiotrain.promoted import Kind, Promoted, member_urls, read_promoted, write_promoted
-from radiotrain.runs import RunFolder
-from radiotrain.split import Split, load_split
+from radiotrain.runs import PredictedBy, RunFolder, open_run
+from radiotrain.split import Split
 
 How = Literal["auto", "retrain", "ensemble"]
 # Trains a run until so many epochs are done.
@@ -59,7 +63,12 @@ class Promotion:
     def is_made(self) -> bool:
         """Whether nothing is left to do."""
         found = read_promoted(self.url)
-        return found is not None and found.status == "finished"
+        if found is None or found.status != "finished":
+            return False
+        # Of an ensemble, what is damaged or was removed is copied anew.
+        with suppress(RadiotrainError):
+            return len(open_model(self.url).members) > 0
+        return False
 
     @property
     def retrained(self) -> RunConfig:
@@ -84,6 +93,8 @@ def plan_promotions(
     how: How = "auto",
     targets: Sequence[str] = (),
     unfinished: bool = False,
+    store: str | None = None,
+    split: str | None = None,
 ) -> tuple[Promotion, ...]:
     """Decide what is made of each group's best trial; write nothing.
 
@@ -97,6 +108,8 @@ def plan_promotions(
         Groups to promote, such as ``ER`` or ``ER+PR``; by default all.
     unfinished
         Whether a group is promoted some of whose trials have not ended.
+    store, split
+        Where they are now; by default where the sweep found them.
 
     Raises
     ------
@@ -105,24 +118,30 @@ def plan_promotions(
     """
     folder = SweepFolder(sweep_url)
     sweep = folder.read_sweep()
-    store = Store.open(sweep.store)
-    split = load_split(sweep.split, store)
+    moved = {
+        "store": files.absolute(store or sweep.store),
+        "split": files.absolute(split or sweep.split),
+    }
+    sweep = sweep.model_copy(update=moved)
+    opened = open_inputs(sweep.store, sweep.split)
     wanted = _wanted_groups(sweep, targets)
-    found = [s for s in _standings(folder, sweep) if s.plan.group in wanted]
+    members = folder.read_members(sweep)
+    found = [s for s in standings(sweep, read_states(members.trials)) if s.plan.group in wanted]
+    left_out = _describe_left_out(members.left_out)
     if not unfinished:
-        _check_ended(sweep, found, wanted)
+        _check_ended(sweep, found, wanted, left_out)
     best = {standing.plan.group: standing for standing in best_of_each_group(found)}
     promotions = []
     for group in wanted:
         if group not in best:
             raise InputError(
                 f"no trial of {group} in sweep {folder.url} has come far enough to be compared:"
-                " run 'radiotrain tune' again"
+                f" run 'radiotrain tune' again{left_out}"
             )
         num_trials = sum(standing.plan.group == group for standing in found)
         url = files.join(files.absolute(out or files.join(folder.url, "promoted")), group)
         promotion = _plan(folder.url, best[group], num_trials, how, url)
-        _check_possible(promotion, store, split)
+        _check_possible(promotion, *opened)
         promotions.append(promotion)
     return tuple(promotions)
 
@@ -137,6 +156,17 @@ def promote(promotion: Promotion, train_until: TrainUntil) -> None:
     """
     if promotion.is_made:
         return
+    # Not the folder's own lock, which belongs to the process that trains in it.
+    with exclusive_beside(promotion.url, "model"):
+        _promote_alone(promotion, train_until)
+
+
+def _promote_alone(promotion: Promotion, train_until: TrainUntil) -> None:
+    found = read_promoted(promotion.url)
+    if found is not None and not promotion.promoted.is_same_model(found):
+        raise _holds_another(promotion, found)
+    if promotion.is_made:
+        return
     write_promoted(promotion.url, promotion.promoted)
     if promotion.promoted.kind == "retrain":
         _retrain(promotion, train_until)
@@ -144,14 +174,28 @@ def promote(promotion: Promotion, train_until: TrainUntil) -> None:
         for run, url in zip(
             promotion.runs, member_urls(promotion.url, promotion.promoted), strict=True
         ):
-            _copy_network(RunFolder(run.out), RunFolder(url))
+            _copy_network(run, RunFolder(url))
     folder = RunFolder(promotion.url)
-    folder.write_predictions(_out_of_fold(promotion.runs).assign(run=folder.name))
-    write_promoted(promotion.url, replace(promotion.promoted, status="finished"))
+    table, predicted_by = _out_of_fold(promotion.runs)
+    folder.write_predictions(
+        table.assign(run=folder.name), PredictedBy(weights=",".join(predicted_by))
+    )
+    members = member_urls(promotion.url, promotion.promoted)
+    weights = tuple(str(open_run(member)[2].weights_digest) for member in members)
+    made = replace(
+        promotion.promoted, status="finished", weights=weights, predicted_by=predicted_by
+    )
+    write_promoted(promotion.url, made)
 
 
-def _standings(folder: SweepFolder, sweep: SweepConfig) -> tuple[Standing, ...]:
-    return standings(sweep, read_states(folder.read_plans(sweep)))
+def _describe_left_out(left_out: Mapping[str, str]) -> str:
+    """Name a trial that is in the folder and not in the sweep any more, to be appended to a sentence."""
+    if not left_out:
+        return ""
+    name, why = next(iter(left_out.items()))
+    return (
+        f" ({len(left_out)} in the folder do not belong to the sweep any more, e.g. {name}: {why})"
+    )
 
 
 def _wanted_groups(sweep: SweepConfig, targets: Sequence[str]) -> list[str]:
@@ -165,9 +209,11 @@ def _wanted_groups(sweep: SweepConfig, targets: Sequence[str]) -> list[str]:
     return [group for group in groups if not targets or group in targets]
 
 
-def _check_ended(sweep: SweepConfig, found: Sequence[Standing], groups: Sequence[str]) -> None:
+def _check_ended(
+    sweep: SweepConfig, found: Sequence[Standing], groups: Sequence[str], left_out: str
+) -> None:
     """Refuse groups whose best trial may still become another one."""
-    num_trials = trials_per_group(sweep)
+    num_trials = suggested_per_group(sweep)
     for group in groups:
         members = [standing for standing in found if standing.plan.group == group]
         others = Counter[str](s.status for s in members if not s.has_ended)
@@ -176,7 +222,7 @@ def _check_ended(sweep: SweepConfig, found: Sequence[Standing], groups: Sequence
             said = ", ".join(f"{num} {status}" for status, num in others.items() if num)
             raise InputError(
                 f"{others.total()} of {max(num_trials, len(members))} trials of {group} have not ended ({said}): run"
-                " 'radiotrain tune' again, or go on all the same with --unfinished"
+                " 'radiotrain tune' again, or go on all the same with --unfinished" + left_out
             )
 
 
@@ -222,31 +268,38 @@ def _mean_epochs(epochs: Sequence[int]) -> int:
 def _check_possible(promotion: Promotion, store: Store, split: Split) -> None:
     found = read_promoted(promotion.url)
     if found is not None and not promotion.promoted.is_same_model(found):
-        raise InputError(
-            f"{promotion.url} holds a model of trial {found.trial} ({found.kind}), which is not what"
-            f" would be made now, of trial {promotion.promoted.trial} ({promotion.promoted.kind}):"
-            " name another --out, or remove that folder"
-        )
+        raise _holds_another(promotion, found)
     if promotion.is_made:
         return
     for run in promotion.runs:
         # The trial's folds and the development patients have to be those of the split as it is
         # now: else a test patient could have been trained on.
-        check_run(run.out, store, split)
-        RunFolder(run.out).check_same_run(run, store.fingerprint, split.fingerprint)
-        if promotion.promoted.kind == "ensemble" and not files.exists(
-            RunFolder(run.out).best_weights
-        ):
+        folder, _ = check_run(run.out, store, split)
+        folder.check_same_run(run, split.patients_fingerprint, split.fingerprint)
+        record = open_run(run.out)[2]
+        folder.read_predictions(PredictedBy.of(record))
+        if promotion.promoted.kind == "retrain":
+            continue
+        if not files.exists(folder.best_weights):
             raise MissingPathError(
                 f"run {run.out} has lost its weights, which an ensemble needs: use --how retrain"
             )
+        check_best(read_best(folder), folder.best_weights, record)
     if promotion.promoted.kind == "retrain":
-        _check_retrained(promotion, store, split)
+        _check_retrained(promotion, split)
 
 
-def _check_retrained(promotion: Promotion, store: Store, split: Split) -> None:
+def _holds_another(promotion: Promotion, found: Promoted) -> InputError:
+    return InputError(
+        f"{promotion.url} holds a model of trial {found.trial} ({found.kind}), which is not what"
+        f" would be made now, of trial {promotion.promoted.trial} ({promotion.promoted.kind}):"
+        " name another --out, or remove that folder"
+    )
+
+
+def _check_retrained(promotion: Promotion, split: Split) -> None:
     folder = RunFolder(promotion.url)
-    folder.check_same_run(promotion.retrained, store.fingerprint, split.fingerprint)
+    folder.check_same_run(promotion.retrained, split.patients_fingerprint, split.fingerprint)
     record = folder.read_record()
     assert promotion.promoted.epochs is not None
     if record is not None and record.num_epochs > promotion.promoted.epochs:
@@ -267,28 +320,37 @@ def _retrain(promotion: Promotion, train_until: TrainUntil) -> None:
     folder.write_record(replace(record, status="finished"))
 
 
-def _copy_network(source: RunFolder, copy: RunFolder) -> None:
+def _copy_network(run: RunConfig, copy: RunFolder) -> None:
     """Make a run folder of its own of what predicts, so that the sweep can be removed."""
-    config, record = source.read_config(), source.read_record()
-    assert config is not None
-    assert record is not None
-    files.write_bytes(copy.best_weights, files.read_bytes(source.best_weights))
-    copy.write_config(config.model_copy(update={"out": copy.url}))
-    copy.write_metrics(source.read_metrics())
-    copy.write_predictions(source.read_predictions().assign(run=copy.name))
+    source = RunFolder(run.out)
+    _, config, record = open_run(source.url)
+    history = source.read_history(record)[: record.num_epochs]
+    made_by = PredictedBy.of(record)
+    table, content = source.read_predictions(made_by), read_best(source)
+    check_best(content, source.best_weights, record)
+    files.write_bytes(copy.best_weights, content)
+    places = {"store": run.store, "split": run.split, "out": copy.url}
+    copy.write_config(config.model_copy(update=places))
+    copy.write_metrics(history)
+    copy.write_predictions(table.assign(run=copy.name), made_by)
     # Runs of older versions have none.
     if keeps_inputs(source.url):
-        write_inputs(copy.url, read_inputs(source.url))
+        write_inputs(copy.url, read_inputs(source.url, record))
     # Of an unfinished sweep, where it goes on there and not here.
     status = record.status if record.status == "finished" else "stopped"
     copy.write_record(replace(record, status=status, error=None))
 
 
-def _out_of_fold(runs: Sequence[RunConfig]) -> pd.DataFrame:
-    """Return each validation patient's prediction by the network that was not trained on them."""
-    return pd.concat(list(_tables(runs)), ignore_index=True)
+def _out_of_fold(runs: Sequence[RunConfig]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return each validation patient's prediction by the network that was not trained on them.
 
-
-def _tables(runs: Sequence[RunConfig]) -> Iterator[pd.DataFrame]:
+    Returns
+    -------
+    The table, and the checksums of the networks' files.
+    """
+    tables, made_by = [], []
     for run in runs:
-        yield RunFolder(run.out).read_predictions()
+        folder, _, record = open_run(run.out)
+        made_by.append(PredictedBy.of(record))
+        tables.append(folder.read_predictions(made_by[-1]))
+    return pd.concat(tables, ignore_index=True), tuple(one.weights for one in made_by)

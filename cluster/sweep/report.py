@@ -77,15 +77,17 @@ def write_sweep_report(sweep_url: str, out_url: str | None = None) -> str:
     MissingPathError
         If there is no sweep.
     """
-    sweep, found = read_standings(sweep_url)
+    sweep, found, left_out = read_standings(sweep_url)
     url = files.absolute(out_url or files.join(files.absolute(sweep_url), REPORT_NAME))
-    files.write_text(url, render_report(sweep, found))
+    files.write_text(url, render_report(sweep, found, left_out))
     return url
 
 
-def render_report(sweep: SweepConfig, found: Sequence[Standing]) -> str:
+def render_report(
+    sweep: SweepConfig, found: Sequence[Standing], left_out: Mapping[str, str] | None = None
+) -> str:
     """Return the page."""
-    progress = measure(sweep, found)
+    progress = measure(sweep, found, left_out)
     filters: dict[str, Any] = {
         "uri": lambda svg: data_uri(svg.encode()),
         "value": _value,

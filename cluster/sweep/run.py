@@ -15,22 +15,33 @@ from typing import Any
 
 from ray import tune
 
+from cluster.notice import tell_workers
 from cluster.session import ray_session
 from cluster.sweep.book import Book
-from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
+from cluster.sweep.config import SweepConfig, example_trials
 from cluster.sweep.folder import (
     Standing,
     SweepFolder,
     ladder_of,
     read_states,
     standings,
-    trials_per_group,
 )
+from cluster.sweep.membership import (
+    Membership,
+    check_same_sweep,
+    find_members,
+    suggested_per_group,
+)
+from cluster.sweep.notice import EndAtNotice
 from cluster.sweep.resources import check_room, max_running, trial_resources, worker_resources
+from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.scheduler import LadderScheduler, name_of
 from cluster.sweep.suggest import NextTrial
 from cluster.sweep.trial import train_trial
+from preprocessing import stop_notice
+from preprocessing.folder_lock import exclusive
 from radiotrain.training.fits import check_fits
+from radiotrain.training.loop import print_line
 
 _TUNE = {
     # What is worth keeping is in the run folders.
@@ -40,6 +51,8 @@ _TUNE = {
     # Undefined AUCs are reported as they are.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
+# How long trials may take to write their checkpoints after a notice to stop.
+_NOTICE_GRACE_S = 25.0
 # So many trials ask for a place at a time where they are known beforehand: a cluster that grows by
 # itself grows by what it is asked for.
 _MAX_PENDING = "16"
@@ -60,38 +73,55 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
     Raises
     ------
     InputError
-        If a trial's configuration does not fit; none is started then.
+        If a trial's configuration does not fit, or another process runs this sweep; no trial is
+        started then.
+    Stopped
+        If a notice to stop came: trials are paused at checkpoints.
     """
-    plans = check_plans(sweep)
-    folder = SweepFolder(sweep.out)
-    folder.write_sweep(sweep)
+    with exclusive(sweep.out, "sweep"):
+        return _run_alone(sweep, progress)
+
+
+def _run_alone(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[Standing, ...]:
+    members = check_members(sweep)
+    plans, folder = members.trials, SweepFolder(sweep.out)
     found = standings(sweep, read_states(plans))
-    num_trials = len(sweep.targets) * trials_per_group(sweep)
+    for line in describe_reuse(sweep, found, members.left_out):
+        print_line(line)
+    num_trials = max(len(found), len(sweep.targets) * suggested_per_group(sweep))
     if len(found) == num_trials and all(standing.has_ended for standing in found):
+        folder.write_sweep(sweep)
         # A driver that was interrupted just before its last word has not written down who stopped.
         return Book(sweep, plans).standings
     with ray_session():
         each = worker_resources(sweep, plans)
         check_room(sweep.resources.workers, each)
+        # Not before all that can be refused has been: the folder's configuration tells its trials.
+        folder.write_sweep(sweep)
         with progress("sweep", num_trials) as advance:
             book = Book(sweep, plans, advance)
             _tune(book, each)
     return book.standings
 
 
-def check_plans(sweep: SweepConfig) -> tuple[TrialPlan, ...]:
+def check_members(sweep: SweepConfig) -> Membership:
     """Return all trials that are known so far, each of which fits the store and the split.
 
     Raises
     ------
     InputError
-        If one does not, or one that may be suggested later.
+        If one does not, or one that may be suggested later; if trials were trained with settings of
+        all trials that are others now.
     """
-    plans = SweepFolder(sweep.out).read_plans(sweep)
-    for plan in plans or example_trials(sweep):
+    folder = SweepFolder(sweep.out)
+    known = folder.read_known(sweep)
+    if known and folder.exists:
+        check_same_sweep(folder.read_sweep(), sweep, known)
+    members = find_members(sweep, known)
+    for plan in members.trials or example_trials(sweep):
         for run in plan.runs:
             check_fits(run, workers=sweep.resources.workers)
-    return plans
+    return members
 
 
 def _tune(book: Book, each: Mapping[str, float]) -> None:
@@ -111,7 +141,10 @@ def _tune(book: Book, each: Mapping[str, float]) -> None:
     else:
         # A suggestion that is made later knows more.
         os.environ.pop("TUNE_MAX_PENDING_TRIALS_PG", None)
-    with tempfile.TemporaryDirectory(prefix="radiotrain-tune-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="radiotrain-tune-") as scratch,
+        stop_notice.put_off(tell=tell_workers, grace_s=_NOTICE_GRACE_S),
+    ):
         tune.Tuner(
             tune.with_resources(trainable, trial_resources(workers, each)),
             tune_config=tune.TuneConfig(
@@ -128,6 +161,7 @@ def _tune(book: Book, each: Mapping[str, float]) -> None:
                 name="sweep",
                 storage_path=scratch,
                 failure_config=tune.FailureConfig(max_failures=sweep.max_failures),
+                callbacks=[EndAtNotice()],
                 verbose=0,
             ),
         ).fit()

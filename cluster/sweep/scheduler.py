@@ -15,7 +15,7 @@ from cluster.metrics import SweepMetrics
 from cluster.sweep.book import Book
 from cluster.sweep.folder import Segment, Standing
 from cluster.sweep.ladder import Action
-from preprocessing import files
+from preprocessing import files, stop_notice
 from radiotrain.training.loop import print_line
 
 _ENDS = (Action.STOP, Action.DONE, Action.FAILED)
@@ -58,6 +58,8 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
         may ask for its process, which would be gone with it.
         """
         name = name_of(trial)
+        if result.get("paused"):
+            return str(self.PAUSE)
         if result.get("mistake"):
             self._book.give_up(name, result["mistake"])
         else:
@@ -86,6 +88,8 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return a trial that waited and may go on; those not begun start by themselves."""
         self._show()
+        if stop_notice.came() is not None:
+            return None
         for name, trial in self._trials.items():
             paused = trial.status == Trial.PAUSED and not trial.is_saving
             if paused and self._book.verdict(name).action is Action.TRAIN:

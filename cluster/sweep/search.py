@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -54,6 +54,21 @@ class Distribution(Section):
         """The values there are to choose from; None where they are numbers in a range."""
         return self.grid if self.grid is not None else self.choice
 
+    def contains(self, value: Any) -> bool:
+        """Tell whether a value, as a run's configuration has it, is one of these."""
+        if self.values is not None:
+            return any(_is_same(value, one) for one in self.values)
+        if self.integer is not None and isinstance(value, float) and not value.is_integer():
+            return False
+        bounds = self.integer or self.uniform or self.loguniform
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and bounds is not None and bounds[0] <= value <= bounds[1]
+
+    def position(self, value: Any) -> int:
+        """Return where a value stands among those there are to choose from."""
+        assert self.values is not None
+        return next(i for i, one in enumerate(self.values) if _is_same(value, one))
+
     def draw(self, generator: np.random.Generator) -> Any:
         """Draw a value; not of a grid."""
         if self.choice is not None:
@@ -67,28 +82,32 @@ class Distribution(Section):
         return float(math.exp(generator.uniform(low, high)))
 
 
-def settings(
-    search: Mapping[str, Distribution], num_samples: int, seed: int
-) -> Iterator[dict[str, Any]]:
-    """Return every combination of the grids, each with `num_samples` draws of the rest.
+def _is_same(one: Any, other: Any) -> bool:
+    """Compare values as YAML and JSON have them, where lists and tuples are the same."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return bool(one == other)
+
+
+def combinations(search: Mapping[str, Distribution]) -> list[dict[str, Any]]:
+    """Return every combination of the grids' values, by dotted key; an empty one where there are none."""
+    grids = {key: d.grid for key, d in search.items() if d.grid is not None}
+    return [dict(zip(grids, values, strict=True)) for values in product(*grids.values())]
+
+
+def draw_settings(search: Mapping[str, Distribution], number: int, seed: int) -> dict[str, Any]:
+    """Draw a value for each field that has no grid.
 
     Parameters
     ----------
-    search
-        Distributions by dotted key, such as ``train.lr``.
-
-    Yields
-    ------
-    Values by dotted key; one empty mapping where nothing is searched.
+    number
+        Of the sample, from 0.
     """
-    grids = {key: d.grid for key, d in search.items() if d.grid is not None}
-    drawn = {key: d for key, d in search.items() if d.grid is None}
-    for values in product(*grids.values()):
-        for sample in range(num_samples):
-            yield {
-                **dict(zip(grids, values, strict=True)),
-                **{key: d.draw(_generator(seed, key, sample)) for key, d in drawn.items()},
-            }
+    return {
+        key: d.draw(_generator(seed, key, number)) for key, d in search.items() if d.grid is None
+    }
 
 
 def _generator(seed: int, key: str, sample: int) -> np.random.Generator:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import zlib
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -18,15 +19,15 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from cluster.sweep.book import Book, describe
-from cluster.sweep.config import SweepConfig, group_of
+from cluster.sweep.config import SweepConfig, TrialPlan, group_of
 from cluster.sweep.folder import (
     Standing,
     Suggestion,
     SweepFolder,
     plan_suggestion,
-    trials_per_group,
 )
 from cluster.sweep.ladder import Action, score_at
+from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.search import Distribution
 
 _NETWORK = "network.name"
@@ -94,7 +95,9 @@ class NextTrial(Searcher):  # type: ignore[misc]
 class _Tpe:
     """A tree-structured Parzen estimator for each group, through Ray Tune's searcher for Optuna.
 
-    It is told the score at the first rung: there all trials of a group are alike.
+    It is told the score at the first rung: there all trials of a group are alike. It is told of every
+    trial of the sweep, whatever the space was when that was suggested: all lie in the space as it is
+    now.
     """
 
     def __init__(self, book: Book) -> None:
@@ -102,69 +105,73 @@ class _Tpe:
         self._book, self._sweep = book, book.sweep
         self._folder = SweepFolder(self._sweep.out)
         self._groups = {group_of(targets): targets for targets in self._sweep.targets}
-        self._suggestions = {
-            group: [s for s in self._folder.read_suggestions() if s.group == group]
+        suggestions = self._folder.read_suggestions()
+        self._next_number = {
+            group: 1 + max((s.number for s in suggestions if s.group == group), default=-1)
             for group in self._groups
         }
+        self._taken = {trial.name for trial in self._folder.read_known(self._sweep)}
+        self._asked: dict[str, str] = {}
         self._told: set[str] = set()
         self._searches = {group: self._start(group) for group in self._groups}
 
     def _start(self, group: str) -> OptunaSearch:
-        known = self._suggestions[group]
         # A search that goes on must not draw again what it drew at its first start.
-        seed = zlib.crc32(repr((self._sweep.search_seed, group, len(known))).encode())
-        search = OptunaSearch(space=_space(self._sweep), metric=_SCORE, mode="max", seed=seed)
-        for suggestion in known:
-            name = self._name(suggestion)
-            score = self._first_score(name)
-            if score is not None:
-                search.add_evaluated_point(_choices(self._sweep, suggestion), score)
-            self._told.add(name)
-        return search
+        seed = [self._sweep.search_seed, group, self._next_number[group]]
+        return OptunaSearch(
+            space=search_space(self._sweep),
+            metric=_SCORE,
+            mode="max",
+            seed=zlib.crc32(repr(tuple(seed)).encode()),
+        )
 
     def next(self) -> Standing | None:
         """Suggest one more trial for the group that has the fewest; None where all have all."""
-        group = min(self._groups, key=lambda g: len(self._suggestions[g]))
-        number = len(self._suggestions[group])
-        if number >= trials_per_group(self._sweep):
+        members = Counter(standing.plan.group for standing in self._book.standings)
+        group = min(self._groups, key=lambda g: members[g])
+        if members[group] >= suggested_per_group(self._sweep):
             return None
-        search = self._searches[group]
         self._tell(group)
-        suggestion = _suggestion(self._sweep, group, number, search.suggest(_id(group, number)))
-        self._folder.add_suggestion(suggestion)
-        self._suggestions[group].append(suggestion)
+        number = self._next_number[group]
+        chosen = self._searches[group].suggest(_id(group, number))
+        suggestion = _suggestion(self._sweep, group, number, chosen)
         plan = plan_suggestion(self._sweep, self._groups[group], suggestion)
+        while plan.name in self._taken:
+            # A trial of another searcher may have the name.
+            suggestion = replace(suggestion, number=suggestion.number + 1)
+            plan = plan_suggestion(self._sweep, self._groups[group], suggestion)
+        self._asked[plan.name] = _id(group, number)
+        self._next_number[group] = suggestion.number + 1
+        self._folder.add_suggestion(suggestion)
         self._book.add(plan)
         return self._book.standing(plan.name)
 
     def _tell(self, group: str) -> None:
-        for suggestion in self._suggestions[group]:
-            name = self._name(suggestion)
-            if name in self._told:
+        search = self._searches[group]
+        for standing in self._book.standings:
+            name = standing.plan.name
+            if standing.plan.group != group or name in self._told:
                 continue
-            score, failed = self._first_score(name), self._book.is_given_up(name)
-            if score is not None or failed:
-                self._told.add(name)
-                self._searches[group].on_trial_complete(
-                    _id(group, suggestion.number),
-                    None if score is None else {_SCORE: score},
-                    error=score is None,
-                )
+            score, failed = self._first_score(standing), self._book.is_given_up(name)
+            if score is None and not failed:
+                continue
+            self._told.add(name)
+            if name in self._asked:
+                result = None if score is None else {_SCORE: score}
+                search.on_trial_complete(self._asked[name], result, error=score is None)
+            elif score is not None:
+                search.add_evaluated_point(choices_of(self._sweep, standing.plan), score)
 
-    def _first_score(self, name: str) -> float | None:
+    def _first_score(self, standing: Standing) -> float | None:
         ladder = self._book.ladder
-        folds = self._book.standing(name).state.entrant().folds
-        return score_at(folds, ladder.rungs[0], ladder.smooth_epochs)
-
-    def _name(self, suggestion: Suggestion) -> str:
-        return plan_suggestion(self._sweep, self._groups[suggestion.group], suggestion).name
+        return score_at(standing.state.entrant().folds, ladder.rungs[0], ladder.smooth_epochs)
 
 
 def _id(group: str, number: int) -> str:
     return f"{group}_{number}"
 
 
-def _space(sweep: SweepConfig) -> dict[str, BaseDistribution]:
+def search_space(sweep: SweepConfig) -> dict[str, BaseDistribution]:
     """Return Optuna's distributions; of a list of values their positions, which are always plain."""
     network = CategoricalDistribution(range(len(sweep.networks)))
     return {_NETWORK: network, **{key: _distribution(d) for key, d in sweep.search.items()}}
@@ -193,13 +200,14 @@ def _suggestion(
     return Suggestion(group, number, sweep.networks[chosen[_NETWORK]], searched)
 
 
-def _choices(sweep: SweepConfig, suggestion: Suggestion) -> dict[str, Any]:
-    """Return what Optuna would have chosen for a suggestion to come of it."""
+def choices_of(sweep: SweepConfig, plan: TrialPlan) -> dict[str, Any]:
+    """Return what Optuna would have chosen for one of the sweep's trials to come of it."""
 
     def choice(key: str, distribution: Distribution) -> Any:
-        value, values = suggestion.searched[key], distribution.values
-        # It was read from JSON, which has lists where a configuration may have tuples.
-        return value if values is None else [json.dumps(v) for v in values].index(json.dumps(value))
+        value = plan.searched[key]
+        if distribution.values is not None:
+            return distribution.position(value)
+        return int(value) if distribution.integer is not None else float(value)
 
     chosen = {key: choice(key, distribution) for key, distribution in sweep.search.items()}
-    return {_NETWORK: sweep.networks.index(suggestion.network), **chosen}
+    return {_NETWORK: sweep.networks.index(plan.run.network.name), **chosen}

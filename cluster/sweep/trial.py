@@ -18,11 +18,13 @@ import torch
 from ray import tune
 
 from cluster.metrics import TrialMetrics
+from cluster.notice import LeavingNodes, WorkerNotice, own_node
 from cluster.sweep.config import TrialPlan
 from cluster.sweep.folder import Segment, TrialState, read_state
 from cluster.sweep.ladder import Ladder, Rung, score_at
-from cluster.train import train_on_ray
+from cluster.train import PATIENCE_S, train_on_ray
 from preprocessing.errors import RadiotrainError
+from preprocessing.stop_notice import Stopped
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.placement import SHARED_MEMORY, choose_placement, measure_room
@@ -57,19 +59,32 @@ def train_trial(
     runs = tuple(_placed(RunConfig.model_validate(run), resources) for run in values["runs"])
     plan = TrialPlan(values["name"], values["group"], runs)
 
+    notice, is_leaving = WorkerNotice(), LeavingNodes([own_node()])
+
     def train_fold(run: RunConfig, until_epoch: int | None, on_epoch: OnEpoch) -> None:
         if workers > 1:
             train_on_ray(run, workers, until_epoch=until_epoch, resources=resources)
             return
         _hold_copy(run)
         with _Watchdog(max_quiet_minutes) as reporter:
-            train(run, until_epoch=until_epoch, on_epoch=on_epoch, reporter=reporter)
+            train(
+                run,
+                until_epoch=until_epoch,
+                on_epoch=on_epoch,
+                reporter=reporter,
+                patience_s=PATIENCE_S,
+                notice=notice,
+                is_leaving=is_leaving,
+            )
 
     try:
         _climb(plan, ladder, train_fold)
     except RadiotrainError as error:
         # The user's mistake, or memory that does not suffice: the same again would end the same.
         tune.report({"mistake": str(error)})
+    except Stopped:
+        # The driver ends the sweep when all of its trials have said so.
+        tune.report({"paused": True})
 
 
 def _climb(

@@ -9,6 +9,7 @@ from typing import Any
 from preprocessing import files
 from preprocessing.errors import InputError
 from preprocessing.json_values import dump_json
+from preprocessing.lock_holder import is_lock
 from preprocessing.phantom.settings import PhantomSettings
 
 _MARKER = "phantom.json"
@@ -26,7 +27,11 @@ def claim(out: Path, settings: PhantomSettings) -> None:
     marker = {"format": _FORMAT, "settings": settings.to_json()}
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, expected a folder: name a new folder")
-    names = files.list_names(str(out))
+    names = [
+        name
+        for name in files.list_names(str(out))
+        if not (is_lock(name) or name.endswith(files.PARTIAL))
+    ]
     if _MARKER in names:
         _check_same(out, _read(out), marker)
     elif names:

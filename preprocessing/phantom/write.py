@@ -13,6 +13,7 @@ from pathlib import Path
 
 from preprocessing import files
 from preprocessing.errors import InputError, StorageFullError, is_disk_full
+from preprocessing.folder_lock import exclusive
 from preprocessing.json_values import dump_json
 from preprocessing.phantom import workbooks
 from preprocessing.phantom.dicom_writer import SeriesWriter, make_uid
@@ -72,6 +73,11 @@ def write_phantom(out: Path, settings: PhantomSettings, workers: int = 1) -> Non
     if workers < 1:
         raise InputError(f"phantom workers is {workers}, expected at least 1: choose 1 or more")
     out = out.expanduser().resolve()
+    with exclusive(out, "phantom"):
+        _write_alone(out, settings, workers)
+
+
+def _write_alone(out: Path, settings: PhantomSettings, workers: int) -> None:
     claim(out, settings)
     try:
         labels = draw_labels(settings)

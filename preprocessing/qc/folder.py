@@ -7,19 +7,20 @@ from pathlib import Path
 
 from preprocessing import files
 from preprocessing.errors import InputError
+from preprocessing.lock_holder import is_lock
 
 MARKER = ".radiotrain-qc"
 PATIENTS = "patients"
 PICTURES = "pictures"
 
 
-def claim(out: str | Path) -> Path:
-    """Return the folder, made and marked as ours.
+def local_folder(out: str | Path) -> Path:
+    """Return where the folder is.
 
     Raises
     ------
     InputError
-        If it is no local folder, or holds files that are not ours.
+        If it is no local folder.
     """
     if "://" in str(out):
         raise InputError(
@@ -28,7 +29,24 @@ def claim(out: str | Path) -> Path:
     folder = Path(files.absolute(out))
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, expected a folder: name a new or empty one")
-    if folder.is_dir() and not (folder / MARKER).exists() and any(folder.iterdir()):
+    return folder
+
+
+def claim(out: str | Path) -> Path:
+    """Return the folder, marked as ours. Its lock is held.
+
+    Raises
+    ------
+    InputError
+        If it is no local folder, or holds files that are not ours.
+    """
+    folder = local_folder(out)
+    others = [
+        name
+        for name in files.list_names(str(folder))
+        if not (is_lock(name) or name.endswith(files.PARTIAL))
+    ]
+    if others and MARKER not in others:
         raise InputError(
             f"{folder} holds files that 'radiotrain qc' did not make, expected a new or empty"
             " folder or one of its own: name another with --out"

@@ -11,9 +11,10 @@ from typing import Any
 
 from preprocessing import files
 from preprocessing.errors import InputError
+from preprocessing.folder_lock import exclusive
 from preprocessing.qc.cohort_page import render_cohort
 from preprocessing.qc.entries import Entry, make_entries
-from preprocessing.qc.folder import claim, page_path, picture_path, remove_stale
+from preprocessing.qc.folder import claim, local_folder, page_path, picture_path, remove_stale
 from preprocessing.qc.measures import measures_of
 from preprocessing.qc.names import file_names
 from preprocessing.qc.outliers import make_yardsticks
@@ -64,7 +65,13 @@ def write_pages(
     StorageFullError
         If the disk is full.
     """
-    folder = claim(out)
+    with exclusive(local_folder(out), "folder of pages"):
+        return _write_alone(store, claim(out), num_workers, progress)
+
+
+def _write_alone(
+    store: Store, folder: Path, num_workers: int, progress: Callable[[str, int], Any]
+) -> Written:
     names = file_names(store.patient_ids)
     studies: dict[int, Study] = {}
     with progress("qc", len(names)) as advance:

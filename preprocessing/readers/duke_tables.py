@@ -24,7 +24,7 @@ from preprocessing.readers.tables import (
     refuse_repeated,
 )
 from preprocessing.readers.values import is_missing, parse_number
-from preprocessing.shown_names import shown_cell
+from preprocessing.shown_names import shown_cell, shown_covariate
 
 TARGETS = ("ER", "PR", "HER2")
 
@@ -190,7 +190,7 @@ def _covariates(cells: Sequence[str], sheet: _Sheet) -> dict[str, str | float | 
         if column is not None:
             value = _decode(cells[column], sheet.codes.get(column, {}), sheet.decimal)
             is_bare_code = column not in sheet.codes and name in _CODED and _is_whole(value)
-            covariates[name] = None if is_bare_code else value
+            covariates[name] = None if is_bare_code else shown_covariate(name, value)
     born = sheet.columns.get("Date of Birth (Days)")
     days = parse_number(cells[born], sheet.decimal) if born is not None else None
     covariates["age_years"] = round(-days / _DAYS_PER_YEAR, 2) if days is not None else None

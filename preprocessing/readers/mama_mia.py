@@ -34,7 +34,7 @@ from preprocessing.readers.tables import (
     tables_named,
 )
 from preprocessing.readers.values import identifies, is_missing, parse_covariate, parse_number
-from preprocessing.shown_names import shown_file
+from preprocessing.shown_names import shown_covariate, shown_file
 
 EXPECTS = "a folder of MAMA-MIA with images/, segmentations/ and clinical_and_imaging_info.xlsx"
 TARGETS = ("ER", "PR", "HER2", "HR")
@@ -240,7 +240,7 @@ def _labels(
 
 def _covariates(row: Mapping[str, str], decimal: str) -> dict[str, str | float | None]:
     return {
-        _RENAMED.get(name, name): parse_covariate(value, decimal)
+        _RENAMED.get(name, name): shown_covariate(name, parse_covariate(value, decimal))
         for name, value in row.items()
         if name and name not in _NEEDED and not identifies(name, value)
     }

@@ -51,7 +51,7 @@ from preprocessing.readers.values import (
     parse_covariate,
     parse_number,
 )
-from preprocessing.shown_names import shown_cell, shown_file
+from preprocessing.shown_names import shown_cell, shown_covariate, shown_file
 
 _IMPOSSIBLE = {ValueError: "it holds a NUL", RuntimeError: "its links lead to themselves"}
 
@@ -379,7 +379,9 @@ def _patient(
         box=_box(row, findings, decimal),
         mask=mask,
         covariates={
-            c: parse_covariate(row[c], decimal) for c in covariates if not identifies(c, row[c])
+            c: shown_covariate(c, parse_covariate(row[c], decimal))
+            for c in covariates
+            if not identifies(c, row[c])
         },
         findings=tuple(findings),
     )

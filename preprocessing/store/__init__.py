@@ -15,7 +15,8 @@ Axis legend: N patients, P phases, R rows, C columns, S slices, T targets.
 ====================  =======================  ==========================================
 
 ``layout.py`` has the values, ``metadata.py`` and ``records.py`` their files, ``writer.py`` fills a store,
-``reader.py`` reads it, ``lock.py`` keeps runs apart and ``verify.py`` reads every byte once more.
+``reader.py`` reads it, `preprocessing.folder_lock` keeps runs apart and ``verify.py`` reads every byte once
+more.
 
 This package needs only numpy, zarr and fsspec: a training machine has no imaging libraries.
 """

@@ -23,8 +23,6 @@ BIAS_STEP = 4
 # Of a crop with all phases: what Zarr's codecs compress at once.
 _MAX_VOXELS = 2**30 - 1
 
-# Held by the run that writes; see `preprocessing.store.lock`.
-LOCK_NAME = ".writing.json"
 # One chunk a patient, whose checksum its record has.
 CHECKED_ARRAYS = ("images", "region", "bias_field")
 ARRAYS = (*CHECKED_ARRAYS, "scale", "labels")

@@ -14,7 +14,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,21 +25,23 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from preprocessing import files
+from preprocessing import durable, files
 from preprocessing.digests import DIGEST_KEY, digest_of, dump_with_digest, load_with_digest
 from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
 from preprocessing.json_values import parse_values
+from preprocessing.lock_holder import is_lock
 from preprocessing.s3_options import storage_options
 from preprocessing.store import layout
 from preprocessing.store.layout import StoreSpec
+from preprocessing.store.zarr_folder import ZarrFolder
 
 _ATTRIBUTES = "attributes.json"
 # Whatever the number of patients, so that this may grow.
 _LABELS_A_CHUNK = 1024
 # All that a store's attributes say until the store is made.
 _BEING_MADE = {"radiotrain_store": "being made"}
-# What Zarr calls the first file of a store while it writes it.
-_FIRST_PARTIAL = re.compile(r"zarr\.[0-9a-f]{32}" + re.escape(files.PARTIAL))
+# How the first file of a store is called while it is written.
+_FIRST_PARTIAL = re.compile(r"\.zarr\.json\.[0-9a-f]{8}" + re.escape(files.PARTIAL))
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Attributes:
 def create(url: str, spec: StoreSpec, versions: Mapping[str, str]) -> Attributes:
     """Make the arrays, then the attributes: a store without them is not there yet. Return these."""
     if files.is_local(url):
-        Path(url).mkdir(parents=True, exist_ok=True)
+        durable.make_folder(Path(url))
     group = _begin(url)
     _create_arrays(group, spec)
     write_labels(url, spec)
@@ -131,8 +134,7 @@ def _begin(url: str) -> zarr.Group:
     try:
         return _open_group(url)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError):
-        options = storage_options(url) or None
-        return zarr.create_group(url, attributes=dict(_BEING_MADE), storage_options=options)
+        return zarr.create_group(attributes=dict(_BEING_MADE), **_writable(url))
 
 
 def extend(url: str, attributes: Attributes, spec: StoreSpec) -> Attributes:
@@ -154,8 +156,7 @@ def extend(url: str, attributes: Attributes, spec: StoreSpec) -> Attributes:
 def write_labels(url: str, spec: StoreSpec) -> None:
     """Write all labels."""
     shape = (len(spec.patient_ids), len(spec.targets))
-    options = storage_options(url) or None
-    array = zarr.open_array(url, path="labels", mode="r+", storage_options=options, zarr_format=3)
+    array: Any = zarr.open_array(path="labels", mode="r+", zarr_format=3, **_writable(url))
     array[:] = np.array(spec.labels, dtype=np.int8).reshape(shape)
 
 
@@ -244,10 +245,8 @@ def check_free(url: str) -> None:
     InputError
         If there is anything else at `url`.
     """
-    names = set(files.list_names(url))
-    ours = {layout.LOCK_NAME}
-    if "zarr.json" in names:
-        ours |= {"zarr.json", _ATTRIBUTES, *layout.ARRAYS}
+    names = {name for name in files.list_names(url) if not is_lock(name)}
+    ours = {"zarr.json", _ATTRIBUTES, *layout.ARRAYS} if "zarr.json" in names else set()
     if any(name not in ours and not _FIRST_PARTIAL.fullmatch(name) for name in names):
         raise InputError(f"{url} is not empty and is no store: name a folder that is new or empty")
 
@@ -277,9 +276,36 @@ def _open_array(
     if array_problem(url, name, expected) is not None:
         place = files.join(url, name, "zarr.json")
         raise _damaged(url, place, "does not match its checksum")
-    options = storage_options(url) or None
+    where = _readable(url) if mode == "r" else _writable(url)
     # Told the format, Zarr does not look for files of older ones.
-    return zarr.open_array(url, path=name, mode=mode, storage_options=options, zarr_format=3)
+    return zarr.open_array(path=name, mode=mode, zarr_format=3, **where)
+
+
+@contextmanager
+def written_together(url: str) -> Iterator[None]:
+    """Have all that is written to a store's arrays inside on the disk at the end."""
+    store = _writable(url)["store"]
+    if not isinstance(store, ZarrFolder):
+        yield  # an object store's put lasts by itself
+        return
+    with store.together():
+        yield
+
+
+def _readable(url: str) -> dict[str, Any]:
+    return {"store": url, "storage_options": storage_options(url) or None}
+
+
+def _writable(url: str) -> dict[str, Any]:
+    """Return what Zarr is given to write to."""
+    if not files.is_local(url):
+        return _readable(url)
+    return {"store": _folder(files.filesystem(url)[1], os.getpid())}
+
+
+@lru_cache(maxsize=8)
+def _folder(path: str, process: int) -> ZarrFolder:
+    return ZarrFolder(path)
 
 
 def array_problem(url: str, name: str, expected: str, num: int | None = None) -> str | None:
@@ -331,8 +357,7 @@ def repair(url: str, attributes: Attributes) -> None:
 
 
 def _open_group(url: str) -> zarr.Group:
-    options = storage_options(url) or None
-    return zarr.open_group(url, mode="r+", storage_options=options, zarr_format=3)
+    return zarr.open_group(mode="r+", zarr_format=3, **_writable(url))
 
 
 def _read_document(url: str, name: str = "") -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from preprocessing.errors import (
     storage_trouble,
 )
 from preprocessing.store import layout, metadata
+from preprocessing.store.content import describe_content
 from preprocessing.store.layout import PatientRecord, StoreSpec
 from preprocessing.store.records import finished_indices, read_index
 
@@ -111,6 +113,14 @@ class Store:
     def num_bytes(self) -> int:
         """Size of all usable patients' images as int16, uncompressed."""
         return len(self.patient_ids) * int(np.prod(self.image_shape)) * 2
+
+    @cached_property
+    def contents(self) -> Mapping[str, str]:
+        """Each usable patient's content; see `preprocessing.store.content.describe_content`."""
+        return {
+            record.patient_id: describe_content(record, labels)
+            for record, labels in zip(self.records, self.labels.tolist(), strict=True)
+        }
 
     def index_of(self, patient_id: str) -> int:
         """Return a usable patient's index."""

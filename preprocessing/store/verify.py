@@ -22,9 +22,9 @@ from preprocessing.errors import (
     RadiotrainError,
     storage_trouble,
 )
+from preprocessing.folder_lock import exclusive
 from preprocessing.store import layout, metadata, records
 from preprocessing.store.layout import PatientRecord, StoreSpec
-from preprocessing.store.lock import exclusive
 from preprocessing.store.metadata import Attributes
 from preprocessing.store.writer import StoreWriter, guard_full
 

@@ -106,11 +106,12 @@ class StoreWriter:
             field = tensor.bias_field
             if field is None:
                 field = np.zeros(layout.bias_shape(self.spec.crop_shape), dtype=np.float32)
-            self._array("scale")[record.index] = scale
             checksums = {}
-            for name, content in (("images", values), ("region", tensor.region), ("bias_field", field)):  # fmt: skip
-                self._array(name)[record.index] = content
-                checksums[name] = layout.checksum(content)
+            with metadata.written_together(self.url):
+                self._array("scale")[record.index] = scale
+                for name, content in (("images", values), ("region", tensor.region), ("bias_field", field)):  # fmt: skip
+                    self._array(name)[record.index] = content
+                    checksums[name] = layout.checksum(content)
             record = replace(record, scale=float(scale), checksums=checksums)
         records.write_record(self.url, record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import cache
 
 import typer
@@ -11,6 +12,7 @@ from typer.main import get_command
 
 from preprocessing.errors import RadiotrainError, place_trouble, storage_trouble
 from preprocessing.redaction import without_credentials
+from preprocessing.stop_notice import Stopped, listening
 from radiotrain.cli import (
     board,
     cluster,
@@ -34,12 +36,13 @@ from radiotrain.cli import (
     store,
     train,
     tune,
+    verify,
 )
 
 # What Typer exits with after Ctrl-C.
 _INTERRUPTED = 130
 # These only look: nothing of them is to be resumed.
-_ONLY_LOOK = {"status", "board", "doctor"}
+_ONLY_LOOK = {"status", "board", "doctor", "verify"}
 
 app = typer.Typer(
     name="radiotrain",
@@ -70,6 +73,7 @@ for module in (
     export,
     predict,
     reproduce,
+    verify,
     cluster,
     doctor,
     demo,
@@ -78,9 +82,14 @@ for module in (
 
 
 def main() -> None:
-    """Run the command line: exit status 0 done, 1 the program's fault or nothing usable, 2 the input's."""
+    """Run the command line.
+
+    Exit status 0: done; 1: the program's fault or nothing usable; 2: the input's; 130: Ctrl-C; 128 and
+    a signal's number: that notice to stop.
+    """
     try:
-        command_line()()
+        with listening():
+            command_line()()
     except RadiotrainError as error:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         sys.exit(2)
@@ -99,13 +108,26 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    except Stopped as stop:
+        if not _only_looks():
+            _print_if_heard(str(stop))
+        sys.exit(stop.exit_status)
     except SystemExit as end:
-        if end.code == _INTERRUPTED and not _ONLY_LOOK & set(sys.argv[1:2]):
+        if end.code == _INTERRUPTED and not _only_looks():
             print(
                 "interrupted: nothing finished is lost, run the same command again to resume",
                 file=sys.stderr,
             )
         raise
+
+
+def _only_looks() -> bool:
+    return bool(_ONLY_LOOK & set(sys.argv[1:2]))
+
+
+def _print_if_heard(line: str) -> None:
+    with suppress(OSError):  # the terminal may be what was closed
+        print(line, file=sys.stderr, flush=True)
 
 
 @cache

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, redirect_stderr
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 _INTERRUPTED = 130
 # TensorBoard itself looks for news every 5 s; an object store is not to be asked as often.
@@ -92,7 +95,10 @@ def _launch(folder: str, host: str, port: int) -> str:
 
     from preprocessing.errors import InputError
 
-    tensorboard = program.TensorBoard()
+    def server(app: WsgiApp, flags: object) -> program.TensorBoardServer:
+        return program.create_port_scanning_werkzeug_server(_own_hosts_only(app, host), flags)
+
+    tensorboard = program.TensorBoard(server_class=server)
     tensorboard.configure(logdir=folder, host=host, port=port)
     try:
         # It says there that it reads quickly.
@@ -103,3 +109,16 @@ def _launch(folder: str, host: str, port: int) -> str:
             f"TensorBoard cannot answer at {host}:{port} ({' '.join(error.msg.split())}): name"
             " another --port or --host"
         ) from error
+
+
+def _own_hosts_only(app: WsgiApp, host: str) -> WsgiApp:
+    """Answer requests whose Host header is of another machine with 403: TensorBoard itself looks at none."""
+    from preprocessing.host_names import is_own_host
+
+    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if is_own_host(environ.get("HTTP_HOST"), host):
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"Host is not a name of this machine\n"]
+
+    return checked

@@ -52,6 +52,7 @@ def check(
     from preprocessing.config import PreprocessConfig
     from preprocessing.failures import HOW_TO_REPORT, any_internal
     from preprocessing.files import write_text
+    from preprocessing.folder_lock import exclusive_beside
     from preprocessing.phases.table import apply_table, write_table
     from preprocessing.progress import progress
     from preprocessing.readers import read_cohort
@@ -76,7 +77,8 @@ def check(
         typer.echo(f"{written} written: correct its column 'phase', and give it by --phases")
     if json_file is not None:
         entries = {"patients": [p.to_json() for p in checked]}
-        write_text(str(json_file), json.dumps(entries, indent=1) + "\n")
+        with exclusive_beside(json_file, "file"):
+            write_text(str(json_file), json.dumps(entries, indent=1) + "\n")
     num_usable = sum(p.usable for p in checked)
     positives = ", ".join(
         f"{t} {sum(p.patient.labels.get(t) == 1 for p in checked)}" for t in cohort.targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,14 +55,17 @@ def compare(
     from radiotrain.evaluation.compare.pairs import choose_pairs, compare_reports
     from radiotrain.evaluation.compare.report_folder import read_report
     from radiotrain.evaluation.compare.write import write_comparison
-    from radiotrain.evaluation.report.write import check_folder
+    from radiotrain.evaluation.report.claim import Subject, claimed, mark
 
-    if out is not None:
-        check_folder(out)
-    a, b, runs = read_report(first), read_report(second), run or []
-    with progress("compare", len(choose_pairs(a, b, runs))) as advance:
-        found = compare_reports(a, b, runs, seed=seed, num_resamples=resamples, on_pair=advance)
-    page = write_comparison(found, out) if out is not None else None
+    subject = Subject.of("comparison", [first, second], run or [])
+    page = None
+    with claimed(out, subject) if out is not None else nullcontext():
+        a, b, runs = read_report(first), read_report(second), run or []
+        with progress("compare", len(choose_pairs(a, b, runs))) as advance:
+            found = compare_reports(a, b, runs, seed=seed, num_resamples=resamples, on_pair=advance)
+        if out is not None:
+            mark(out, subject)
+            page = write_comparison(found, out)
     _print(found)
     if page is not None:
         typer.echo(f"comparison: {page}")

@@ -35,7 +35,14 @@ def demo(
 
     Example: `radiotrain demo --out demo-output`
     """
+    from preprocessing.folder_lock import exclusive_beside
+
     cohort = out / "cohort"
+    with exclusive_beside(out, "folder"):
+        _take(out, cohort, patients, seed)
+
+
+def _take(out: Path, cohort: Path, patients: int, seed: int) -> None:
     run_step("phantom", cohort, "--patients", patients, "--seed", seed, "--effect", _EFFECT)
     reproduce(
         str(cohort),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,11 +41,14 @@ def doctor(
     Example: `radiotrain doctor --storage s3://bucket/runs --json doctor.json`
     """
     from preprocessing import files
+    from preprocessing.s3_options import PATIENCE
     from radiotrain.cli.findings import findings_console, print_findings
     from radiotrain.doctor.examine import examine
     from radiotrain.doctor.findings import is_broken
     from radiotrain.doctor.judge import judge
 
+    # An object store that is away is what is looked for.
+    os.environ.setdefault(PATIENCE, "0")
     found = examine(storage, lambda line: typer.echo(line, err=True), _try_ray if ray else None)
     findings = judge(found)
     print_findings(findings_console(), findings)

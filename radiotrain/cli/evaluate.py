@@ -45,6 +45,14 @@ def evaluate(
             " of the patients, for results by age, scanner and other groups."
         ),
     ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The runs' split, where it has moved; or one that `radiotrain split --extend` made of it:"
+            " the test patients that were added are tested, too. Twice, where there are runs of two. Of"
+            " runs only.",
+        ),
+    ] = None,
     patients: Annotated[
         str | None,
         typer.Option(
@@ -98,16 +106,23 @@ def evaluate(
     """
     from preprocessing.progress import progress
     from radiotrain.evaluation.evaluate import evaluate_table
-    from radiotrain.evaluation.report.write import check_folder, write_report
+    from radiotrain.evaluation.report.claim import Subject, claimed, mark
+    from radiotrain.evaluation.report.write import write_report
 
-    check_folder(out)
-    table, context = _predictions(
-        runs or [], predictions, store, patients, purpose, baselines, tta, saliency
-    )
-    num_results = len(table[["run", "target"]].drop_duplicates())
-    with progress("evaluate", num_results) as advance:
-        evaluation = evaluate_table(table, seed=seed, num_resamples=resamples, on_result=advance)
-    report = write_report(evaluation, table, out, context=context)
+    sources = [*(runs or []), *([predictions] if predictions is not None else [])]
+    subject = Subject.of("report", sources)
+    # Before the test set is opened for it.
+    with claimed(out, subject):
+        table, context = _predictions(
+            runs or [], predictions, store, split or [], patients, purpose, baselines, tta, saliency
+        )
+        num_results = len(table[["run", "target"]].drop_duplicates())
+        with progress("evaluate", num_results) as advance:
+            evaluation = evaluate_table(
+                table, seed=seed, num_resamples=resamples, on_result=advance
+            )
+        mark(out, subject)
+        report = write_report(evaluation, table, out, context=context)
     _print_table(evaluation)
     for warning in (*context.warnings, *evaluation.warnings):
         typer.echo(f"note: {warning}")
@@ -118,6 +133,7 @@ def _predictions(
     runs: list[str],
     predictions: str | None,
     store: str | None,
+    splits: list[str],
     patients: str | None,
     purpose: str | None,
     baselines: bool | None,
@@ -139,7 +155,12 @@ def _predictions(
             raise InputError(
                 f"--tta {tta} needs networks, but --predictions has their results only: give runs"
             )
-        given = {"--purpose": purpose, "--baselines": baselines, "--saliency": saliency}
+        given = {
+            "--purpose": purpose,
+            "--baselines": baselines,
+            "--saliency": saliency,
+            "--split": splits or None,
+        }
         for option in (name for name, value in given.items() if value is not None):
             typer.echo(
                 f"note: {option} is of runs only, and has no effect on --predictions", err=True
@@ -160,6 +181,7 @@ def _predictions(
         baselines=baselines is not False,
         num_draws=tta,
         num_salient=6 if saliency is None else saliency,
+        splits=splits,
     )
 
 

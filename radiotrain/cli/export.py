@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from radiotrain.cli.moved import SplitOption, StoreOption
+
 
 class Format(StrEnum):
     """What others read."""
@@ -35,9 +37,8 @@ def export(
         ),
     ],
     out: Annotated[str, typer.Option(help="Folder to make; of several runs, one for each in it.")],
-    store: Annotated[
-        str | None, typer.Option(help="The store, where it has moved since the run.")
-    ] = None,
+    store: StoreOption = None,
+    split: SplitOption = None,
 ) -> None:
     """Write a trained model as a folder that has all that is needed to predict, and no pickle.
 
@@ -64,9 +65,11 @@ def export(
     # All that could be refused is refused before anything is written.
     measures = VoxelMeasures()
     exporters = [
-        Exporter(run, form.value, place, store, measures)
+        Exporter(run, form.value, place, store, measures, split)
         for run, place in zip(runs, outs, strict=True)
     ]
+    for note in dict.fromkeys(note for exporter in exporters for note in exporter.notes):
+        typer.echo(f"note: {note}", err=True)
     for exporter in exporters:
         with progress(f"export {exporter.model.name}", exporter.num_steps) as advance:
             description = exporter.write(advance)

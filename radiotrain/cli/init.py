@@ -129,7 +129,6 @@ def manifest(
 
     Example: `radiotrain init manifest my-cohort`
     """
-    from preprocessing import files
     from preprocessing.manifest_draft import draft_manifest
     from preprocessing.readers import check_no_tables
 
@@ -144,7 +143,7 @@ def manifest(
             f"{place} holds no images that a manifest can name: expected NIfTI, NRRD or DICOM files, one"
             " patient a folder or files called ID_0000.nii.gz"
         )
-    files.write_text(str(target), draft.csv())
+    _write_new(str(target), draft.csv())
     num_phases = Counter(len(row.phases) for row in draft.rows)
     shown = ", ".join(f"{n} of {c} phases" for c, n in sorted(num_phases.items()))
     typer.echo(f"{target} written: {len(draft.rows)} patients ({shown})")
@@ -203,14 +202,29 @@ def _write(
     store: str,
     what: str,
 ) -> None:
-    from preprocessing import files
     from radiotrain.commented import commented_yaml
 
     header = (f"A {what} on {store}, made by `radiotrain init {what}`.", _HOW)
     # As the user said it: a file with relative paths may move along with what they name.
     values = dict(suggestion.values) | {"store": store}
     text = commented_yaml(model, values, header=header, notes=suggestion.notes)
-    files.write_text(files.absolute(out), text)
+    _write_new(out, text)
+
+
+def _write_new(out: str, text: str) -> None:
+    """Write a file, unless another process has written one meanwhile."""
+    from preprocessing import files
+    from preprocessing.errors import InputError
+
+    url = files.absolute(out)
+    try:
+        files.write_new(url, text)
+    except FileExistsError:
+        # On an object store it may be ours: an answer may have been lost.
+        if files.read_text(url) != text:
+            raise InputError(
+                f"{out} is there already: name another file with --out, or remove it"
+            ) from None
 
 
 def _say_next(out: str, store: str, split: str, command: str) -> None:

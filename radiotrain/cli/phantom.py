@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -89,6 +88,7 @@ def phantom(
 
     Example: `radiotrain phantom cohort --quirk two-studies --quirk truncated-file`
     """
+    from preprocessing.machine import num_cpus
     from preprocessing.phantom.quirks import parse_quirks
     from preprocessing.phantom.settings import PhantomSettings, parse_effects, parse_shortcut
     from preprocessing.phantom.write import write_phantom
@@ -106,5 +106,5 @@ def phantom(
         shortcut=parse_shortcut(shortcut),
         quirks=parse_quirks(quirk or ()),
     )
-    write_phantom(out, settings, workers or os.cpu_count() or 1)
+    write_phantom(out, settings, workers or num_cpus())
     typer.echo(f"{patients} patients written: {out}")

@@ -8,6 +8,7 @@ import typer
 
 from radiotrain.cli import complete
 from radiotrain.cli.console import wide_console
+from radiotrain.cli.moved import SplitOption, StoreOption, as_overrides
 
 if TYPE_CHECKING:
     from cluster.planning.plan import Plan
@@ -43,6 +44,8 @@ def plan(
             help="section.key=value, wins over the file; may be repeated.",
         ),
     ] = None,
+    store: StoreOption = None,
+    split: SplitOption = None,
 ) -> None:
     """Say how a sweep is best spread over GPUs: trials side by side, or several GPUs a trial.
 
@@ -57,7 +60,7 @@ def plan(
     from cluster.sweep.config import load_sweep
 
     chip = gpu_named(gpu)
-    sweep = load_sweep(config, overrides or [])
+    sweep = load_sweep(config, [*(overrides or []), *as_overrides(store, split)])
     link = Link(gbits=gbits, gpus_per_host=gpus_per_host)
     print_plan(make_plan(sweep, gpus, chip, link, efficiency), price)
 

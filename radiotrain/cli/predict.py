@@ -121,6 +121,7 @@ def predict(
     """
     from preprocessing import files
     from preprocessing.errors import MissingPathError
+    from preprocessing.folder_lock import exclusive
     from preprocessing.progress import progress
     from radiotrain.new_patient.many import (
         is_cohort,
@@ -146,12 +147,16 @@ def predict(
     asked = _asked(models, draws, steps, report, device)
     where = files.absolute(out)
     if several:
-        _print_done(predict_many(candidates, asked, where, progress))
+        with exclusive(where, "folder"):
+            done = predict_many(candidates, asked, where, progress)
+        _print_done(done)
         return
     opened = with_table_of_phases(read_patient(place, region), table)
     if phases is not None and table is None:
         _write_phases(phases, opened, asked)
-    _print_answer(_predict_one(opened, covariates, asked, where), where)
+    with exclusive(where, "folder"):
+        answer = _predict_one(opened, covariates, asked, where)
+    _print_answer(answer, where)
 
 
 def _write_phases(path: str, patient: Patient, asked: Asked) -> None:
@@ -264,11 +269,12 @@ def _predict_one(
 ) -> PatientAnswer:
     from preprocessing import files
     from preprocessing.errors import InputError
+    from preprocessing.lock_holder import is_lock
     from radiotrain.new_patient.examine import JSON, PAGE, SR, examine
     from radiotrain.new_patient.many import with_covariates
 
-    names = [name for name in files.list_names(out) if not name.endswith(files.PARTIAL)]
-    if not set(names) <= {JSON, PAGE, SR}:
+    names = {name for name in files.list_names(out) if not name.endswith(files.PARTIAL)}
+    if not {name for name in names if not is_lock(name)} <= {JSON, PAGE, SR}:
         raise InputError(
             f"{out} holds other files: name a folder that is new, empty, or of this command"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -120,6 +119,7 @@ def preprocess(
 def _home(workers: int | None, scheduler: str | None, on: Where) -> DaskHome:
     from preprocessing.dask_home import local_home, scheduler_home
     from preprocessing.errors import InputError
+    from preprocessing.machine import num_cpus
 
     if scheduler is not None:
         if on is Where.ray or workers is not None:
@@ -133,4 +133,4 @@ def _home(workers: int | None, scheduler: str | None, on: Where) -> DaskHome:
         from cluster.dask_on_ray import ray_home
 
         return ray_home(workers)
-    return local_home(workers or os.cpu_count() or 1)
+    return local_home(workers or num_cpus())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.moved import SplitOption, StoreOption
 from radiotrain.cli.where import Where, train_there
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def promote(
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Although trials of the target have not ended.")
     ] = False,
+    store: StoreOption = None,
+    split: SplitOption = None,
     on: Annotated[Where, typer.Option(help="Retrain in this process, or by Ray Train.")] = (
         Where.local
     ),
@@ -71,7 +74,13 @@ def promote(
     if on is Where.local and workers > 1:
         raise InputError(f"--workers is {workers}, expected 1 without Ray: add --on ray")
     promotions = plan_promotions(
-        sweep, out=out, how=how.value, targets=target or [], unfinished=unfinished
+        sweep,
+        out=out,
+        how=how.value,
+        targets=target or [],
+        unfinished=unfinished,
+        store=store,
+        split=split,
     )
 
     def train_until(config: RunConfig, epochs: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -31,11 +30,12 @@ def qc(
 
     Exit status 1 if any patient's voxels are damaged; the pages say which.
     """
+    from preprocessing.machine import num_cpus
     from preprocessing.progress import progress
     from preprocessing.qc.pages import write_pages
     from preprocessing.store import Store
 
-    written = write_pages(Store.open(store), out, workers or os.cpu_count() or 1, progress)
+    written = write_pages(Store.open(store), out, workers or num_cpus(), progress)
     if written.damaged:
         named = ", ".join(written.damaged[:_MOST_NAMED])
         more = len(written.damaged) - _MOST_NAMED

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preprocessing.errors import InputError
 from radiotrain.cli.console import wide_console
 from radiotrain.cli.step import as_typed, run_step
 from radiotrain.cli.tables import ColumnOption, LabelOption, as_words, table_options
 from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from cluster.sweep.config import SweepConfig
     from radiotrain.reproduction import ReproduceConfig
+
+# Settings of a sweep that decide about where and how fast it runs, and not about what comes of it.
+_MAY_CHANGE = {"store", "split", "out", "resources", "max_failures", "max_quiet_minutes", "show"}
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +74,8 @@ def reproduce(
 
     Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out rehearsal --quick`
     """
-    begin = time.monotonic()
+    from preprocessing.folder_lock import exclusive
+
     settings = _settings(config, overrides or [], quick)
     table_options(column, label)
     road = Road.of(cohort, out, settings, on, purpose, as_words(column, label))
@@ -78,6 +85,14 @@ def reproduce(
         for words in road.commands(sweep):
             typer.echo(as_typed(words))
         return
+    with exclusive(road.out, "folder"):
+        take(road, sweep)
+
+
+def take(road: Road, sweep: SweepConfig) -> None:
+    """Do all steps that are not done yet. The folder's lock is held."""
+    begin = time.monotonic()
+    road.check_begun()
     road.write_settings()
     check, *before, evaluate = road.commands(sweep)
     if not road.is_checked:
@@ -168,7 +183,50 @@ class Road:
                 f"no cohort at {files.absolute(self.cohort)}: name a folder or a manifest CSV that"
                 " exists"
             )
+        self.check_begun()
         return parse_config(SweepConfig, self._sweep_values(), "sweep")
+
+    def check_begun(self) -> None:
+        """Refuse other settings than those that the folder was begun with; nothing is changed.
+
+        Raises
+        ------
+        InputError
+            If some differ that decide about a result.
+        """
+        for name, found, wanted in self._begun():
+            differing = [key for key in wanted if found.get(key) != wanted[key]]
+            if differing:
+                key = differing[0]
+                raise InputError(
+                    f"{self.out} was begun with {name}.{key} {found.get(key)!r}, got {wanted[key]!r}:"
+                    " use the same settings to resume, or name another --out"
+                )
+
+    def _begun(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Yield the settings of steps that were begun and those wanted now, by their sections."""
+        from cluster.sweep.config import SweepConfig
+        from preprocessing import files
+        from preprocessing.config import PreprocessConfig
+        from radiotrain.config import parse_config, read_yaml
+        from radiotrain.split import load_split
+
+        before = self._in_out("preprocess.yaml")
+        if files.exists(before) and files.exists(self._in_out("store.zarr")):
+            found = parse_config(PreprocessConfig, read_yaml(before), before)
+            wanted = self.settings.preprocess
+            yield "preprocess", _as_json(found), _as_json(wanted)
+        if files.exists(self._in_out("splits.json")):
+            split, options = load_split(self._in_out("splits.json")), self.settings.split
+            there: dict[str, Any] = {"seed": split.seed, "folds": split.num_folds}
+            there["test_fraction"] = split.test_fraction
+            yield "split", there, _as_json(options)
+        before = self._in_out("sweep.yaml")
+        if files.exists(before) and files.list_names(self._in_out("sweep")):
+            there = _as_json(parse_config(SweepConfig, read_yaml(before), before))
+            sweep = _as_json(parse_config(SweepConfig, self._sweep_values(), "sweep"))
+            # A folder may be moved, and be worked on elsewhere.
+            yield "sweep", there, {k: v for k, v in sweep.items() if k not in _MAY_CHANGE}
 
     def write_settings(self) -> None:
         """Write the files that the steps are told by."""
@@ -215,6 +273,10 @@ class Road:
         return files.join(self.out, *names)
 
 
+def _as_json(settings: BaseModel) -> dict[str, Any]:
+    return settings.model_dump(mode="json")
+
+
 def print_beside_the_paper(report: str) -> None:
     """Print a report's models beside the published rows of their targets."""
     from rich.table import Table
@@ -249,14 +311,9 @@ def _number(value: float | None) -> str:
 
 
 def _metrics(report: str) -> dict[str, Any] | None:
-    from preprocessing import files
+    from radiotrain.evaluation.report.metrics_json import read_metrics
 
-    try:
-        text = files.read_text(files.join(report, "metrics.json"))
-    except FileNotFoundError:
-        return None
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return read_metrics(report)
 
 
 def _settings(config: str | None, overrides: list[str], quick: bool) -> ReproduceConfig:

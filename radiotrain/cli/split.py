@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from radiotrain.cli import complete
+
+if TYPE_CHECKING:
+    from preprocessing.store import Store
+    from radiotrain.split import Split
 
 _TITLE = "positive / labelled patients of each target"
 
@@ -19,7 +23,17 @@ def register(app: typer.Typer) -> None:
 def split(
     store: Annotated[str, typer.Argument(help="Store: folder or s3://…")],
     out: Annotated[str, typer.Option(help="JSON file to write.")] = "splits.json",
-    seed: Annotated[int, typer.Option(help="Same store and seed, same split.", min=0)] = 0,
+    extend: Annotated[
+        str | None,
+        typer.Option(
+            help="Split whose patients all stay where they are: those that the store got since are added to"
+            " its folds and, by the same fraction, to a further part of the test set, which is sealed too.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Same store and seed, same split.", min=0, show_default="0"),
+    ] = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -34,7 +48,9 @@ def split(
             " beside those of the split with the same seed show what is left on a scanner they never saw.",
         ),
     ] = None,
-    test_fraction: Annotated[float, typer.Option(help="Share kept for the test.")] = 0.2,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share kept for the test.", show_default="0.2")
+    ] = None,
     targets: Annotated[
         str | None,
         typer.Option(
@@ -48,6 +64,8 @@ def split(
     Example: `radiotrain split store --out splits.json --seed 1`
 
     Example: `radiotrain split store --out by-scanner.json --seed 1 --folds-by scanner`
+
+    Example: `radiotrain split store --out splits-2.json --extend splits.json`
     """
     from preprocessing.errors import InputError
     from preprocessing.store import Store
@@ -57,20 +75,75 @@ def split(
     if folds is not None and folds_by is not None:
         raise InputError("got both --folds and --folds-by, expected one of them")
     opened = Store.open(store)
-    made = make_split(
-        opened,
-        seed=seed,
-        test_fraction=test_fraction,
-        num_folds=5 if folds is None else folds,
-        targets=[name.strip() for name in targets.split(",")] if targets else None,
-    )
-    if folds_by is not None:
-        made = with_folds_by(made, opened, folds_by)
-    save_split(made, out)
+    if extend is not None:
+        given = {
+            "--seed": seed,
+            "--folds": folds,
+            "--folds-by": folds_by,
+            "--test-fraction": test_fraction,
+            "--targets": targets,
+        }
+        made = _extend(opened, extend, out, [name for name, v in given.items() if v is not None])
+    else:
+        made = make_split(
+            opened,
+            seed=0 if seed is None else seed,
+            test_fraction=0.2 if test_fraction is None else test_fraction,
+            num_folds=5 if folds is None else folds,
+            targets=[name.strip() for name in targets.split(",")] if targets else None,
+        )
+        if folds_by is not None:
+            made = with_folds_by(made, opened, folds_by)
+        save_split(made, out)
     _print_table(count_table(made, opened), made.targets)
     for warning in made.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{out}: {len(opened.patient_ids)} patients, the test set is sealed")
+    if extend is not None:
+        _print_extension(made, out)
+    typer.echo(f"{out}: {len(made.patient_ids)} patients, the test set is sealed")
+
+
+def _extend(store: Store, extended_url: str, out: str, options: list[str]) -> Split:
+    """Write the split at `extended_url` with the store's new patients added; return it."""
+    from preprocessing.errors import InputError
+    from radiotrain.evaluation.shortcuts.folds import extend_folds_by
+    from radiotrain.seal import save_extension
+    from radiotrain.split import SCHEMA_VERSION, load_split, not_in_split
+    from radiotrain.split_extension import extend_split
+
+    if options:
+        raise InputError(
+            f"got {' and '.join(options)} with --extend, which divides new patients as {extended_url} did"
+            " the others: leave out one of the two"
+        )
+    extended = load_split(extended_url, store)
+    if (
+        not not_in_split(extended, store)
+        and load_split(extended_url).schema_version == SCHEMA_VERSION
+    ):
+        raise InputError(
+            f"store {store.url} has no usable patient that split {extended_url} does not have: add patients"
+            " with 'radiotrain preprocess' first"
+        )
+    made = (extend_folds_by if extended.folds_by else extend_split)(extended, store)
+    return save_extension(made, out, extended_url)
+
+
+def _print_extension(split: Split, out: str) -> None:
+    from radiotrain.seal import count_accesses, read_test_log
+
+    before = (split, *split.before)[-1]
+    num_test = len(split.test_ids) - len(before.test_ids)
+    num_folds = len(split.development_ids) - len(before.development_ids)
+    typer.echo(
+        f"added {num_test + num_folds} patients, {num_test} of them to the test set and {num_folds} to the"
+        f" folds; the other {len(before.patient_ids)} are where they were"
+    )
+    for part in count_accesses(split, read_test_log(out).records):
+        times = f"{part.num_openings} time{'' if part.num_openings == 1 else 's'}"
+        typer.echo(
+            f"test set, part {part.part}: {len(part.patient_ids)} patients, opened {times} so far"
+        )
 
 
 def _print_table(rows: list[dict[str, object]], targets: tuple[str, ...]) -> None:

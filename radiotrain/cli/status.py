@@ -51,7 +51,7 @@ def status(
     Read from the folder alone, whether its cluster is alive or not. The keys of --json are the
     fields of SweepProgress in `cluster/sweep/progress.py`: sweep, num_trials, num_by_status, has_ended,
     epochs_trained, epochs_to_come, epochs_full, epochs_saved, device_hours, is_device_hours_bound,
-    seconds_per_epoch, num_training, remaining_s, and trials with name, group, rank, network, seed,
+    seconds_per_epoch, num_training, remaining_s, left_out, and trials with name, group, rank, network, seed,
     settings, status, why, epochs, epochs_full, score, aucs, quiet_s, is_silent.
 
     Example: `radiotrain status sweep --watch`
@@ -184,6 +184,9 @@ def reasons(progress: SweepProgress) -> list[str]:
         if trials:
             lines.append(f"{word}:")
             lines += [f"  {trial.name}: {_why(trial)}" for trial in trials]
+    if progress.left_out:
+        lines.append("not in this sweep any more:")
+        lines += [f"  {name}: {why}" for name, why in progress.left_out.items()]
     return lines
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Thread
 
 import typer
 
+# Names the process that a step must not outlast.
+_STEP_OF = "RADIOTRAIN_STEP_OF"
+_PR_SET_PDEATHSIG = 1
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -34,7 +40,11 @@ def run_step(*words: object, quiet: bool = False) -> None:
         [sys.executable, "-m", "radiotrain", *command],
         stdout=subprocess.PIPE if quiet else None,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            _STEP_OF: str(os.getpid()),
+        },
         # Ctrl-C then reaches it once, through us, and we can wait until it has ended in order.
         process_group=0,
     )
@@ -46,6 +56,26 @@ def run_step(*words: object, quiet: bool = False) -> None:
         # A step that a signal has ended counts as ended by the shell's rule.
         status = process.returncode if process.returncode > 0 else 128 - process.returncode
         raise typer.Exit(status)
+
+
+def end_with_parent() -> None:
+    """Where this process is a step of a longer command, end when that is killed.
+
+    To be called first of all. A step is killed as its command was: run again, that finds no other writer.
+    """
+    parent = os.environ.pop(_STEP_OF, None)
+    if parent is None:
+        return
+    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        Thread(target=_end_after, args=(int(parent),), daemon=True).start()
+    if os.getppid() != int(parent):  # killed before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def as_typed(words: Sequence[object]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.moved import SplitOption, StoreOption, as_overrides
 from radiotrain.cli.where import Where, train_there
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def train(
             help="section.key=value, wins over the file; may be repeated.",
         ),
     ] = None,
+    store: StoreOption = None,
+    split: SplitOption = None,
     debug: Annotated[
         bool,
         typer.Option("--debug", help="Learn one batch of a few patients by heart, and draw it."),
@@ -74,9 +77,8 @@ def train(
     from preprocessing.errors import InputError
     from radiotrain.config import load_config
 
-    resolved = load_config(
-        config, [*(overrides or []), *(["speed.auto_batch=true"] if auto_batch else [])]
-    )
+    changes = [*(overrides or []), *as_overrides(store, split)]
+    resolved = load_config(config, [*changes, *(["speed.auto_batch=true"] if auto_batch else [])])
     fewest, most = _parse_workers(workers)
     if on is Where.local and most > 1:
         raise InputError(f"--workers is {workers}, expected 1 without Ray: add --on ray")
@@ -96,22 +98,23 @@ def train(
 
 def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
     """Say what would be trained and what it takes; exit status 1 where memory does not suffice."""
-    from preprocessing.store import Store
     from radiotrain.data.patients import part_ids
-    from radiotrain.split import load_split
+    from radiotrain.places import open_inputs
+    from radiotrain.split import notes_on
     from radiotrain.training.demand import demand_of, epoch_s, needed_bytes, time_run
     from radiotrain.training.fits import check_fits
     from radiotrain.training.metrics import human_time
 
     check_fits(config, workers)
-    store = Store.open(config.store)
-    split = load_split(config.split, store)
+    store, split = open_inputs(config.store, config.split)
     parts = {p: len(part_ids(split, config.fold, p)) for p in ("train", "validation")}
     validate = "nobody validates" if config.fold is None else f"{parts['validation']} validate"
     typer.echo(
         f"{config.network.name} on {', '.join(config.targets)}: {parts['train']} patients train,"
         f" {validate}; {len(split.test_ids)} stay sealed"
     )
+    for note in notes_on(split, store, config.split):
+        typer.echo(f"note: {note}")
     fewest, _ = workers
     timing = time_run(config, fewest)
     needed = needed_bytes(demand_of(config, fewest), timing, store.image_shape)

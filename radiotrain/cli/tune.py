@@ -9,6 +9,7 @@ import typer
 
 from radiotrain.cli import complete
 from radiotrain.cli.console import wide_console
+from radiotrain.cli.moved import SplitOption, StoreOption, as_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,8 @@ def tune(
             help="section.key=value, wins over the file; may be repeated.",
         ),
     ] = None,
+    store: StoreOption = None,
+    split: SplitOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -54,8 +57,13 @@ def tune(
     from cluster.sweep.report import write_sweep_report
     from cluster.sweep.run import run_sweep
     from preprocessing.progress import progress
+    from radiotrain.places import open_inputs
+    from radiotrain.split import notes_on
 
-    sweep = load_sweep(config, overrides or [])
+    sweep = load_sweep(config, [*(overrides or []), *as_overrides(store, split)])
+    opened, divided = open_inputs(sweep.store, sweep.split)
+    for note in notes_on(divided, opened, sweep.split):
+        typer.echo(f"note: {note}", err=True)
     if dry_run:
         _dry_run(sweep)
         return
@@ -72,13 +80,18 @@ def tune(
 def _dry_run(sweep: SweepConfig) -> None:
     from cluster.session import ray_session
     from cluster.sweep.estimate import estimate_sweep
-    from cluster.sweep.run import check_plans
+    from cluster.sweep.folder import read_states, standings
+    from cluster.sweep.reuse import describe_reuse
+    from cluster.sweep.run import check_members
     from preprocessing.progress import progress
 
-    plans = check_plans(sweep)
+    members = check_members(sweep)
+    found = standings(sweep, read_states(members.trials))
     with ray_session():
-        estimate = estimate_sweep(sweep, plans, progress)
+        estimate = estimate_sweep(sweep, members.trials, progress)
     print_estimate(sweep, estimate)
+    for line in describe_reuse(sweep, found, members.left_out):
+        typer.echo(line)
     if not estimate.fits:
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from preprocessing import machine
 from preprocessing.errors import InputError
 
 SHARED_MEMORY = Path(os.environ.get("RADIOTRAIN_SHARED_MEMORY", "/dev/shm"))
@@ -109,17 +110,7 @@ def measure_room(device: torch.device) -> Room:
     """Return what is free on this machine now."""
     on_device = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     shared = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
-    return Room(on_device, _available_host_bytes(), shared)
-
-
-def _available_host_bytes() -> int:
-    """Return what Linux says is available, or half of a machine's memory elsewhere."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(available.split()[1]) * 1024
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return Room(on_device, machine.memory().available, shared)
 
 
 def _device_room(room: Room) -> float:

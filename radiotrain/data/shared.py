@@ -20,7 +20,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import stat
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError
+from preprocessing.private_folder import make_own
 from preprocessing.store import Store
 from radiotrain.data.voxels import read_voxels
 
@@ -92,9 +91,12 @@ class SharedCopy:
 
     def _map(self, name: str, dtype: type[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         path = self.folder / name
-        with path.open("ab") as file:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
             # Only ever to the same length: processes that do it at once agree.
-            file.truncate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+            os.truncate(file, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        finally:
+            os.close(file)
         return np.memmap(path, dtype, "c", shape=shape)
 
 
@@ -139,9 +141,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _enter(folder: Path) -> int:
     """Return the handle of a lock that holds the copy."""
     while True:
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        _check_ours(folder)
+        make_own(folder, "the voxels are to be shared", "set speed.placement to stream")
         with suppress(FileNotFoundError):
             users = os.open(folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(users, fcntl.LOCK_SH)
@@ -149,17 +149,6 @@ def _enter(folder: Path) -> int:
                 return users
             # Somebody who left last removed it meanwhile.
             os.close(users)
-
-
-def _check_ours(folder: Path) -> None:
-    """Refuse a folder that somebody else made under our name, where everybody may make some."""
-    with suppress(FileNotFoundError):
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise InputError(
-                f"{folder}, where the voxels are to be shared, is not this user's own: have it"
-                " removed, or set speed.placement to stream"
-            )
 
 
 def _is_still_there(path: Path, handle: int) -> bool:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from preprocessing import files
+from preprocessing import files, machine
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.doctor import measure
 from radiotrain.doctor.facts import FolderFacts, MachineFacts, RayFacts
@@ -41,8 +41,8 @@ def examine(
         packages=packages,
         torch=torch,
         driver=driver,
-        cores=measure.cores(),
-        memory_gb=measure.memory_gb(),
+        cores=machine.cpus(),
+        memory_gb=machine.memory().total / 1e9,
         shared_memory_gb=measure.free_gb(SHARED_MEMORY),
         temporary=FolderFacts(temporary, measure.free_gb(Path(temporary))),
         folder=place,
@@ -51,4 +51,6 @@ def examine(
         ports=measure.ports(),
         s3=s3,
         ray=start_ray() if start_ray is not None else None,
+        # Ray itself makes one where there is none, so that it is looked at last.
+        token=measure.token(),
     )

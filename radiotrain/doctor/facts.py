@@ -169,6 +169,23 @@ class RayFacts:
 
 
 @dataclass(frozen=True)
+class TokenFacts:
+    """The file with the token of Ray clusters.
+
+    Parameters
+    ----------
+    mode
+        Its permissions.
+    is_own
+        Whether it belongs to this user.
+    """
+
+    path: str
+    mode: int
+    is_own: bool = True
+
+
+@dataclass(frozen=True)
 class MachineFacts:
     """All that was measured.
 
@@ -188,6 +205,8 @@ class MachineFacts:
         None where neither the environment nor the folder names an object store.
     ray
         None where it was not tried.
+    token
+        None where there is no file with one.
     """
 
     python: PythonFacts
@@ -204,6 +223,7 @@ class MachineFacts:
     ports: PortFacts
     s3: S3Facts | None
     ray: RayFacts | None
+    token: TokenFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as values of JSON."""

@@ -39,6 +39,7 @@ def judge(machine: MachineFacts) -> tuple[Finding, ...]:
         _ports,
         _s3,
         _ray,
+        _token,
     )
     return tuple(finding for check in checks for finding in check(machine))
 
@@ -267,3 +268,22 @@ def _ray(machine: MachineFacts) -> Iterator[Finding]:
     else:
         what = f"starts in {ray.seconds:.0f} s and answers only those who have its token"
         yield Finding("ok", "Ray", what)
+
+
+def _token(machine: MachineFacts) -> Iterator[Finding]:
+    token = machine.token
+    if token is None:
+        return
+    if token.mode & 0o077:
+        what = (
+            f"{token.path} may be read or written by other users (mode {token.mode:03o}), who can then run"
+            f" anything on your Ray clusters: chmod 600 {token.path}, and make a new token (ray"
+            " get-auth-token --generate) if others work on this machine"
+        )
+        yield Finding("look", "token", what)
+    elif not token.is_own:
+        yield Finding(
+            "look", "token", f"{token.path} belongs to another user: make one of your own"
+        )
+    else:
+        yield Finding("ok", "token", f"{token.path} is for this user alone")

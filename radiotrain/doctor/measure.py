@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ from radiotrain.doctor.facts import (
     PortFacts,
     PythonFacts,
     S3Facts,
+    TokenFacts,
     TorchFacts,
 )
 
@@ -144,26 +146,6 @@ def driver() -> DriverFacts | None:
     return DriverFacts(rows[0][0], tuple(name for _, name in rows)) if rows else None
 
 
-def cores(control_group: Path = Path("/sys/fs/cgroup")) -> float:
-    """Return the processor cores that this process may use; of a container, perhaps a part of one."""
-    own = float(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    with suppress(OSError, ValueError):
-        quota, period = (control_group / "cpu.max").read_text().split()
-        own = min(own, int(quota) / int(period))
-    return own
-
-
-def memory_gb(control_group: Path = Path("/sys/fs/cgroup")) -> float:
-    """Return the memory that this process may use, 10^9 bytes; a container may have less than its host."""
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            most = min(most, int((control_group / name).read_text()))
-    return most / 1e9
-
-
 def free_gb(folder: Path) -> float | None:
     """Return the free room of a folder, 10^9 bytes; None where it is not there."""
     try:
@@ -258,6 +240,16 @@ def _taken(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def token() -> TokenFacts | None:
+    """Look at who may read the token of Ray clusters, where Ray looks for it."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return TokenFacts(str(path), stat.S_IMODE(found.st_mode), found.st_uid == os.getuid())
 
 
 def s3(url: str) -> S3Facts | None:

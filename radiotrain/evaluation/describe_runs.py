@@ -15,11 +15,12 @@ from radiotrain.evaluation.model import Model
 from radiotrain.evaluation.report.context import CohortFlow, FoldCounts, LabelCounts
 from radiotrain.evaluation.report.facts import DataFacts, ModelFacts, RunFacts
 from radiotrain.predict import load_network
-from radiotrain.runs import RunFolder
-from radiotrain.split import Split
+from radiotrain.split import Split, named_parts, not_in_split
 
 _MOST_VALUES = 12
 """A covariate of the acquisition with more different values than this is not listed."""
+
+_NOT_IN_SPLIT = "it is in the store, but not in the split of the runs"
 
 
 def describe_runs(store: Store, split: Split, models: Sequence[Model]) -> RunFacts:
@@ -34,16 +35,18 @@ def describe_runs(store: Store, split: Split, models: Sequence[Model]) -> RunFac
 def describe_flow(store: Store, split: Split, models: Sequence[Model]) -> CohortFlow:
     """Return who came in, who left and why, and where the others went, with their labels."""
     reasons = {r.patient_id: next(f for f in r.findings if f.excludes) for r in store.excluded}
+    excluded = [(i, finding.code, finding.message) for i, finding in reasons.items()]
+    excluded += [(i, "not_in_split", _NOT_IN_SPLIT) for i in not_in_split(split, store)]
     fold = models[0].config.fold
     return CohortFlow(
         num_patients=len(store.spec.patient_ids),
-        excluded=tuple((i, finding.code, finding.message) for i, finding in reasons.items()),
+        excluded=tuple(excluded),
         num_train=len(split.train_ids(fold)),
         num_validation=len(split.validation_ids(fold)),
         num_test=len(split.test_ids),
         note=(
             f"{split.num_folds} folds, {_how_divided(split)};"
-            f" {'; '.join(_who_trained(split, models))}."
+            f" {'; '.join((*_who_trained(split, models), *_parts(split)))}."
         ),
         folds=tuple(
             FoldCounts(k, len(split.train_ids(k)), len(split.validation_ids(k)))
@@ -51,6 +54,13 @@ def describe_flow(store: Store, split: Split, models: Sequence[Model]) -> Cohort
         ),
         labels=tuple(_count_labels(store, split, models)),
     )
+
+
+def _parts(split: Split) -> Iterator[str]:
+    parts = named_parts(split)
+    if len(parts) > 1:
+        sizes = ", ".join(f"{len(ids)} in part {n}" for n, ids in parts)
+        yield f"patients were added to the split, and the test set has {sizes}"
 
 
 def _how_divided(split: Split) -> str:
@@ -86,7 +96,7 @@ def _who_trained(split: Split, models: Sequence[Model]) -> Iterator[str]:
 
 def _describe_model(model: Model, split: Split) -> ModelFacts:
     config, record = model.config, model.record
-    network = load_network(RunFolder(model.members[0]).best_weights).network
+    network = load_network(model.members[0]).network
     one = len(model.members) == 1
     return ModelFacts(
         run=model.name,

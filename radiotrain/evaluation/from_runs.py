@@ -38,8 +38,10 @@ from radiotrain.evaluation.stability.configurations import name_configurations
 from radiotrain.evaluation.stability.replicates import add_ensembles
 from radiotrain.evaluation.subgroups.find import find_subgroups
 from radiotrain.evaluation.subgroups.from_store import facts_of_split
-from radiotrain.seal import TestAccess, open_test_set, read_openings
-from radiotrain.split import Split, load_split
+from radiotrain.places import open_inputs
+from radiotrain.seal import TestAccess, count_accesses, open_test_set, read_test_log
+from radiotrain.split import Split, notes_on
+from radiotrain.split_lineage import find_lineage
 
 
 def predict_runs(
@@ -51,8 +53,9 @@ def predict_runs(
     baselines: bool = True,
     num_draws: int = 0,
     num_salient: int = 0,
+    splits: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, ReportContext]:
-    """Predict validation and test patients with each run; the opening of the test is logged.
+    """Predict validation and test patients with each run; the access to the test set is logged.
 
     Of a promoted model the predictions of validation patients are those that came with it.
 
@@ -65,7 +68,7 @@ def predict_runs(
     store_url
         Where the store is now; None: where the runs found it.
     purpose
-        Goes into the log of openings.
+        Goes into the access log.
     progress
         See `preprocessing.progress`.
     baselines
@@ -75,6 +78,8 @@ def predict_runs(
         Random changes of each image over which runs' probabilities are averaged; 0: none.
     num_salient
         Test patients of each model and target to look at where the network looks; 0: none.
+    splits
+        Where the runs' splits are now; see `radiotrain.places.split_of_run`.
 
     Returns
     -------
@@ -85,15 +90,15 @@ def predict_runs(
     InputError
         If the runs do not belong together, or to the store; the test set is not opened then.
     """
-    models, others = set_aside([open_model(url) for url in urls])
+    models, others = set_aside([open_model(url, splits) for url in urls])
     if others and not baselines:
         raise InputError(
             f"got --no-baselines with {others[0].name}, which is not tested but serves the look for"
             " shortcuts, which that leaves out: leave out one of the two"
         )
     first = models[0].config
-    store = Store.open(store_url or first.store)
-    split = load_split(first.split, store)
+    store, given = open_inputs(store_url or first.store, first.split)
+    split = _for_runs(given, models)
     tables = []
     predicting = _Predicting(store, split, num_draws)
     with progress("predict", len(models)) as advance:
@@ -106,7 +111,8 @@ def predict_runs(
     with progress("test", len(models)) as advance:
         configurations = {model.name: model.configuration for model in models}
         tested = _what_is_tested(models, beside)
-        access = open_test_set(first.split, purpose, tested, configurations)
+        urls = [model.url for model in models]
+        access = open_test_set(first.split, purpose, tested, configurations, urls, split)
         for model in models:
             tables.append(predicting.test(model, access))
             advance()
@@ -123,16 +129,21 @@ def predict_runs(
         saliency = find_saliency(models, store, split, table, access, num_salient, progress)
     leak_checks = check_store(store, split, access, progress)
     leaks = [finding for check in leak_checks for finding in check.findings]
+    log = read_test_log(first.split, urls)
     context = ReportContext(
         flow=describe_flow(store, split, models),
         facts=describe_runs(store, split, models),
-        openings=read_openings(first.split),
+        openings=log.records,
+        log_problems=log.problems,
+        test_parts=count_accesses(split, log.records),
         provenance=_provenance(models, store, split)
         | _provenance_of_others(others, without)
         | predicting.provenance(models)
         | ({"models without a network": dict(beside.fitted.features)} if beside else {}),
         warnings=(
+            *log.problems,
             *leaks,
+            *_notes_on_split(given, split, store, first.split),
             *subgroups.warnings,
             *_cautions(models),
             *(beside.fitted.notes if beside else ()),
@@ -182,6 +193,33 @@ class _Predicting:
             return {}
         words = {model.name: describe_draws(model.config, self.num_draws) for model in models}
         return {"test-time augmentation": words}
+
+
+def _for_runs(split: Split, models: Sequence[Model]) -> Split:
+    """Return the split as models trained on it, or on one that it extends, are tested on it."""
+    trained = {model.record.split_fingerprint: model.name for model in reversed(models)}
+    if len(trained) > 1:
+        raise InputError(
+            f"runs {' and '.join(sorted(trained.values()))} were trained on different splits, expected one:"
+            " evaluate those of one split together"
+        )
+    return split.for_runs_of(next(iter(trained)))
+
+
+def _notes_on_split(given: Split, split: Split, store: Store, url: str) -> Iterator[str]:
+    yield from notes_on(given, store, url)
+    if given.fingerprint != split.fingerprint:
+        num = len(given.development_ids) - len(split.development_ids)
+        yield (
+            f"The runs were trained before split {url} was extended: they are tested on all of its test"
+            f" patients; {num} patients that were added to its folds neither trained nor validated them."
+        )
+    missing = find_lineage(url).missing
+    if missing:
+        yield (
+            f"Split {url} extends {missing}, which is not there any more: how often its test patients"
+            " were looked at since it was extended is not known."
+        )
 
 
 def _with_configurations(table: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
@@ -275,7 +313,7 @@ def _provenance_of_others(
 
 def _provenance(models: Sequence[Model], store: Store, split: Split) -> dict[str, Any]:
     return {
-        "store": f"{store.url}, fingerprint {store.fingerprint}",
+        "store": f"{store.url}, patients of the split: fingerprint {split.patients_fingerprint}",
         "split": f"{models[0].config.split}, fingerprint {split.fingerprint}, seed {split.seed}",
         "preprocessing": dict(store.spec.settings),
         "software": dict(models[0].record.versions),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from preprocessing.errors import InputError
+from preprocessing import files
+from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.augmented_prediction import AugmentedPrediction, predict_augmented
 from radiotrain.config import RunConfig, digest
+from radiotrain.inputs import keeps_inputs, read_inputs
+from radiotrain.places import split_of_run
 from radiotrain.predict import check_run, load_network, predict_run
 from radiotrain.promoted import Promoted, member_urls, read_promoted
-from radiotrain.runs import RunFolder, RunRecord, open_run
+from radiotrain.runs import PredictedBy, RunFolder, RunRecord, open_run
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split
 
@@ -58,9 +62,16 @@ class Model:
         if self.promoted is None:
             return predict_run(self.url, store, split, "validation")
         for url in self.members:
-            folder, _ = check_run(url, store, split)
-            load_network(folder.best_weights)
-        return RunFolder(self.url).read_predictions().assign(run=self.name)
+            check_run(url, store, split)
+            load_network(url)
+        return self.kept_predictions()
+
+    def kept_predictions(self) -> pd.DataFrame:
+        """Return the predictions of validation patients that lie in its folder."""
+        made_by = PredictedBy.of(self.record)
+        if self.promoted is not None:
+            made_by = PredictedBy(weights=",".join(self.promoted.predicted_by))
+        return RunFolder(self.url).read_predictions(made_by).assign(run=self.name)
 
     def test(self, store: Store, split: Split, access: TestAccess) -> pd.DataFrame:
         """Return every network's predictions of the test patients, of which the mean will count."""
@@ -98,21 +109,31 @@ class Model:
         return tuple(features for features in found if features is not None)
 
 
-def open_models(urls: Sequence[str]) -> tuple[Model, ...]:
+def open_models(urls: Sequence[str], splits: Sequence[str] = ()) -> tuple[Model, ...]:
     """Open runs and promoted models, all of one split.
+
+    Parameters
+    ----------
+    splits
+        See `open_model`.
 
     Raises
     ------
     InputError
         If one is not finished, or if they do not belong together.
     """
-    models = tuple(open_model(url) for url in urls)
+    models = tuple(open_model(url, splits) for url in urls)
     check_together(models)
     return models
 
 
-def open_model(url: str) -> Model:
+def open_model(url: str, splits: Sequence[str] = ()) -> Model:
     """Open a run or a promoted model.
+
+    Parameters
+    ----------
+    splits
+        Where the split is now; by default where the run found it. See `radiotrain.places.split_of_run`.
 
     Raises
     ------
@@ -132,10 +153,34 @@ def open_model(url: str) -> Model:
                 f"run {folder.url} is {record.status}, expected a finished one: run"
                 " 'radiotrain train' or 'radiotrain tune' again first"
             )
+        _check_beside(folder, record)
     own = RunFolder(url)
+    if promoted is not None:
+        _check_promoted(own.url, promoted, [record for _, _, record in opened])
     _, config, record = opened[0]
+    split = split_of_run(config.split, record.split_fingerprint, splits)
+    config = config.model_copy(update={"split": files.absolute(split)})
     urls = tuple(folder.url for folder, _, _ in opened)
     return Model(own.name, own.url, urls, config, record, promoted)
+
+
+def _check_beside(folder: RunFolder, record: RunRecord) -> None:
+    """Refuse predictions and inputs of another run than the one that they lie in."""
+    # Beside a network that no fold validated there are those of a promoted model.
+    if record.fold is not None:
+        with suppress(MissingPathError):
+            folder.read_predictions(PredictedBy.of(record))
+    if keeps_inputs(folder.url):
+        read_inputs(folder.url, record)
+
+
+def _check_promoted(url: str, promoted: Promoted, records: Sequence[RunRecord]) -> None:
+    """Refuse networks that are not those that the model was made of."""
+    if promoted.weights != tuple(record.weights_digest for record in records):
+        raise InputError(
+            f"promoted.json in {url} was written for other networks than those beside it: remove {url}"
+            " and promote again"
+        )
 
 
 def check_together(models: Sequence[Model]) -> None:
@@ -148,5 +193,5 @@ def check_together(models: Sequence[Model]) -> None:
     if len(splits) > 1:
         raise InputError(
             f"the runs belong to {len(splits)} splits, {', '.join(sorted(splits))}, expected one:"
-            " evaluate those of one split together"
+            " evaluate those of one split together, or name it with --split if it has moved"
         )

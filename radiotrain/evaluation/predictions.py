@@ -36,6 +36,7 @@ import pandas as pd
 from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL
 from preprocessing.errors import InputError, nearest_hint
+from radiotrain.checked_parquet import to_parquet
 from radiotrain.evaluation.table_files import read_table
 
 COLUMNS = ("run", "patient_id", "target", "split", "fold", "label", "probability")
@@ -129,7 +130,7 @@ def write_predictions(df: pd.DataFrame, url: str | Path) -> None:
     if str(url).lower().endswith(".csv"):
         df.to_csv(buffer, index=False)
     else:
-        df.to_parquet(buffer, index=False)
+        buffer.write(to_parquet(df))
     files.write_bytes(str(url), buffer.getvalue())
 
 

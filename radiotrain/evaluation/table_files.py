@@ -9,10 +9,13 @@ import pandas as pd
 
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError
+from radiotrain.checked_parquet import check_parquet, digest_in
 
 
 def read_table(path: str | Path, name: str, expected: str) -> pd.DataFrame:
     """Return the table in a ``.csv`` or ``.parquet`` file, on a folder or an object store.
+
+    Where it carries a checksum of ours, it has to match.
 
     Parameters
     ----------
@@ -27,6 +30,8 @@ def read_table(path: str | Path, name: str, expected: str) -> pd.DataFrame:
         If there is no such file.
     InputError
         If it is no such file.
+    DamagedFileError
+        If it is a Parquet file of ours, and not what was written.
     """
     url = str(path)
     suffix = Path(url).suffix
@@ -41,6 +46,8 @@ def read_table(path: str | Path, name: str, expected: str) -> pd.DataFrame:
         ) from error
     except IsADirectoryError as error:
         raise InputError(f"{url} is a folder, expected a .csv or .parquet file") from error
+    if not is_csv and digest_in(content) is not None:
+        check_parquet(content, url, "restore it from a copy, or make it again")
     try:
         return _read_csv(content) if is_csv else pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:

@@ -32,7 +32,7 @@ from radiotrain.export.meaning import (
 from radiotrain.networks.mean import MeanOfNetworks
 from radiotrain.networks.registry import monai_call
 from radiotrain.predict import TrainedNetwork, check_run, load_network
-from radiotrain.runs import RunFolder, open_run
+from radiotrain.runs import open_run
 from radiotrain.seal import check_sealed
 from radiotrain.split import Split
 from radiotrain.versions import software_versions
@@ -87,8 +87,8 @@ def load_model(model: Model, store: Store, split: Split) -> TrainedModel:
     """
     found = []
     for url in model.members:
-        folder, _ = check_run(url, store, split)
-        found.append(load_network(folder.best_weights, faster=False))
+        check_run(url, store, split)
+        found.append(load_network(url, faster=False))
     return TrainedModel(model, tuple(found))
 
 
@@ -136,7 +136,7 @@ def describe_model(
         origin=Origin(
             run=model.name,
             made="" if model.promoted is None else _without_place(model, split),
-            store_fingerprint=store.fingerprint,
+            store_fingerprint=split.patients_fingerprint,
             split_fingerprint=split.fingerprint,
             configuration=_configuration(model),
             software=dict(model.record.versions),
@@ -154,7 +154,7 @@ def training_ids(model: Model, split: Split) -> tuple[str, ...]:
 def _validation_table(model: Model) -> pd.DataFrame | None:
     if model.promoted is None and model.config.fold is None:
         return None
-    return RunFolder(model.url).read_predictions()
+    return model.kept_predictions()
 
 
 def _network(trained: TrainedModel, store: Store) -> Network:

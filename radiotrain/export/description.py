@@ -6,19 +6,18 @@ patients are counted together.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.digests import dump_with_digest
+from preprocessing.errors import InputError, MissingPathError
+from radiotrain.checked_json import read_json
 from radiotrain.config import AugmentConfig, Precision
 
 FILE_NAME = "model.json"
-SCHEMA_VERSION: Literal[2] = 2
-# Of 1, networks and their meaning can be read, but not what predicting a new patient takes besides.
-_READABLE = (1, SCHEMA_VERSION)
+SCHEMA_VERSION: Literal[3] = 3
 
 YOUDEN = "Youden"
 """Rule of the threshold that a call rests on."""
@@ -75,8 +74,7 @@ class Member(_Part):
     seed: int
     covariates: dict[str, Any] | None
     """How clinical columns become numbers, learnt from its training patients; null where it reads none."""
-    training: Training | None = None
-    """Null in schema 1."""
+    training: Training
 
 
 class Normalisation(_Part):
@@ -220,8 +218,7 @@ class Cohort(_Part):
     """Covariates that are numbers: those of the acquisition, and those that the network reads."""
     categories: dict[str, dict[str, int]]
     """The others of them, patients of each; what fewer than five have is counted as 'other'."""
-    images: Images | None = None
-    """Null in schema 1."""
+    images: Images
 
 
 class Origin(_Part):
@@ -243,7 +240,7 @@ class Origin(_Part):
 class ModelDescription(_Part):
     """All of ``model.json``."""
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     notice: str = "Research use only. Not a medical device."
     name: str
     format: Format
@@ -278,8 +275,7 @@ class ModelDescription(_Part):
 
 def dump_description(description: ModelDescription) -> str:
     """Return the text of ``model.json``."""
-    values = description.model_dump(mode="json")
-    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return dump_with_digest(description.model_dump(mode="json"), in_order=True)
 
 
 def read_description(url: str) -> ModelDescription:
@@ -289,25 +285,18 @@ def read_description(url: str) -> ModelDescription:
     ------
     MissingPathError
         If there is none.
-    SchemaError
-        If another version wrote it.
+    SchemaError, DamagedFileError
+        If another version wrote it, or it is not what was written.
     InputError
         If it cannot be understood.
     """
     where = files.join(files.absolute(url), FILE_NAME)
     try:
-        values = json.loads(files.read_text(where))
+        values = read_json(where, SCHEMA_VERSION, "export the run again, or copy the folder again")
     except (FileNotFoundError, NotADirectoryError):
         raise MissingPathError(
             f"no exported model at {url}, which has no {FILE_NAME}: make one with 'radiotrain export'"
         ) from None
-    except ValueError:
-        raise InputError(f"{where} is not what radiotrain wrote: export the run again") from None
-    found = values.get("schema_version") if isinstance(values, dict) else None
-    if found not in _READABLE:
-        raise SchemaError(
-            f"{where} has schema {found}, expected {SCHEMA_VERSION}: export the run again"
-        )
     try:
         return ModelDescription.model_validate(values)
     except ValidationError as error:

@@ -55,6 +55,9 @@ def _onnx(description: ModelDescription) -> str:
     return f"""\
 {_CROPS}
 ```python
+import os
+
+{_environment()}  # before the import, see below
 import onnxruntime
 
 {_NORMALISE}
@@ -64,7 +67,20 @@ probability, logits, member_logits = session.run(None, inputs)
 ```
 
 The batch may have any size.{_encoded(description)}
+
+**onnxruntime talks to its maker.** From version 1.29 on it sends the path of the program, the model's structure, the
+processor's name and a number of the device to `mobile.events.data.microsoft.com`, and keeps that number below `~/.cache`, unless
+`ORT_DISABLE_TELEMETRY=1` is in the environment before it is loaded, in whatever language; its function
+`disable_telemetry_events()` comes too late. Version 1.28 has no telemetry on Linux. radiotrain sets the variable where it
+runs onnxruntime itself, and the graph is plain ONNX that other runtimes read too.
 """
+
+
+def _environment() -> str:
+    """Return the line that keeps onnxruntime to itself."""
+    from radiotrain.export.to_onnx import NO_TELEMETRY
+
+    return "\n".join(f'os.environ["{name}"] = "{value}"' for name, value in NO_TELEMETRY.items())
 
 
 def _bundle(_: ModelDescription) -> str:

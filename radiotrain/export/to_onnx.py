@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ OPSET = 18
 # Of logits, relative to the largest where that is above 1: float32 summed in another order. Torch's own
 # float32 was seen 2e-4 away from float64.
 TOLERANCE = 1e-3
+# Read by onnxruntime (1.29 or newer) when it is loaded. Without it, it asks for its maker's host, sends what was run
+# where, and keeps a number of the device in ~/.cache; `disable_telemetry_events` comes too late for that.
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
 # A protobuf holds 2 GiB; above this, weights lie in a file beside the graph.
 LARGEST_IN_ONE_FILE = 1_800_000_000
 _OUTPUTS = ("probability", "logits", "member_logits")
@@ -91,6 +95,8 @@ def write_graph(network: MeanOfNetworks, shape: tuple[int, ...], path: Path) -> 
     RuntimeError
         If it is more than `TOLERANCE`.
     """
+    # Before the exporter, which may load onnxruntime as well.
+    os.environ.update(NO_TELEMETRY)
     _let_shortcuts_be_traced(network)
     _export(network, shape, path)
     return _check(network, shape, path)
@@ -194,7 +200,11 @@ def _check(network: MeanOfNetworks, shape: tuple[int, ...], path: Path) -> float
 
 
 def run_onnx(path: Path, inputs: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """Return all outputs of a graph by name, computed by onnxruntime on the CPU."""
+    """Return all outputs of a graph by name, computed by onnxruntime on the CPU.
+
+    From here on this process and those that it starts have `NO_TELEMETRY` in their environment.
+    """
+    os.environ.update(NO_TELEMETRY)
     runtime = importlib.import_module("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return dict(zip(_OUTPUTS, session.run(list(_OUTPUTS), inputs), strict=True))

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from preprocessing import files
+from preprocessing.digests import NO_LINE, line_digest, line_with_digest, read_lines
 from preprocessing.errors import StorageFullError, is_disk_full
 from radiotrain.training.metrics import EpochMetrics
+
+
+@dataclass(frozen=True)
+class MetricsFile:
+    """What a file holds.
+
+    Parameters
+    ----------
+    digests
+        Of each line; it covers the lines before.
+    is_torn
+        Whether a line follows that has no end: it is being written, or was cut short.
+    """
+
+    epochs: tuple[EpochMetrics, ...] = ()
+    digests: tuple[str, ...] = ()
+    is_torn: bool = False
 
 
 def append_metrics(url: str, history: Sequence[EpochMetrics]) -> None:
@@ -29,7 +47,7 @@ def append_metrics(url: str, history: Sequence[EpochMetrics]) -> None:
     StorageFullError
         If the disk is full. What was there before still is.
     """
-    lines = [json.dumps(metrics.to_json(), allow_nan=False) + "\n" for metrics in history]
+    lines = _lines(history)
     there = _read(url)
     if there == "".join(lines):
         return
@@ -39,10 +57,33 @@ def append_metrics(url: str, history: Sequence[EpochMetrics]) -> None:
         files.write_text(url, "".join(lines))
 
 
-def read_metrics(url: str) -> tuple[EpochMetrics, ...]:
-    """Return the epochs in a file, none if there is none; a line that is being written is left out."""
-    lines = (_read(url) or "").splitlines(keepends=True)
-    return tuple(EpochMetrics.from_json(json.loads(line)) for line in lines if line.endswith("\n"))
+def read_metrics(url: str, remedy: str) -> MetricsFile:
+    """Return the epochs in a file, none if there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        If a line that has an end is not what was written.
+    """
+    text = _read(url) or ""
+    found = read_lines(text, url, remedy)
+    whole = text.split("\n")[: len(found.values)]
+    epochs = tuple(EpochMetrics.from_json(values) for values in found.values)
+    return MetricsFile(epochs, tuple(map(line_digest, whole)), bool(found.torn))
+
+
+def history_digest(history: Sequence[EpochMetrics]) -> str:
+    """Return the digest of the last line that a file of these epochs has."""
+    lines = _lines(history)
+    return line_digest(lines[-1]) if lines else NO_LINE
+
+
+def _lines(history: Sequence[EpochMetrics]) -> list[str]:
+    lines, previous = [], NO_LINE
+    for metrics in history:
+        lines.append(line_with_digest(metrics.to_json(), previous))
+        previous = line_digest(lines[-1])
+    return lines
 
 
 def _read(url: str) -> str | None:

@@ -5,20 +5,20 @@ Nothing here tells who the patient is: no name, no number, no day, no UID, no pa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import radiotrain
 from preprocessing.cohort import Finding
+from preprocessing.digests import dump_with_digest
 from radiotrain.new_patient import RESEARCH_USE
 from radiotrain.new_patient.attention import Attention
 from radiotrain.new_patient.operating_point import Rule, Tested
 from radiotrain.new_patient.out_of_range import Comparison, Ranges, warnings_of
 from radiotrain.new_patient.probability import Answer
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # A curve fitted to fewer of a class than this is mostly chance.
 _FEWEST_OF_A_CLASS = 10
 
@@ -186,7 +186,7 @@ def to_json(answer: PatientAnswer) -> str:
         "structured_report": answer.structured_report,
         "no_structured_report": answer.no_structured_report,
     }
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return dump_with_digest(document, in_order=True)
 
 
 def _target(target: TargetAnswer) -> dict[str, Any]:

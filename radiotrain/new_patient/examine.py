@@ -14,12 +14,19 @@ from torch import Tensor
 import radiotrain
 from preprocessing import files
 from preprocessing.cohort import DicomSeries, Finding, Patient
-from preprocessing.errors import InputError, SealedTestSetError
+from preprocessing.errors import (
+    DamagedFileError,
+    InputError,
+    SchemaError,
+    SealedTestSetError,
+)
 from preprocessing.input_digest import input_digest
 from preprocessing.shown_names import shown_file
+from radiotrain.checked_json import read_json
 from radiotrain.evaluation.saliency.pictures import draw_map
 from radiotrain.inputs import has_bias_field, numbers_of, properties_of
 from radiotrain.new_patient.answer import (
+    SCHEMA_VERSION,
     Images,
     ModelAnswer,
     PatientAnswer,
@@ -158,12 +165,12 @@ def _check_sealed(model: TrainedModel, patient: Prepared) -> None:
 
 
 def read_request(out: str) -> str | None:
-    """Return what the answer in a folder was made of; None where there is none, or half of one."""
+    """Return what the answer in a folder was made of; None where none is whole."""
     try:
-        values = json.loads(files.read_text(files.join(out, JSON)))
-    except (FileNotFoundError, ValueError):
+        values = read_json(files.join(out, JSON), SCHEMA_VERSION, "predict again")
+    except (FileNotFoundError, SchemaError, DamagedFileError):
         return None
-    found = values.get("request") if isinstance(values, dict) else None
+    found = values.get("request")
     return found if isinstance(found, str) else None
 
 

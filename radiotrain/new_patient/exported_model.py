@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from preprocessing import files
 from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError, SchemaError
+from preprocessing.errors import InputError
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.statistics.operating_point import Confusion
 from radiotrain.evaluation.statistics.platt import PlattCurve
 from radiotrain.export.description import (
     FILE_NAME,
     OTHER,
-    SCHEMA_VERSION,
     YOUDEN,
     Calibration,
     Images,
     ModelDescription,
     OperatingPoint,
-    Training,
 )
 from radiotrain.export.load import load_export
 from radiotrain.inputs import Span
@@ -51,7 +49,7 @@ def load_exported_model(url: str, device: str = "auto") -> TrainedModel:
     """
     loaded = load_export(url)
     found, where = loaded.description, files.join(files.absolute(url), FILE_NAME)
-    trainings, images = _complete(found, where)
+    trainings, images = [member.training for member in found.members], found.cohort.images
     preprocessing = _preprocessing(found, where)
     chosen = choose_device(device)
     digest = digest_of(loaded.members)
@@ -78,16 +76,6 @@ def load_exported_model(url: str, device: str = "auto") -> TrainedModel:
         digest=digest,
         device=chosen,
     )
-
-
-def _complete(found: ModelDescription, where: str) -> tuple[tuple[Training, ...], Images]:
-    trainings = tuple(m.training for m in found.members if m.training is not None)
-    if len(trainings) < len(found.members) or found.cohort.images is None:
-        raise SchemaError(
-            f"{where} has schema {found.schema_version} and does not say how training patients were imaged,"
-            f" expected schema {SCHEMA_VERSION}: export the run again, or predict by the run itself"
-        )
-    return trainings, found.cohort.images
 
 
 def _preprocessing(found: ModelDescription, where: str) -> PreprocessConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.errors import MissingPathError
 from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.report.metrics_json import read_metrics
 from radiotrain.evaluation.statistics.auc import Interval
 from radiotrain.evaluation.statistics.operating_point import (
     Confusion,
@@ -123,22 +123,15 @@ def read_report(url: str) -> dict[str, Any]:
     ------
     MissingPathError
         If there is none.
-    InputError
-        If it is something else.
+    SchemaError, DamagedFileError
+        If another version wrote it, or it is not what was written.
     """
-    where = files.join(files.absolute(url), "metrics.json")
-    try:
-        values = json.loads(files.read_text(where))
-        assert isinstance(values["runs"], dict)
-    except FileNotFoundError:
+    values = read_metrics(url)
+    if values is None:
         raise MissingPathError(
             f"no metrics.json in {files.absolute(url)}: name the --out of 'radiotrain evaluate'"
-        ) from None
-    except (ValueError, KeyError, TypeError, AssertionError):
-        raise InputError(
-            f"{where} is not what 'radiotrain evaluate' writes: name its --out"
-        ) from None
-    return dict(values)
+        )
+    return values
 
 
 def find_tested(report: Mapping[str, Any] | None, run: str, rule: Rule) -> Tested:

@@ -22,7 +22,7 @@ from radiotrain.new_patient.trained_model import (
     preprocessing_of,
 )
 from radiotrain.predict import load_network
-from radiotrain.runs import RunFolder
+from radiotrain.runs import open_run
 
 
 def load_run_model(url: str, device: str = "auto") -> TrainedModel:
@@ -37,16 +37,15 @@ def load_run_model(url: str, device: str = "auto") -> TrainedModel:
     """
     model = _open(url)
     chosen = choose_device(device)
-    folders = [RunFolder(member) for member in model.members]
-    networks = [load_network(folder.best_weights) for folder in folders]
+    networks = [load_network(member) for member in model.members]
     digest = digest_of(networks)
-    members = []
-    for folder, trained in zip(folders, networks, strict=True):
+    members, each = [], []
+    for member, trained in zip(model.members, networks, strict=True):
         trained.network.to(chosen).requires_grad_(False)
-        config = folder.read_config()
-        assert config is not None
+        _, config, record = open_run(member)
         members.append(Member(trained, config.augment, config.seed, config.precision))
-    inputs = merge_inputs([read_inputs(member) for member in model.members])
+        each.append(read_inputs(member, record))
+    inputs = merge_inputs(each)
     return TrainedModel(
         name=model.name,
         members=tuple(members),
@@ -127,5 +126,5 @@ def _rules(model: Model) -> tuple[Rule, ...]:
     targets = model.config.targets
     if model.promoted is None and model.config.fold is None:
         return tuple(no_rule(target, NOBODY_VALIDATED) for target in targets)
-    table = RunFolder(model.url).read_predictions().assign(run=model.name)
+    table = model.kept_predictions()
     return tuple(make_rule(table, model.name, target) for target in targets)

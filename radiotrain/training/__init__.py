@@ -7,6 +7,7 @@
 ``losses.py``           the losses
 ``schedule.py``         the learning rate
 ``early_stopping.py``   when to stop
+``length.py``           whether a run is over, and may be made longer
 ``metrics.py``          what is measured in an epoch, and how it is said
 ``checkpoint.py``       all that is needed to go on
 ``watch.py``            each step's loss, without making a GPU wait; `shown.py` what is shown

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from preprocessing import files
+from preprocessing.digests import check_zip, zip_with_digest
 from preprocessing.errors import InputError
 
 _NUM_KEPT = 2
@@ -32,6 +33,12 @@ class Position(NamedTuple):
 
     epoch: int
     step: int = 0
+
+    def describe(self) -> str:
+        """Say how far that is, in words that follow what was done there."""
+        if self.step:
+            return f"after step {self.step} of epoch {self.epoch + 1}"
+        return f"after epoch {self.epoch}" if self.epoch else "before its first step"
 
 
 def save_checkpoint(folder: str, position: Position, state: dict[str, Any]) -> str:
@@ -49,8 +56,7 @@ def save_checkpoint(folder: str, position: Position, state: dict[str, Any]) -> s
     outdated = [name for _, name in _newest_first(folder)[_NUM_KEPT:]]
     # A run has one writer, so what is half-written now was left by one that was killed.
     halves = [name for name in files.list_names(folder) if name.endswith(files.PARTIAL)]
-    for name in (*outdated, *halves):
-        files.remove(files.join(folder, name))
+    files.remove(*(files.join(folder, name) for name in (*outdated, *halves)))
     return url
 
 
@@ -70,27 +76,48 @@ def load_newest_checkpoint(folder: str) -> dict[str, Any] | None:
     return None
 
 
+def damaged_checkpoints(folder: str) -> list[str]:
+    """Return the URLs of checkpoints that are not what was written."""
+    urls = {files.join(folder, name): crc for crc, name in _newest_first(folder)}
+    return [url for url, crc in urls.items() if zlib.crc32(files.read_bytes(url)) != crc]
+
+
+def newest_position(folder: str) -> Position:
+    """Return where training would go on, by the checkpoints' names."""
+    found = [m for name in files.list_names(folder) if (m := _NAME.fullmatch(name))]
+    return max((Position(int(m[1]), int(m[2])) for m in found), default=Position(0))
+
+
 def remove_checkpoints(folder: str, *, weights_too: bool) -> None:
     """Remove what an ended run left to go on from; also what it would predict with."""
-    for name in files.list_names(folder):
-        if _NAME.fullmatch(name) or weights_too:
-            files.remove(files.join(folder, name))
+    names = [n for n in files.list_names(folder) if _NAME.fullmatch(n) or weights_too]
+    files.remove(*(files.join(folder, name) for name in names))
 
 
-def save_weights(url: str, state: dict[str, Any]) -> None:
-    """Write a network's weights and what is needed to build it."""
-    files.write_bytes(url, _to_bytes(state))
+def save_weights(url: str, state: dict[str, Any]) -> str:
+    """Write a network's weights and what is needed to build it; return the file's checksum."""
+    content = zip_with_digest(_to_bytes(state))
+    files.write_bytes(url, content)
+    return weights_digest(content)
 
 
-def load_weights(url: str) -> dict[str, Any]:
-    """Read what `save_weights` wrote, on the CPU.
+def read_weights(content: bytes, url: str, remedy: str) -> dict[str, Any]:
+    """Return what `save_weights` was given, on the CPU, from the content of its file.
 
     Raises
     ------
+    DamagedFileError
+        If a byte of it is not what was written.
     InputError
         If the file holds anything else.
     """
-    return _from_bytes(files.read_bytes(url), url)
+    check_zip(content, url, remedy)
+    return _from_bytes(content, url)
+
+
+def weights_digest(content: bytes) -> str:
+    """Return the checksum that a file of `save_weights` carries."""
+    return content[-64:].decode("ascii", errors="replace")
 
 
 def _newest_first(folder: str) -> list[tuple[int, str]]:

@@ -21,16 +21,15 @@ from torch import Tensor, nn
 from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL
 from preprocessing.errors import InputError
-from preprocessing.store import Store
 from radiotrain import augment
 from radiotrain.config import RunConfig
 from radiotrain.data.few import few_patients
 from radiotrain.data.patients import Batch
 from radiotrain.distributed import Worker
 from radiotrain.logs.pictures import batch_picture, png_bytes
+from radiotrain.places import open_inputs
 from radiotrain.predict import call_network
 from radiotrain.seeds import Purpose, seed_for
-from radiotrain.split import load_split
 from radiotrain.training.loop import Reporter, print_line
 from radiotrain.training.losses import masked_loss
 from radiotrain.training.training import Training
@@ -106,8 +105,7 @@ def _plain(config: RunConfig) -> RunConfig:
 
 
 def _training(config: RunConfig, num_patients: int) -> Training:
-    store = Store.open(config.store)
-    split = load_split(config.split, store)
+    store, split = open_inputs(config.store, config.split)
     few = few_patients(split, store, config, num_patients)
     training = Training(config, Worker.single(config.device), store, few)
     torch.manual_seed(seed_for(Purpose.DROPOUT, config.seed))

@@ -6,11 +6,11 @@ Axis legend: B patients, P phases, R rows, C columns, S slices.
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 import torch
 
+from preprocessing import machine
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.few import few_patients
@@ -179,7 +179,7 @@ def device_bytes(device: torch.device) -> int:
     """Return the memory that a device has: a GPU's own, or the host's."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine.memory().total
 
 
 def _plain(config: RunConfig, batch_size: int) -> RunConfig:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.order import check_batches
 from radiotrain.data.patients import part_ids, target_columns
 from radiotrain.networks.registry import build_network
+from radiotrain.places import open_inputs
 from radiotrain.runs import RunFolder
-from radiotrain.split import load_split
 
 
 def check_fits(config: RunConfig, workers: int | tuple[int, int] = 1) -> None:
@@ -26,9 +25,8 @@ def check_fits(config: RunConfig, workers: int | tuple[int, int] = 1) -> None:
     InputError
         With the worker's own words.
     """
-    store = Store.open(config.store)
-    split = load_split(config.split, store)
-    RunFolder(config.out).check_same_run(config, store.fingerprint, split.fingerprint)
+    store, split = open_inputs(config.store, config.split)
+    RunFolder(config.out).check_same_run(config, split.patients_fingerprint, split.fingerprint)
     target_columns(store, config.targets)
     num_patients = len(part_ids(split, config.fold, "train"))
     fewest, most = (workers, workers) if isinstance(workers, int) else workers

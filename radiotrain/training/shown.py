@@ -31,6 +31,9 @@ class Shown:
         Takes lines of progress.
     is_terminal
         Whether a bar may be drawn on standard error, if that is a terminal.
+    is_leaving
+        Whether a machine of the training is about to be taken away; a checkpoint is written after each
+        step then.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class Shown:
         reporter: Callable[[str], None],
         *,
         is_terminal: bool,
+        is_leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         config = training.config
+        self._is_leaving = is_leaving
         self._training, self._folder, self._reporter = training, folder, reporter
         self._log = RunLog(
             folder.url,
@@ -68,7 +73,8 @@ class Shown:
         epoch, num_epochs = len(training.history), training.config.train.epochs
         self._heartbeat.step(epoch, num_epochs, done, num_steps, known, num_patients)
         minutes = (time.monotonic() - self._saved) / 60
-        if minutes >= training.config.speed.checkpoint_minutes and done < num_steps:
+        is_due = minutes >= training.config.speed.checkpoint_minutes and done < num_steps
+        if is_due or self._is_leaving():
             training.save(self._folder)
             self._saved = time.monotonic()
 

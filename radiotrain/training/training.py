@@ -23,7 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from preprocessing import files, stop_notice
 from preprocessing.cohort import MISSING_LABEL
+from preprocessing.errors import DamagedFileError, InputError
 from preprocessing.progress import progress
 from preprocessing.store import Store
 from radiotrain import augment
@@ -41,9 +43,9 @@ from radiotrain.data.patients import Batch, Part, Patients, load_patients, part_
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.logs.energy import EnergyMeter
 from radiotrain.predict import call_network, predict_logits, predictions_table
-from radiotrain.runs import RunFolder
+from radiotrain.runs import PredictedBy, RunFolder, run_digest
 from radiotrain.seeds import Purpose, seed_for
-from radiotrain.split import Split
+from radiotrain.split import Split, notes_on
 from radiotrain.training.build import (
     average_weights,
     build_trained_network,
@@ -53,18 +55,23 @@ from radiotrain.training.build import (
 from radiotrain.training.checkpoint import (
     Position,
     load_newest_checkpoint,
+    read_weights,
     save_checkpoint,
     save_weights,
+    weights_digest,
 )
-from radiotrain.training.early_stopping import Verdict, decide
+from radiotrain.training.early_stopping import Verdict
+from radiotrain.training.length import verdict_of
 from radiotrain.training.losses import masked_loss, masked_losses, positive_weights
 from radiotrain.training.memory import is_out_of_memory, out_of_memory
 from radiotrain.training.metrics import EpochMetrics, auc_per_target, mean_defined
 from radiotrain.training.schedule import learning_rate_factor
-from radiotrain.training.watch import Seen, Watch, not_finite
+from radiotrain.training.watch import Seen, SharedFlag, Watch, not_finite
 
 # Told how many of how many steps of the epoch are done, with how many patients, and the last loss.
 OnStep = Callable[[int, int, int, Tensor], None]
+# Names the notice to stop that has come, None before one has; see `preprocessing.stop_notice`.
+Notice = Callable[[], str | None]
 
 
 @dataclass(frozen=True)
@@ -85,11 +92,40 @@ class Step:
     num_known: int
 
 
+@dataclass(frozen=True)
+class BestWeights:
+    """What ``best.pt`` holds.
+
+    Parameters
+    ----------
+    digest
+        Its checksum.
+    """
+
+    epoch: int
+    digest: str
+
+
+class _NoticeCameError(Exception):
+    """Leads out of an epoch at a point where a checkpoint can be written."""
+
+
 class Training:
-    """One worker's network, optimiser and patients, and the epochs so far."""
+    """One worker's network, optimiser and patients, and the epochs so far.
+
+    Attributes
+    ----------
+    notice
+        Asked after each step; one that any worker has ends the epoch on all of them at that step.
+    is_stopped
+        Whether one has.
+    """
 
     def __init__(self, config: RunConfig, worker: Worker, store: Store, split: Split) -> None:
         self.config, self.worker, self.store = config, worker, store
+        self.notes = notes_on(split, store, config.split)
+        self.run_digest = run_digest(config, split.fingerprint)
+        self._best: BestWeights | None = None
         self.history: list[EpochMetrics] = []
         self.num_steps_done = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=worker.device)
@@ -112,6 +148,9 @@ class Training:
             weights = np.ones_like(weights)
         self.positive_weight = torch.from_numpy(weights).to(worker.device)
         self._watch: Watch[Step] = Watch(worker.device)
+        self.notice: Notice = lambda: None
+        self.is_stopped = False
+        self._flag, self._any_noticed = SharedFlag(worker.device), False
 
     def check_batches(self, num_patients: int) -> None:
         """Refuse batches of which anything would be computed alone."""
@@ -140,18 +179,30 @@ class Training:
         """The network that validates and is kept: the averaged one, if there is one."""
         return self.network if self.averaged is None else self.averaged.module
 
+    @property
+    def position(self) -> Position:
+        """Where training is."""
+        return Position(len(self.history), self.num_steps_done)
+
     def verdict(self) -> Verdict:
         """Decide on the epochs so far."""
-        stopping = self.config.early_stopping
-        aucs = [metrics.validation_auc for metrics in self.history]
-        losses = [metrics.validation_loss for metrics in self.history]
-        return decide(aucs, losses, stopping.patience, stopping.min_delta)
+        return verdict_of(self.history, self.config)
 
-    def run_epoch(self, on_step: OnStep | None = None) -> NDArray[np.float32]:
+    def run_epoch(self, on_step: OnStep | None = None) -> NDArray[np.float32] | None:
         """Train one more epoch, validate, append its metrics; return the validation logits.
 
-        An epoch that a checkpoint was written in the middle of goes on from there.
+        An epoch that a checkpoint was written in the middle of goes on from there. One that a notice
+        to stop ended gives None: a checkpoint of its middle can be written.
         """
+        try:
+            return self._whole_epoch(on_step)
+        except _NoticeCameError:
+            self._check(self._watch.finish())
+            self.is_stopped = True
+            return None
+
+    def _whole_epoch(self, on_step: OnStep | None) -> NDArray[np.float32]:
+        self._stop_if_noticed()
         epoch, start, first = len(self.history), time.perf_counter(), self.num_steps_done
         steps = self.plan(epoch)
         energy = EnergyMeter(self.worker.device)
@@ -159,9 +210,10 @@ class Training:
         train_loss = self._train_epoch(steps, on_step)
         train_seconds = time.perf_counter() - start
         num_trained = sum(len(step.rows) for step in steps[first:])
+        # One worker alone may leave its validation: its steps stay done.
+        logits = self.validate(self._stop_if_noticed if self.worker.world_size == 1 else None)
         self.num_steps_done = 0
         self._loss_sum.zero_()
-        logits = self.validate()
         metrics = self._measure(epoch, train_loss, logits)
         metrics = replace(
             metrics,
@@ -208,8 +260,23 @@ class Training:
             num_patients += len(step.rows)
             if on_step is not None:
                 on_step(self.num_steps_done, len(steps), num_patients, loss)
+            self._stop_if_noticed()
         self._check(self._watch.finish())
         return float(self._loss_sum) / max(1, sum(step.num_known for step in steps))
+
+    def _stop_if_noticed(self) -> None:
+        stop_notice.check_interrupt()
+        if self._any_noticed or (self.worker.world_size == 1 and self.notice() is not None):
+            raise _NoticeCameError
+
+    def _sum_over_workers(self, loss: Tensor) -> Tensor:
+        """Return a loss summed over all workers, who learn with it whether any has a notice to stop."""
+        if self.worker.world_size == 1:
+            return loss
+        flag = torch.full_like(loss, float(self.notice() is not None))
+        total, flags = self.worker.sum_tensor(torch.stack([loss, flag])).unbind()
+        self._any_noticed |= self._flag.look(flags)
+        return total
 
     def ready(self, steps: Sequence[Step]) -> Iterator[Batch]:
         """Return what this worker computes at a time, over some steps."""
@@ -250,7 +317,7 @@ class Training:
             losses = self._backward(images, batch, step.num_known, number == len(parts) - 1)
             finite.append(torch.isfinite(losses).all(1))
             total += losses.sum() / max(step.num_known, 1)
-        total = self.worker.sum_tensor(total)
+        total = self._sum_over_workers(total)
         watched = [total]
         if self.config.train.gradient_clip is not None:
             watched.append(
@@ -333,7 +400,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * factor
 
-    def validate(self) -> NDArray[np.float32]:
+    def validate(self, before_batch: Callable[[], None] | None = None) -> NDArray[np.float32]:
         """Return logits (N, T) of all validation patients, each computed once, on every worker."""
         worker, size = self.worker, self.worker.world_size
         worker.share_buffers(self.evaluated)
@@ -345,6 +412,7 @@ class Training:
             self.micro_batch_size or max(1, self.config.train.batch_size // size),
             worker.device,
             self.dtype,
+            before_batch or (lambda: None),
         )
         logits = np.empty((len(everyone), mine.shape[1]), dtype=np.float32)
         for rank, part in enumerate(worker.gather(mine)):
@@ -377,6 +445,7 @@ class Training:
     def save(self, folder: RunFolder) -> None:
         """Write a checkpoint of where training is, between epochs or steps."""
         state: dict[str, Any] = {
+            "run": self.run_digest,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": [metrics.to_json() for metrics in self.history],
@@ -385,19 +454,30 @@ class Training:
         }
         if self.averaged is not None:
             state["averaged"] = self.averaged.state_dict()
-        position = Position(len(self.history), self.num_steps_done)
-        save_checkpoint(folder.checkpoints, position, state)
+        save_checkpoint(folder.checkpoints, self.position, state)
 
     def resume(self, folder: RunFolder) -> bool:
-        """Go back to the newest checkpoint, if there is one."""
+        """Go back to the newest checkpoint, if there is one.
+
+        Raises
+        ------
+        InputError
+            If it is of another run.
+        """
         state = load_newest_checkpoint(folder.checkpoints)
         if state is None:
             return False
+        if state.get("run") != self.run_digest:
+            raise InputError(
+                f"{folder.checkpoints} holds checkpoints of another run: {_remove(folder)}"
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
-        self.history = [EpochMetrics.from_json(values) for values in state["history"]]
+        # A run that was made longer has the epochs of one that was so from the start.
+        num_epochs = {"num_epochs": self.config.train.epochs}
+        self.history = [EpochMetrics.from_json(v | num_epochs) for v in state["history"]]
         self.num_steps_done = state["num_steps_done"]
         self._loss_sum.copy_(state["loss_sum"])
         return True
@@ -405,6 +485,7 @@ class Training:
     def save_best(self, folder: RunFolder, logits: NDArray[np.float32]) -> None:
         """Write the weights of this epoch, and its validation predictions if anybody validates."""
         state = {
+            "run": self.run_digest,
             "epoch": len(self.history) - 1,
             "network": self.config.network.name,
             "num_phases": self.store.spec.num_phases,
@@ -413,11 +494,59 @@ class Training:
             "covariates": None if self.encoder is None else self.encoder.to_json(),
             "weights": self.evaluated.state_dict(),
         }
-        save_weights(folder.best_weights, state)
+        digest = save_weights(folder.best_weights, state)
+        self._best = BestWeights(len(self.history) - 1, digest)
         if self.config.fold is not None:
             folder.write_predictions(
-                predictions_table(folder.name, self.config, "validation", self.validation, logits)
+                predictions_table(folder.name, self.config, "validation", self.validation, logits),
+                PredictedBy(self.run_digest, digest),
             )
+
+    def find_best(self, folder: RunFolder) -> None:
+        """Take note of the weights that an earlier process wrote.
+
+        Those of an epoch that a damaged checkpoint makes this run train again are no fault yet.
+
+        Raises
+        ------
+        DamagedFileError
+            If they are damaged, missing, or of another run or earlier epoch than the best.
+        """
+        url = folder.best_weights
+        try:
+            content = files.read_bytes(url)
+        except FileNotFoundError:
+            raise DamagedFileError(f"{url} is missing: {_remove(folder)}") from None
+        saved = read_weights(content, url, _remove(folder))
+        found = BestWeights(saved.get("epoch", -1), weights_digest(content))
+        is_ours = saved.get("run") == self.run_digest
+        if not is_ours or self.verdict().best_epoch != found.epoch < len(self.history):
+            raise DamagedFileError(
+                f"{url} holds weights of another run or epoch: {_remove(folder)}"
+            )
+        self._best = found
+
+    def check_best(self, folder: RunFolder) -> None:
+        """Refuse to call a run finished whose ``best.pt`` is of another epoch than the best.
+
+        Raises
+        ------
+        DamagedFileError
+            If it is: a damaged checkpoint made epochs be trained again, and they came out otherwise.
+        """
+        if self.weights_of(self.verdict().best_epoch) is None:
+            raise DamagedFileError(
+                f"{folder.best_weights} holds weights of another epoch than the best, which were lost"
+                f" with a damaged checkpoint: {_remove(folder)}"
+            )
+
+    def weights_of(self, epoch: int) -> str | None:
+        """Return the checksum of ``best.pt`` if it is of an epoch, None otherwise."""
+        return self._best.digest if self._best is not None and self._best.epoch == epoch else None
+
+
+def _remove(folder: RunFolder) -> str:
+    return f"remove {folder.checkpoints} and run the same command again, which trains from the beginning"
 
 
 @contextmanager

@@ -67,19 +67,13 @@ class Watch(Generic[_StepT]):
         good = torch.isfinite(values).all()
         event = None
         if self._on_gpu:
-            good, event = self._fetch(good)
+            good, event = _fetch(good)
         self._waiting.append((Seen(step, finite), good, event))
         return self._first_bad(leave=1 if self._on_gpu else 0)
 
     def finish(self) -> Seen[_StepT] | None:
         """Look at what is left, at the end of an epoch."""
         return self._first_bad(leave=0)
-
-    @staticmethod
-    def _fetch(value: Tensor) -> tuple[Tensor, Any]:
-        host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-        host.copy_(value, non_blocking=True)
-        return host, torch.cuda.current_stream(value.device).record_event()
 
     def _first_bad(self, leave: int) -> Seen[_StepT] | None:
         while len(self._waiting) > leave:
@@ -90,6 +84,34 @@ class Watch(Generic[_StepT]):
                 self._waiting.clear()
                 return seen
         return None
+
+
+class SharedFlag:
+    """Tells at the same step on all workers whether any of them raised a flag.
+
+    On a CPU at once, on a GPU one step later, as `Watch`.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._leave = 1 if device.type == "cuda" else 0
+        self._waiting: deque[tuple[Tensor, Any]] = deque()
+
+    def look(self, value: Tensor) -> bool:
+        """Take a step's sum over all workers; tell whether one of the steps known by now had any."""
+        self._waiting.append(_fetch(value) if self._leave else (value, None))
+        if len(self._waiting) <= self._leave:
+            return False
+        known, event = self._waiting.popleft()
+        if event is not None:
+            event.synchronize()
+        return bool(known > 0)
+
+
+def _fetch(value: Tensor) -> tuple[Tensor, Any]:
+    """Begin to copy a value from a GPU; the event says when it is there."""
+    host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+    host.copy_(value, non_blocking=True)
+    return host, torch.cuda.current_stream(value.device).record_event()
 
 
 def not_finite(

@@ -37,9 +37,9 @@ import numpy.random
 
 from preprocessing.cohort import Finding
 from preprocessing.errors import StorageFullError
-from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
-from preprocessing.store.lock import exclusive
-from preprocessing.store.verify import take_back
+from preprocessing.folder_lock import exclusive
+from preprocessing.store import PatientRecord, PatientTensor, StoreSpec, StoreWriter
+from preprocessing.store.verify import check_metadata, repair
 from tests.stores import content
 
 PAGE = 4096
@@ -76,7 +76,7 @@ def write(writer: StoreWriter, i: int) -> None:
 def make_again(url: str) -> None:
     """Take a patient back, as a repair does, and do it once more."""
     if (Path(url) / "patients.json").exists():
-        take_back(Store.open(url), {0})
+        repair(replace(check_metadata(url), lost=frozenset({0})))
     fill(url, SPEC)
 
 

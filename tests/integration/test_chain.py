@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from preprocessing.store import Store
-from radiotrain.seal import read_openings
+from radiotrain.access_log import read_access_log
 from tests.commands import end, start, the_sentence
 
 pytestmark = pytest.mark.slow
@@ -159,11 +159,11 @@ def test_the_report_is_whole(report):
 
 
 def test_each_opening_of_the_test_set_is_logged(folder, split, report, runs):
-    before = len(read_openings(str(split)))
+    before = len(read_access_log(str(split)).records)
     assert before >= 1
     words = ("--out", folder / "again", "--purpose", "second look", "--no-baselines")
     command("evaluate", runs[0], *words)
-    openings = read_openings(str(split))
+    openings = read_access_log(str(split)).records
     assert len(openings) == before + 1
     assert openings[-1].purpose == "second look"
     assert "second look" in (folder / "again" / "report.html").read_text()

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from preprocessing.store import Store
+from radiotrain.access_log import read_access_log
 from radiotrain.config import digest, dump_config, load_config
 from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
 from radiotrain.evaluation.model import open_models
 from radiotrain.runs import RunFolder
-from radiotrain.seal import read_openings
 from radiotrain.split import load_split, make_split, save_split
 from tests.commands import call
 from tests.unit.evaluation.scanner_store import write_scanner_store
@@ -76,14 +76,14 @@ def test_the_network_is_described_as_it_lies_in_its_folder(folder: Path) -> None
 
 
 def test_the_log_of_openings_names_the_baselines_that_were_tested(folder: Path) -> None:
-    (opening,) = read_openings(str(folder / "splits.json"))
+    (opening,) = read_access_log(str(folder / "splits.json")).records
     runs = json.loads((folder / "report" / "metrics.json").read_text("utf-8"))["runs"]
     assert set(opening.runs) == set(runs)
     assert len(opening.runs) > 1
 
 
 def test_the_log_of_openings_says_how_each_network_was_made(folder: Path) -> None:
-    opening = read_openings(str(folder / "splits.json"))[0]
+    opening = read_access_log(str(folder / "splits.json")).records[0]
     config = load_config(str(folder / "run" / "config.yaml"))
     named = f"ER ResNet10-narrow, seed 0, fold 0, configuration {digest(config.identity())}"
     assert opening.configurations == {"run": named}
@@ -182,9 +182,9 @@ def test_looking_can_be_left_out(folder: Path) -> None:
 def test_what_is_wrong_is_said_before_the_test_set_is_opened(
     folder: Path, wrong: tuple[str, str]
 ) -> None:
-    before = len(read_openings(str(folder / "splits.json")))
+    before = len(read_access_log(str(folder / "splits.json")).records)
     words = [w.replace("FILE", str(folder / "run.yaml")) for w in wrong]
     out = () if "--out" in wrong else ("--out", folder / "never")
     call("evaluate", folder / "run", "--no-baselines", *out, *words, status=2)
-    assert len(read_openings(str(folder / "splits.json"))) == before
+    assert len(read_access_log(str(folder / "splits.json")).records) == before
     assert not (folder / "never").exists()

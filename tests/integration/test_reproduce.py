@@ -11,7 +11,7 @@ import pytest
 
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from radiotrain.seal import read_openings
+from radiotrain.access_log import read_access_log
 from tests.commands import call, end, end_all, start
 from tests.processes import descendants, wait_for
 
@@ -61,13 +61,13 @@ def test_interrupted_and_run_again_it_ends_with_one_opening(cohort: Path, tmp_pa
     ours = metrics["runs"]["ER"]["ER"]
     assert f"{ours['auc']:.3f}" in out.partition("beside the published rows")[2]
     split = str(tmp_path / "out" / "splits.json")
-    assert [opening.purpose for opening in read_openings(split)] == [
+    assert [opening.purpose for opening in read_access_log(split).records] == [
         "reproduction of the published table"
     ]
     before = (report / "report.html").stat().st_mtime_ns
     out, _ = end(start(*words), timeout_s=300)
     assert "the test set was opened for these models before" in out
-    assert len(read_openings(split)) == 1
+    assert len(read_access_log(split).records) == 1
     assert (report / "report.html").stat().st_mtime_ns == before
 
 

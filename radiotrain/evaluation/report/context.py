@@ -12,11 +12,12 @@ from radiotrain.evaluation.report.facts import RunFacts
 if TYPE_CHECKING:
     import pandas as pd
 
+    from radiotrain.access_log import AccessRecord
     from radiotrain.evaluation.leaks.results import LeakCheck
     from radiotrain.evaluation.saliency.results import Saliency
     from radiotrain.evaluation.shortcuts.results import Shortcuts
     from radiotrain.evaluation.subgroups.results import Subgroups
-    from radiotrain.seal import Opening
+    from radiotrain.seal import TestPart
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,12 @@ class ReportContext:
     Parameters
     ----------
     openings
-        The log of the test set's openings, oldest first.
+        The test set's access log, oldest first.
+    log_problems
+        What is wrong with that log.
+    test_parts
+        Test patients that were sealed together, and how often each were opened; empty where that is not
+        known.
     provenance
         What is needed to repeat it (fingerprints, seeds, versions, configuration), JSON values.
     warnings
@@ -146,7 +152,9 @@ class ReportContext:
 
     flow: CohortFlow | None = None
     facts: RunFacts | None = None
-    openings: tuple[Opening, ...] = ()
+    openings: tuple[AccessRecord, ...] = ()
+    log_problems: tuple[str, ...] = ()
+    test_parts: tuple[TestPart, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     generated_at: str = ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 import radiotrain
+from preprocessing import files
+from preprocessing.digests import dump_with_digest
+from radiotrain.checked_json import read_json
 from radiotrain.evaluation.report.published import PUBLISHED
 from radiotrain.evaluation.results import Evaluation, TargetResult
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+FILE_NAME, TABLE_NAME = "metrics.json", "predictions.parquet"
 
 
 def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) -> str:
@@ -37,7 +40,24 @@ def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) ->
         "published": [asdict(row) for row in PUBLISHED],
         **(extra or {}),
     }
-    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return dump_with_digest(document, in_order=True)
+
+
+def read_metrics(folder: str) -> dict[str, Any] | None:
+    """Return the numbers of a report, None where its folder has none.
+
+    Raises
+    ------
+    SchemaError, DamagedFileError
+        If another version wrote them, or they are not what was written.
+    """
+    url = files.join(files.absolute(folder), FILE_NAME)
+    table = files.join(files.absolute(folder), TABLE_NAME)
+    remedy = f"make it again with 'radiotrain evaluate', from its runs or --predictions {table}"
+    try:
+        return read_json(url, SCHEMA_VERSION, remedy)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _values(result: TargetResult) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from preprocessing import files
-from preprocessing.errors import InputError
-from radiotrain.evaluation.predictions import validate_predictions, write_predictions
+from radiotrain.checked_parquet import digest_in, to_parquet
+from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.checklists.fill import checklists_csv, fill_checklists
 from radiotrain.evaluation.report.context import ReportContext
-from radiotrain.evaluation.report.metrics_json import metrics_json
+from radiotrain.evaluation.report.metrics_json import FILE_NAME, TABLE_NAME, metrics_json
 from radiotrain.evaluation.report.model_card import card_markdown, make_card
 from radiotrain.evaluation.report.page import json_values, make_entries, render_page
 from radiotrain.evaluation.results import Evaluation
@@ -24,28 +23,6 @@ from radiotrain.evaluation.stability.uncertainty import uncertainty_csv
 from radiotrain.evaluation.subgroups.forest import draw_forests
 
 REPORT_NAME = "report.html"
-
-
-def check_folder(out: str | Path) -> None:
-    """Refuse a folder that cannot be written, before work is done and a test set opened for it.
-
-    Nothing is made. Of an object store it shows only when the report is written.
-
-    Raises
-    ------
-    InputError
-        If it is a file, lies below one, or may not be written to.
-    """
-    url = files.absolute(out)
-    if not files.is_local(url):
-        return
-    there = files.to_path(url)
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise InputError(f"--out is {url}, but {there} is a file, expected a folder: name another")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--out is {url}, but {there} may not be written to: name another folder")
 
 
 def write_report(
@@ -81,16 +58,18 @@ def write_report(
     page = render_page(evaluation, entries, context, forests, stability, curves)
     card = card_markdown(make_card(evaluation, context), evaluation, context)
     checklists = checklists_csv(fill_checklists(evaluation, context))
+    rows = to_parquet(table)
     extra = {**_extra(evaluation, context), "stability": stability.to_json()}
+    extra["predictions_sha256"] = digest_in(rows)
     metrics = metrics_json(evaluation, extra)
     url = files.absolute(out)
-    write_predictions(table, files.join(url, "predictions.parquet"))
+    files.write_bytes(files.join(url, TABLE_NAME), rows)
     for entry in entries:
         for plot in entry.plots:
             files.write_text(files.join(url, "plots", plot.name), plot.svg)
     for plot in (*forests, *curves):
         files.write_text(files.join(url, "plots", plot.name), plot.svg)
-    files.write_text(files.join(url, "metrics.json"), metrics)
+    files.write_text(files.join(url, FILE_NAME), metrics)
     files.write_text(files.join(url, "model-card.md"), card)
     files.write_text(files.join(url, "checklists.csv"), checklists)
     uncertainty = uncertainty_csv(stability.patients)
@@ -106,6 +85,7 @@ def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
         "leak_checks": [asdict(check) for check in (*context.leak_checks, *evaluation.leak_checks)],
         "flow": flow,
         "openings": [asdict(opening) for opening in context.openings],
+        "test_parts": [asdict(part) for part in context.test_parts],
         "provenance": json_values(dict(context.provenance)),
         "shortcuts": None if context.shortcuts is None else asdict(context.shortcuts),
         "saliency": None if context.saliency is None else context.saliency.to_json(),

@@ -44,7 +44,6 @@ from radiotrain.evaluation.saliency.scores import (
 from radiotrain.evaluation.saliency.verdict import judge_saliency
 from radiotrain.evaluation.statistics.operating_point import wilson_interval, youden_threshold
 from radiotrain.predict import load_network
-from radiotrain.runs import RunFolder
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split
 
@@ -105,7 +104,7 @@ class _Looked:
         self.model, self.target, self.cut = model, target, cut
         self.store, self.split, self.access = store, split, access
         self.device = choose_device("auto")
-        self.trained = [load_network(RunFolder(url).best_weights) for url in model.members]
+        self.trained = [load_network(url) for url in model.members]
         for one in self.trained:
             one.network.to(self.device).requires_grad_(False)
         self.pictures: list[Picture] = []

@@ -14,6 +14,7 @@ from radiotrain.evaluation.baselines.features import read_records
 from radiotrain.evaluation.shortcuts.acquisition import scanner_name, scanner_of
 from radiotrain.evaluation.shortcuts.stratified import FEWEST_OF_A_CLASS
 from radiotrain.split import Split, class_warnings
+from radiotrain.split_extension import add_patients, deal_new
 
 SCANNER = "scanner"
 """Stands for the covariate that the shortcut gate takes for the scanner."""
@@ -58,6 +59,30 @@ def with_folds_by(split: Split, store: Store, name: str) -> Split:
         groups=tuple(groups),
         warnings=tuple(class_warnings(labels, split.targets, test, folds)),
     )
+
+
+def extend_folds_by(split: Split, store: Store) -> Split:
+    """Return a split whose folds are values of a covariate with the store's new patients added.
+
+    Each goes to the fold of its value; values that no patient of the folds had get folds of their own,
+    as `with_folds_by` makes them. New test patients' values are not read.
+    """
+    new = deal_new(split, store)
+    known = {
+        scanner_of(record, split.folds_by): fold
+        for fold, ids in enumerate(split.folds)
+        for record in read_records(store, split, ids, None)
+    }
+    values = np.array(
+        [scanner_of(store.records[i], split.folds_by) for i in new.development], dtype=str
+    )
+    fold_of = np.array([known.get(str(value), -1) for value in values], dtype=np.int64)
+    folds = [new.development[fold_of == k] for k in range(split.num_folds)]
+    unknown = new.development[fold_of < 0]
+    labels = store.labels[unknown][:, [store.targets.index(t) for t in split.targets]]
+    added = dict(_groups(values[fold_of < 0], labels))
+    folds += [unknown[rows] for rows in added.values()]
+    return add_patients(split, store, new.test, folds, tuple(added))
 
 
 def _covariate(records: Sequence[PatientRecord], name: str, url: str) -> str:

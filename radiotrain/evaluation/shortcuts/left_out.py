@@ -27,7 +27,8 @@ from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.shortcuts.stratified import Area, stratified_area, without_small_counts
 from radiotrain.evaluation.shortcuts.verdict import LeftOut
 from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.split import Split, load_split
+from radiotrain.places import open_split
+from radiotrain.split import Split
 
 EACH_IN_TURN = "each in turn"
 _NOT_BESIDE = Area(None, None, None, None, "no run of this configuration is evaluated beside it")
@@ -68,7 +69,7 @@ def set_aside(models: Sequence[Model]) -> tuple[tuple[Model, ...], tuple[Model, 
         If those to be tested do not belong together, or the others are of several splits.
     """
     by_covariate = {
-        url: bool(load_split(url).folds_by) for url in {model.config.split for model in models}
+        url: bool(open_split(url).folds_by) for url in {model.config.split for model in models}
     }
     if len(by_covariate) > 1 and not all(by_covariate.values()):
         tested = tuple(m for m in models if not by_covariate[m.config.split])
@@ -112,8 +113,8 @@ def predict_left_out(
                 " left out, expected runs of one fold each: leave it out, or evaluate it alone"
             )
     url = models[0].config.split
-    by_scanner = load_split(url, store)
-    if by_scanner.test_ids != split.test_ids:
+    by_scanner = open_split(url, store)
+    if {*by_scanner.development_ids} & {*split.test_ids}:
         raise InputError(
             f"split {url} has other test patients than {tested[0].config.split}: make it again with"
             " the same --seed, --test-fraction and --targets, and train again"

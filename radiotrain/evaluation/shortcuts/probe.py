@@ -52,12 +52,12 @@ def read_network_features(run_url: str, store: Store, split: Split) -> NetworkFe
     InputError
         If the run was trained on another store or split.
     """
-    folder, config = check_run(run_url, store, split)
+    _, config = check_run(run_url, store, split)
     ids = part_ids(split, config.fold, "validation")
     if not ids:
         return None
     patients = load_patients(store, split, ids, config.targets)
-    trained = load_network(folder.best_weights)
+    trained = load_network(run_url)
     if trained.encoder is not None:
         patients = replace(patients, covariates=trained.encoder.transform(patients.records))
     worker = Worker.single(config.device)

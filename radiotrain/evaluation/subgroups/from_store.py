@@ -10,9 +10,9 @@ from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.size import measure_size
 from radiotrain.evaluation.subgroups.facts import Facts
-from radiotrain.evaluation.subgroups.variables import TUMOUR_SIZE
+from radiotrain.evaluation.subgroups.variables import TEST_PART, TUMOUR_SIZE
 from radiotrain.seal import TestAccess, check_sealed
-from radiotrain.split import Split
+from radiotrain.split import Split, named_parts
 
 _READERS = 4
 
@@ -27,7 +27,11 @@ def facts_of_split(store: Store, split: Split, access: TestAccess) -> Facts:
     """
     ids = (*split.development_ids, *split.test_ids)
     check_sealed(split, ids, access)
-    return _facts(store, ids)
+    facts, parts = _facts(store, ids), named_parts(split)
+    if len(parts) < 2:
+        return facts
+    of_part = {i: {TEST_PART: f"part {n}"} for n, part in parts for i in part}
+    return facts.beside(Facts(of_part, {}, facts.source))
 
 
 def facts_of_store(store: Store, tested: Sequence[str]) -> Facts:

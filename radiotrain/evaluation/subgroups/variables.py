@@ -21,6 +21,9 @@ from radiotrain.evaluation.subgroups.facts import Facts, Value
 TUMOUR_SIZE = "tumour_size_mm"
 """Name of the longest side of the tumour's box."""
 
+TEST_PART = "test_part"
+"""Name of the part of the test set, where a split was extended."""
+
 MOST_VARIABLES = 12
 """Each test costs the others power, and among many something differs by chance."""
 
@@ -28,6 +31,7 @@ _AGE = r"^(patient_)?age(_years|_at_\w+)?$"
 _FIELD = r"field_strength|^(field|tesla|b0)(_t)?$"
 # What is looked at first, and what it is called.
 _FIRST: tuple[tuple[str, str], ...] = (
+    (rf"^{TEST_PART}$", "part of the test set"),
     (_AGE, "age (years)"),
     (r"menopaus", "menopausal status"),
     (r"^race", "race and ethnicity"),

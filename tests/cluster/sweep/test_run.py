@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from cluster.sweep.config import plan_trials
-from cluster.sweep.folder import best_of_each_group
+from cluster.sweep.folder import SweepFolder, best_of_each_group
 from cluster.sweep.ladder import Action, judge
 from cluster.sweep.run import run_sweep
 from preprocessing.errors import InputError
@@ -82,7 +82,10 @@ def test_only_the_best_keep_their_weights(ray_here, make_sweep, tmp_path):
     assert kept == [["best.pt"], ["best.pt"], [], []]
     # What was pruned is no free folder: another sweep's trial must not take it.
     other = make_sweep(
-        sweep.out, targets=["ER"], seeds=[2, 3], train={"epochs": 5, "batch_size": 8}
+        sweep.out,
+        targets=["ER"],
+        seeds=[2, 3],
+        train={"epochs": 5, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1},
     )
     with pytest.raises(InputError, match=r"train\.epochs is 4 there and 5 now"):
         run_sweep(other, progress)
@@ -172,11 +175,19 @@ def test_a_larger_sweep_lets_trials_go_on_that_a_smaller_one_stopped(
     assert untimed(grown) == untimed(at_once)
 
 
-def test_another_sweep_is_refused_in_the_same_folder(swept, make_sweep, look):
+def test_another_sweep_is_refused_in_the_same_folder(swept, ray_here, make_sweep, look):
     sweep, found = swept
-    other = make_sweep(sweep.out, train={"epochs": 5, "batch_size": 8})
-    with pytest.raises(InputError, match=r"train\.epochs is 4 there and 5 now"):
-        run_sweep(other, progress)
+    before = Path(sweep.out, "sweep.yaml").read_text()
+    train_values = {"epochs": 4, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1}
+    for changes, sentence in [
+        ({"train": train_values | {"lr": 1e-3}}, r"train\.lr is 0\.003 there and 0\.001 now"),
+        ({"train": train_values | {"epochs": 5}}, r"train\.epochs is 4 there and 5 now"),
+        # Found out only where Ray is there.
+        ({"targets": ["HER2"], "resources": {"cpus": 500}}, "a trial asks for 500 CPUs"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            run_sweep(make_sweep(sweep.out, **changes), progress)
+        assert Path(sweep.out, "sweep.yaml").read_text() == before
     assert untimed(look(sweep).values()) == untimed(found)
 
 
@@ -229,3 +240,90 @@ def test_trials_that_were_killed_or_not_begun_are_all_that_is_trained(
     folder = RunFolder(begun.run.out)
     folder.write_record(replace(folder.read_record(), status="running"))
     assert untimed(run_sweep(sweep, progress)) == untimed(found)
+
+
+def epochs_trained(sweep, start=0):
+    """Epochs by trial that the timeline has from its line `start` on."""
+    lines = SweepFolder(sweep.out).read_timeline()[start:]
+    return {
+        line.trial: sum(other.epochs for other in lines if other.trial == line.trial)
+        for line in lines
+    }
+
+
+def numbers(sweep):
+    """What each run folder holds, by its place and when it was last written."""
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in Path(sweep.out).rglob("metrics.jsonl")
+    }
+
+
+@pytest.mark.slow
+def test_an_extended_sweep_trains_only_what_is_new(ray_here, make_sweep, look, tmp_path):
+    """Seed, fold, network, target and sample added; what was trained is not touched."""
+    settings = {
+        "search": {"train.lr": {"loguniform": [1e-4, 1e-2]}},
+        "train": {"epochs": 1, "batch_size": 16, "warmup_epochs": 0},
+        "halving": {"enabled": False},
+    }
+    small = make_sweep(tmp_path / "sweep", targets=["ER"], seeds=[0], **settings)
+    run_sweep(small, progress)
+    assert list(epochs_trained(small).values()) == [1]
+    for changes, num_trials, num_epochs in [
+        ({"targets": ["ER", "PR"], "seeds": [0, 1], "samples": 2}, 8, 7),
+        ({"targets": ["ER", "PR"], "seeds": [1], "samples": 2, "folds": [0, 1]}, 4, 4),
+        (
+            {"targets": ["PR"], "seeds": [0], "search": {"train.lr": {"loguniform": [1e-5, 1]}}},
+            1,
+            0,
+        ),
+    ]:
+        before, start = numbers(small), len(SweepFolder(small.out).read_timeline())
+        sweep = make_sweep(tmp_path / "sweep", **settings | changes)
+        found = run_sweep(sweep, progress)
+        assert len(found) == num_trials
+        assert {s.status for s in found} == {"finished"}
+        assert sum(epochs_trained(sweep, start).values()) == num_epochs
+        after = numbers(small)
+        assert before.items() <= after.items()
+        assert len(after) == len(before) + num_epochs
+        assert untimed(look(sweep).values()) == untimed(found)
+    # Whatever way it grew, each trial is what it would have been at once.
+    at_once = make_sweep(
+        tmp_path / "other", **settings, targets=["PR"], seeds=[1], samples=2, folds=[0, 1]
+    )
+    grown = look(
+        make_sweep(
+            tmp_path / "sweep", **settings, targets=["PR"], seeds=[1], samples=2, folds=[0, 1]
+        )
+    )
+    assert sorted(str(v) for v in untimed(grown.values()).values()) == sorted(
+        str(v) for v in untimed(run_sweep(at_once, progress)).values()
+    )
+
+
+@pytest.mark.slow
+def test_an_edited_search_trains_only_what_is_new(ray_here, make_sweep, tmp_path):
+    settings = {
+        "targets": ["ER"],
+        "seeds": [0],
+        "searcher": "tpe",
+        "train": {"epochs": 1, "batch_size": 16, "warmup_epochs": 0},
+    }
+    search = {"train.lr": {"loguniform": [1e-4, 1e-2]}, "train.loss": {"choice": ["bce", "focal"]}}
+    first = make_sweep(tmp_path / "sweep", **settings, search=search, samples=2)
+    found = run_sweep(first, progress)
+    before, median = numbers(first), sorted(s.plan.run.train.lr for s in found)
+    narrower = search | {
+        "train.lr": {"loguniform": [median[0] * 1.001, 0.5]},
+        "train.loss": {"choice": ["focal", "bce"]},
+        "augment.noise": {"uniform": [0.0, 0.1]},
+    }
+    more = run_sweep(
+        make_sweep(first.out, **settings, search=narrower, samples=3, folds=[0]), progress
+    )
+    assert len(more) == 3
+    assert before.items() <= numbers(first).items()
+    assert len(numbers(first)) == 2 + 2
+    assert sum(epochs_trained(first, 2).values()) == 2

@@ -13,9 +13,9 @@ import pytest
 
 from preprocessing.config import PreprocessConfig
 from preprocessing.dask_home import local_home
+from preprocessing.folder_lock import exclusive
 from preprocessing.readers import read_cohort
 from preprocessing.run import preprocess
-from preprocessing.store.lock import exclusive
 from tests.commands import call, command, end, kill_session, start, the_sentence
 from tests.integration.deadly_patient import DeadlyPatient
 from tests.integration.nothing_lost.common import NUM_PATIENTS, needs_root, skip_if_nobody_may_mount

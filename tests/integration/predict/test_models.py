@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.checked_files import change_values
 from tests.commands import call, the_sentence
 from tests.integration.predict.world import NewPatient, World, check_dicom, read_json
 
@@ -36,9 +36,7 @@ def test_without_a_bias_field_nobody_is_recognised_and_that_is_said(
 ) -> None:
     model = tmp_path / "uncorrected"
     shutil.copytree(world.models[0], model)
-    inputs = json.loads((model / "inputs.json").read_text())
-    inputs["settings"]["bias_engine"] = "none"
-    (model / "inputs.json").write_text(json.dumps(inputs))
+    change_values(model / "inputs.json", lambda v: v["settings"].update(bias_engine="none"))
     out = tmp_path / "out"
     said, _ = call("predict", model, patient.folder, *patient.words, "--out", out)
     assert "note: Not checked: whether model uncorrected was trained or validated" in said

@@ -17,6 +17,7 @@ from radiotrain.doctor.facts import (
     PythonFacts,
     RayFacts,
     S3Facts,
+    TokenFacts,
     TorchFacts,
 )
 from radiotrain.doctor.findings import is_broken
@@ -43,6 +44,7 @@ WELL = MachineFacts(
     ports=PortFacts(None, ()),
     s3=S3Facts("https://s3.example", None, 0.4, None),
     ray=RayFacts(5.2),
+    token=TokenFacts("/home/.ray/auth_token", 0o600),
 )
 
 
@@ -124,6 +126,9 @@ def test_one_folder_is_told_once() -> None:
             "look",
             "A2 has 4.0 GB: set train.micro_batch_size",
         ),
+        ({"token": TokenFacts("/t", 0o644)}, "token", "look", "mode 644), who can then run"),
+        ({"token": TokenFacts("/t", 0o620)}, "token", "look", "chmod 600 /t"),
+        ({"token": TokenFacts("/t", 0o600, False)}, "token", "look", "belongs to another user"),
         ({"memory_gb": 2.0}, "memory", "look", "2.0 GB may be used: the demonstration"),
         ({"shared_memory_gb": 0.06}, "room", "look", "/dev/shm has 0.1 GB free"),
         ({"shared_memory_gb": None}, "room", "look", "no /dev/shm"),

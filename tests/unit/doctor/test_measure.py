@@ -10,14 +10,13 @@ import socket
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from radiotrain.doctor import measure
-from radiotrain.doctor.facts import PackageFacts
+from radiotrain.doctor.facts import PackageFacts, TokenFacts
 from tests.commands import call
 
 ROOT = Path(__file__).parents[3]
@@ -66,35 +65,6 @@ def test_torch_is_asked_in_a_process_of_its_own() -> None:
     broken = measure.torch_build({**os.environ, "PYTHONHOME": "/nowhere"})
     assert broken.error
     assert broken.gpus == ()
-
-
-def test_memory_and_cores_are_the_systems(tmp_path: Path) -> None:
-    assert measure.memory_gb(tmp_path) == pytest.approx(psutil.virtual_memory().total / 1e9)
-    assert measure.cores(tmp_path) == len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "gb"),
-    [
-        ("memory.max", "1000000000\n", 1.0),
-        ("memory/memory.limit_in_bytes", "2000000000\n", 2.0),
-        ("memory.max", "max\n", None),
-    ],
-)
-def test_a_container_may_have_less_memory(
-    tmp_path: Path, name: str, text: str, gb: float | None
-) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text(text)
-    assert measure.memory_gb(tmp_path) == (gb or measure.memory_gb(tmp_path / "nothing"))
-
-
-@pytest.mark.parametrize(("text", "cores"), [("50000 100000\n", 0.5), ("max 100000\n", None)])
-def test_a_container_may_have_part_of_a_core(
-    tmp_path: Path, text: str, cores: float | None
-) -> None:
-    (tmp_path / "cpu.max").write_text(text)
-    assert measure.cores(tmp_path) == (cores or measure.cores(tmp_path / "nothing"))
 
 
 def test_a_folder_is_as_it_was(tmp_path: Path) -> None:
@@ -165,3 +135,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     out, _ = call("doctor", "--no-ray", "--storage", "file/runs", status=1)
     assert "broken" in out
+
+
+def test_the_token_is_looked_at_where_ray_has_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert measure.token() is None
+    file = tmp_path / ".ray" / "auth_token"
+    file.parent.mkdir()
+    file.write_text("x")
+    file.chmod(0o644)
+    assert measure.token() == TokenFacts(str(file), 0o644)
+    other = tmp_path / "other"
+    other.write_text("x")
+    other.chmod(0o600)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(other))
+    assert measure.token() == TokenFacts(str(other), 0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.report.context import (
     CohortFlow,
@@ -10,7 +11,6 @@ from radiotrain.evaluation.report.context import (
     ReportContext,
 )
 from radiotrain.evaluation.report.facts import DataFacts, ModelFacts, RunFacts
-from radiotrain.seal import Opening
 
 CONFIG = {
     "train": {"epochs": 20, "lr": 0.001, "class_weights": True, "sampling": "once"},
@@ -58,7 +58,7 @@ def make_context(*models: ModelFacts, **more: object) -> ReportContext:
     values: dict[str, object] = {
         "flow": FLOW,
         "facts": RunFacts(models or (make_model(),), DATA, {"torch": "2.9", "monai": "1.5"}),
-        "openings": (Opening("2026-01-02T03:04:05+00:00", "final test", ("net",), "abc"),),
+        "openings": (AccessRecord("2026-01-02T03:04:05+00:00", "final test", ("net",), "abc"),),
         "provenance": {"store": "cohort.zarr"},
         "leak_checks": (LeakCheck("Twice?", "clear", "83 patients", ()),),
         "warnings": ("The store was moved.",),

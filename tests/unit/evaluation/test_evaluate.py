@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from preprocessing.errors import InputError
+from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.report.context import CohortFlow
 from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION, metrics_json
@@ -19,7 +20,6 @@ from radiotrain.evaluation.report.verdict import resolvable
 from radiotrain.evaluation.results import TargetResult
 from radiotrain.evaluation.statistics.operating_point import Confusion, wilson_interval
 from radiotrain.evaluation.statistics.power import smallest_area_above, smallest_difference
-from radiotrain.seal import Opening
 from tests.unit.evaluation.small_tables import (
     PATIENTS,
     TEST,
@@ -340,7 +340,7 @@ def test_the_document_of_metrics_json_names_every_key() -> None:
     assert kept["schema_version"] == SCHEMA_VERSION == 2
     missing = {key for key in _keys(kept) if f"`{key}`" not in document}
     assert missing == set()
-    flow = {"`" + f.name + "`" for f in [*fields(CohortFlow), *fields(Opening)]}
+    flow = {"`" + f.name + "`" for f in [*fields(CohortFlow), *fields(AccessRecord)]}
     assert all(name in document for name in flow)
 
 

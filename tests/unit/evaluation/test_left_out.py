@@ -11,6 +11,7 @@ import pytest
 
 from preprocessing.errors import InputError
 from preprocessing.store import Store
+from radiotrain.access_log import read_access_log
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
@@ -22,7 +23,6 @@ from radiotrain.evaluation.shortcuts.left_out import (
     TrainedWithout,
     networks_left_out,
 )
-from radiotrain.seal import read_openings
 from radiotrain.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.unit.evaluation.naive_auc import naive_stratified
@@ -121,7 +121,7 @@ def test_other_test_patients_are_refused_before_the_test_set_is_opened(tmp_path:
     urls = _trained(store, tmp_path, "dealt", 1) + _trained(store, tmp_path, "by_scanner", 1)
     with pytest.raises(InputError, match=r"has other test patients than .*the same --seed"):
         predict_runs(urls, None, "a test", lambda _, __: nullcontext(lambda: None))
-    assert not read_openings(str(tmp_path / "dealt"))
+    assert not read_access_log(str(tmp_path / "dealt")).records
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_runs_that_cannot_serve_are_refused_before_the_test_set_is_opened(
         predict_runs(
             urls, None, "a test", lambda _, __: nullcontext(lambda: None), baselines=baselines
         )
-    assert not read_openings(str(tmp_path / "dealt"))
+    assert not read_access_log(str(tmp_path / "dealt")).records
 
 
 @pytest.mark.slow

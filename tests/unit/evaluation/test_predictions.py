@@ -278,11 +278,11 @@ def test_a_file_that_is_no_such_table_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_a_parquet_file_cut_short_is_named(tmp_path: Path) -> None:
+def test_a_parquet_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     write_predictions(validate_predictions(make_table()), path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match="cannot be read as Parquet"):
+    with pytest.raises(InputError, match="is damaged, it does not match its checksum"):
         read_predictions(path)
 
 

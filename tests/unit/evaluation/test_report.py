@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from radiotrain.access_log import AccessRecord
 from radiotrain.cli import main
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.predictions import read_predictions, write_predictions
 from radiotrain.evaluation.report.context import CohortFlow, ReportContext
 from radiotrain.evaluation.report.published import PUBLISHED
 from radiotrain.evaluation.report.write import write_report
-from radiotrain.seal import Opening
 
 SCRIPT = "<script>alert(1)</script>"
 ATTRIBUTE = '" onmouseover="alert(2)'
@@ -39,8 +39,8 @@ FLOW = CohortFlow(
     note="4 folds, validated on fold 0.",
 )
 OPENINGS = (
-    Opening("2026-01-02T03:04:05+00:00", "first look", ("ER_one",), "fingerprint-1"),
-    Opening("2026-02-03T04:05:06+00:00", "final test", ("ER_one", "ER_two"), "fingerprint-1"),
+    AccessRecord("2026-01-02T03:04:05+00:00", "first look", ("ER_one",), "fingerprint-1"),
+    AccessRecord("2026-02-03T04:05:06+00:00", "final test", ("ER_one", "ER_two"), "fingerprint-1"),
 )
 
 
@@ -123,7 +123,7 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     other = table.iloc[:1].assign(target="ER", split="train")
     context = ReportContext(
         flow=CohortFlow(9, ((f"left{SCRIPT}", f"code{SCRIPT}", f"why{SCRIPT}"),), 3, 2, 1, SCRIPT),
-        openings=(Opening(SCRIPT, SCRIPT, (SCRIPT, ATTRIBUTE), SCRIPT),),
+        openings=(AccessRecord(SCRIPT, SCRIPT, (SCRIPT, ATTRIBUTE), SCRIPT),),
         provenance={f"key{SCRIPT}": f"value{SCRIPT}", "deep": {SCRIPT: [SCRIPT]}},
         warnings=(f"warning{SCRIPT}",),
         generated_at=SCRIPT,

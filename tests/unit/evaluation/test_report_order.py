@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.write import write_report
-from radiotrain.seal import Opening
 from tests.unit.evaluation.full_context import DATA, FLOW, make_context, make_model
 from tests.unit.evaluation.small_tables import TEST, VALIDATION, evaluate, make_rows
 
@@ -52,7 +52,7 @@ def write(out: Path, table: pd.DataFrame, context: ReportContext) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    opening = Opening("2026-01-02T03:04:05+00:00", "final", ("net", *BASELINES), "abc")
+    opening = AccessRecord("2026-01-02T03:04:05+00:00", "final", ("net", *BASELINES), "abc")
     write(out, make_table(), make_context(openings=(opening,)))
     return out
 

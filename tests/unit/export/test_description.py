@@ -68,13 +68,13 @@ def test_files_have_their_digests(models, tmp_path, form) -> None:
     assert values["files"] == found
 
 
-def test_the_input_is_the_stores(told, store) -> None:
+def test_the_input_is_the_stores(told, store, split) -> None:
     assert told.input.crop_shape == store.spec.crop_shape
     assert told.input.num_phases == 4
     assert told.input.preprocessing == SETTINGS
     assert told.input.phase_names == ("pre", "post 1", "post 2", "post 3")
     assert told.input.layout == "manifest"
-    assert told.origin.store_fingerprint == store.fingerprint
+    assert told.origin.store_fingerprint == split.patients_fingerprint
 
 
 def test_calibration_and_thresholds_come_from_the_runs_own_validation_patients(

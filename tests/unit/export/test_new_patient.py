@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,9 @@ from preprocessing.store import Store
 from radiotrain.new_patient.open_model import open_model
 from radiotrain.new_patient.probability import ask
 from radiotrain.promoted import read_promoted, write_promoted
-from radiotrain.runs import RunFolder
-from tests.unit.export.exporting import as_schema_1, export
+from radiotrain.runs import PredictedBy, RunFolder
+from tests.checked_files import change_config, change_values
+from tests.unit.export.exporting import export
 from tests.unit.training.synthetic import CROP_SHAPE
 
 KINDS = ("single", "several", "covariates", "ensemble", "ensemble-covariates", "nobody")
@@ -56,9 +55,8 @@ def test_views_are_those_of_the_runs_own_settings(models, store, images, tmp_pat
     folder = RunFolder(str(tmp_path / "single"))
     config = folder.read_config()
     changes = config.augment.model_copy(update={"noise": 0.5, "flip": 1.0})
-    folder.write_config(
-        config.model_copy(update={"seed": 7, "precision": "float32", "augment": changes})
-    )
+    changed = config.model_copy(update={"seed": 7, "precision": "float32", "augment": changes})
+    change_config(tmp_path / "single", changed)
     export(folder.url, "safetensors", tmp_path / "out")
     (member,) = open_model(str(tmp_path / "out"), "cpu").members
     assert (member.seed, member.precision, member.augment) == (7, "float32", changes)
@@ -75,11 +73,18 @@ def test_a_retrained_model_too(models, tmp_path) -> None:
     """Calibration and threshold are of its trial's networks, whose predictions lie in its folder."""
     url = tmp_path / "model"
     shutil.copytree(models["nobody"], url)
-    RunFolder(str(url)).write_predictions(
-        RunFolder(models["single"]).read_predictions().assign(run="model")
-    )
+    single, model = RunFolder(models["single"]), RunFolder(str(url))
+    weights = str(single.read_record().weights_digest)
+    table = single.read_predictions().assign(run="model")
+    model.write_predictions(table, PredictedBy(weights=weights))
     made = replace(
-        read_promoted(models["ensemble"]), kind="retrain", folds=(0,), epochs=2, members=()
+        read_promoted(models["ensemble"]),
+        kind="retrain",
+        folds=(0,),
+        epochs=2,
+        members=(),
+        weights=(str(model.read_record().weights_digest),),
+        predicted_by=(weights,),
     )
     write_promoted(str(url), made)
     export(str(url), "safetensors", tmp_path / "out")
@@ -92,7 +97,8 @@ def test_a_retrained_model_too(models, tmp_path) -> None:
 def test_of_one_class_both_give_the_same_reason(models, tmp_path) -> None:
     shutil.copytree(models["single"], tmp_path / "single")
     folder = RunFolder(str(tmp_path / "single"))
-    folder.write_predictions(folder.read_predictions().assign(label=1))
+    made_by = PredictedBy.of(folder.read_record())
+    folder.write_predictions(folder.read_predictions().assign(label=1), made_by)
     export(folder.url, "safetensors", tmp_path / "out")
     run, exported = (open_model(str(url), "cpu") for url in (folder.url, tmp_path / "out"))
     assert exported.rules == run.rules
@@ -108,24 +114,14 @@ def test_values_of_few_patients_are_no_values_that_training_had(exported) -> Non
     def change(values: dict[str, Any]) -> None:
         values["cohort"]["images"]["properties"]["manufacturer"] = {"ge": 9, "other": 7}
 
-    spoil(exported, change)
+    change_values(exported / "model.json", change)
     assert open_model(str(exported)).images.counts["manufacturer"] == {"ge": 9}
-
-
-def spoil(folder: Path, change: Any) -> None:
-    values = json.loads((folder / "model.json").read_text())
-    values = change(values) or values
-    (folder / "model.json").write_text(json.dumps(values))
 
 
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (
-            as_schema_1,
-            SchemaError,
-            "schema 1 and does not say .* expected schema 2: export the run again",
-        ),
+        (lambda v: v | {"schema_version": 2}, SchemaError, "schema 2, expected 3: export the run"),
         (
             lambda v: v | {"format": "onnx"},
             InputError,
@@ -160,7 +156,7 @@ def spoil(folder: Path, change: Any) -> None:
     ],
 )
 def test_what_cannot_predict_says_so_in_one_sentence(exported, change, error, words) -> None:
-    spoil(exported, change)
+    change_values(exported / "model.json", change)
     with pytest.raises(error, match=words):
         open_model(str(exported))
 

@@ -18,7 +18,7 @@ from preprocessing.store import (
 )
 from radiotrain.config import RunConfig
 from radiotrain.promoted import Promoted, write_promoted
-from radiotrain.runs import RunFolder
+from radiotrain.runs import PredictedBy, RunFolder, open_run
 from radiotrain.training.loop import train
 from tests.unit.training.synthetic import CROP_SHAPE, TARGETS, run_config
 
@@ -79,13 +79,18 @@ def train_run(store: Store, split_url: str, out: Path, **changes: object) -> Run
 def train_ensemble(store: Store, split_url: str, out: Path, **changes: object) -> str:
     """Train two folds and put them together as promote does."""
     names = ("trial_fold0", "trial_fold1")
-    tables = []
+    tables, weights = [], []
     for fold, name in enumerate(names):
         folder = out / "members" / name
         train_run(store, split_url, folder, fold=fold, **changes)
-        tables.append(RunFolder(str(folder)).read_predictions())
+        run, _, record = open_run(str(folder))
+        tables.append(run.read_predictions())
+        weights.append(str(record.weights_digest))
     model = RunFolder(str(out))
-    model.write_predictions(pd.concat(tables, ignore_index=True).assign(run=model.name))
+    model.write_predictions(
+        pd.concat(tables, ignore_index=True).assign(run=model.name),
+        PredictedBy(weights=",".join(weights)),
+    )
     promoted = Promoted(
         kind="ensemble",
         status="finished",
@@ -95,6 +100,8 @@ def train_ensemble(store: Store, split_url: str, out: Path, **changes: object) -
         score=0.5,
         folds=(0, 1),
         members=names,
+        weights=tuple(weights),
+        predicted_by=tuple(weights),
     )
     write_promoted(str(out), promoted)
     return str(out)

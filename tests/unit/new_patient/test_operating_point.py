@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.digests import dump_with_digest
+from preprocessing.errors import DamagedFileError, MissingPathError
+from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
 from radiotrain.new_patient.operating_point import Rule, find_tested, make_rule, read_report
 
 # Threshold 0.6: of four positives three are at or above it, of four negatives one.
@@ -103,7 +104,8 @@ def test_only_a_report_is_read_as_one(tmp_path: Path) -> None:
     with pytest.raises(MissingPathError, match="radiotrain evaluate"):
         read_report(str(tmp_path))
     (tmp_path / "metrics.json").write_text('{"runs": 3}')
-    with pytest.raises(InputError, match="not what 'radiotrain evaluate' writes"):
+    with pytest.raises(DamagedFileError, match="make it again with 'radiotrain evaluate'"):
         read_report(str(tmp_path))
-    (tmp_path / "metrics.json").write_text(json.dumps(report()))
-    assert read_report(str(tmp_path)) == report()
+    values = report() | {"schema_version": SCHEMA_VERSION}
+    (tmp_path / "metrics.json").write_text(dump_with_digest(values))
+    assert read_report(str(tmp_path)) == values

@@ -46,7 +46,7 @@ def test_files(name: str, shown: str) -> None:
         ("GE MEDICAL SYSTEMS", "GE MEDICAL SYSTEMS"),
         ("Philips Healthcare", "Philips Healthcare"),
         ("SIEMENS Doe", "SIEMENS …"),
-        ("Doe", "other"),
+        ("Doe", "other maker"),
         (" ", None),
     ],
 )

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from preprocessing.cohort import Finding
 from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.folder_lock import exclusive
 from preprocessing.store import (
     PatientRecord,
     PatientTensor,
@@ -22,7 +23,6 @@ from preprocessing.store import (
     metadata,
     quantise,
 )
-from preprocessing.store.lock import exclusive
 from preprocessing.store.verify import check_metadata, check_voxels, repair
 from tests.stores import content
 

@@ -21,8 +21,9 @@ import torch._dynamo  # the first optimiser's
 
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
+from radiotrain.predict import load_network
 from radiotrain.runs import RunFolder
-from radiotrain.training.checkpoint import load_newest_checkpoint, load_weights
+from radiotrain.training.checkpoint import load_newest_checkpoint
 from radiotrain.training.loop import train
 from radiotrain.training.training import Training
 from tests.unit.training.synthetic import run_config
@@ -118,7 +119,7 @@ def must_equal(expected: str, found: str, number: int) -> None:
         for name, value in states[0][part].items():
             if not torch.equal(value, states[1][part][name]):
                 sys.exit(f"killed at {number}: {part} {name} is another")
-    best = [load_weights(folder.best_weights)["weights"] for folder in (one, other)]
+    best = [load_network(folder.url).network.state_dict() for folder in (one, other)]
     if not all(torch.equal(value, best[1][name]) for name, value in best[0].items()):
         sys.exit(f"killed at {number}: the best weights are others")
     if not one.read_predictions()["probability"].equals(other.read_predictions()["probability"]):

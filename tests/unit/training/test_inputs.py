@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.errors import MissingPathError, SchemaError
+from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.inputs import (
     describe_inputs,
@@ -19,9 +19,18 @@ from radiotrain.inputs import (
     read_inputs,
     write_inputs,
 )
+from radiotrain.runs import RunRecord
 from radiotrain.split import Split, make_split
 from tests.unit.evaluation.scanner_store import write_scanner_store
 
+RUN = RunRecord(
+    status="finished",
+    store_fingerprint="",
+    split_fingerprint="",
+    seed=0,
+    fold=None,
+    targets=("ER",),
+)
 RECORD = PatientRecord(
     index=0,
     patient_id="P",
@@ -97,20 +106,24 @@ def test_spans_and_counts_are_those_of_training_patients_alone(store: Store, spl
 def test_what_is_written_is_read_again(store: Store, split: Split, tmp_path: Path) -> None:
     inputs = describe_inputs(store, split, None)
     write_inputs(str(tmp_path), inputs)
-    assert read_inputs(str(tmp_path)) == inputs
+    record = replace(RUN, split_fingerprint=split.fingerprint)
+    assert read_inputs(str(tmp_path), record) == inputs
+    for other in (replace(record, fold=1), replace(record, split_fingerprint="other")):
+        with pytest.raises(InputError, match="for another run"):
+            read_inputs(str(tmp_path), other)
     assert inputs.num_patients == len(split.development_ids)
 
 
 def test_an_older_run_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingPathError, match="older version: run 'radiotrain train --config"):
-        read_inputs(str(tmp_path))
+        read_inputs(str(tmp_path), RUN)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 9}', '{"schema_version": 1}'])
 def test_a_damaged_file_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "inputs.json").write_text(text)
-    with pytest.raises(SchemaError, match=r"inputs\.json"):
-        read_inputs(str(tmp_path))
+    with pytest.raises((SchemaError, DamagedFileError), match=r"inputs\.json"):
+        read_inputs(str(tmp_path), RUN)
 
 
 def test_no_patient_is_named_in_it(store: Store, split: Split, tmp_path: Path) -> None:

@@ -350,7 +350,7 @@ def test_metrics_file_can_be_followed(tmp_path: Path) -> None:
         tail.terminate()
         tail.wait()
         tail.stdout.close()
-    assert read_metrics(str(path))[0].to_json() == history[0].to_json()
+    assert read_metrics(str(path), "train again").epochs[0].to_json() == history[0].to_json()
 
 
 def test_line_cut_short_by_a_crash_is_repaired(tmp_path: Path) -> None:
@@ -358,19 +358,19 @@ def test_line_cut_short_by_a_crash_is_repaired(tmp_path: Path) -> None:
     append_metrics(str(path), history)
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
-    assert [m.epoch for m in read_metrics(str(path))] == [0, 1]
+    assert [m.epoch for m in read_metrics(str(path), "train again").epochs] == [0, 1]
     append_metrics(str(path), history)
     assert path.read_bytes() == whole
     append_metrics(str(path), history[:2])
-    assert [m.epoch for m in read_metrics(str(path))] == [0, 1]
+    assert [m.epoch for m in read_metrics(str(path), "train again").epochs] == [0, 1]
 
 
 def test_metrics_on_an_object_store_are_whole() -> None:
     url = "memory://runs/metrics.jsonl"
-    assert read_metrics(url) == ()
+    assert read_metrics(url, "train again").epochs == ()
     for count in (1, 2):
         append_metrics(url, [measured(e) for e in range(count)])
-        assert [m.epoch for m in read_metrics(url)] == list(range(count))
+        assert [m.epoch for m in read_metrics(url, "train again").epochs] == list(range(count))
 
 
 def test_older_metrics_are_read() -> None:

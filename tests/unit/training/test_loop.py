@@ -63,7 +63,7 @@ def test_run_folder_tells_the_whole_run(finished: RunResult, store: Store, split
     folder, config, record = open_run(finished.run_url)
     assert record.status == "finished"
     assert record.best_epoch == finished.best_epoch
-    assert record.store_fingerprint == store.fingerprint
+    assert record.patients_fingerprint == split.patients_fingerprint
     assert record.split_fingerprint == split.fingerprint
     assert record.versions["torch"]
     assert config.targets == ("ER", "PR")
@@ -101,7 +101,7 @@ def test_test_patients_are_predicted_with_access_only(
 
 
 def test_prediction_refuses_another_split(finished: RunResult, store: Store) -> None:
-    with pytest.raises(InputError, match="was trained on store"):
+    with pytest.raises(InputError, match="was trained on split"):
         predict_run(finished.run_url, store, make_split(store, seed=8), "validation")
 
 

@@ -69,7 +69,7 @@ def test_the_last_epoch_is_the_best_and_early_stopping_never_acts(finished: RunR
     folder = RunFolder(finished.run_url)
     newest = max(Path(folder.checkpoints).glob("epoch-*.pt"))
     weights = torch.load(newest, weights_only=True)["network"]
-    kept = load_network(folder.best_weights).network.state_dict()
+    kept = load_network(folder.url).network.state_dict()
     assert all(torch.equal(weights[name], kept[name]) for name in kept)
 
 
@@ -122,7 +122,7 @@ def test_resume_matches_an_uninterrupted_run(
         for stop in stops:
             assert train(config, until_epoch=stop, reporter=quiet).status == "paused"
         assert train(config, reporter=quiet).status == "finished"
-        return load_network(RunFolder(config.out).best_weights).network.state_dict()
+        return load_network(config.out).network.state_dict()
 
     interrupted, whole = weights("interrupted", 1, 2), weights("whole")
     assert all(torch.equal(interrupted[name], whole[name]) for name in whole)

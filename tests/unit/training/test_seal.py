@@ -6,8 +6,9 @@ import pytest
 
 from preprocessing.errors import SealedTestSetError
 from preprocessing.store import Store
+from radiotrain.access_log import AccessRecord, read_access_log
 from radiotrain.data.patients import load_patients
-from radiotrain.seal import Opening, TestAccess, check_sealed, open_test_set, read_openings
+from radiotrain.seal import TestAccess, check_sealed, open_test_set
 from radiotrain.split import Split, save_split
 
 
@@ -19,13 +20,13 @@ def test_test_patients_are_refused_without_access(store: Store, split: Split) ->
 def test_opening_gives_access_and_is_logged(store: Store, split: Split, tmp_path) -> None:
     url = str(tmp_path / "splits.json")
     save_split(split, url)
-    assert read_openings(url) == ()
+    assert read_access_log(url).records == ()
     made = {"a": "ER ResNet18, seed 0, fold 1, configuration 12ab"}
     access = open_test_set(url, "evaluation", ["a", "b"], made)
     open_test_set(url, "again", ["c"])
     patients = load_patients(store, split, split.test_ids, ["ER"], access=access)
     assert patients.ids == split.test_ids
-    first, second = read_openings(url)
+    first, second = read_access_log(url).records
     assert (first.purpose, first.runs, second.purpose) == ("evaluation", ("a", "b"), "again")
     assert first.split_fingerprint == split.fingerprint
     assert (first.configurations, second.configurations) == (made, {})
@@ -37,7 +38,7 @@ def test_a_log_of_an_older_version_is_read(split: Split, tmp_path) -> None:
     line = '{"time": "t", "purpose": "old", "runs": ["a"], "split_fingerprint": "f"}'
     (tmp_path / "splits.json.openings.jsonl").write_text(f"{line}\n")
     open_test_set(url, "new", ["b"], {"b": "words"})
-    old, new = read_openings(url)
+    old, new = read_access_log(url).records
     assert (old.runs, old.configurations) == (("a",), {})
     assert new.configurations == {"b": "words"}
 
@@ -52,7 +53,7 @@ def test_access_is_to_one_split_only(split: Split, tmp_path) -> None:
 
 def test_access_cannot_be_made_by_hand(split: Split) -> None:
     with pytest.raises(SealedTestSetError):
-        TestAccess(Opening("now", "peek", (), split.fingerprint), object())
+        TestAccess(AccessRecord("now", "peek", (), split.fingerprint), object())
 
 
 def test_openings_are_logged_on_an_object_store(split: Split) -> None:
@@ -60,4 +61,4 @@ def test_openings_are_logged_on_an_object_store(split: Split) -> None:
     save_split(split, url)
     for purpose in ("one", "two"):
         open_test_set(url, purpose, [])
-    assert [o.purpose for o in read_openings(url)] == ["one", "two"]
+    assert [o.purpose for o in read_access_log(url).records] == ["one", "two"]

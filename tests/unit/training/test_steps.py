@@ -17,10 +17,10 @@ from preprocessing.store import Store
 from radiotrain.augment import Draw, apply
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
+from radiotrain.predict import load_network
 from radiotrain.runs import RunFolder
 from radiotrain.split import Split, make_split
 from radiotrain.training import memory
-from radiotrain.training.checkpoint import load_weights
 from radiotrain.training.loop import train
 from radiotrain.training.memory import find_micro_batch, is_out_of_memory, out_of_memory
 from radiotrain.training.training import Training
@@ -85,7 +85,7 @@ def test_average_is_what_is_kept_and_predicts(store, split_url, tmp_path):
         train={"epochs": 1, "ema_decay": 0.5, "warmup_epochs": 0},
     )
     result = train(config, reporter=lambda _: None)
-    best = load_weights(f"{result.run_url}/checkpoints/best.pt")["weights"]
+    best = load_network(result.run_url).network.state_dict()
     training = Training(config, Worker.single("cpu"), store, _split(store))
     assert training.resume(RunFolder(config.out))
     kept, last = training.evaluated.state_dict(), training.network.state_dict()

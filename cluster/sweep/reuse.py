@@ -1,0 +1,69 @@
+"""What a sweep that was begun will train, in words: what is done, goes on, is new, is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from cluster.sweep.config import SweepConfig
+from cluster.sweep.folder import Standing
+from cluster.sweep.ladder import Action
+from cluster.sweep.membership import suggested_per_group
+from preprocessing import files
+from radiotrain.runs import RunFolder
+
+_MOST_NAMED = 10
+
+
+def describe_reuse(
+    sweep: SweepConfig, found: Sequence[Standing], left_out: Mapping[str, str]
+) -> Iterator[str]:
+    """Say what will be trained of a sweep; nothing where all of it is new."""
+    counts = Counter(_what(standing) for standing in found)
+    num_trials = max(len(found), suggested_per_group(sweep) * len(sweep.targets))
+    counts["new"] += num_trials - len(found)
+    if counts["new"] == num_trials and not left_out:
+        return
+    yield (
+        f"{num_trials} trials: {counts['done']} are done, {counts['begun']} go on,"
+        f" {counts['new']} are new"
+    )
+    drawn = any(distribution.grid is None for distribution in sweep.search.values())
+    if drawn and counts["done"] == num_trials:
+        yield f"nothing is left to train: samples is {sweep.samples}, raise it to try more settings"
+    yield from _some(_trained_again(found))
+    yield from _some(
+        [f"not in this sweep any more: {name}: {why}" for name, why in left_out.items()]
+    )
+
+
+def _what(standing: Standing) -> str:
+    if standing.has_ended:
+        return "done"
+    begun = any(RunFolder(run.out).holds_training() for run in standing.plan.runs)
+    return "begun" if begun else "new"
+
+
+def _trained_again(found: Sequence[Standing]) -> list[str]:
+    """Name the trials that go on, and whose checkpoint was removed when they were stopped."""
+    lines = []
+    for standing in found:
+        records = standing.state.records
+        if standing.verdict.action is not Action.TRAIN or not records:
+            continue
+        folder = RunFolder(standing.plan.runs[len(records) - 1].out)
+        num = records[-1].num_epochs
+        if records[-1].status == "finished" or not num:
+            continue
+        if not any(name.startswith("epoch-") for name in files.list_names(folder.checkpoints)):
+            lines.append(
+                f"{standing.plan.name} goes on, but its checkpoint was removed when it was stopped:"
+                f" its {num} epoch{'s' * (num > 1)} will be trained again"
+            )
+    return lines
+
+
+def _some(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:_MOST_NAMED]
+    if len(lines) > _MOST_NAMED:
+        yield f"and {len(lines) - _MOST_NAMED} more of these"
