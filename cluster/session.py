@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from ray._raylet import AuthenticationTokenLoader
 from cluster.growth import most_of
 from preprocessing import machine
 from preprocessing.errors import InputError
-from preprocessing.private_folder import make_own
+from preprocessing.private_folder import make_own, socket_folder
 from preprocessing.worker_process import interrupts_held_back
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.data.shared import remove_unused
@@ -42,8 +41,8 @@ _DRIVER = {
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
 }
 _TOKEN = "RAY_AUTH_TOKEN"
-# What is left of 107 bytes by "/session_2026-11-30_18-31-18_817031_1234567/sockets/plasma_store".
-_LONGEST_FOLDER = 107 - 65
+# Of Ray's sockets, below its folder for temporary files.
+_LONGEST_NAME = len("/session_2026-11-30_18-31-18_817031_1234567/sockets/plasma_store")
 _WORKERS = {
     # How long a stopped trial may take to write its last lines before its actor is thrown away.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
@@ -199,20 +198,13 @@ def _temporary_folder() -> Path:
     Raises
     ------
     InputError
-        If none has a name that is short enough.
+        If none has a name that is short enough, or the folder is another user's.
     """
-    given = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    # Sockets' names may have 107 bytes; batch systems like long folders for temporary files.
-    for parent in dict.fromkeys((given, "/tmp")):
-        outer = Path(parent, f"radiotrain-{os.getuid()}")
-        folder = outer / "ray"
-        if len(os.fsencode(folder)) <= _LONGEST_FOLDER and os.access(parent, os.W_OK | os.X_OK):
-            make_own(outer, "Ray is to keep its sockets", "set TMPDIR to a folder of your own")
-            return folder
-    raise InputError(
-        f"the folder for temporary files, {given}, has too long a name for Ray's sockets, and /tmp"
-        " cannot be written: set TMPDIR to a shorter one"
-    )
+    own = f"radiotrain-{os.getuid()}"
+    parent = socket_folder(len(f"/{own}/ray") + _LONGEST_NAME, os.environ.get("RAY_TMPDIR"))
+    outer = Path(parent, own)
+    make_own(outer, "Ray is to keep its sockets", "set TMPDIR to a folder of your own")
+    return outer / "ray"
 
 
 def _init(**options: Any) -> None:

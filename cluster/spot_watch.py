@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -126,4 +125,4 @@ def watch(service: MetadataService, seconds_between: float = _SECONDS_BETWEEN_LO
 
 if __name__ == "__main__":
     endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", _ENDPOINT)
-    sys.exit(watch(MetadataService(endpoint)))
+    watch(MetadataService(endpoint))

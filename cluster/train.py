@@ -36,6 +36,7 @@ from preprocessing import files, stop_notice
 from preprocessing.errors import DamagedFileError, InputError, LockLostError
 from preprocessing.folder_lock import exclusive
 from preprocessing.machine import num_cpus
+from preprocessing.private_folder import make_private
 from preprocessing.stop_notice import Stopped
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
@@ -140,6 +141,7 @@ def _alone(folder: RunFolder) -> Iterator[None]:
 
     The run folder's own lock is its writer's, the worker of rank 0.
     """
+    make_private(folder.url)
     with exclusive(files.join(folder.url, "ray"), "run"):
         with exclusive(folder.url, "run", patience_s=_DYING_S):
             pass

@@ -22,12 +22,19 @@ PARTIAL = ".partial"
 _UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS, errno.ENOSYS}
 
 
-def write(path: Path, content: bytes | bytearray | memoryview) -> None:
-    """Replace a file's content: after a loss of power it is the old or the new one."""
+def write(path: Path, content: bytes | bytearray | memoryview, *, permissions: int = 0o666) -> None:
+    """Replace a file's content: after a loss of power it is the old or the new one.
+
+    Parameters
+    ----------
+    permissions
+        Of the file, less those that the user's umask takes away.
+    """
     make_folder(path.parent)
     temporary = partial_name(path)
     try:
-        with temporary.open("wb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, permissions)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a file of other permissions
             file.write(content)
             sync_file(file)
         temporary.replace(path)

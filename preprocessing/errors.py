@@ -63,6 +63,10 @@ class StorageFullError(RadiotrainError, OSError):
     """The disk (or quota) is full; nothing already written is lost."""
 
 
+class StorageAwayError(OSError):
+    """An object store has not answered for as long as one is waited for; the text is its client's."""
+
+
 class LockLostError(RadiotrainError):
     """Another process has taken over what this one was writing to."""
 
@@ -84,7 +88,9 @@ def storage_trouble(error: BaseException) -> str | None:
     """
     seen: BaseException | None = error
     while seen is not None:
-        if type(seen).__module__.partition(".")[0] in _CLIENTS:
+        # Of another process comes the error alone, without its cause.
+        is_away = isinstance(seen, StorageAwayError)
+        if is_away or type(seen).__module__.partition(".")[0] in _CLIENTS:
             return " ".join(str(seen).split())
         seen = seen.__cause__ or seen.__context__
     return None

@@ -147,11 +147,16 @@ def remove(*urls: str) -> None:
     durable.remove(local)
 
 
-def write_bytes(url: str, content: bytes) -> None:
+def write_bytes(url: str, content: bytes, *, private: bool = False) -> None:
     """Write a file so that a reader sees the old content, the new content, or an error.
 
     A local file is written beside its place, synced and renamed, and its folder synced: it is on
     the disk before what is written next. An object store's put is whole and lasting by itself.
+
+    Parameters
+    ----------
+    private
+        Whether other users of the machine may not read it.
 
     Raises
     ------
@@ -167,7 +172,7 @@ def write_bytes(url: str, content: bytes) -> None:
         _put(fs, path, content)
         return
     try:
-        durable.write(Path(path), content)
+        durable.write(Path(path), content, permissions=0o600 if private else 0o666)
     except OSError as error:
         if is_disk_full(error):
             raise StorageFullError(

@@ -32,6 +32,7 @@ from preprocessing import files
 from preprocessing.errors import InputError, LockLostError, StorageFullError, is_disk_full
 from preprocessing.lock_holder import LOCK_NAME, Holder, in_words, is_lock, read_holder, uptime
 from preprocessing.lock_notes import DEAD_AFTER_S, Notes, ObjectNotes, is_dead
+from preprocessing.private_folder import make_private
 
 _RENEW_S = 15.0
 # A note with a higher number may be one that is about to be withdrawn.
@@ -47,7 +48,9 @@ _LOST_SIGNAL = signal.SIGRTMIN + 5
 
 
 @contextmanager
-def exclusive(url: str | Path, what: str = "store", *, patience_s: float = 0.0) -> Iterator[None]:
+def exclusive(
+    url: str | Path, what: str = "store", *, patience_s: float = 0.0, private: bool = False
+) -> Iterator[None]:
     """Hold a folder's lock.
 
     The folder is made where it is missing, and removed where nothing was put into it.
@@ -58,6 +61,8 @@ def exclusive(url: str | Path, what: str = "store", *, patience_s: float = 0.0) 
         The kind of folder, for messages: a store, a run, a report.
     patience_s
         How long to wait for another holder: one that is known to end has perhaps not ended yet.
+    private
+        Whether a folder that is made here is closed to other users; see `make_private`.
 
     Raises
     ------
@@ -75,6 +80,8 @@ def exclusive(url: str | Path, what: str = "store", *, patience_s: float = 0.0) 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{url} is a file, expected a folder: name a new folder for the {what}")
     existed = folder.exists()
+    if private:
+        make_private(url)
     try:
         with _held(_Lock(url, what, str(folder / LOCK_NAME)), patience_s):
             yield
@@ -120,6 +127,7 @@ class _Lock:
     def refused(self, holder: Holder | None, place: str) -> _RefusedError:
         """Return the sentence about another holder."""
         who, where, if_killed = "another process", "its machine", ""
+        name_another = f"name another {self.what}"
         if holder is not None:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.started))
             age = max(0.0, time.time() - holder.started)
@@ -128,11 +136,13 @@ class _Lock:
                 f" {in_words(age)} ago)"
             )
             where = holder.host
+        begin = f"{who} is writing to {self.what} {self.url}: wait until it has ended"
+        if holder is not None and holder.is_of_this_machine:
+            return _RefusedError(f"{begin}, or {name_another}")
         if holder is None or holder.by == "note":
             if_killed = f", or for {DEAD_AFTER_S:.0f} s if it was killed"
         return _RefusedError(
-            f"{who} is writing to {self.what} {self.url}: wait until it has ended{if_killed}, name"
-            f" another {self.what}, or, if {where} is gone for good, remove {place}"
+            f"{begin}{if_killed}, {name_another}, or, if {where} is gone for good, remove {place}"
         )
 
 

@@ -62,11 +62,14 @@ class Holder:
         )
 
     @property
+    def is_of_this_machine(self) -> bool:
+        """Whether its process can be seen from here."""
+        return bool(self.boot) and (self.boot, self.pid_namespace) == _machine()
+
+    @property
     def is_gone(self) -> bool:
         """Whether it was a process of this machine and has ended."""
-        if not self.boot or (self.boot, self.pid_namespace) != _machine():
-            return False
-        return _process_started(self.process) != self.process_started
+        return self.is_of_this_machine and _process_started(self.process) != self.process_started
 
     def to_text(self) -> str:
         """Return what stands in the lock file."""

@@ -7,6 +7,7 @@ batch system only writes into variables is not looked at.
 
 from __future__ import annotations
 
+import getpass
 import math
 import os
 import re
@@ -47,6 +48,23 @@ class _Group:
 
     version: str
     folder: Path
+
+
+def name_user() -> None:
+    """Set the variables that name the user and their home where the system knows neither.
+
+    Containers begin processes as users without an entry in its list. Libraries ask for both when
+    they are loaded, and would end there.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = str(os.getuid())
+    try:
+        Path.home()
+    except RuntimeError:
+        # As Docker does; nothing can be written there, which libraries are prepared for.
+        os.environ["HOME"] = "/"
 
 
 def num_cpus(root: Path = _ROOT) -> int:
@@ -158,7 +176,7 @@ def _mounts(root: Path, controller: str) -> Iterator[tuple[str, str, Path]]:
 
 
 def _unescaped(path: str) -> str:
-    """Return a path as it is: the kernel writes a space in one as ``\\040``."""
+    r"""Return a path as it is: the kernel writes a space in one as ``\\040``."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
 
 

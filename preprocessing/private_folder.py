@@ -1,9 +1,10 @@
-"""Folders that other users of a machine cannot look into."""
+"""Folders that other users of a machine cannot look into, and folders for sockets."""
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from preprocessing.errors import InputError
 
 # Read, write and search for the owner; nothing for anybody else.
 _PRIVATE = 0o700
+# The longest name of a socket with a file, on Linux.
+_SOCKET_BYTES = 107
 
 
 def make_private(url: str) -> None:
@@ -54,3 +57,31 @@ def make_own(folder: Path, what: str, remedy: str) -> None:
             raise InputError(
                 f"{folder}, where {what}, is not this user's own: have it removed, or {remedy}"
             )
+
+
+def socket_folder(name_bytes: int, wanted: str | None = None) -> str:
+    """Return a folder in which sockets can have names so long: that for temporary files, or ``/tmp``.
+
+    Batch systems like long names for folders for temporary files.
+
+    Parameters
+    ----------
+    name_bytes
+        Of a socket, from the slash after the folder.
+    wanted
+        Instead of the folder for temporary files.
+
+    Raises
+    ------
+    InputError
+        If both have names that are too long, or cannot be written.
+    """
+    wanted = wanted or tempfile.gettempdir()
+    for folder in (wanted, "/tmp"):
+        fits = len(os.fsencode(folder)) + name_bytes <= _SOCKET_BYTES
+        if fits and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise InputError(
+        f"sockets cannot be made in {wanted}, whose name may have {_SOCKET_BYTES - name_bytes} bytes, nor"
+        " in /tmp: set TMPDIR to a folder with a short name that can be written"
+    )

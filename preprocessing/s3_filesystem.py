@@ -18,16 +18,13 @@ import s3fs.core
 from botocore.exceptions import ClientError, EndpointConnectionError, SSLError
 from fsspec.asyn import sync_wrapper
 
+from preprocessing.errors import StorageAwayError
 from preprocessing.s3_options import PATIENCE, patience_s
 
 _log = logging.getLogger("radiotrain.storage")
 _PAUSE_S = 2.0
 # What says that a name is known to no name server, rather than that none answered.
 _UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
-
-
-class StorageAwayError(OSError):
-    """An object store has not answered for as long as this project waits for one."""
 
 
 class PersistentS3FileSystem(s3fs.S3FileSystem):  # type: ignore[misc]
@@ -74,6 +71,12 @@ class PersistentS3FileSystem(s3fs.S3FileSystem):  # type: ignore[misc]
             path, version_id, start, end, max_concurrency=max_concurrency or 1, **kwargs
         )
         return content
+
+    async def _rm(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
+        # s3fs lists what begins like the name, and posts a list of one to be deleted.
+        if recursive or not isinstance(path, str) or not self.split_path(path)[1]:
+            return await super()._rm(path, recursive=recursive, **kwargs)
+        return await self._rm_file(path)
 
 
 def _place(fs: PersistentS3FileSystem, kwargs: dict[str, Any]) -> str:

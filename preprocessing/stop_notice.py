@@ -68,7 +68,7 @@ class _State:
     interrupts_put_off: bool = False
     tell: Callable[[str], None] | None = None
     grace_s: float | None = None
-    heard: tuple[int, ...] = ()
+    heard: tuple[signal.Signals, ...] = ()
     terminals: tuple[int, ...] = field(default=())
 
 
@@ -92,7 +92,8 @@ def listening() -> Iterator[None]:
     finally:
         for number in _state.heard:
             signal.signal(number, before[number])
-        _state.heard = ()
+        # What is called afterwards, in a process that goes on, was given no notice.
+        _state = _State()
 
 
 def hear_again() -> None:
@@ -105,11 +106,6 @@ def hear_again() -> None:
 def came() -> str | None:
     """Return the name of the notice that came, None before one has."""
     return None if _state.came is None else _state.came.name
-
-
-def is_overdue() -> bool:
-    """Tell whether the time that `put_off` gives to a notice is over."""
-    return _state.is_overdue
 
 
 def check() -> None:

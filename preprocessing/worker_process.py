@@ -10,12 +10,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 
+from preprocessing.private_folder import socket_folder
 from preprocessing.stop_notice import NOTICES
 
 # How such a process begins. A copy of this one may hang, in Zarr on S3 or as this one has threads. On
@@ -41,7 +43,7 @@ def worker_context(*modules: str) -> BaseContext:
     context = multiprocessing.get_context(START_METHOD)
     if START_METHOD == "forkserver":
         context.set_forkserver_preload(list(modules))
-        with interrupts_held_back(), _variables(_ONE_THREAD):
+        with interrupts_held_back(), _variables(_ONE_THREAD), _short_socket_names():
             forkserver.ensure_running()
     return context
 
@@ -119,6 +121,19 @@ def _begin_tracker() -> None:
         resource_tracker.ensure_running()
     finally:
         sys.warnoptions.pop()
+
+
+@contextmanager
+def _short_socket_names() -> Iterator[None]:
+    """Keep the sockets of processes' copies where their names are not too long, from this block on."""
+    before = tempfile.tempdir
+    tempfile.tempdir = socket_folder(len("/pymp-12345678/listener-12345678"))
+    try:
+        # It is made once, for this process's whole life.
+        util.get_temp_dir()
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

@@ -49,6 +49,8 @@ class AccessRecord:
     configurations
         Of runs, in words and with a digest that a changed setting changes; logs of older versions
         have none.
+    parts
+        Digests of the parts of the test set that were opened; logs of older versions have none.
     problems
         What was found wrong with the log at that time, and had not been found before.
     """
@@ -58,6 +60,7 @@ class AccessRecord:
     runs: tuple[str, ...]
     split_fingerprint: str
     configurations: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -272,6 +275,7 @@ def _record(values: Mapping[str, Any]) -> AccessRecord:
         runs=tuple(values["runs"]),
         split_fingerprint=str(values["split_fingerprint"]),
         configurations=dict(values.get("configurations", {})),
+        parts=tuple(values.get("parts", ())),
         problems=tuple(values.get("problems", ())),
     )
 

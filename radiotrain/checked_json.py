@@ -43,7 +43,9 @@ def read_json(url: str, schema_version: int, remedy: str) -> dict[str, Any]:
             return values
     if isinstance(found, int) and found > schema_version:
         remedy = "it was written by a newer radiotrain, use that one"
-    raise SchemaError(f"{url} has schema {found}, expected {schema_version}: {remedy}") from None
+    raise SchemaError(
+        f"{url} has schema {str(found)[:50]}, expected {schema_version}: {remedy}"
+    ) from None
 
 
 def _schema_without_checksum(content: bytes) -> int | None:

@@ -368,14 +368,14 @@ def digest(values: Mapping[str, Any]) -> str:
 
 
 def _sentence(model: type[BaseModel], detail: Any) -> str:
-    dotted = ".".join(str(part) for part in detail["loc"])
+    dotted = _cut(".".join(str(part) for part in detail["loc"]), _MAX_SHOWN)
     kind = detail["type"]
     if kind == "extra_forbidden":
         return _unknown_key(dotted, list(_dotted_keys(model)))
     if kind == "missing":
         return f"key {dotted!r} is missing: add it, or give --set {dotted}=…"
     if kind == "value_error":
-        text = str(detail["ctx"]["error"])
+        text = _cut(str(detail["ctx"]["error"]), 4 * _MAX_SHOWN)
         return f"{dotted}: {text}" if dotted else text
     if kind == "model_type":
         keys = [k for k in _dotted_keys(model) if k.startswith(f"{dotted}.")]
@@ -386,8 +386,11 @@ def _sentence(model: type[BaseModel], detail: Any) -> str:
 
 def _shown(value: Any) -> str:
     """Return a value for a sentence, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return _cut(repr(value), _MAX_SHOWN)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _unknown_key(dotted: str, known: list[str]) -> str:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from preprocessing import files
 from preprocessing.digests import dump_with_digest
-from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.errors import InputError, MissingPathError
+from preprocessing.json_values import parse_values
 from preprocessing.shown_names import OTHER_MAKER
 from preprocessing.store import PatientRecord, Store
 from radiotrain.checked_json import read_json
@@ -228,12 +229,7 @@ def read_inputs(run_url: str, record: RunRecord) -> TrainingInputs:
             f" by an older version: {again} once where its store is; it adds inputs.json and does"
             " not train again"
         ) from None
-    try:
-        spans = {name: Span(**span) for name, span in values["spans"].items()}
-        digests = {name: tuple(values[name]) for name in ("development", "test")}
-        found = TrainingInputs(**{**values, **digests, "spans": spans})
-    except (AttributeError, KeyError, TypeError):
-        raise SchemaError(f"{where} is damaged: remove it and {again} once") from None
+    found = parse_values(TrainingInputs, values, where, f"remove it and {again} once")
     if (found.split_fingerprint, found.fold) != (record.split_fingerprint, record.fold):
         raise InputError(
             f"{where} was written for another run than the one beside it: remove it and {again} once"

@@ -16,7 +16,7 @@ from typing import Literal
 
 from preprocessing import files
 from preprocessing.digests import dump_with_digest
-from preprocessing.errors import SchemaError
+from preprocessing.json_values import parse_values
 from radiotrain.checked_json import read_json
 from radiotrain.split import Split
 
@@ -117,16 +117,12 @@ def read_promoted(url: str) -> Promoted | None:
         values = read_json(where, SCHEMA_VERSION, _again(url))
     except FileNotFoundError:
         return None
-    try:
-        names = ("folds", "members", "weights", "predicted_by")
-        return Promoted(**{**values, **{name: tuple(values[name]) for name in names}})
-    except (KeyError, TypeError):
-        raise SchemaError(f"{where} is not what radiotrain wrote: {_again(url)}") from None
+    return parse_values(Promoted, values, where, _again(url))
 
 
 def write_promoted(url: str, promoted: Promoted) -> None:
     """Write ``promoted.json``."""
-    files.write_text(_file(url), dump_with_digest(asdict(promoted), in_order=True))
+    files.write_text(_file(url), dump_with_digest(asdict(promoted)))
 
 
 def _again(url: str) -> str:

@@ -10,6 +10,7 @@
 ``predictions.parquet``  validation predictions of the best epoch, where a fold validates
 ``promoted.json``        of a model made of a sweep's best trial: see `radiotrain.promoted`
 ``bad-batch-*.pt``       what a network was given when its loss was not finite
+``test-accesses/``       copies of the test set's access log: see `radiotrain.access_log`
 ``mlflow_run_id``        of the MLflow run that goes on with this one, if it is tracked there
 ``ray/``                 what Ray Train keeps, and tracebacks of its workers
 =======================  ==============================================================
@@ -29,22 +30,20 @@ import yaml
 
 from preprocessing import files
 from preprocessing.digests import check_text, dump_with_digest
-from preprocessing.errors import (
-    DamagedFileError,
-    InputError,
-    MissingPathError,
-    SchemaError,
-)
-from preprocessing.json_values import first_difference
+from preprocessing.errors import DamagedFileError, InputError, MissingPathError
+from preprocessing.json_values import first_difference, parse_values
 from radiotrain.checked_json import read_json
 from radiotrain.checked_parquet import check_parquet, from_parquet, to_parquet
 from radiotrain.config import RunConfig, digest, dump_checked_config, parse_config
 from radiotrain.logs.metrics_file import MetricsFile, append_metrics, read_metrics
 from radiotrain.training.length import has_same_length, is_over, why_not_changed, without_length
 from radiotrain.training.metrics import EpochMetrics, null_for_nan
+from radiotrain.yaml_text import load_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from radiotrain.split import Split
 
 SCHEMA_VERSION = 2
 
@@ -173,7 +172,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
         try:
-            values = yaml.safe_load(text)
+            values = load_yaml(text)
         except yaml.YAMLError:
             raise InputError(f"{url} is not what radiotrain wrote: {REMEDY}") from None
         return parse_config(RunConfig, values, url)
@@ -189,14 +188,11 @@ class RunFolder:
             values = read_json(url, SCHEMA_VERSION, REMEDY)
         except FileNotFoundError:
             return None
-        try:
-            return RunRecord(**{**values, "targets": tuple(values["targets"])})
-        except (TypeError, KeyError):
-            raise SchemaError(f"{url} is not what radiotrain wrote: {REMEDY}") from None
+        return parse_values(RunRecord, values, url, REMEDY)
 
     def write_record(self, record: RunRecord) -> None:
         """Write ``run.json``."""
-        text = dump_with_digest(null_for_nan(asdict(record)), in_order=True)
+        text = dump_with_digest(null_for_nan(asdict(record)))
         files.write_text(files.join(self.url, "run.json"), text)
 
     def read_metrics(self) -> tuple[EpochMetrics, ...]:
@@ -260,7 +256,9 @@ class RunFolder:
         try:
             content = files.read_bytes(url)
         except FileNotFoundError:
-            raise MissingPathError(f"run {self.url} has no predictions yet: train it") from None
+            raise MissingPathError(
+                f"{url} is missing: if the run has not ended, train it to its end; else {REMEDY}"
+            ) from None
         check_parquet(content, url, REMEDY)
         table, about = from_parquet(content)
         wanted = {} if made_by is None else asdict(made_by)
@@ -277,15 +275,10 @@ class RunFolder:
         was_trained = record is not None and record.num_epochs > 0
         return was_trained or bool(files.list_names(self.checkpoints))
 
-    def check_same_run(self, config: RunConfig, patients: str, split: str) -> None:
+    def check_same_run(self, config: RunConfig, split: Split) -> None:
         """Refuse a folder that holds a run of another configuration, other patients or another split.
 
         A run that died before its first checkpoint is no loss, and is no reason to refuse.
-
-        Parameters
-        ----------
-        patients, split
-            Fingerprints of the split's patients, and of the split.
         """
         if not self.holds_training():
             return
@@ -295,8 +288,13 @@ class RunFolder:
         found: dict[str, Any] = before.identity() if before else {}
         wanted = config.identity() if before else {}
         if record:
+            if split.extended_from(record.split_fingerprint) is not None:
+                raise InputError(
+                    f"{self.url} holds a run of a split that {config.split} extends: name that one in"
+                    " 'split' to go on, or a new folder in 'out' to train with the added patients"
+                )
             found |= {"patients": record.patients_fingerprint, "split": record.split_fingerprint}
-            wanted |= {"patients": patients, "split": split}
+            wanted |= {"patients": split.patients_fingerprint, "split": split.fingerprint}
         (found, _), (wanted, _) = without_length(found), without_length(wanted)
         difference = first_difference(found, wanted)
         if difference:

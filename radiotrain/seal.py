@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,8 +11,8 @@ from datetime import UTC, datetime
 from preprocessing import files
 from preprocessing.errors import SealedTestSetError
 from radiotrain.access_log import AccessLog, AccessRecord, add_access, copy_log, read_access_log
-from radiotrain.split import Split, save_split
-from radiotrain.split_lineage import file_of_extended, find_lineage, parts_of
+from radiotrain.split import Split, named_parts, save_split
+from radiotrain.split_lineage import file_of_extended, find_lineage, is_tested_on
 
 _OPENED_HERE = object()
 
@@ -51,7 +53,7 @@ def open_test_set(
     """
     lineage = find_lineage(split_url)
     split = split or lineage.splits[0]
-    if parts_of(lineage.splits[0], split.fingerprint) is None:
+    if not is_tested_on(lineage.splits[0], split):
         raise SealedTestSetError(
             f"split {split.fingerprint} is not that of {split_url}: open its own"
         )
@@ -61,6 +63,7 @@ def open_test_set(
         runs=tuple(runs),
         split_fingerprint=split.fingerprint,
         configurations=dict(configurations or {}),
+        parts=tuple(_digest_part(ids) for _, ids in named_parts(split)),
     )
     return TestAccess(add_access(lineage.urls, record, run_urls), _OPENED_HERE)
 
@@ -113,14 +116,17 @@ class TestPart:
 def count_accesses(split: Split, records: Sequence[AccessRecord]) -> tuple[TestPart, ...]:
     """Return the parts of a test set and how often each was opened.
 
-    An access that was logged by an older version, or under a split that was replaced, counts for the
-    first part: what was added later did not exist then.
+    An access that was logged by an older version counts for the first part: there was no other then.
     """
-    nums = [parts_of(split, record.split_fingerprint) or 1 for record in records]
-    parts = [(k, ids) for k, ids in enumerate(split.test_parts) if ids]
+    parts = {n: (ids, _digest_part(ids)) for n, ids in named_parts(split)}
     return tuple(
-        TestPart(n, ids, sum(num > k for num in nums)) for n, (k, ids) in enumerate(parts, start=1)
+        TestPart(n, ids, sum(part in r.parts if r.parts else n == 1 for r in records))
+        for n, (ids, part) in parts.items()
     )
+
+
+def _digest_part(patient_ids: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(patient_ids)).encode()).hexdigest()[:12]
 
 
 def check_sealed(split: Split, patient_ids: Iterable[str], access: TestAccess | None) -> None:

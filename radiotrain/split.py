@@ -320,11 +320,11 @@ def save_split(split: Split, url: str) -> None:
         if (found.fingerprint, known) == (split.fingerprint, split.patients):
             return
         raise InputError(
-            f"{url} holds another split, which runs may refer to: name a new file with --out"
-            " (for patients that the store got since, beside --extend and this file)"
+            f"{url} holds another split, which runs may refer to: name a new file with --out, and"
+            f" '--extend {url}' to add patients that the store got since"
         )
     try:
-        files.write_new(url, dump_with_digest(_as_json(split), in_order=True))
+        files.write_new(url, dump_with_digest(_as_json(split)))
     except FileExistsError:
         # Another process has just written one; on an object store it may have been this one.
         save_split(split, url)
@@ -411,7 +411,7 @@ def count_table(split: Split, store: Store) -> list[dict[str, Any]]:
     """Count patients, and positive/labelled ones per target, in each part of a split."""
     index = {patient_id: i for i, patient_id in enumerate(store.patient_ids)}
     parts = {"test": split.test_ids}
-    if split.extensions:
+    if len(named_parts(split)) > 1:
         parts |= {f"test, part {n}": ids for n, ids in named_parts(split)}
     parts |= dict(zip(split.fold_names, split.folds, strict=True))
     rows = []
@@ -504,7 +504,7 @@ def _from_json(url: str, values: Any) -> Split:
     found = values.get("schema_version") if isinstance(values, dict) else None
     if found not in (1, SCHEMA_VERSION):
         raise SchemaError(
-            f"split {url} has schema {found}, expected {SCHEMA_VERSION}: make it again with"
+            f"split {url} has schema {str(found)[:50]}, expected {SCHEMA_VERSION}: make it again with"
             " 'radiotrain split'"
         )
     try:

@@ -47,16 +47,10 @@ def find_lineage(split_url: str) -> Lineage:
     return Lineage(tuple(urls), tuple(splits))
 
 
-def parts_of(split: Split, fingerprint: str) -> int | None:
-    """Return how many parts of a split's test set a fingerprint opens.
-
-    It is that of the split, of one that it extends, or of `Split.for_runs_of` of these: else None.
-    """
-    for known in (*split.before, split):
-        of_runs = (known.for_runs_of(before.fingerprint) for before in known.before)
-        if fingerprint in (known.fingerprint, *(s.fingerprint for s in of_runs)):
-            return len(known.test_parts)
-    return None
+def is_tested_on(split: Split, of_runs: Split) -> bool:
+    """Tell whether `of_runs` is a split, or what `Split.for_runs_of` makes of it for one it extends."""
+    known = (split, *(split.for_runs_of(before.fingerprint) for before in split.before))
+    return of_runs.fingerprint in {one.fingerprint for one in known}
 
 
 def file_of_extended(split_url: str, extended_url: str) -> str:

@@ -205,6 +205,7 @@ def _check_run(url: str) -> list[str]:
     except RadiotrainError as error:
         return [*problems, str(error)]
     if record is None:
+        problems += _problems(folder.read_config)
         return [*problems, f"{files.join(url, 'run.json')} is missing: {REMEDY}"]
     problems += _problems(lambda: _check_config(folder, record))
     problems += _problems(

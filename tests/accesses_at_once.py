@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from multiprocessing import get_context
 
 import s3fs  # noqa: F401 - loaded once for all copies
@@ -25,6 +26,8 @@ def main(split_url: str, num: int) -> None:
                 at_once.wait()
                 open_test_set(split_url, f"look {number}", ["run"])
                 status = 0
+            except BaseException:  # noqa: BLE001 - told by the status
+                traceback.print_exc()
             finally:
                 os._exit(status)
         children.append(child)

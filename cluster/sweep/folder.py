@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from cluster.sweep.config import (
     SweepConfig,
@@ -37,6 +37,7 @@ from cluster.sweep.membership import (
 from preprocessing import files
 from preprocessing.digests import check_text, dump_with_digest
 from preprocessing.errors import DamagedFileError, InputError, MissingPathError
+from preprocessing.json_values import parse_values
 from radiotrain.checked_json import read_json
 from radiotrain.config import dump_checked_config
 from radiotrain.runs import REMEDY, RunFolder, RunRecord, run_digest
@@ -176,6 +177,9 @@ class Standing:
         return -reached, self.verdict.place or 0
 
 
+_EntryT = TypeVar("_EntryT", Suggestion, Segment)
+
+
 class SweepFolder:
     """Reads and writes one sweep's folder."""
 
@@ -217,8 +221,7 @@ class SweepFolder:
 
     def read_suggestions(self) -> tuple[Suggestion, ...]:
         """Return all suggested trials, in their order."""
-        found = self._read(self._suggested_url, "begin the sweep again in a new folder")
-        return tuple(Suggestion(**values) for values in found)
+        return self._read(Suggestion, self._suggested_url, "begin the sweep again in a new folder")
 
     def add_segment(self, segment: Segment) -> None:
         """Write down what was trained."""
@@ -226,8 +229,8 @@ class SweepFolder:
 
     def read_timeline(self) -> tuple[Segment, ...]:
         """Return what was trained, in the order in which it was done."""
-        found = self._read(self._timeline_url, "remove it, and only times of the past are lost")
-        return tuple(Segment(**values) for values in found)
+        remedy = "remove it, and only times of the past are lost"
+        return self._read(Segment, self._timeline_url, remedy)
 
     def read_plans(self, sweep: SweepConfig) -> tuple[TrialPlan, ...]:
         """Return all trials that are known so far."""
@@ -252,13 +255,16 @@ class SweepFolder:
 
     def _write(self, url: str, entries: Sequence[Suggestion | Segment]) -> None:
         values = {"schema_version": SCHEMA_VERSION, "entries": [vars(entry) for entry in entries]}
-        files.write_text(url, dump_with_digest(values, in_order=True))
+        files.write_text(url, dump_with_digest(values))
 
-    def _read(self, url: str, remedy: str) -> list[dict[str, Any]]:
+    def _read(self, kind: type[_EntryT], url: str, remedy: str) -> tuple[_EntryT, ...]:
         try:
-            return list(read_json(url, SCHEMA_VERSION, remedy)["entries"])
+            entries = read_json(url, SCHEMA_VERSION, remedy).get("entries")
         except FileNotFoundError:
-            return []
+            return ()
+        if not isinstance(entries, list):
+            raise DamagedFileError(f"{url} is damaged, it has no list of entries: {remedy}")
+        return tuple(parse_values(kind, entry, url, remedy) for entry in entries)
 
     @property
     def _timeline_url(self) -> str:
@@ -310,6 +316,9 @@ def read_state(plan: TrialPlan) -> TrialState:
             break
         record, history = found
         if record.run_digest != run_digest(run, record.split_fingerprint):
+            if not RunFolder(run.out).holds_training():
+                # It died before its first checkpoint, and its sweep has other settings now.
+                break
             raise InputError(
                 f"{run.out} holds a run of another configuration than its sweep has for it: remove that"
                 " folder and run 'radiotrain tune' again"

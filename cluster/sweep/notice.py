@@ -8,6 +8,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from preprocessing import stop_notice
+from preprocessing.stop_notice import Stopped
 
 
 class EndAtNotice(Callback):  # type: ignore[misc]
@@ -22,5 +23,6 @@ class EndAtNotice(Callback):  # type: ignore[misc]
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Look whether there is anything left to wait for."""
-        if not any(trial.status == Trial.RUNNING for trial in trials):
-            stop_notice.check()
+        notice = stop_notice.came()
+        if notice is not None and not any(trial.status == Trial.RUNNING for trial in trials):
+            raise Stopped(notice, "paused")

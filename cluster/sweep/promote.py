@@ -27,6 +27,7 @@ from cluster.sweep.membership import suggested_per_group
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, RadiotrainError, nearest_hint
 from preprocessing.folder_lock import exclusive_beside
+from preprocessing.private_folder import make_private
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.evaluation.model import open_model
@@ -67,7 +68,9 @@ class Promotion:
             return False
         # Of an ensemble, what is damaged or was removed is copied anew.
         with suppress(RadiotrainError):
-            return len(open_model(self.url).members) > 0
+            for member in open_model(self.url).members:
+                _check_weights(member)
+            return True
         return False
 
     @property
@@ -158,6 +161,7 @@ def promote(promotion: Promotion, train_until: TrainUntil) -> None:
         return
     # Not the folder's own lock, which belongs to the process that trains in it.
     with exclusive_beside(promotion.url, "model"):
+        make_private(promotion.url)
         _promote_alone(promotion, train_until)
 
 
@@ -275,7 +279,7 @@ def _check_possible(promotion: Promotion, store: Store, split: Split) -> None:
         # The trial's folds and the development patients have to be those of the split as it is
         # now: else a test patient could have been trained on.
         folder, _ = check_run(run.out, store, split)
-        folder.check_same_run(run, split.patients_fingerprint, split.fingerprint)
+        folder.check_same_run(run, split)
         record = open_run(run.out)[2]
         folder.read_predictions(PredictedBy.of(record))
         if promotion.promoted.kind == "retrain":
@@ -284,9 +288,14 @@ def _check_possible(promotion: Promotion, store: Store, split: Split) -> None:
             raise MissingPathError(
                 f"run {run.out} has lost its weights, which an ensemble needs: use --how retrain"
             )
-        check_best(read_best(folder), folder.best_weights, record)
+        _check_weights(folder.url)
     if promotion.promoted.kind == "retrain":
         _check_retrained(promotion, split)
+
+
+def _check_weights(run_url: str) -> None:
+    folder, _, record = open_run(run_url)
+    check_best(read_best(folder), folder.best_weights, record)
 
 
 def _holds_another(promotion: Promotion, found: Promoted) -> InputError:
@@ -299,9 +308,11 @@ def _holds_another(promotion: Promotion, found: Promoted) -> InputError:
 
 def _check_retrained(promotion: Promotion, split: Split) -> None:
     folder = RunFolder(promotion.url)
-    folder.check_same_run(promotion.retrained, split.patients_fingerprint, split.fingerprint)
+    folder.check_same_run(promotion.retrained, split)
     record = folder.read_record()
     assert promotion.promoted.epochs is not None
+    if record is not None and record.has_ended:
+        _check_weights(folder.url)
     if record is not None and record.num_epochs > promotion.promoted.epochs:
         raise InputError(
             f"run {folder.url} was trained for {record.num_epochs} epochs, expected"

@@ -78,7 +78,7 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
     Stopped
         If a notice to stop came: trials are paused at checkpoints.
     """
-    with exclusive(sweep.out, "sweep"):
+    with exclusive(sweep.out, "sweep", private=True):
         return _run_alone(sweep, progress)
 
 

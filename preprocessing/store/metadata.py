@@ -212,7 +212,7 @@ def _parse(url: str, place: str, values: Mapping[str, Any]) -> Attributes:
     # A store of an older version has no checksum.
     if version != layout.SCHEMA_VERSION and (is_whole or DIGEST_KEY not in values):
         raise SchemaError(
-            f"store {url} has schema {version}, expected {layout.SCHEMA_VERSION}:"
+            f"store {url} has schema {str(version)[:50]}, expected {layout.SCHEMA_VERSION}:"
             " run 'radiotrain preprocess' again into a new folder"
         )
     if not is_whole:

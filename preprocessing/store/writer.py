@@ -25,7 +25,7 @@ class StoreWriter:
     """Fills a store, one patient at a time, from any number of processes.
 
     Patients are chunks of their own, so writers never touch each other's files. Whoever creates
-    or finishes a store holds its lock (`preprocessing.store.lock`).
+    or finishes a store holds its lock (`preprocessing.folder_lock`).
     """
 
     def __init__(self, url: str, attributes: Attributes) -> None:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from preprocessing.errors import RadiotrainError, place_trouble, storage_trouble
+from preprocessing.machine import name_user
 from preprocessing.redaction import without_credentials
 from preprocessing.stop_notice import Stopped, listening
 from radiotrain.cli import (
@@ -87,6 +88,7 @@ def main() -> None:
     Exit status 0: done; 1: the program's fault or nothing usable; 2: the input's; 130: Ctrl-C; 128 and
     a signal's number: that notice to stop.
     """
+    name_user()
     try:
         with listening():
             command_line()()

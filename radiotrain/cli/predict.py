@@ -147,14 +147,14 @@ def predict(
     asked = _asked(models, draws, steps, report, device)
     where = files.absolute(out)
     if several:
-        with exclusive(where, "folder"):
+        with exclusive(where, "folder", private=True):
             done = predict_many(candidates, asked, where, progress)
         _print_done(done)
         return
     opened = with_table_of_phases(read_patient(place, region), table)
     if phases is not None and table is None:
         _write_phases(phases, opened, asked)
-    with exclusive(where, "folder"):
+    with exclusive(where, "folder", private=True):
         answer = _predict_one(opened, covariates, asked, where)
     _print_answer(answer, where)
 

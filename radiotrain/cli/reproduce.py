@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from cluster.sweep.config import SweepConfig
     from radiotrain.reproduction import ReproduceConfig
 
-# Settings of a sweep that decide about where and how fast it runs, and not about what comes of it.
-_MAY_CHANGE = {"store", "split", "out", "resources", "max_failures", "max_quiet_minutes", "show"}
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -92,7 +89,7 @@ def reproduce(
 def take(road: Road, sweep: SweepConfig) -> None:
     """Do all steps that are not done yet. The folder's lock is held."""
     begin = time.monotonic()
-    road.check_begun()
+    road.check_begun(sweep)
     road.write_settings()
     check, *before, evaluate = road.commands(sweep)
     if not road.is_checked:
@@ -183,17 +180,22 @@ class Road:
                 f"no cohort at {files.absolute(self.cohort)}: name a folder or a manifest CSV that"
                 " exists"
             )
-        self.check_begun()
-        return parse_config(SweepConfig, self._sweep_values(), "sweep")
+        sweep = parse_config(SweepConfig, self._sweep_values(), "sweep")
+        self.check_begun(sweep)
+        return sweep
 
-    def check_begun(self) -> None:
+    def check_begun(self, sweep: SweepConfig) -> None:
         """Refuse other settings than those that the folder was begun with; nothing is changed.
+
+        The sweep may be extended, as by ``radiotrain tune``.
 
         Raises
         ------
         InputError
             If some differ that decide about a result.
         """
+        from preprocessing import files
+
         for name, found, wanted in self._begun():
             differing = [key for key in wanted if found.get(key) != wanted[key]]
             if differing:
@@ -202,10 +204,14 @@ class Road:
                     f"{self.out} was begun with {name}.{key} {found.get(key)!r}, got {wanted[key]!r}:"
                     " use the same settings to resume, or name another --out"
                 )
+        begun = ("store.zarr", "splits.json", "sweep")
+        if all(files.exists(self._in_out(name)) for name in begun):
+            from cluster.sweep.run import check_members
+
+            check_members(sweep)
 
     def _begun(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         """Yield the settings of steps that were begun and those wanted now, by their sections."""
-        from cluster.sweep.config import SweepConfig
         from preprocessing import files
         from preprocessing.config import PreprocessConfig
         from radiotrain.config import parse_config, read_yaml
@@ -221,12 +227,6 @@ class Road:
             there: dict[str, Any] = {"seed": split.seed, "folds": split.num_folds}
             there["test_fraction"] = split.test_fraction
             yield "split", there, _as_json(options)
-        before = self._in_out("sweep.yaml")
-        if files.exists(before) and files.list_names(self._in_out("sweep")):
-            there = _as_json(parse_config(SweepConfig, read_yaml(before), before))
-            sweep = _as_json(parse_config(SweepConfig, self._sweep_values(), "sweep"))
-            # A folder may be moved, and be worked on elsewhere.
-            yield "sweep", there, {k: v for k, v in sweep.items() if k not in _MAY_CHANGE}
 
     def write_settings(self) -> None:
         """Write the files that the steps are told by."""

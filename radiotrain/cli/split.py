@@ -136,7 +136,7 @@ def _print_extension(split: Split, out: str) -> None:
     num_test = len(split.test_ids) - len(before.test_ids)
     num_folds = len(split.development_ids) - len(before.development_ids)
     typer.echo(
-        f"added {num_test + num_folds} patients, {num_test} of them to the test set and {num_folds} to the"
+        f"added {num_test + num_folds} patient(s), {num_test} of them to the test set and {num_folds} to the"
         f" folds; the other {len(before.patient_ids)} are where they were"
     )
     for part in count_accesses(split, read_test_log(out).records):

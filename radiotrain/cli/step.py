@@ -15,10 +15,12 @@ from threading import Thread
 
 import typer
 
+from preprocessing.stop_notice import NOTICES
+
 # Names the process that a step must not outlast.
 _STEP_OF = "RADIOTRAIN_STEP_OF"
 _PR_SET_PDEATHSIG = 1
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FORWARDED = (signal.SIGINT, *NOTICES)
 
 
 def run_step(*words: object, quiet: bool = False) -> None:

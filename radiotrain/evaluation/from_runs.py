@@ -217,8 +217,8 @@ def _notes_on_split(given: Split, split: Split, store: Store, url: str) -> Itera
     missing = find_lineage(url).missing
     if missing:
         yield (
-            f"Split {url} extends {missing}, which is not there any more: how often its test patients"
-            " were looked at since it was extended is not known."
+            f"Split {url} extends {missing}, which is not there or holds another one: how often its patients"
+            " were tested since it was extended is not known."
         )
 
 

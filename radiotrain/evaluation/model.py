@@ -161,7 +161,10 @@ def open_model(url: str, splits: Sequence[str] = ()) -> Model:
     split = split_of_run(config.split, record.split_fingerprint, splits)
     config = config.model_copy(update={"split": files.absolute(split)})
     urls = tuple(folder.url for folder, _, _ in opened)
-    return Model(own.name, own.url, urls, config, record, promoted)
+    model = Model(own.name, own.url, urls, config, record, promoted)
+    if promoted is not None:
+        model.kept_predictions()
+    return model
 
 
 def _check_beside(folder: RunFolder, record: RunRecord) -> None:

@@ -68,7 +68,7 @@ def read_metrics(url: str, remedy: str) -> MetricsFile:
     text = _read(url) or ""
     found = read_lines(text, url, remedy)
     whole = text.split("\n")[: len(found.values)]
-    epochs = tuple(EpochMetrics.from_json(values) for values in found.values)
+    epochs = tuple(EpochMetrics.from_json(values, url, remedy) for values in found.values)
     return MetricsFile(epochs, tuple(map(line_digest, whole)), bool(found.torn))
 
 

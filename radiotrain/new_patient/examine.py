@@ -308,10 +308,11 @@ def _write(
     )
     # All is made before the first file is written.
     page, text = render_page(answer, Pictures(phases, maps)), to_json(answer)
-    files.remove(files.join(out, JSON))
+    files.remove(files.join(out, JSON), files.join(out, PAGE))
     if report is None:
         files.remove(files.join(out, SR))
     else:
-        files.write_bytes(files.join(out, SR), report)
+        # It tells who the patient is.
+        files.write_bytes(files.join(out, SR), report, private=True)
     files.write_text(files.join(out, PAGE), page)
     files.write_text(files.join(out, JSON), text)

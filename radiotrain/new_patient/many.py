@@ -228,7 +228,7 @@ def _number(candidates: Sequence[Candidate], out: str) -> dict[str, str]:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["number", "patient"])
     writer.writerows((number, name) for name, number in known.items())
-    files.write_text(where, buffer.getvalue())
+    files.write_bytes(where, buffer.getvalue().encode("utf-8"), private=True)
     return known
 
 

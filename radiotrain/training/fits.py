@@ -26,7 +26,7 @@ def check_fits(config: RunConfig, workers: int | tuple[int, int] = 1) -> None:
         With the worker's own words.
     """
     store, split = open_inputs(config.store, config.split)
-    RunFolder(config.out).check_same_run(config, split.patients_fingerprint, split.fingerprint)
+    RunFolder(config.out).check_same_run(config, split)
     target_columns(store, config.targets)
     num_patients = len(part_ids(split, config.fold, "train"))
     fewest, most = (workers, workers) if isinstance(workers, int) else workers

@@ -122,7 +122,7 @@ def train(
     only_reads = record is not None and is_done(RunFolder(config.out), config, record, until_epoch)
     with contextlib.ExitStack() as stack:
         if worker.is_writer and not only_reads:
-            stack.enter_context(exclusive(config.out, "run", patience_s=patience_s))
+            stack.enter_context(exclusive(config.out, "run", patience_s=patience_s, private=True))
         return _train(config, worker, until_epoch, on_epoch, reporter, notice, is_leaving)
 
 
@@ -138,7 +138,7 @@ def _train(
     check_show(config.show)
     store, split = open_inputs(config.store, config.split)
     folder = RunFolder(config.out)
-    folder.check_same_run(config, split.patients_fingerprint, split.fingerprint)
+    folder.check_same_run(config, split)
     record = folder.read_record()
     if record is not None and is_done(folder, config, record, until_epoch):
         _say_why_done(folder, config, record, reporter if worker.is_writer else None)

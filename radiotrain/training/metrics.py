@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.cohort import MISSING_LABEL
+from preprocessing.json_values import parse_values
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,28 @@ class EpochMetrics:
         return dict(null_for_nan(values))
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> EpochMetrics:
-        """Rebuild from `to_json`; lines written before a field was known lack it."""
-        per_target = values["validation_auc_per_target"]
-        names = ("train_loss", "validation_loss", "validation_auc")
-        return EpochMetrics(
-            **{
-                **values,
-                **{name: nan_for_null(values[name]) for name in names},
-                "validation_auc_per_target": {k: nan_for_null(v) for k, v in per_target.items()},
-            }
-        )
+    def from_json(values: Mapping[str, Any], place: str, remedy: str) -> EpochMetrics:
+        """Rebuild from `to_json`; lines written before a field was known do without it.
+
+        Parameters
+        ----------
+        place, remedy
+            The file that the values come from, and what to do about a damaged one.
+
+        Raises
+        ------
+        DamagedFileError
+            If the values are of anything else.
+        """
+        plain = dict(values)
+        for name in ("train_loss", "validation_loss", "validation_auc"):
+            if name in plain:
+                plain[name] = nan_for_null(plain[name])
+        per_target = plain.get("validation_auc_per_target")
+        if isinstance(per_target, Mapping):
+            found = {target: nan_for_null(value) for target, value in per_target.items()}
+            plain["validation_auc_per_target"] = found
+        return parse_values(EpochMetrics, plain, place, remedy)
 
     def describe(self) -> str:
         """Return one line for a person."""

@@ -43,7 +43,7 @@ from radiotrain.data.patients import Batch, Part, Patients, load_patients, part_
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.logs.energy import EnergyMeter
 from radiotrain.predict import call_network, predict_logits, predictions_table
-from radiotrain.runs import PredictedBy, RunFolder, run_digest
+from radiotrain.runs import REMEDY, PredictedBy, RunFolder, run_digest
 from radiotrain.seeds import Purpose, seed_for
 from radiotrain.split import Split, notes_on
 from radiotrain.training.build import (
@@ -477,7 +477,10 @@ class Training:
             self.averaged.load_state_dict(state["averaged"])
         # A run that was made longer has the epochs of one that was so from the start.
         num_epochs = {"num_epochs": self.config.train.epochs}
-        self.history = [EpochMetrics.from_json(v | num_epochs) for v in state["history"]]
+        self.history = [
+            EpochMetrics.from_json(values | num_epochs, folder.checkpoints, REMEDY)
+            for values in state["history"]
+        ]
         self.num_steps_done = state["num_steps_done"]
         self._loss_sum.copy_(state["loss_sum"])
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def extended(grown: Grown) -> Grown:
         "split", grown.folder / "store", "--extend", grown.folder / "splits.json",
         "--out", grown.folder / "splits-2.json",
     )  # fmt: skip
-    assert "added 15 patients, 3 of them to the test set and 12 to the folds" in out
+    assert "added 15 patient(s), 3 of them to the test set and 12 to the folds" in out
     assert "the other 40 are where they were" in out
     num = len(read_test_log(str(grown.folder / "splits.json")).records)
     assert f"test set, part 1: 8 patients, opened {num} time" in out
@@ -170,22 +171,33 @@ def test_a_run_of_the_extended_split_is_tested_on_all_parts(
         "evaluate", tmp_path / "two", "--split", folder / "splits.json", "--out", tmp_path / "no",
         *EVALUATE, status=2,
     )  # fmt: skip
-    assert "extends no such split" in the_sentence(err)
+    assert "two was trained on split" in the_sentence(err)
 
 
-def test_other_commands_want_the_split_that_a_run_was_trained_on(
-    extended: Grown, tmp_path: Path
-) -> None:
-    """As when the extended split took the place of the other."""
+@pytest.fixture
+def replaced(extended: Grown) -> Iterator[Path]:
+    """The folder while the extended split has the place of the one that the run was trained with."""
     folder = extended.folder
-    shutil.copytree(folder, tmp_path / "moved")
-    moved = tmp_path / "moved"
-    (moved / "splits-2.json").replace(moved / "splits.json")
-    (moved / "run.yaml").write_text(
-        (moved / "run.yaml").read_text().replace(str(folder), str(moved))
+    (folder / "splits.json").rename(folder / "kept.json")
+    shutil.copy(folder / "splits-2.json", folder / "splits.json")
+    yield folder
+    (folder / "kept.json").replace(folder / "splits.json")
+
+
+def test_only_a_test_goes_without_the_split_that_was_extended(
+    replaced: Path, tmp_path: Path
+) -> None:
+    _, err = call("train", "--config", replaced / "run.yaml", status=2)
+    assert f"holds a run of a split that {replaced / 'splits.json'} extends" in the_sentence(err)
+    _, err = call(
+        "export", replaced / "run", "--format", "safetensors", "--out", tmp_path / "no", status=2
     )
-    _, err = call("train", "--config", moved / "run.yaml", status=2)
-    assert "split is " in the_sentence(err)
+    assert "extends: name the split that was extended" in the_sentence(err)
+    out, _ = call("evaluate", replaced / "run", "--out", tmp_path / "r", *EVALUATE)
+    tested = _table(tmp_path / "r").query("split == 'test'")
+    assert len(set(tested["patient_id"])) == 11
+    # The file that it extends holds another split now: itself.
+    assert "which is not there or holds another one" in " ".join(out.split())
 
 
 def test_options_that_would_move_patients_are_refused_with_extend(grown: Grown) -> None:
@@ -236,4 +248,4 @@ def test_the_log_of_a_split_that_is_gone_is_kept_and_its_end_is_noted(
         tmp_path / "r",
         *EVALUATE,
     )
-    assert "which is not there any more" in " ".join(out.split())
+    assert "which is not there or holds another one" in " ".join(out.split())

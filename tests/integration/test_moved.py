@@ -14,7 +14,7 @@ from preprocessing.errors import MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import dump_config, parse_config
 from radiotrain.places import split_of_run
-from radiotrain.seal import read_openings
+from radiotrain.seal import read_test_log
 from radiotrain.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.commands import attempt, call
@@ -90,7 +90,7 @@ def test_every_command_says_so_and_takes_the_new_places(
     assert not (tmp_path / "out").exists()
     call(*words, *places)
     if name == "evaluate":
-        log = read_openings(str(moved / "new" / "splits.json"))
+        log = read_test_log(str(moved / "new" / "splits.json")).records
         assert log[-1].runs == ("run",)
         assert not (moved / "old").exists()
     if name == "promote":

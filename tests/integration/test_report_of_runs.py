@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,20 @@ def test_what_is_wrong_is_said_before_the_test_set_is_opened(
     call("evaluate", folder / "run", "--no-baselines", *out, *words, status=2)
     assert len(read_access_log(str(folder / "splits.json")).records) == before
     assert not (folder / "never").exists()
+
+
+def test_a_lost_access_is_said_and_put_back(folder: Path) -> None:
+    """The run that was tested keeps a copy."""
+    log = folder / "splits.json.openings"
+    before = sorted(path.name for path in log.iterdir())
+    shutil.rmtree(log)
+    (folder / "splits.json.openings.head").unlink()
+    out, _ = call(
+        "evaluate", folder / "run", "--out", folder / "lost", "--no-baselines", "--saliency", 0,
+        "--resamples", 100,
+    )  # fmt: skip
+    assert out.count("was missing from the log of the test set") == len(before)
+    assert set(before) < {path.name for path in log.iterdir()}
+    page = (folder / "lost" / "report.html").read_text("utf-8")
+    assert page.count("The access log is not certain") == len(before)
+    assert f"The test set was opened {len(before) + 1} time" in page

@@ -133,6 +133,8 @@ def hosts() -> Iterator[Hosts]:
                 "AWS_SECRET_ACCESS_KEY": _SECRET,
                 "AWS_DEFAULT_REGION": "us-east-1",
                 "AWS_EC2_METADATA_DISABLED": "true",
+                # What these tests lie beside, wherever another copy of the project is installed.
+                "PYTHONPATH": str(_ROOT),
                 "RAY_AUTH_MODE": "token",
                 # The newer one counts the head as a worker with the provider local.
                 "RAY_UP_enable_autoscaler_v2": "0",

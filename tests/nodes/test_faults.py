@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.timeout(900)
 
 NUM_EPOCHS = 30
 _QUICK_S = 0.5
+_ROOT = Path(__file__).parents[2]
 
 
 def begin_training(
@@ -201,6 +204,69 @@ def test_a_training_ends_as_if_nothing_had_happened(
         measure(began)
     assert_as_undisturbed(cluster, road, name, undisturbed)
     # Nobody has typed anything: on a host that came back the head starts Ray again.
+    cluster.wait_for_nodes({"head", "w1", "w2"})
+
+
+_IMDS = """
+import http.server
+from datetime import UTC, datetime, timedelta
+end = (datetime.now(UTC) + timedelta(seconds=40)).strftime("%Y-%m-%dT%H:%M:%SZ")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, text):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+    def do_PUT(self):
+        self.answer("token")
+    def do_GET(self):
+        self.answer('{"action": "terminate", "time": "' + end + '"}')
+http.server.HTTPServer(("127.0.0.1", 8169), Handler).serve_forever()
+"""
+
+
+def places(cluster: Cluster, road: Road, name: str) -> list[tuple[int, int]]:
+    """Return epochs and steps of the checkpoints there are, the newest last."""
+    listed = f"import s3fs; print(*s3fs.S3FileSystem().ls({road.out + '/' + name + '/checkpoints'!r}, refresh=True))"
+    names = cluster.hosts.run("laptop", f"python -c {shlex.quote(listed)}").split()
+    found = [re.search(r"epoch-(\d+)-step-(\d+)-", name) for name in names]
+    return sorted((int(m[1]), int(m[2])) for m in found if m)
+
+
+def test_a_spot_instance_that_is_taken_back_costs_at_most_a_step(cluster, road, measure) -> None:
+    """Its metadata service gives notice, the watcher drains it, and at its time it is gone."""
+    hosts, name = cluster.hosts, "spot"
+    process = begin_training(cluster, road, name, workers="2-3", epochs=5000)
+    wait_for_epochs(cluster, road, name, 3)
+    deadline = time.monotonic() + 120
+    while world_size(cluster, road, name) != 3:
+        assert time.monotonic() < deadline, "not three workers"
+        time.sleep(_QUICK_S)
+    began = time.monotonic()
+    service = hosts.popen("w1", f"python -c {shlex.quote(_IMDS)}")
+    watch = "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:8169 python -m cluster.spot_watch"
+    said = hosts.run("w1", f"cd {_ROOT} && {watch}", timeout_s=60)
+    assert "spot instance: terminate in" in said
+    # From now on every step is in a checkpoint, until the node is gone.
+    while not any(step for _, step in places(cluster, road, name)):
+        assert time.monotonic() < began + 40, "no checkpoint of a step"
+        time.sleep(_QUICK_S)
+    time.sleep(max(0, began + 40 - time.monotonic()))
+    service.kill()
+    hosts.kill("w1")
+    last = places(cluster, road, name)[-1]
+    try:
+        while world_size(cluster, road, name) != 2:
+            assert time.monotonic() < began + 300, "it does not go on"
+            time.sleep(_QUICK_S)
+        measure(began)
+        wait_for_epochs(cluster, road, name, last[0] + 3)
+    finally:
+        hosts.start("w1")
+    kill_driver(cluster)
+    printed, _ = process.communicate(timeout=60)
+    done = [json.loads(line)["epoch"] for line in metrics_lines(cluster, road, name)]
+    assert done == list(range(len(done)))
+    assert "lost touch" not in printed, printed
     cluster.wait_for_nodes({"head", "w1", "w2"})
 
 

@@ -26,6 +26,13 @@ class _File:
     content: bytearray = field(default_factory=bytearray)
     synced: bytes = b""
     position: int = 0
+    # Made once for all trees that hold it.
+    whole: bytes | None = None
+
+    def snapshot(self) -> bytes:
+        if self.whole is None:
+            self.whole = bytes(self.content)
+        return self.whole
 
 
 @dataclass
@@ -70,7 +77,7 @@ class Disk:
             if isinstance(node, _Folder):
                 node.sync()
             elif node is not None:
-                node.synced = bytes(node.content)
+                node.synced = node.snapshot()
             return
         if op.kind in ("open", "write", "seek", "truncate"):
             self._change_file(op)
@@ -95,6 +102,8 @@ class Disk:
             parent.put(name, node)
         if not isinstance(node, _File):
             return  # one that was removed while it was open
+        if op.kind in ("open", "write", "truncate"):
+            node.whole = None
         if op.kind == "open":
             if "O_TRUNC" in op.flags:
                 node.content.clear()
@@ -113,7 +122,7 @@ class Disk:
 
     def volatile_tree(self) -> Tree:
         """What a program sees while there is power."""
-        return _tree(self._root, lambda f: dict(f.names), lambda f: bytes(f.content))
+        return _tree(self._root, lambda f: dict(f.names), lambda f: f.snapshot())
 
     def worst_tree(self) -> Tree:
         """Nothing but what was synced."""
@@ -127,7 +136,8 @@ class Disk:
         """All names and lengths, and zeros where nothing was synced."""
 
         def content(file: _File) -> bytes:
-            return file.synced + bytes(max(0, len(file.content) - len(file.synced)))
+            zeros = len(file.content) - len(file.synced)
+            return file.synced + bytes(zeros) if zeros > 0 else file.synced
 
         return _tree(self._root, lambda f: dict(f.names), content)
 
@@ -145,10 +155,12 @@ class Disk:
             return found
 
         def content(file: _File) -> bytes:
-            if bytes(file.content) == file.synced:
+            whole = file.snapshot()
+            if whole == file.synced:
                 return file.synced
-            whole = bytes(file.content)
-            half = whole[: generator.randrange(len(whole) + 1)]
+            # What is appended to may be cut short, but not by what was synced of it.
+            kept = len(file.synced) if whole.startswith(file.synced) else 0
+            half = whole[: generator.randint(kept, len(whole))]
             return generator.choice(
                 [file.synced, whole, half, half + bytes(len(whole) - len(half))]
             )

@@ -67,5 +67,18 @@ def export(folder: Path, run: str) -> None:
     mark("exported")
 
 
+def report(folder: Path) -> None:
+    """Write a report, and another one over it."""
+    from radiotrain.evaluation.evaluate import evaluate_table
+    from radiotrain.evaluation.report.write import write_report
+    from tests.unit.evaluation.test_report_order import make_table
+
+    table = make_table()
+    for name, rows in (("first", table), ("second", table[table["run"] == "net"])):
+        evaluation = evaluate_table(rows, num_resamples=100)
+        write_report(evaluation, rows, folder / "report")
+        mark(name)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])

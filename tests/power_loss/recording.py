@@ -91,7 +91,7 @@ def record(folder: Path, scratch: Path, *words: object) -> list[Operation]:
         [str(word) for word in command],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )

@@ -18,6 +18,6 @@ def config(store: str, split: str, out: Path) -> RunConfig:
         split,
         out,
         targets=["ER"],
-        train={"epochs": EPOCHS, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1},
+        train={"epochs": EPOCHS, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1, "ema_decay": 0.9},
         speed={"checkpoint_minutes": 1e-9, "placement": "device"},
     )

@@ -7,7 +7,7 @@ import pytest
 from preprocessing import files
 from radiotrain.access_log import read_access_log
 from radiotrain.seal import open_test_set
-from radiotrain.split import Split, save_split
+from radiotrain.split import Split, SplitPatients, save_split
 from tests.commands import end, start
 from tests.s3.proxy import FAIR, Weather
 
@@ -22,7 +22,14 @@ NUM = 20
 )
 def test_accesses_at_once_are_all_kept(url, proxy, weather):
     split_url = f"{url.partition('[')[0]}-{weather.lost}-{weather.unconditional}/splits.json"
-    split = Split(0, "store", ("ER",), 0.2, ("a",), (("b",), ("c",)))
+    split = Split(
+        0,
+        ("ER",),
+        0.2,
+        ("a",),
+        (("b",), ("c",)),
+        SplitPatients(("ER",), {}, dict.fromkeys("abc", "0")),
+    )
     save_split(split, split_url)
     proxy.set(weather)
     end(start(split_url, NUM, program=("-m", "tests.accesses_at_once")))

@@ -41,3 +41,9 @@ def test_a_bucket_gets_the_whole_folder(bucket, url, tmp_path) -> None:
 
     with pytest.raises(InputError, match="is not empty"):
         Exporter(f"{url}/run", "safetensors", f"{url}/er")
+    # As an upload leaves it that is killed before its last file.
+    files.remove(f"{url}/er/model.json")
+    files.write_text(f"{url}/er/model-card.md", "half")
+    again = Exporter(f"{url}/run", "safetensors", f"{url}/er").write(lambda: None)
+    assert again == description
+    assert files.list_names(f"{url}/er") == sorted([*description.files, "model.json"])

@@ -20,8 +20,8 @@ from radiotrain.split import make_split, save_split
 from radiotrain.training.checkpoint import load_newest_checkpoint
 from tests.commands import Ended, end, end_all, ended, start
 from tests.processes import wait_for
-from tests.s3.conftest import Server
 from tests.s3.objects import CROP, objects
+from tests.s3.server import Server
 from tests.stores import content
 from tests.unit.training.synthetic import run_config, write_store
 

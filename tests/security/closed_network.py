@@ -23,7 +23,7 @@ from pathlib import Path
 
 _TOOLS = ("ip", "unshare", "nsenter")
 _DEVICE = "out"
-_ADDRESSES = ("192.0.2.2/24", "2001:db8::2/64")  # of documentation: no other machine has them
+ADDRESSES = ("192.0.2.2/24", "2001:db8::2/64")  # of documentation: no other machine has them
 _FILES = ("resolv.conf", "nsswitch.conf", "hosts")
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _TCP = 6
@@ -96,11 +96,11 @@ def main(folder: Path) -> None:
     (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     # Without multicast's own name service, which a socket in the file system may reach.
     (folder / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
-    names = f"127.0.0.1 localhost\n::1 localhost\n{_ADDRESSES[0].partition('/')[0]} {socket.gethostname()}\n"
+    names = f"127.0.0.1 localhost\n::1 localhost\n{ADDRESSES[0].partition('/')[0]} {socket.gethostname()}\n"
     (folder / "hosts").write_text(names)
     commands = [
         "ip link set lo up",
-        *(f"ip addr add {address} dev {_DEVICE}" for address in _ADDRESSES),
+        *(f"ip addr add {address} dev {_DEVICE}" for address in ADDRESSES),
         f"ip link set {_DEVICE} up",
         f"ip route add default dev {_DEVICE}",
         f"ip -6 route add default dev {_DEVICE}",

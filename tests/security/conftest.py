@@ -31,6 +31,14 @@ TRAINING = {
     "device": "cpu",
 }
 
+# Columns of the workbook whose text a person types.
+TYPED = (
+    "Manufacturer",
+    "Manufacturer Model Name",
+    "Menopause (at diagnosis)",
+    "Race and Ethnicity",
+)
+
 
 @dataclass
 class Chain:
@@ -121,4 +129,9 @@ def _plant(cohort: Path) -> None:
     # A phase that is not there: its series are named in the finding.
     dynamic = sorted((collection / "Breast_MRI_004").glob("*/*"), key=lambda p: p.name)
     shutil.rmtree(dynamic[-1])
-    plant_in_workbook(next(cohort.glob("Clinical*.xlsx")), "Breast_MRI_005", "PR")
+    workbook = next(cohort.glob("Clinical*.xlsx"))
+    plant_in_workbook(workbook, "PR", ["Breast_MRI_005"])
+    # So many that reports would count them.
+    several = [f"Breast_MRI_{n:03d}" for n in range(6, 14)]
+    for column in TYPED:
+        plant_in_workbook(workbook, column, several)

@@ -7,7 +7,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,15 +63,16 @@ def plant_in_dicom(file: Path) -> None:
     data.save_as(file)
 
 
-def plant_in_workbook(workbook: Path, patient_id: str, column: str) -> None:
-    """Write a name where a patient's label should be."""
+def plant_in_workbook(workbook: Path, column: str, patient_ids: Collection[str]) -> None:
+    """Write a name where some patients' label or scanner should be."""
     book = openpyxl.load_workbook(workbook)
     sheet = book.worksheets[0]
     rows = list(sheet.iter_rows())
     names = next(r for r in rows if any(c.value == "Patient ID" for c in r))
     place = next(i for i, c in enumerate(names) if str(c.value).strip() == column)
-    row = next(r for r in rows if any(c.value == patient_id for c in r))
-    row[place].value = NAME
+    for row in rows:
+        if any(c.value in patient_ids for c in row):
+            row[place].value = NAME
     book.save(workbook)
 
 

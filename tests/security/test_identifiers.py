@@ -53,7 +53,9 @@ def test_phases_keep_the_technical_part_of_their_names(chain: Chain) -> None:
         "SIEMENS …",
         "GE",
         "Siemens",
+        "other maker",
     }
+    assert "other maker" in makers
 
 
 def test_no_day_or_time_of_day_is_kept(chain: Chain) -> None:

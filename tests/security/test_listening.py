@@ -123,7 +123,11 @@ def _connecting(address: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def test_ray_takes_those_who_have_the_token(ray_here: str) -> None:
-    out, error = _connecting(ray_here, RAY_AUTH_MODE="token").communicate(timeout=100)
+    # A local Ray has one of its own, which lies in no file.
+    token = os.environ["RAY_AUTH_TOKEN"]
+    out, error = _connecting(ray_here, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token).communicate(
+        timeout=100
+    )
     assert "inside" in out, error[-2000:]
 
 

@@ -26,6 +26,8 @@ def write_comparison(comparison: ReportComparison, out: str | Path) -> str:
     """
     page, values = render_comparison(comparison), comparison_json(comparison)
     url = files.absolute(out)
+    # An earlier page is gone before the values that it shows change.
+    files.remove(files.join(url, PAGE_NAME))
     files.write_text(files.join(url, JSON_NAME), values)
     files.write_text(files.join(url, PAGE_NAME), page)
     return files.join(url, PAGE_NAME)

@@ -66,7 +66,7 @@ def claimed(out: str | Path, subject: Subject) -> Iterator[None]:
     """
     check_writable(out)
     url = files.absolute(out)
-    with exclusive(url, subject.kind):
+    with exclusive(url, subject.kind, private=True):
         _check_same(url, subject)
         yield
 

@@ -34,7 +34,8 @@ def write_report(
 ) -> str:
     """Write ``metrics.json``, ``predictions.parquet``, ``plots/*.svg`` and ``report.html``.
 
-    Everything is made before the first file is written, and the report is written last.
+    Everything is made before the first file is written, and the report is written last: a folder without one
+    is not whole.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def write_report(
     extra["predictions_sha256"] = digest_in(rows)
     metrics = metrics_json(evaluation, extra)
     url = files.absolute(out)
+    # An earlier report is gone before anything that it speaks of changes.
+    files.remove(*(files.join(url, name) for name in (REPORT_NAME, FILE_NAME)))
     files.write_bytes(files.join(url, TABLE_NAME), rows)
     for entry in entries:
         for plot in entry.plots:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from cluster.sweep.book import Book
-from cluster.sweep.folder import Suggestion, SweepFolder
+from cluster.sweep.folder import Suggestion, SweepFolder, read_states
 from cluster.sweep.run import check_members
 from cluster.sweep.suggest import NextTrial
 from preprocessing.errors import InputError
+from radiotrain.logs.metrics_file import read_metrics
 from radiotrain.runs import RunFolder, new_record
 from radiotrain.split import load_split
 from radiotrain.training.metrics import EpochMetrics
@@ -31,7 +32,7 @@ def make(make_sweep, tmp_path):
 
 
 @pytest.fixture
-def finish(store):
+def finish():
     """Return a function that leaves a sweep's folder as if all of its trials had been trained."""
 
     def finish(sweep, plans=None):
@@ -41,25 +42,25 @@ def finish(store):
         for number, plan in enumerate(plans):
             for run in plan.runs:
                 if not RunFolder(run.out).holds_training():
-                    leave_run(run, store, 0.5 + number / 100)
+                    leave_run(run, 0.5 + number / 100)
         return {plan.name: plan for plan in plans}
 
     return finish
 
 
-def leave_run(run, store, auc):
-    folder, epochs = RunFolder(run.out), run.train.epochs
-    record = new_record(run, store.fingerprint, load_split(run.split).fingerprint)
+def leave_run(run, auc):
+    folder, epochs, split = RunFolder(run.out), run.train.epochs, load_split(run.split)
+    record = new_record(run, split.patients_fingerprint, split.fingerprint)
     folder.write_config(run)
-    folder.write_record(
-        replace(record, status="finished", num_epochs=epochs, best_epoch=0, validation_auc=auc)
-    )
     folder.write_metrics(
         [
             EpochMetrics(n, epochs, 0.5, 0.5, auc, {"ER": auc}, 0, n == 0, 1, 1)
             for n in range(epochs)
         ]
     )
+    last = read_metrics(f"{run.out}/metrics.jsonl", "").digests[-1]
+    done = {"status": "finished", "num_epochs": epochs, "best_epoch": 0, "validation_auc": auc}
+    folder.write_record(replace(record, **done, metrics_digest=last))
 
 
 def sorted_out(sweep):
@@ -229,11 +230,17 @@ def test_what_every_trial_has_may_change_before_anything_was_trained(make):
     check_members(make(augment={"flip": 0.2}))
 
 
-def test_a_fold_that_was_begun_and_not_trained_is_nothing(make, finish, store):
+def test_a_fold_that_was_begun_and_not_trained_is_nothing(make):
     plan = SweepFolder(make().out).read_plans(make())[0]
-    RunFolder(plan.run.out).write_config(plan.run)
-    old, new, _ = sorted_out(make(folds=[0, 1], augment={"flip": 0.1}))
-    assert (old, len(new)) == ([], 2)
+    split, folder = load_split(plan.run.split), RunFolder(plan.run.out)
+    folder.write_config(plan.run)
+    record = new_record(plan.run, split.patients_fingerprint, split.fingerprint)
+    folder.write_record(replace(record, status="failed", error="of memory there was none"))
+    for changes in ({"augment": {"flip": 0.1}}, {"folds": [0, 1], "augment": {"flip": 0.1}}):
+        old, new, _ = sorted_out(make(**changes))
+        assert (old, len(new)) == ([], len(make(**changes).folds))
+        (state,) = read_states(check_members(make(**changes)).trials)
+        assert (state.records, state.num_epochs) == ((), 0)
 
 
 TPE = {

@@ -21,6 +21,8 @@ from cluster.sweep.run import run_sweep
 from preprocessing.progress import progress
 from radiotrain.config import dump_config
 from tests.commands import end, start
+from tests.processes import descendants, is_alive
+from tests.processes import wait_for as waited_for
 from tests.ray_copies import COMMAND
 
 pytestmark = [
@@ -267,6 +269,33 @@ def test_killed_and_interrupted_it_ends_as_if_nothing_had_been(
             assert history[: len(before)] == before
     said, _ = end(start_sweep(sweep))
     assert "finished" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_told_to_stop_it_pauses_its_trials_where_they_are(
+    undisturbed: tuple[Standing, ...],
+    config: Callable[..., SweepConfig],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    sweep = config(tmp_path / "sweep", resources={"cpus": 1})
+    total = sum(s.state.num_epochs for s in undisturbed)
+    process = start_sweep(sweep)
+    done = wait_for(sweep, 3, process)
+    assert done < total, "told too late to show anything"
+    below = descendants(process.pid)
+    process.send_signal(number)
+    _, said = end(process, status=128 + number, timeout_s=60)
+    assert said.splitlines()[-1] == (
+        f"paused ({number.name}): run the same command again to resume"
+    )
+    assert "terminate called" not in said
+    waited_for(lambda: not any(map(is_alive, below)), "Ray's processes to end")
+    begun = [s for s in read_states(plan_trials(sweep)) if s.records]
+    assert begun
+    assert {s.records[-1].status for s in begun} <= {"paused", "finished", "stopped"}
+    end(start_sweep(sweep), timeout_s=300)
+    assert facts(run_sweep(sweep, progress)) == facts(undisturbed)
 
 
 def test_trials_of_a_lost_host_go_on_elsewhere(

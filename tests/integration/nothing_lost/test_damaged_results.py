@@ -73,7 +73,7 @@ def flipped(content: bytes) -> Iterator[bytes]:
 def test_a_damaged_file_is_refused_or_says_what_it_said(kind: str, results: Results) -> None:
     path, read = readers(results)[kind]
     content, before = path.read_bytes(), read()
-    refused = tried = 0
+    refused, tried = [], 0
     try:
         for changed in (*flipped(content), *spoilt(content)):
             if changed == content:
@@ -83,14 +83,13 @@ def test_a_damaged_file_is_refused_or_says_what_it_said(kind: str, results: Resu
             try:
                 assert read() == before
             except RadiotrainError as error:
-                refused += 1
-                assert str(path.name) in str(error)
-                assert "\n" not in str(error)
+                refused.append(str(error))
     finally:
         path.write_bytes(content)
     assert read() == before
+    assert [s for s in refused if path.name not in s or "\n" in s] == []
     # The others turn a blank of the layout into another one, or the end of a file that has ended.
-    assert refused == tried if kind in ALL_REFUSED else refused > 0.9 * tried
+    assert len(refused) == tried if kind in ALL_REFUSED else len(refused) > 0.9 * tried
 
 
 def test_every_kind_is_tried(results: Results) -> None:
@@ -192,22 +191,18 @@ def test_promote_and_status_use_no_mixture(
         place.write_bytes(before)
 
 
-@pytest.mark.parametrize("names", [("promoted.json",), ("predictions.parquet",), ("members",)])
-def test_no_mixture_of_two_models_is_used(
-    results: Results, names: tuple[str, ...], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("part", ["record", "predictions.parquet", "members"])
+def test_no_mixture_of_two_models_is_used(results: Results, part: str, tmp_path: Path) -> None:
     model, member = tmp_path / "ER", results.promoted / "members"
     shutil.copytree(results.promoted, model)
     first, second = sorted(p.name for p in member.iterdir())
-    if names == ("members",):
+    if part == "members":
         # One of its networks was trained elsewhere.
         shutil.rmtree(model / "members" / first)
         shutil.copytree(results.others["weights"], model / "members" / first)
-    elif names == ("predictions.parquet",):
-        shutil.copyfile(member / second / names[0], model / names[0])
+    elif part == "predictions.parquet":
+        shutil.copyfile(member / second / part, model / part)
     else:
-        path = results.run / "run.json"
-        shutil.copyfile(path, model / "members" / first / "run.json")
         shutil.copyfile(member / second / "run.json", model / "members" / first / "run.json")
     for use in (evaluate, export, predict):
         with pytest.raises(RadiotrainError, match=r"^[^\n]+$"):

@@ -121,6 +121,38 @@ def test_an_interrupted_run_says_so_in_a_line_and_goes_on_later(cohort, undistur
     assert_same_store(store, undisturbed)
 
 
+@pytest.mark.parametrize(
+    ("number", "tell"),
+    [
+        (signal.SIGTERM, os.kill),
+        (signal.SIGTERM, os.killpg),
+        (signal.SIGUSR1, os.kill),
+        (signal.SIGHUP, os.killpg),
+    ],
+)
+def test_a_run_that_is_told_to_stop_says_so_in_a_line_and_goes_on_later(
+    cohort, undisturbed, tmp_path, number, tell
+):
+    """A scheduler tells the run, or all of its processes; a closed terminal tells all of them."""
+    store = tmp_path / "store"
+    words = ("preprocess", cohort, store, *CROP, "--workers", 2)
+    process = start(*words, slowly=True)
+    wait_for(lambda: records(store), "the first patient")
+    workers = workers_of(process.pid)
+    tell(process.pid, number)
+    _, error = end(process, 128 + number, timeout_s=30)
+    said = [line for line in error.splitlines() if line]
+    assert [s for s in said if not s.startswith(("Dask dashboard: ", "preprocess: "))] == [
+        f"stopped ({number.name}): nothing finished is lost, run the same command again to resume"
+    ]
+    wait_for(lambda: not any(map(is_alive, workers)), "its workers to end")
+    with exclusive(str(store)):
+        num_done = len(records(store))
+    assert 0 < num_done < NUM_PATIENTS
+    call(*words)
+    assert_same_store(store, undisturbed)
+
+
 @pytest.mark.parametrize("name", ["phantom", "preprocess", "qc"])
 def test_ctrl_c_while_workers_begin_is_a_line_too(name, cohort, undisturbed, tmp_path):
     """They load what they need for a second, in which Python would print where each of them was."""

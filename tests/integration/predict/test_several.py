@@ -48,6 +48,13 @@ def test_one_bad_patient_ends_no_batch_and_is_named(
     ]  # fmt: skip
     assert {p.name for p in out.iterdir()} == {"0001", "0003", "key.csv", "predictions.csv"}
     assert "0002,Breast_MRI_002" in (out / "key.csv").read_text()
+    # What tells who is who is for its owner alone, also where its folder is opened later.
+    for path, mode in (
+        (out, 0o700),
+        (out / "key.csv", 0o600),
+        (out / "0001" / "report-sr.dcm", 0o600),
+    ):
+        assert path.stat().st_mode & 0o777 == mode
     assert "Breast_MRI" not in (out / "predictions.csv").read_text()
     # Mended, only that one is done.
     shutil.rmtree(spoilt)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 import pickletools
 import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +21,6 @@ from preprocessing.lock_holder import is_lock
 from preprocessing.store import Store
 from radiotrain.export import packages, write
 from radiotrain.export.load import load_export
-from radiotrain.export.new_folder import new_folder
 from radiotrain.promoted import read_promoted, write_promoted
 from radiotrain.runs import RunFolder
 from tests.commands import attempt, call
@@ -70,21 +72,44 @@ def test_what_fails_leaves_nothing(models, tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_killed_is_no_export(models, tmp_path, monkeypatch) -> None:
-    """Nobody tidies up after SIGKILL."""
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+HALF = """
+import os, signal, sys
+from radiotrain.export.new_folder import new_folder
+with new_folder(sys.argv[1], "model.json", lambda _: True) as folder:
+    (folder / "network-0.safetensors").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
-    def begin() -> None:
-        with new_folder(str(tmp_path / "out"), "model.json", write.is_ours) as folder:
-            (folder / "network-0.safetensors").write_bytes(b"half")
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        begin()
-    assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
-    monkeypatch.undo()
+def test_what_a_killed_export_left_is_removed_by_the_next(models, tmp_path) -> None:
+    killed = subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "out")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert {path.name[:5] for path in tmp_path.iterdir()} == {".out."}
+    (tmp_path / ".other.01234567.partial").mkdir()
     export(models["single"], "safetensors", tmp_path / "out")
     load_export(str(tmp_path / "out"))
+    assert {path.name for path in tmp_path.iterdir()} == {"out", ".other.01234567.partial"}
+
+
+def test_an_upload_that_was_killed_is_replaced_and_nothing_else(models) -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/killed/er/network-7.safetensors", b"half")
+    fs.pipe_file("/killed/er/docs/README.md", b"of another format")
+    description = export(models["single"], "safetensors", "memory://killed/er")
+    found = {path.removeprefix("/killed/er/") for path in fs.find("/killed/er")}
+    assert found == {*description.files, "model.json"}
+    fs.rm_file("/killed/er/model.json")
+    fs.pipe_file("/killed/er/notes.txt", b"the user's")
+    with pytest.raises(InputError, match="is not empty"):
+        export(models["single"], "safetensors", "memory://killed/er")
+    fs.rm("/killed", recursive=True)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_knows_the_names_of_its_files(models, tmp_path, form) -> None:
+    for model in ("single", "ensemble"):
+        export(models[model], form, tmp_path / model)
+        assert all(map(write.is_ours, file_names(tmp_path / model)))
 
 
 def test_an_object_store_gets_model_json_last(models, monkeypatch) -> None:

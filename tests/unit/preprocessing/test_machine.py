@@ -290,3 +290,20 @@ def test_a_real_control_group(real_group: Path) -> None:
 def test_no_limit_of_the_shell_here() -> None:
     """Otherwise the trees above would be measured against it."""
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def test_a_user_whom_the_system_does_not_know() -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    code = (
+        "import os, getpass, pathlib; [os.environ.pop(n, None) for n in"
+        " ('HOME', 'LOGNAME', 'USER', 'LNAME', 'USERNAME')]; os.setuid(54321);"
+        " machine.name_user(); print(getpass.getuser(), pathlib.Path.home())"
+    )
+    assert _in_process(code) == "54321 /"
+
+
+def test_a_user_whom_it_knows_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(os.environ)
+    machine.name_user()
+    assert dict(os.environ) == before

@@ -5,6 +5,7 @@ import pytest
 from preprocessing.readers.values import identifies
 from preprocessing.shown_names import (
     shown_cell,
+    shown_covariate,
     shown_file,
     shown_maker,
     shown_reason,
@@ -109,3 +110,36 @@ def test_columns_that_do_not(column: str) -> None:
         assert identifies(column, day)
     for number in ("19611303", "1961020", "196102034", "19610203.5"):
         assert not identifies(column, number)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("manufacturer", "Doe", "other maker"),
+        ("Vendor", "Siemens Healthineers", "Siemens Healthineers"),
+        ("model", "Optima MR450w", "Optima MR450w"),
+        ("scanner", "Siemens Skyra, Doe", "Siemens Skyra, …"),
+        ("scanner", "MRI-2", "MRI-2"),
+        ("Manufacturer Model Name", "Signa HDxt", "Signa HDxt"),
+        ("menopause", "peri", "peri"),
+        ("menopause", "Doe", "other"),
+        ("race", "african american", "african american"),
+        ("sex", "F", "F"),
+        ("histology", "invasive ductal carcinoma", "invasive ductal carcinoma"),
+        ("histology", "ductal, see Doe^Jane 1961-02-03", "ductal, see …"),
+        ("histology", "letter 73519284 by jane@doe.example", "letter … by …"),
+        ("history", "x" * 101, "a text of 101 characters"),
+        ("site", "ISPY2", "ISPY2"),
+        ("age_years", 61.0, 61.0),
+        ("model", None, None),
+    ],
+)
+def test_covariates(column: str, value: str | float | None, shown: str | float | None) -> None:
+    assert shown_covariate(column, value) == shown
+
+
+def test_unknown_scanners_are_told_apart() -> None:
+    first, second = shown_covariate("scanner", "Doe"), shown_covariate("scanner", "Roe")
+    assert str(first).startswith("other model ")
+    assert first != second
+    assert first == shown_covariate("scanner", "Doe")

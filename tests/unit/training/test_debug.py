@@ -18,6 +18,7 @@ from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.networks import registry
 from radiotrain.networks.registry import NetworkFamily
+from radiotrain.split import load_split
 from radiotrain.training import debug as module
 from radiotrain.training.debug import DebugResult, debug
 from tests.unit.training.synthetic import run_config
@@ -169,8 +170,9 @@ def test_batch_without_labels_is_refused(
     run_debug: Debug, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unlabelled = replace(store, labels=np.full_like(store.labels, -1))
-    monkeypatch.setattr(module.Store, "open", lambda url: unlabelled)
-    monkeypatch.setattr(module, "load_split", lambda url, _: module_load_split(url, store))
+    monkeypatch.setattr(
+        module, "open_inputs", lambda _, split: (unlabelled, load_split(split, store))
+    )
     with pytest.raises(InputError, match="no patient of the batch has a label of ER"):
         run_debug()
 
@@ -178,6 +180,3 @@ def test_batch_without_labels_is_refused(
 def test_target_that_the_store_lacks_is_refused(run_debug: Debug) -> None:
     with pytest.raises(InputError, match="has no target 'ERR'"):
         run_debug(targets=["ERR"])
-
-
-module_load_split = module.load_split

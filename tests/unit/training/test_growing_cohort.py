@@ -118,7 +118,7 @@ def test_what_a_patient_is_read_from_and_findings_change_nothing(
     cohort: tuple[Store, Split, str], tmp_path: Path
 ) -> None:
     def elsewhere(record: PatientRecord, tensor: PatientTensor):
-        finding = Finding("odd", "other words than before", "P004")
+        finding = Finding("odd", "other words than before")
         details = {"phases_table": "another"}
         return replace(record, input_digest="x", findings=(finding,), details=details), tensor
 

@@ -34,7 +34,7 @@ def test_paused_at_every_step_it_ends_as_if_nothing_had_been(
 ) -> None:
     words = ["-m", "tests.unit.training.notices", store.url, split_url, str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=550
     )
     assert done.returncode == 0, done.stdout + done.stderr
     # 2 epochs of 3 steps: the last step's notice is used before its validation.
@@ -128,9 +128,8 @@ def test_a_terminal_that_is_closed_is_no_error(
 
 
 def test_a_notice_is_raised_where_nothing_puts_it_off() -> None:
-    with pytest.raises(Stopped, match="nothing finished is lost, run the same"), listening():
+    with listening(), pytest.raises(Stopped, match="nothing finished is lost, run the same"):
         give(signal.SIGTERM)
-        time.sleep(5)
 
 
 def test_handlers_are_as_before_afterwards() -> None:
@@ -181,11 +180,10 @@ with stop_notice.listening(), stop_notice.put_off():
 
 def test_a_notice_that_waits_for_too_long_is_raised() -> None:
     told: list[str] = []
-    with pytest.raises(Stopped), listening(), put_off(tell=told.append, grace_s=0.1):
+    with listening(), put_off(tell=told.append, grace_s=0.1):
         give(signal.SIGTERM)
-        began = time.monotonic()
-        while time.monotonic() - began < 5:
-            time.sleep(0.01)
+        with pytest.raises(Stopped):
+            time.sleep(5)
     assert told == ["SIGTERM"]
     # In a block that is not to be left, it waits nevertheless.
     with listening(), put_off(grace_s=0.05):

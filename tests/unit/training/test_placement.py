@@ -147,6 +147,8 @@ def test_no_more_batches_are_made_ready_than_asked_for(store, split):
 def test_copy_is_filled_once_and_removed_by_who_leaves_last(store: Store, memory: Path):
     first, second = SharedCopy(store, memory), SharedCopy(store, memory)
     first.fill([3, 1], lambda: None)
+    modes = {p.stat().st_mode & 0o777 for p in first.folder.iterdir()}
+    assert (first.folder.stat().st_mode & 0o777, modes) == (0o700, {0o600})
     assert missing_bytes(store, [1, 3], memory) == 0
     assert missing_bytes(store, [1, 2], memory) == int(np.prod(store.image_shape)) * 2
     begun = (first.folder / "voxels").stat().st_mtime_ns

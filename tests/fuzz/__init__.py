@@ -1,0 +1,1 @@
+"""Damaged and hostile inputs by the hundred thousand: ``make fuzz``, or ``python -m tests.fuzz``."""
