@@ -15,7 +15,7 @@ import ray
 from ray._common.utils import get_ray_address_file
 from ray._private import services
 from ray._private import utils as ray_utils
-from ray._raylet import AuthenticationTokenLoader
+from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader
 
 from cluster.growth import most_of
 from preprocessing import machine

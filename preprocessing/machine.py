@@ -109,7 +109,7 @@ def _host_memory(root: Path) -> Memory:
 
 def _shell_limits(root: Path) -> Iterator[Memory]:
     """Yield what ``ulimit -v`` and ``ulimit -d`` leave to this process."""
-    used = (0,) * 6
+    used: tuple[int, ...] = (0,) * 6
     with suppress(OSError, ValueError):
         used = tuple(map(int, (root / "proc/self/statm").read_text().split()))[:6]
     for kind, pages in ((resource.RLIMIT_AS, used[0]), (resource.RLIMIT_DATA, used[5])):

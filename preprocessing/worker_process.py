@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 
+from preprocessing.errors import InputError
 from preprocessing.private_folder import socket_folder
 from preprocessing.stop_notice import NOTICES
 
@@ -39,13 +40,30 @@ def worker_context(*modules: str) -> BaseContext:
 
     Where copies can be made, the modules are loaded once for all of them, and the process that does so begins now. There is
     one of it: where it is there already, what else is needed is loaded by each that needs it.
+
+    Raises
+    ------
+    InputError
+        If processes cannot share locks here.
     """
     context = multiprocessing.get_context(START_METHOD)
     if START_METHOD == "forkserver":
         context.set_forkserver_preload(list(modules))
         with interrupts_held_back(), _variables(_ONE_THREAD), _short_socket_names():
+            _check_locks(context)
             forkserver.ensure_running()
     return context
+
+
+def _check_locks(context: BaseContext) -> None:
+    """Refuse a machine without a place for locks that processes share, before any of them dies of it."""
+    try:
+        context.Lock()
+    except OSError as error:
+        raise InputError(
+            f"processes cannot share locks: /dev/shm cannot be written ({error.strerror}): mount a"
+            " tmpfs there, as with docker run --shm-size=1g"
+        ) from error
 
 
 @contextmanager

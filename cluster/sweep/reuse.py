@@ -25,8 +25,8 @@ def describe_reuse(
     if counts["new"] == num_trials and not left_out:
         return
     yield (
-        f"{num_trials} trials: {counts['done']} are done, {counts['begun']} go on,"
-        f" {counts['new']} are new"
+        f"{num_trials} trial{'s' * (num_trials != 1)}: {counts['done']} are done, {counts['begun']} go on or wait for the"
+        f" others, {counts['new']} are new"
     )
     drawn = any(distribution.grid is None for distribution in sweep.search.values())
     if drawn and counts["done"] == num_trials:
@@ -38,18 +38,20 @@ def describe_reuse(
 
 
 def _what(standing: Standing) -> str:
-    if standing.has_ended:
+    statuses = [record.status for record in standing.state.records]
+    # A trial that has all its epochs may still wait for what others have.
+    if standing.has_ended or statuses == ["finished"] * len(standing.plan.runs):
         return "done"
     begun = any(RunFolder(run.out).holds_training() for run in standing.plan.runs)
     return "begun" if begun else "new"
 
 
 def _trained_again(found: Sequence[Standing]) -> list[str]:
-    """Name the trials that go on, and whose checkpoint was removed when they were stopped."""
+    """Name the trials that go on, or may, and whose checkpoint was removed when they were stopped."""
     lines = []
     for standing in found:
         records = standing.state.records
-        if standing.verdict.action is not Action.TRAIN or not records:
+        if standing.verdict.action not in (Action.TRAIN, Action.WAIT) or not records:
             continue
         folder = RunFolder(standing.plan.runs[len(records) - 1].out)
         num = records[-1].num_epochs
@@ -57,8 +59,8 @@ def _trained_again(found: Sequence[Standing]) -> list[str]:
             continue
         if not any(name.startswith("epoch-") for name in files.list_names(folder.checkpoints)):
             lines.append(
-                f"{standing.plan.name} goes on, but its checkpoint was removed when it was stopped:"
-                f" its {num} epoch{'s' * (num > 1)} will be trained again"
+                f"if {standing.plan.name} goes on, its {num} epoch{'s' * (num > 1)} will be trained"
+                " again: its checkpoint was removed when it was stopped"
             )
     return lines
 

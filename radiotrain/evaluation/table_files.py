@@ -11,6 +11,9 @@ from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError
 from radiotrain.checked_parquet import check_parquet, digest_in
 
+# Of a column. Longer is no header.
+_LONGEST_NAME = 200
+
 
 def read_table(path: str | Path, name: str, expected: str) -> pd.DataFrame:
     """Return the table in a ``.csv`` or ``.parquet`` file, on a folder or an object store.
@@ -67,4 +70,8 @@ def _read_csv(content: bytes) -> pd.DataFrame:
     table = pd.read_csv(
         io.BytesIO(content), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
     )
-    return table.iloc[1:].set_axis([str(h).strip() for h in table.iloc[0]], axis=1)
+    header = [str(h).strip() for h in table.iloc[0]]
+    longest = max(map(len, header), default=0)
+    if longest > _LONGEST_NAME:
+        raise ValueError(f"a column's name has {longest} characters")
+    return table.iloc[1:].set_axis(header, axis=1)

@@ -28,6 +28,7 @@ from preprocessing.errors import (
     SealedTestSetError,
 )
 from preprocessing.failures import finding_of, is_of_one_patient
+from preprocessing.lock_holder import is_lock
 from preprocessing.phases.table import PhaseTable, with_table
 from preprocessing.readers import LAYOUTS, layout_of, manifest, read_cohort
 from preprocessing.readers.options import NOTHING_SAID, TableOptions
@@ -215,7 +216,7 @@ def _number(candidates: Sequence[Candidate], out: str) -> dict[str, str]:
     if files.exists(where):
         rows = csv.DictReader(io.StringIO(files.read_text(where)))
         known = {row["patient"]: row["number"] for row in rows}
-    elif files.list_names(out):
+    elif not all(map(is_lock, files.list_names(out))):
         raise InputError(
             f"{out} is not empty and holds no {KEY}: name a folder that is new, empty, or of this command"
         )

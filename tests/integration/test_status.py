@@ -23,6 +23,7 @@ from cluster.sweep.folder import SweepFolder
 from radiotrain.cli import main
 from radiotrain.cli.board import copy_events
 from radiotrain.config import parse_config
+from radiotrain.logs.metrics_file import history_digest
 from radiotrain.runs import RunFolder
 from radiotrain.split import make_split, save_split
 from radiotrain.training.loop import train
@@ -150,7 +151,13 @@ def running(sweep, folder):
     source, plan = RunFolder(plan_trials(sweep)[0].run.out), plan_trials(sweep)[0]
     done = RunFolder(str(Path(sweep.store).parent / "sweep" / plan.name))
     source.write_metrics(done.read_metrics()[:1])
-    source.write_record(replace(done.read_record(), status="running"))
+    begun = replace(
+        done.read_record(),
+        status="running",
+        num_epochs=1,
+        metrics_digest=history_digest(done.read_metrics()[:1]),
+    )
+    source.write_record(begun)
     other = plan_trials(sweep)[1].name
     for name in ("run.json", "metrics.jsonl"):
         content = (Path(sweep.store).parent / "sweep" / other / name).read_bytes()

@@ -25,7 +25,7 @@ from tests.s3.server import Server
 from tests.stores import content
 from tests.unit.training.synthetic import run_config, write_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Longer than any client asks by itself.
 OUTAGE_S = 30
@@ -83,7 +83,7 @@ def test_a_training_waits_and_ends_as_undisturbed(
     process = start("train", "--config", settings(url), environment=direct)
     wait_for(lambda: epochs(bucket, url) >= 1, "an epoch", timeout_s=120)
     restart(server)
-    done = ended(process, timeout_s=200)
+    done = ended(process, timeout_s=300)
     assert done.status == 0, done.error
     assert told_of_waiting(done, server), done.error
     here, there = RunFolder(str(tmp_path / "run")), RunFolder(f"{url}/run")
@@ -113,7 +113,7 @@ def test_preprocessing_waits_and_makes_the_same_store(
     process = start(*words, slowly=True, environment={**direct, "TMPDIR": str(tmp_path)})
     wait_for(lambda: bool(bucket.find(f"{url}/records")), "a patient", timeout_s=120)
     restart(server)
-    done = ended(process, timeout_s=200)
+    done = ended(process, timeout_s=300)
     assert done.status == 0, done.error
     assert told_of_waiting(done, server), done.error
     assert objects(bucket, url) == content(local_store)

@@ -46,8 +46,6 @@ def run(network: ClosedNetwork, home: Path, *words: object) -> None:
         k: v for k, v in os.environ.items() if k not in _HUSH and not k.startswith("RAY_")
     }
     environment |= {"HOME": str(home), "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-    # A machine that is busy with other tests starts a Ray in minutes.
-    environment["RAY_raylet_start_wait_time_s"] = "120"
     done = subprocess.run(
         network.words(sys.executable, *words),
         env=environment,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing import files
+from preprocessing.digests import dump_with_digest, load_with_digest
 from preprocessing.errors import InputError
 from preprocessing.folder_lock import exclusive
 from preprocessing.lock_holder import is_lock
@@ -63,6 +63,8 @@ def claimed(out: str | Path, subject: Subject) -> Iterator[None]:
     ------
     InputError
         If the folder cannot be written, holds anything else, or is written to by another process.
+    DamagedFileError
+        If it is not known what the folder holds.
     """
     check_writable(out)
     url = files.absolute(out)
@@ -76,8 +78,7 @@ def mark(out: str | Path, subject: Subject) -> None:
     url = files.absolute(out)
     if files.join(url, "predictions.parquet") in subject.sources:
         return  # the report stays that of the runs of its own table
-    text = json.dumps(subject.to_json(url), indent=1, ensure_ascii=False) + "\n"
-    files.write_text(files.join(url, MADE_FROM), text)
+    files.write_text(files.join(url, MADE_FROM), dump_with_digest(subject.to_json(url)))
 
 
 def check_writable(out: str | Path) -> None:
@@ -127,8 +128,8 @@ def _named(sources: Sequence[str]) -> str:
 
 
 def _read(url: str) -> dict[str, Any] | None:
+    place = files.join(url, MADE_FROM)
     try:
-        values = json.loads(files.read_text(files.join(url, MADE_FROM)))
-    except (FileNotFoundError, ValueError):
+        return load_with_digest(files.read_bytes(place), place, "name another --out")
+    except FileNotFoundError:
         return None
-    return values if isinstance(values, dict) else None

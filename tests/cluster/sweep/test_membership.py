@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.sweep.book import Book
-from cluster.sweep.folder import Suggestion, SweepFolder, read_states
+from cluster.sweep.folder import Suggestion, SweepFolder, read_states, standings
+from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.run import check_members
 from cluster.sweep.suggest import NextTrial
 from preprocessing.errors import InputError
@@ -368,3 +369,33 @@ def test_a_searcher_may_take_over_from_the_other(make, finish, suggested):
     assert (len(members.trials), members.left_out) == (12, {})
     given = NextTrial(Book(tpe, members.trials)).suggest("a")
     assert given["trial"]["name"] not in {plan.name for plan in members.trials}
+
+
+def test_what_will_be_trained_is_said(make, finish):
+    first = make(search=LR, samples=3)
+    finish(first)
+    (stopped, *_) = SweepFolder(first.out).read_plans(first)
+    folder = RunFolder(stopped.run.out)
+    record = replace(folder.read_record(), status="stopped", num_epochs=1)
+    last = read_metrics(f"{folder.url}/metrics.jsonl", "")
+    folder.write_metrics(last.epochs[:1])
+    folder.write_record(replace(record, metrics_digest=last.digests[0]))
+
+    def said(sweep):
+        members = SweepFolder(sweep.out).read_members(sweep)
+        found = standings(sweep, read_states(members.trials))
+        return list(describe_reuse(sweep, found, members.left_out))
+
+    assert said(make(networks=["ResNet10"])) == [
+        "1 trial: 0 are done, 0 go on or wait for the others, 1 are new",
+        *(
+            f"not in this sweep any more: {plan.name}: ResNet10-narrow is not among the sweep's networks"
+            for plan in SweepFolder(first.out).read_plans(first)
+        ),
+    ]
+    first_line, second_line = said(make(search=LR, samples=9))
+    assert first_line == "9 trials: 2 are done, 1 go on or wait for the others, 6 are new"
+    assert second_line.startswith(f"if {stopped.name} goes on, its 1 epoch will be trained again")
+    assert said(make(search=LR, samples=3))[1:] == [
+        "nothing is left to train: samples is 3, raise it to try more settings"
+    ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -55,3 +58,15 @@ def test_our_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     before = dict(os.environ)
     worker_context("json")
     assert dict(os.environ) == before
+
+
+def test_no_place_for_shared_locks_is_said_in_a_sentence() -> None:
+    code = "from preprocessing.worker_process import worker_context; worker_context()"
+    mount = 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"'
+    words = ["unshare", "-m", "sh", "-c", mount, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    done = subprocess.run(
+        [*words, sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "InputError: processes cannot share locks: /dev/shm cannot be written" in done.stderr

@@ -23,6 +23,7 @@ from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.runs import RunFolder
 from radiotrain.training import training as module
+from radiotrain.training.checkpoint import newest_position
 from radiotrain.training.loop import train
 from radiotrain.training.training import Training
 from tests.unit.training.cut_training import TRAIN, must_equal, run
@@ -77,14 +78,15 @@ def run_paused(config: RunConfig, disturbed: Callable[[RunConfig], None]) -> int
 
 
 def disturb(config: RunConfig, where: str) -> None:
-    """Give notice in the first step, or in the validation's first batch, and go on."""
+    """Give notice in the first step, or in the first validation that none was given in, and go on."""
     name = "_augmented" if where == "take_step" else "predict_logits"
     owner = Training if where == "take_step" else module
     original = getattr(owner, name)
 
     def noticed(*arguments: object) -> object:
-        setattr(owner, name, original)
-        if where == "take_step" or len(arguments[0].__class__.__name__):
+        # A place after an epoch's last step was written by a notice in its validation.
+        if where == "take_step" or newest_position(RunFolder(config.out).checkpoints).step == 0:
+            setattr(owner, name, original)
             os.kill(os.getpid(), signal.SIGUSR1)
         return original(*arguments)
 

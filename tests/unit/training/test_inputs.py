@@ -25,7 +25,7 @@ from tests.unit.evaluation.scanner_store import write_scanner_store
 
 RUN = RunRecord(
     status="finished",
-    store_fingerprint="",
+    patients_fingerprint="",
     split_fingerprint="",
     seed=0,
     fold=None,

@@ -87,7 +87,7 @@ def test_what_is_undefined_is_null_in_the_files(finished: RunResult) -> None:
     assert config is not None
     assert config.fold is None
     assert "nothing to validate on, lr" in finished.history[0].describe()
-    with pytest.raises(MissingPathError, match="no predictions"):
+    with pytest.raises(MissingPathError, match=r"predictions\.parquet is missing"):
         folder.read_predictions()
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,14 @@ from radiotrain.training.loop import train
 from radiotrain.training.metrics import EpochMetrics
 from radiotrain.training.watch import SharedFlag
 from tests.unit.training.synthetic import run_config
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """Also where pytest was begun with `&`, which lets processes ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def give(number: int) -> None:
@@ -205,7 +213,7 @@ def dropped(action: Callable[[], None]) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_that_python_drops_is_raised_later(
-    store: Store, split_url: str, tmp_path: Path
+    hears_ctrl_c: None, store: Store, split_url: str, tmp_path: Path
 ) -> None:
     def on_epoch(metrics: EpochMetrics) -> None:
         dropped(lambda: give(signal.SIGINT))
@@ -221,7 +229,7 @@ def test_ctrl_c_that_python_drops_is_raised_later(
     )
 
 
-def test_ctrl_c_pressed_again_does_not_wait() -> None:
+def test_ctrl_c_pressed_again_does_not_wait(hears_ctrl_c: None) -> None:
     with listening():
         with put_off(interrupts=True):
             give(signal.SIGINT)
