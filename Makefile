@@ -5,6 +5,7 @@
 # coverage   the same, and which lines it ran (not those that only programs of their own ran), in build/coverage
 # test-cluster   a Ray cluster on several hosts, made on this machine (root, iproute2, openssh-server, rsync)
 # test-cluster-up   of it, what CI runs: hosts up, one job from the cohort to the report, down
+# fuzz   damaged and hostile files of every kind, a hundred thousand
 # audit  known weaknesses of the packages that are pinned (asks a database on the network)
 # docs    the documentation as a site, in build/website
 # demo    the whole chain on a small phantom cohort; ends with a report to open
@@ -17,7 +18,7 @@ TESTS := tests/cluster tests/security tests/s3 tests/integration tests/unit test
 # tests/conftest.py says. With compiled modules kept, as hundreds of processes load them.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup check test test-all coverage test-cluster test-cluster-up audit docs demo bench clean
+.PHONY: help setup check test test-all coverage test-cluster test-cluster-up fuzz audit docs demo bench clean
 
 help:
 	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
@@ -59,6 +60,9 @@ test-cluster: setup
 
 test-cluster-up: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/nodes/test_cluster_up.py
+
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs 100000
 
 # In an environment of its own: what it needs is no part of the project.
 audit:
