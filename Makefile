@@ -13,7 +13,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TESTS := tests/cluster tests/security tests/s3 tests/integration tests/unit tests/reference
+TESTS := tests/cluster tests/security tests/s3 tests/integration tests/power_loss tests/fuzz tests/unit tests/reference
 # Files go to two processes as these are done, those first that wait for programs; which go together,
 # tests/conftest.py says. With compiled modules kept, as hundreds of processes load them.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -11,5 +11,6 @@
 ``stopping.py``       what early stopping would have saved and cost
 ``evaluation.py``     the statistics of one test set
 ``new_patient.py``    one new patient, from files to page
+``object_store.py``   requests of an object store for each patient
 ====================  =======================================================================
 """

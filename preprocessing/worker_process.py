@@ -132,13 +132,16 @@ def _begin_tracker() -> None:
     """Begin the process that looks after what processes share.
 
     Otherwise it begins with the first of them, and unblocks the signal. It would also warn the
-    user of what a worker leaves behind when it is ended at its work.
+    user of what a worker leaves behind when it is ended at its work. It ignores SIGTERM and Ctrl-C, but
+    a closed terminal would end it, and this process would begin it anew and say so.
     """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
     sys.warnoptions.append("ignore:resource_tracker")
     try:
         resource_tracker.ensure_running()
     finally:
         sys.warnoptions.pop()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -10,6 +10,9 @@
 ``ladder.py``    who goes on and who stops; `scheduler.py` acts on it for Ray Tune
 ``book.py``      what the driver knows of its trials while they train
 ``folder.py``    what was tried, from storage alone; `progress.py` the same in numbers
+``membership.py``  which trials an edited sweep has; `reuse.py` says so in words
+``notice.py``    ends a sweep after a notice to stop
+``verify.py``    whether a sweep's files are what was written
 ``report.py``    ``sweep.html``; `charts.py` its pictures
 ``promote.py``   from the best trials to models
 ===============  =================================================================================

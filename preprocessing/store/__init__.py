@@ -15,7 +15,7 @@ Axis legend: N patients, P phases, R rows, C columns, S slices, T targets.
 ====================  =======================  ==========================================
 
 ``layout.py`` has the values, ``metadata.py`` and ``records.py`` their files, ``writer.py`` fills a store,
-``reader.py`` reads it, `preprocessing.folder_lock` keeps runs apart and ``verify.py`` reads every byte once
+``zarr_folder.py`` has Zarr's writes last, ``content.py`` says what a result can depend on of each patient. ``reader.py`` reads a store, `preprocessing.folder_lock` keeps runs apart and ``verify.py`` reads every byte once
 more.
 
 This package needs only numpy, zarr and fsspec: a training machine has no imaging libraries.

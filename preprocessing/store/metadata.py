@@ -40,8 +40,10 @@ _ATTRIBUTES = "attributes.json"
 _LABELS_A_CHUNK = 1024
 # All that a store's attributes say until the store is made.
 _BEING_MADE = {"radiotrain_store": "being made"}
-# How the first file of a store is called while it is written.
-_FIRST_PARTIAL = re.compile(r"\.zarr\.json\.[0-9a-f]{8}" + re.escape(files.PARTIAL))
+# How the first and the last file of a new store are called while they are written.
+_PARTIAL = re.compile(
+    rf"\.(zarr\.json|{re.escape(_ATTRIBUTES)})\.[0-9a-f]{{8}}{re.escape(files.PARTIAL)}"
+)
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def check_free(url: str) -> None:
     """
     names = {name for name in files.list_names(url) if not is_lock(name)}
     ours = {"zarr.json", _ATTRIBUTES, *layout.ARRAYS} if "zarr.json" in names else set()
-    if any(name not in ours and not _FIRST_PARTIAL.fullmatch(name) for name in names):
+    if any(name not in ours and not _PARTIAL.fullmatch(name) for name in names):
         raise InputError(f"{url} is not empty and is no store: name a folder that is new or empty")
 
 

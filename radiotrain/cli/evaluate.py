@@ -104,11 +104,15 @@ def evaluate(
 
     Example: `radiotrain evaluate --predictions table.csv --patients patients.csv --out report`
     """
+    from preprocessing.errors import InputError
     from preprocessing.progress import progress
     from radiotrain.evaluation.evaluate import evaluate_table
     from radiotrain.evaluation.report.claim import Subject, claimed, mark
     from radiotrain.evaluation.report.write import write_report
 
+    if bool(runs) == (predictions is not None):
+        got = "both" if runs else "neither"
+        raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
     sources = [*(runs or []), *([predictions] if predictions is not None else [])]
     subject = Subject.of("report", sources)
     # Before the test set is opened for it.
@@ -147,9 +151,6 @@ def _predictions(
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.stability.replicates import add_ensembles
 
-    if bool(runs) == (predictions is not None):
-        got = "both" if runs else "neither"
-        raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
     if predictions is not None:
         if tta:
             raise InputError(

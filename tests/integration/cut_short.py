@@ -161,8 +161,9 @@ def must_not_lie(store: Path, what: str) -> None:
     """A store that says it is finished has all that its attributes speak of."""
     if not (store / "patients.json").exists():
         return
-    told = [record["patient_id"] for record in json.loads((store / "patients.json").read_text())]
-    attributes = json.loads((store / "zarr.json").read_text())["attributes"]
+    index = json.loads((store / "patients.json").read_text())
+    told = [record["patient_id"] for record in index["records"]]
+    attributes = json.loads((store / "attributes.json").read_text())
     done = len(list((store / "records").glob("0*.json")))
     if told != attributes["spec"]["patient_ids"] or done != len(told):
         sys.exit(f"{what}: finished, it says, with {told} and {done} records")
@@ -197,10 +198,10 @@ def kill_a_worker(folder: Path, expected: dict[str, bytes]) -> int:
 
         def work(step: int = step, store: Path = store) -> None:
             stop_at(step, str(store), "worker")()
-            write(StoreWriter(str(store), SPEC), 0)
+            write(StoreWriter.create_or_resume(str(store), SPEC, VERSIONS), 0)
 
         def others(store: Path = store) -> None:
-            writer = StoreWriter(str(store), SPEC)
+            writer = StoreWriter.create_or_resume(str(store), SPEC, VERSIONS)
             for i in range(len(SPEC.patient_ids)):
                 write(writer, i)
             writer.finish()

@@ -84,7 +84,7 @@ def test_a_split_of_another_store_is_refused(here: Path) -> None:
     write_store(str(here / "other"), seed=1)
     call("split", "other")
     _, error = call("init", "run", "store", status=2)
-    assert "was made from a store with fingerprint" in the_sentence(error)
+    assert "does not fit store" in the_sentence(error)
 
 
 def test_a_dry_run_says_what_does_not_fit(here: Path) -> None:

@@ -125,6 +125,7 @@ def _look(commands: Commands) -> None:
     run("evaluate", "@run", "--out", "@report", *quick)
     run("evaluate", "@run-ray", "--out", "@report-ray", *quick)
     run("compare", "@report", "@report-ray", "--out", "@comparison")
+    run("verify", "@run")
     run("reproduce", "@cohort", "--out", "@reproduced", "--quick", "--dry-run")
     run("doctor", "--storage", commands.folder)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from preprocessing.digests import digest_of, dump_with_digest
 from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import dump_config
@@ -172,6 +173,9 @@ def test_a_store_that_asks_for_a_codec_of_objects(
     shutil.copytree(trained / "store", store)
     metadata = json.loads((store / "images" / "zarr.json").read_text())
     (store / "images" / "zarr.json").write_text(json.dumps(metadata | {"codecs": codecs}))
+    with pytest.raises(InputError, match=r"images/zarr\.json is damaged"):
+        Store.open(str(store)).read_images(0)
+    _sign_metadata(store)
     for chunk in (store / "images" / "c").rglob("0"):
         if chunk.is_file():
             chunk.write_bytes(pickle.dumps(Bomb(trace)))
@@ -180,6 +184,19 @@ def test_a_store_that_asks_for_a_codec_of_objects(
     with pytest.raises(InputError, match="images of P000 cannot be read"):
         Store.open(str(store)).read_images(0)
     assert not trace.exists()
+
+
+def _sign_metadata(store: Path) -> None:
+    """Give a store the checksums of the metadata that it has now."""
+    document = json.loads((store / "images" / "zarr.json").read_text())
+    document["shape"][0] = "any"
+    root = json.loads((store / "zarr.json").read_text())
+    attributes = root["attributes"]
+    del attributes["sha256"]
+    attributes["arrays"]["images"] = digest_of(document)
+    text = dump_with_digest(attributes)
+    (store / "attributes.json").write_text(text)
+    (store / "zarr.json").write_text(json.dumps(root | {"attributes": json.loads(text)}))
 
 
 def test_a_store_of_zarrs_older_format_is_not_opened(folder: Path, trace: Path) -> None:

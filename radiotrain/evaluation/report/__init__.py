@@ -12,6 +12,6 @@
 ``checklists/``           CLAIM 2024, TRIPOD+AI, METRICS
 ``published.py``          what others have published on the same cohort
 ``metrics_json.py``       all numbers as JSON
-``write.py``              writes all of it
+``write.py``              writes all of it; ``claim.py`` keeps its folder to one writer and one subject
 ========================  ======================================================================
 """

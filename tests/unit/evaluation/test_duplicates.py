@@ -96,7 +96,7 @@ def test_what_it_means_depends_on_the_side_of_the_split(tmp_path: object) -> Non
     store, split, ids = _twenty(tmp_path, {train: 100, test: 100, other: 200, third: 200})
     with pytest.raises(SealedTestSetError):
         check_store(store, split, None, silent)  # type: ignore[arg-type]
-    sides, volumes, crops = _checks(store, split, tmp_path)
+    sides, volumes, crops = _checks(store, split)
     assert (sides.outcome, volumes.outcome, crops.outcome) == ("clear", "not done", "found")
     first, last = crops.findings
     assert first.startswith("Leak: ")
@@ -110,11 +110,11 @@ def test_what_it_means_depends_on_the_side_of_the_split(tmp_path: object) -> Non
 def test_equal_volumes_are_found_though_the_crops_differ(tmp_path: object) -> None:
     digests = {f"P{n:02d}": f"digest {n}" for n in range(20)}
     store, split, _ = _twenty(tmp_path, {}, digests)
-    _, volumes, _ = _checks(store, split, tmp_path)
+    _, volumes, _ = _checks(store, split)
     assert volumes.outcome == "clear"
     test, train = split.test_ids[0], split.development_ids[0]
     store, split, _ = _twenty(tmp_path, {}, {**digests, test: digests[train]})
-    _, volumes, crops = _checks(store, split, tmp_path)
+    _, volumes, crops = _checks(store, split)
     (finding,) = volumes.findings
     assert finding.startswith("Leak: ")
     assert {test, train} <= set(finding.split())
@@ -125,15 +125,16 @@ def test_a_pair_is_named_once_where_volumes_and_crops_are_equal(tmp_path: object
     _, split, _ = _twenty(tmp_path, {})
     test, train = split.test_ids[0], split.development_ids[0]
     store, split, _ = _twenty(tmp_path, {test: 100, train: 100}, {test: "same", train: "same"})
-    _, volumes, crops = _checks(store, split, tmp_path)
+    _, volumes, crops = _checks(store, split)
     assert len(volumes.findings) == 1
     assert crops.findings == ()
     assert "1 with equal volumes" in crops.sentence
 
 
-def _checks(store: Store, split: Split, tmp_path: object) -> tuple[LeakCheck, ...]:
-    save_split(split, f"{tmp_path}/{store.fingerprint}.json")
-    access = open_test_set(f"{tmp_path}/{store.fingerprint}.json", "a test", ["none"])
+def _checks(store: Store, split: Split) -> tuple[LeakCheck, ...]:
+    url = f"{store.url}.splits.json"
+    save_split(split, url)
+    access = open_test_set(url, "a test", ["none"])
     return check_store(store, split, access, silent)
 
 

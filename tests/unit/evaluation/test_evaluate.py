@@ -337,7 +337,7 @@ def test_the_document_of_metrics_json_names_every_key() -> None:
     ]
     extra = {"flow": {}, "openings": [], "provenance": {}, "shortcuts": None}
     kept = strict_json(evaluate(*tables), extra)
-    assert kept["schema_version"] == SCHEMA_VERSION == 2
+    assert kept["schema_version"] == SCHEMA_VERSION == 3
     missing = {key for key in _keys(kept) if f"`{key}`" not in document}
     assert missing == set()
     flow = {"`" + f.name + "`" for f in [*fields(CohortFlow), *fields(AccessRecord)]}

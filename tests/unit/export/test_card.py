@@ -28,6 +28,14 @@ def test_the_card_says_what_is_known_and_how_to_run(models, tmp_path, form) -> N
     assert "AUC" not in text.split("## Quantitative analyses")[1]
 
 
+def test_an_onnx_card_keeps_the_runtime_from_talking(models, tmp_path) -> None:
+    export(models["single"], "onnx", tmp_path / "out")
+    text = card_of(tmp_path / "out", "onnx")
+    variable = text.index('os.environ["ORT_DISABLE_TELEMETRY"] = "1"')
+    assert variable < text.index("import onnxruntime")
+    assert "onnxruntime talks to its maker" in text
+
+
 def test_the_cards_code_runs(models, store, split, tmp_path, monkeypatch) -> None:
     from tests.unit.export.compare import OWN_IMAGES, ask
 

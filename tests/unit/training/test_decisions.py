@@ -78,4 +78,4 @@ def test_metrics_are_valid_json_with_null_for_nan() -> None:
     metrics = EpochMetrics(0, 2, 0.7, 0.6, NAN, {"ER": NAN, "PR": 0.5}, 1e-3, True, 10.0, 1.0)
     text = json.dumps(metrics.to_json(), allow_nan=False)
     assert '"validation_auc": null' in text
-    assert repr(EpochMetrics.from_json(json.loads(text))) == repr(metrics)
+    assert repr(EpochMetrics.from_json(json.loads(text), "x", "y")) == repr(metrics)

@@ -376,7 +376,7 @@ def test_metrics_on_an_object_store_are_whole() -> None:
 def test_older_metrics_are_read() -> None:
     values = measured(0).to_json()
     del values["peak_memory_bytes"], values["energy_joules"]
-    read = EpochMetrics.from_json(values)
+    read = EpochMetrics.from_json(values, "metrics.jsonl", "train again")
     assert (read.peak_memory_bytes, read.energy_joules) == (None, None)
 
 

@@ -32,6 +32,15 @@ def hears_ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def _hears_notices() -> Iterator[None]:
+    """Also where pytest was begun with `nohup`, under which processes ignore SIGHUP."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in stop_notice.NOTICES}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def give(number: int) -> None:
     os.kill(os.getpid(), number)
 
