@@ -21,6 +21,8 @@ PARTIAL = durable.PARTIAL
 # Called with the URL before a file is written, to refuse it; see `preprocessing.folder_lock`.
 before_write: list[Callable[[str], None]] = []
 
+_LOCAL_SCHEMES = ("file://", "local://")
+
 # What a file system that has no hard links says.
 _NO_LINKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK, errno.EXDEV)
 
@@ -37,9 +39,19 @@ def is_local(url: str) -> bool:
 
 
 def absolute(url: str | Path) -> str:
-    """Return a local path made absolute; leave ``s3://…`` and other URLs as they are."""
-    text = str(url)
+    """Return a local path made absolute; leave ``s3://…`` and other URLs as they are.
+
+    A place on this machine has one name, whether it comes as a path, by a link or as ``file://…``.
+    """
+    text = _without_scheme(str(url))
     return text.rstrip("/") if "://" in text else str(Path(text).expanduser().resolve())
+
+
+def _without_scheme(text: str) -> str:
+    """Return the path that ``file://…`` names; anything else as it is."""
+    if not text.startswith(_LOCAL_SCHEMES):
+        return text
+    return str(filesystem(text)[1]) or "/"
 
 
 def join(url: str, *parts: str) -> str:
@@ -72,6 +84,7 @@ def list_names(url: str) -> list[str]:
 
 def to_path(text: str | Path) -> Path:
     """Return a place on this machine as `Path`, one on an object store as what acts like it."""
+    text = _without_scheme(text) if isinstance(text, str) else text
     if isinstance(text, str) and "://" in text:
         from upath import UPath
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
@@ -261,6 +263,10 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 def read_yaml(path: str) -> dict[str, Any]:
     """Return a YAML file's mapping; where the file carries a checksum, it has to match."""
+    place = Path(path)
+    # /dev/zero has no end, and a pipe that nothing writes into lets wait for ever.
+    if place.exists() and not (place.is_file() or place.is_dir()):
+        raise InputError(f"{path} is a device or a pipe, expected a YAML file")
     try:
         text = files.read_text(files.absolute(path))
         if has_text_digest(text):
@@ -378,8 +384,11 @@ def _sentence(model: type[BaseModel], detail: Any) -> str:
         text = _cut(str(detail["ctx"]["error"]), 4 * _MAX_SHOWN)
         return f"{dotted}: {text}" if dotted else text
     if kind == "model_type":
-        keys = [k for k in _dotted_keys(model) if k.startswith(f"{dotted}.")]
-        return f"{dotted} is {_shown(detail['input'])}, expected a section with keys like {keys[0]}"
+        # A sweep's search has sections below keys of the user's own: ``search.*.grid``.
+        parts = (k.rpartition(".") for k in _dotted_keys(model))
+        names = [name for section, _, name in parts if fnmatchcase(dotted, section)]
+        like = f" like {dotted}.{names[0]}" if names else ""
+        return f"{dotted} is {_shown(detail['input'])}, expected a section with keys{like}"
     message = str(detail["msg"])
     return f"{dotted} is {_shown(detail['input'])}: {message[0].lower()}{message[1:]}"
 

@@ -167,11 +167,17 @@ def load_network(run_url: str, *, faster: bool = True) -> TrainedNetwork:
     InputError, DamagedFileError
         If its file is damaged, or of another run or epoch than the run's record says.
     """
-    folder, _, record = open_run(run_url)
+    folder, config, record = open_run(run_url)
     url = folder.best_weights
     saved = check_best(read_best(folder), url, record)
+    found = saved.get("network"), saved.get("targets")
+    if found != (config.network.name, list(config.targets)):
+        raise InputError(
+            f"{url} holds a network of another kind or for other targets than config.yaml in its run:"
+            f" {REMEDY}"
+        )
     try:
-        return _build(saved, faster)
+        return _build(saved, url, faster)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -186,6 +192,12 @@ def read_best(folder: RunFolder) -> bytes:
     try:
         return files.read_bytes(url)
     except FileNotFoundError:
+        record = folder.read_record()
+        if record is not None and record.has_ended:
+            raise MissingPathError(
+                f"no weights at {url}, of a run that has ended (a sweep keeps those of its best trials):"
+                f" {REMEDY}"
+            ) from None
         raise MissingPathError(
             f"no weights at {url}: the run has not finished an epoch, train it"
         ) from None
@@ -219,7 +231,7 @@ def check_best(content: bytes, url: str, record: RunRecord) -> dict[str, Any]:
     )
 
 
-def _build(saved: Mapping[str, Any], faster: bool) -> TrainedNetwork:
+def _build(saved: Mapping[str, Any], url: str, faster: bool) -> TrainedNetwork:
     rows, columns, slices = saved["crop_shape"]
     num_targets = len(saved["targets"])
     network = build_network(
@@ -236,8 +248,19 @@ def _build(saved: Mapping[str, Any], faster: bool) -> TrainedNetwork:
 
         encoder = CovariateEncoder.from_json(saved["covariates"])
         network = LateFusion(network, encoder.num_columns, num_targets)
+    _check_weights(network, saved["weights"], url)
     network.load_state_dict(saved["weights"])
     return TrainedNetwork(network.eval(), encoder)
+
+
+def _check_weights(network: nn.Module, weights: Mapping[str, Any], url: str) -> None:
+    """Refuse weights that a network would take and predict nonsense with."""
+    for name, wanted in network.state_dict().items():
+        found = weights[name]
+        if found.dtype != wanted.dtype:
+            raise TypeError(f"{name} is {found.dtype}, expected {wanted.dtype}")
+        if not bool(torch.isfinite(found).all()):
+            raise InputError(f"weights {name} in {url} are not finite: {REMEDY}")
 
 
 def call_network(network: nn.Module, images: Tensor, covariates: Tensor) -> Tensor:

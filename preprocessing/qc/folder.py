@@ -22,7 +22,7 @@ def local_folder(out: str | Path) -> Path:
     InputError
         If it is no local folder.
     """
-    if "://" in str(out):
+    if "://" in files.absolute(out):
         raise InputError(
             f"option --out is {str(out)!r}, expected a folder on this machine: name one"
         )

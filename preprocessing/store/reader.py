@@ -78,7 +78,7 @@ class Store:
                 f"no store at {url}: make one with 'radiotrain preprocess COHORT {url}'"
             )
         spec = attributes.spec
-        records = read_index(url, spec)
+        records = read_index(url, attributes)
         if records is None:
             num_done = len(finished_indices(url))
             raise InputError(

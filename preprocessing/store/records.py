@@ -9,7 +9,8 @@ from preprocessing import files
 from preprocessing.digests import dump_with_digest, load_with_digest
 from preprocessing.errors import DamagedFileError
 from preprocessing.json_values import parse_values
-from preprocessing.store.layout import PatientRecord, StoreSpec
+from preprocessing.store.layout import PatientRecord
+from preprocessing.store.metadata import Attributes
 
 
 def record_url(url: str, index: int) -> str:
@@ -51,13 +52,14 @@ def read_records(url: str, indices: Iterable[int]) -> dict[int, PatientRecord]:
     }
 
 
-def write_index(url: str, records: Sequence[PatientRecord]) -> None:
-    """Write all records of a finished store."""
-    text = dump_with_digest({"records": [record.to_json() for record in records]})
+def write_index(url: str, attributes: Attributes, records: Sequence[PatientRecord]) -> None:
+    """Write all records of a finished store, and which attributes it has."""
+    values = {"records": [r.to_json() for r in records], "attributes": attributes.digest}
+    text = dump_with_digest(values)
     files.write_text(index_url(url), text)
 
 
-def read_index(url: str, spec: StoreSpec) -> list[PatientRecord] | None:
+def read_index(url: str, attributes: Attributes) -> list[PatientRecord] | None:
     """Return all records of a finished store, None where it is not finished.
 
     Raises
@@ -70,10 +72,12 @@ def read_index(url: str, spec: StoreSpec) -> list[PatientRecord] | None:
         content = files.read_bytes(place)
     except FileNotFoundError:
         return None
-    values = load_with_digest(content, place, _remedy(url)).get("records")
-    listed = values if isinstance(values, list) else []
+    values = load_with_digest(content, place, _remedy(url))
+    if values.get("attributes") != attributes.digest:
+        raise _of_others(url, place, "was written beside another zarr.json")
+    listed = values["records"] if isinstance(values.get("records"), list) else []
     found = [_record(url, place, one, i) for i, one in enumerate(listed)]
-    if tuple(record.patient_id for record in found) != spec.patient_ids:
+    if tuple(record.patient_id for record in found) != attributes.spec.patient_ids:
         raise _of_others(url, place, "lists other patients than the store's zarr.json")
     return found
 

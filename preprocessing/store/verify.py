@@ -107,7 +107,7 @@ def check_metadata(url: str) -> StoreCheck:
     spec = attributes.spec
     index, of_index = None, []
     try:
-        index = records.read_index(url, spec)
+        index = records.read_index(url, attributes)
         is_finished = index is not None
     except DamagedFileError as error:
         of_index, is_finished = [f"patients.json {error.what}"], True
@@ -147,8 +147,36 @@ def _attributes(url: str) -> tuple[Attributes, list[str]]:
         return copy, [f"zarr.json {error.what}"]
     if found is None:
         raise MissingPathError(f"no store at {url}: name one made by 'radiotrain preprocess'")
+    if copy is None or copy.digest == found.digest:
+        return found, [wrong] if wrong is not None else []
     # The copy of a store whose extension was cut short is ahead, and is written anew by the next.
-    return found, [wrong] if wrong is not None else []
+    is_ahead = _is_extended(copy, found)
+    if _fit(url, copy, labels=not is_ahead) > _fit(url, found, labels=not is_ahead):
+        return copy, ["zarr.json is of another store, or older, than all else"]
+    return found, [] if is_ahead else [
+        "attributes.json is of another store, or older, than zarr.json"
+    ]
+
+
+def _is_extended(attributes: Attributes, before: Attributes) -> bool:
+    """Tell whether attributes are earlier ones with patients appended."""
+    num, spec = len(before.spec.patient_ids), attributes.spec
+    earlier = replace(spec, patient_ids=spec.patient_ids[:num], labels=spec.labels[:num])
+    return replace(attributes, spec=earlier).digest == before.digest
+
+
+def _fit(url: str, attributes: Attributes, *, labels: bool) -> tuple[int, bool]:
+    """Return how many records are of the patients that attributes name, and whether the labels are theirs."""
+    spec = attributes.spec
+    there = records.finished_indices(url) & {*range(len(spec.patient_ids))}
+    num = sum(not isinstance(_own_record(url, spec, i), str) for i in there)
+    if not labels:
+        return num, False
+    try:
+        read = _read(lambda: np.asarray(metadata.open_array(url, "labels", attributes, "r")[:]))
+    except DamagedFileError:
+        return num, False
+    return num, not isinstance(read, str) and read.tolist() == [list(row) for row in spec.labels]
 
 
 def _records(
@@ -270,7 +298,7 @@ def _repair(check: StoreCheck) -> None:
         if record.scale is not None and _scale(check, i) != record.scale:
             _array(check, "scale", "r+")[i] = record.scale
     if check.is_finished and not check.lost:
-        records.write_index(url, [kept[i] for i in sorted(kept)])
+        records.write_index(url, check.attributes, [kept[i] for i in sorted(kept)])
 
 
 def _array(check: StoreCheck, name: str, mode: Any = "r") -> Any:

@@ -124,7 +124,7 @@ class StoreWriter:
         found = self.read_records(everyone)
         _sweep(self.url)
         ordered = [found[index] for index in sorted(found)]
-        guard_full(self.url, lambda: records.write_index(self.url, ordered))
+        guard_full(self.url, lambda: records.write_index(self.url, self._attributes, ordered))
         return Store.open(self.url)
 
 

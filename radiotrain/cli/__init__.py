@@ -114,17 +114,24 @@ def main() -> None:
         if not _only_looks():
             _print_if_heard(str(stop))
         sys.exit(stop.exit_status)
+    except KeyboardInterrupt:  # before Typer runs, or after
+        _tell_of_interrupt()
+        sys.exit(_INTERRUPTED)
     except SystemExit as end:
-        if end.code == _INTERRUPTED and not _only_looks():
-            print(
-                "interrupted: nothing finished is lost, run the same command again to resume",
-                file=sys.stderr,
-            )
+        if end.code == _INTERRUPTED:
+            _tell_of_interrupt()
         raise
 
 
 def _only_looks() -> bool:
     return bool(_ONLY_LOOK & set(sys.argv[1:2]))
+
+
+def _tell_of_interrupt() -> None:
+    if not _only_looks():
+        _print_if_heard(
+            "interrupted: nothing finished is lost, run the same command again to resume"
+        )
 
 
 def _print_if_heard(line: str) -> None:

@@ -280,6 +280,14 @@ def _what_is_tested(models: Sequence[Model], beside: _Beside | None) -> list[str
 
 
 def _cautions(models: Sequence[Model]) -> Iterator[str]:
+    names: dict[str, list[str]] = {}
+    for model in (m for m in models if m.promoted is None and m.record.weights_digest):
+        names.setdefault(str(model.record.weights_digest), []).append(model.name)
+    for alike in (found for found in names.values() if len(found) > 1):
+        yield (
+            f"Runs {', '.join(alike)} are one: their weights are the same to the bit. That they agree"
+            " says nothing, and they count several times in means over runs. Evaluate one of them."
+        )
     for kind in ("retrain", "ensemble"):
         runs = [m.name for m in models if m.promoted is not None and m.promoted.kind == kind]
         if not runs:

@@ -155,6 +155,10 @@ def _optional(df: pd.DataFrame) -> list[str]:
     return [column for column in OPTIONAL_COLUMNS if column in df.columns]
 
 
+_LARGEST = 2**53
+_LONGEST_SHOWN = 100
+
+
 class _Rows:
     """The raw rows of a table, able to say which one is wrong."""
 
@@ -175,12 +179,18 @@ class _Rows:
         return converted
 
     def _error(self, i: int, column: str, value: Any, expected: str) -> InputError:
-        patient = f" (patient {self.patient_ids[i]!r})" if self.patient_ids else ""
-        got = "empty" if _is_missing(value) else repr(value)
+        patient = f" (patient {_cut(self.patient_ids[i])})" if self.patient_ids else ""
+        got = "empty" if _is_missing(value) else _cut(value)
         return InputError(
             f"{self._name}: {column} in row {i + 1}{patient} is {got}, expected {expected}:"
             " correct the row or delete it"
         )
+
+
+def _cut(value: Any) -> str:
+    """Return a value for a sentence, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _is_missing(value: Any) -> bool:
@@ -207,7 +217,8 @@ def _integer(value: Any) -> int:
     if isinstance(value, bool | np.bool_):
         raise TypeError
     number = float(value)
-    if not number.is_integer():
+    # Larger ones, of which floats have only some, are neither folds, seeds nor labels.
+    if not number.is_integer() or abs(number) > _LARGEST:
         raise ValueError
     return int(number)
 

@@ -48,8 +48,9 @@ def fuzz(
     expected = {one.name: one.read() for one in formats}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        turns = [one for one in formats for _ in range(one.weight)]
         for number in range(num_inputs):
-            one = formats[number % len(formats)]
+            one = turns[number % len(turns)]
             rng = random.Random(f"{seed} {number}")
             change = rng.choice((bytes_changed, *one.changes, *one.changes))
             content = change(wholes[one.name], rng)

@@ -84,6 +84,7 @@ def test_an_object_store_that_is_not_there_is_said(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "none")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("RADIOTRAIN_STORAGE_PATIENCE_S", "0")
     sentence = mistake("train", "--config", "s3://bucket/run.yaml")
     assert "the object store did not answer" in sentence
     assert "127.0.0.1:9" in sentence

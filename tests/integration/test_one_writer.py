@@ -144,7 +144,8 @@ def test_a_report_is_not_written_over_that_of_another_table(tmp_path: Path) -> N
     (tmp_path / "report" / "report.html").unlink()  # as a killed one leaves it
     (tmp_path / "report" / "metrics.json").unlink()
     call(*words, first)
-    call(*words, tmp_path / "report" / "predictions.parquet")
+    own = attempt(*words, tmp_path / "report" / "predictions.parquet")
+    assert "and not the report of" in own.sentence
     call("compare", first, second, "--out", tmp_path / "comparison", "--resamples", 100)
     call("compare", first, second, "--out", tmp_path / "comparison", "--resamples", 100)
 

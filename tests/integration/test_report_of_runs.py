@@ -206,3 +206,12 @@ def test_a_lost_access_is_said_and_put_back(folder: Path) -> None:
     page = (folder / "lost" / "report.html").read_text("utf-8")
     assert page.count("The access log is not certain") == len(before)
     assert f"The test set was opened {len(before) + 1} time" in page
+
+
+def test_a_copy_of_a_run_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "run", tmp_path / "copy")
+    out, _ = call(
+        "evaluate", folder / "run", tmp_path / "copy", "--out", tmp_path / "report",
+        "--no-baselines", "--saliency", 0, "--resamples", 100,
+    )  # fmt: skip
+    assert "note: Runs run, copy are one: their weights are the same to the bit." in out

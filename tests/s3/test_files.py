@@ -88,6 +88,7 @@ def test_nothing_is_left_when_the_network_dies(
     bucket, url, temporary, proxy, monkeypatch, fresh_clients
 ):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("RADIOTRAIN_STORAGE_PATIENCE_S", "0")
     bucket.pipe({f"{url.removeprefix('s3://')}/{i}.dcm": b"0" for i in range(40)})
     proxy.set_after(20, DEAD)
     with pytest.raises(Exception, match=r"127\.0\.0\.1"), staging() as stage:

@@ -37,6 +37,7 @@ def of_patients(heard: list[str]) -> dict[int, list[str]]:
 
 
 def test_reading_a_patient_is_a_request_an_array(store: Store, proxy: Proxy) -> None:
+    proxy.heard.clear()
     for i in range(NUM):
         store.read_images(i)
         store.read_region(i)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preprocessing import files
+from preprocessing.s3_options import PATIENCE
 from tests.commands import attempt, ended, start
 from tests.s3.objects import CROP, objects
 from tests.s3.proxy import DEAD, FAIR, Weather
@@ -50,7 +51,7 @@ def test_a_network_that_dies_is_one_sentence_and_the_run_resumes(
 ):
     proxy.set_after(290, DEAD)
     words = ("preprocess", cohort_url, url, *CROP, "--workers", 1)
-    process = start(*words, environment={"TMPDIR": str(tmp_path)})
+    process = start(*words, environment={"TMPDIR": str(tmp_path), PATIENCE: "5"})
     dead = ended(process, timeout_s=120)
     assert "the object store did not answer" in dead.sentence
     assert proxy.endpoint in dead.sentence

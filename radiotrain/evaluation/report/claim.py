@@ -76,8 +76,6 @@ def claimed(out: str | Path, subject: Subject) -> Iterator[None]:
 def mark(out: str | Path, subject: Subject) -> None:
     """Write down what a folder is about, before anything else is written to it."""
     url = files.absolute(out)
-    if files.join(url, "predictions.parquet") in subject.sources:
-        return  # the report stays that of the runs of its own table
     files.write_text(files.join(url, MADE_FROM), dump_with_digest(subject.to_json(url)))
 
 
@@ -105,7 +103,7 @@ def check_writable(out: str | Path) -> None:
 
 def _check_same(url: str, subject: Subject) -> None:
     names = [n for n in files.list_names(url) if not (is_lock(n) or n.endswith(files.PARTIAL))]
-    if not names or files.join(url, "predictions.parquet") in subject.sources:
+    if not names:
         return
     wanted, what = subject.to_json(url), f"{subject.kind} of {_named(subject.sources)}"
     found = _read(url)

@@ -159,6 +159,10 @@ def test_file_and_overrides(tmp_path):
         ({"search": {"train.lr": {"uniform": [2, 1]}}}, "uniform is \\[2.0, 1.0\\], expected the"),
         ({"search": {"train.lr": {"loguniform": [0, 1]}}}, "expected positive bounds"),
         (
+            {"search": {"train.lr": [1e-4, 1e-3]}},
+            "expected a section with keys like search.train.lr.grid",
+        ),
+        (
             {"search": {"train.lr": {"grid": [1], "choice": [1]}}},
             "got grid, choice, expected exact",
         ),

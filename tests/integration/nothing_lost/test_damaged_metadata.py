@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from contextlib import suppress
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from preprocessing.digests import dump_with_digest
 from preprocessing.errors import RadiotrainError
 from preprocessing.store import Store
 from preprocessing.store.verify import check_metadata, check_voxels, repair, repair_metadata
-from tests.commands import call
+from tests.commands import attempt, call
+from tests.growing import labels_of, names, write_cohort
 from tests.integration.nothing_lost.common import NUM_PATIENTS
 from tests.stores import CROP, assert_same_store, content, preprocess_here
 
@@ -138,3 +141,44 @@ def test_attributes_damaged_in_both_places_are_said_to_be_lost(store):
     _, error = call("store", "verify", store, "--repair", status=2)
     assert "damaged in zarr.json and in attributes.json, which hold the same" in error
     assert before.keys() == content(store).keys()
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "attributes.json", "patients.json"])
+@pytest.mark.parametrize("source", ["other patients", "other labels", "older", "newer"])
+def test_a_whole_file_of_another_store_is_named_and_repaired_without_loss(tmp_path, name, source):
+    # The first is seen in the images.
+    labels = {patient: (labels_of(patient)[0], 1, 1) for patient in names(0, 3)}
+    write_cohort(str(tmp_path / "store"), names(0, 4))
+    others = {
+        "other patients": (names(4, 8), {}),
+        "other labels": (names(0, 4), labels),
+        "older": (names(0, 3), {}),
+        "newer": (names(0, 5), {}),
+    }
+    patients, changed = others[source]
+    write_cohort(str(tmp_path / "other"), patients, labels=changed)
+    path, before = tmp_path / "store" / name, content(tmp_path / "store")
+    shutil.copy(tmp_path / "other" / name, path)
+    # Attributes that are ahead are those of an extension cut short.
+    is_no_fault = (name, source) == ("attributes.json", "newer")
+    done = attempt("store", "verify", tmp_path / "store")
+    assert is_no_fault == (done.status == 0)
+    assert is_no_fault or name in done.out
+    call("store", "verify", tmp_path / "store", "--repair")
+    assert is_no_fault or content(tmp_path / "store") == before
+
+
+def test_the_attributes_of_a_store_with_other_labels_are_not_believed(store):
+    """As after half of a copy of another store of the same patients."""
+    document = json.loads((store / "zarr.json").read_text())
+    attributes = document["attributes"]
+    del attributes["sha256"]
+    attributes["spec"]["labels"] = [
+        [1 - abs(v) for v in row] for row in attributes["spec"]["labels"]
+    ]
+    signed = json.loads(dump_with_digest(attributes))
+    (store / "zarr.json").write_text(json.dumps(document | {"attributes": signed}))
+    with pytest.raises(RadiotrainError, match="was written beside another zarr"):
+        Store.open(str(store))
+    out, _ = call("store", "verify", store, status=1)
+    assert "zarr.json is of another store, or older, than all else" in out

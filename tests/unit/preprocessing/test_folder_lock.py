@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,6 +175,24 @@ def test_of_four_processes_one_gets_the_lock_of_a_dead_holder_50_times(tmp_path:
     assert process.stderr == ""
     won = [int(line.split()[0]) for line in process.stdout.splitlines()]
     assert sorted(won) == list(range(50))
+
+
+@pytest.mark.parametrize("lock", [exclusive, exclusive_beside])
+@pytest.mark.parametrize(
+    "other", ["file://{0}", "file://{0}/", "local://{0}", "{0}/../run/", "link"]
+)
+def test_a_folder_has_one_lock_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[..., Any], other: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    with (
+        lock(tmp_path / "run", "run"),
+        pytest.raises(InputError, match="another run"),
+        lock(other.format(tmp_path / "run"), "run"),
+    ):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["link"]
 
 
 @pytest.mark.usefixtures("without_flock")

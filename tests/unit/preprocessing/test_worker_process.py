@@ -70,3 +70,31 @@ def test_no_place_for_shared_locks_is_said_in_a_sentence() -> None:
         [*words, sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert "InputError: processes cannot share locks: /dev/shm cannot be written" in done.stderr
+
+
+_TOLD_TO_ALL = """
+import os, signal, time
+from multiprocessing import resource_tracker
+from preprocessing.worker_process import interrupts_held_back, worker_context
+for number in (signal.SIGHUP, signal.SIGUSR1):
+    signal.signal(number, lambda *_: None)
+lock = worker_context("json").Lock()
+tracker = resource_tracker._resource_tracker._pid
+for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
+    os.kill(tracker, number)
+time.sleep(0.3)
+resource_tracker.ensure_running()
+print("same" if resource_tracker._resource_tracker._pid == tracker else "another")
+"""
+
+
+def test_notices_to_all_processes_leave_the_one_that_looks_after_what_they_share() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TOLD_TO_ALL],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        start_new_session=True,
+    )
+    assert (done.stdout, done.stderr) == ("same\n", "")

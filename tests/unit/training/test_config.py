@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,10 @@ def test_every_field_has_a_doc() -> None:
     for section in (RunConfig, *(f.annotation for f in RunConfig.model_fields.values())):
         for name, field in getattr(section, "model_fields", {}).items():
             assert field.description or hasattr(field.annotation, "model_fields"), name
+
+
+def test_devices_and_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", "/dev/null", str(tmp_path / "pipe")):
+        with pytest.raises(InputError, match="is a device or a pipe, expected a YAML file"):
+            load_config(path)

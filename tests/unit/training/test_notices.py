@@ -16,11 +16,13 @@ import torch
 from preprocessing import stop_notice
 from preprocessing.stop_notice import Stopped, listening, put_off
 from preprocessing.store import Store
+from radiotrain import cli
 from radiotrain.runs import RunFolder, open_run
 from radiotrain.training.checkpoint import Position, newest_position
 from radiotrain.training.loop import train
 from radiotrain.training.metrics import EpochMetrics
 from radiotrain.training.watch import SharedFlag
+from tests.commands import attempt
 from tests.unit.training.synthetic import run_config
 
 
@@ -246,6 +248,15 @@ def test_ctrl_c_pressed_again_does_not_wait(hears_ctrl_c: None) -> None:
                 give(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             stop_notice.check()
+
+
+def test_ctrl_c_before_a_command_begins_is_one_line(
+    hears_ctrl_c: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "command_line", lambda: give(signal.SIGINT))
+    ended = attempt("train", "--config", "run.yaml")
+    assert (ended.status, ended.error.count("\n")) == (130, 1)
+    assert ended.error.startswith("interrupted: nothing finished is lost")
 
 
 def test_without_a_notice_nothing_is_raised() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from preprocessing.errors import DamagedFileError, InputError
+from preprocessing.errors import DamagedFileError, InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
@@ -18,6 +22,7 @@ from radiotrain.split import load_split
 from radiotrain.training.checkpoint import read_weights, save_weights
 from radiotrain.training.loop import train
 from radiotrain.training.training import Training
+from tests.checked_files import change_values
 from tests.commands import call, the_sentence
 from tests.unit.training.synthetic import run_config
 
@@ -147,6 +152,16 @@ def test_a_checkpoint_of_another_run_is_refused(
         train(config, reporter=quiet)
 
 
+def test_weights_that_an_ended_run_has_lost_are_not_waited_for(
+    paused: dict[str, RunConfig], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(paused["whole"].out, run)
+    (run / "checkpoints" / "best.pt").unlink()
+    with pytest.raises(MissingPathError, match=r"has ended .*: train it again into a new folder"):
+        load_network(str(run))
+
+
 def test_a_record_of_another_run_is_refused(
     config: RunConfig, paused: dict[str, RunConfig]
 ) -> None:
@@ -164,3 +179,32 @@ def test_a_configuration_with_a_checksum_is_used_as_it_is_or_without(
     assert "delete its last line if it was changed on purpose" in the_sentence(error)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     call("train", "--config", path, "--set", f"out={tmp_path / 'new'}", "--dry-run")
+
+
+def _first_weights(saved: dict[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    name = next(iter(saved["weights"]))
+    return saved | {"weights": saved["weights"] | {name: change(saved["weights"][name])}}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: _first_weights(s, lambda w: w * math.nan), "are not finite"),
+        (lambda s: _first_weights(s, lambda w: w / 0), "are not finite"),
+        (lambda s: _first_weights(s, lambda w: w.to(torch.int8)), "is not what radiotrain wrote"),
+        (lambda s: _first_weights(s, lambda w: w.to(torch.cfloat)), "is not what radiotrain wrote"),
+        (lambda s: s | {"targets": ["PR"]}, "for other targets than config.yaml"),
+        (lambda s: s | {"targets": "E"}, "for other targets than config.yaml"),
+        (lambda s: s | {"network": "ResNet10"}, "a network of another kind"),
+        (lambda s: s | {"network": None}, "a network of another kind"),
+    ],
+)
+def test_weights_that_would_be_taken_and_predict_nonsense_are_refused(
+    config: RunConfig, change: Callable[[dict[str, Any]], dict[str, Any]], sentence: str
+) -> None:
+    """Each file has the right checksum, and belongs to the run by its record."""
+    url = RunFolder(config.out).best_weights
+    weights = save_weights(url, change(torch.load(url, weights_only=True)))
+    change_values(Path(config.out) / "run.json", lambda old: old | {"weights_digest": weights})
+    with pytest.raises(InputError, match=sentence):
+        load_network(config.out)
