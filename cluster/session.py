@@ -96,9 +96,13 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[bool]:
 
 def _own_workers() -> list[psutil.Process]:
     """Return the workers of a Ray that this process has started."""
-    children = psutil.Process().children(recursive=True)
-    raylets = {child.pid for child in children if "raylet" in child.name()}
-    return [child for child in children if child.ppid() in raylets]
+    parents, raylets = {}, set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # ended since it was listed
+            parents[child] = child.ppid()
+            if "raylet" in child.name():
+                raylets.add(child.pid)
+    return [child for child, parent in parents.items() if parent in raylets]
 
 
 @contextmanager

@@ -64,7 +64,12 @@ def make_folder(folder: Path) -> None:
     while not above.exists():
         new.append(above)
         above = above.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        # A file stands in the way, which is another matter than a file that is there already.
+        place = next(p for p in (folder, *folder.parents) if p.exists())
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place)) from error
     for made in reversed(new):
         sync_folder(made.parent)
     # One that is there may have been made just now, by a process that has not synced it yet or was killed.

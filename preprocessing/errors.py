@@ -9,6 +9,9 @@ import difflib
 import errno
 from collections.abc import Iterable
 
+# Of a sentence: a file may hold anything where a name is expected.
+_LONGEST = 2000
+
 # What talks to an object store, from the top to the bottom.
 _CLIENTS = ("fsspec", "aiobotocore", "botocore", "aiohttp")
 
@@ -21,6 +24,13 @@ _OF_PLACES = {
 
 class RadiotrainError(Exception):
     """Base of every error that is the input's fault, not the program's."""
+
+    def __str__(self) -> str:
+        """Return the sentence, without the middle of what is too long to be read."""
+        text = super().__str__()
+        if len(text) <= _LONGEST:
+            return text
+        return f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
 
 
 class InputError(RadiotrainError, ValueError):

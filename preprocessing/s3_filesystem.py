@@ -88,7 +88,7 @@ def _place(fs: PersistentS3FileSystem, kwargs: dict[str, Any]) -> str:
 
 @dataclass
 class _Outages:
-    """Which object stores this process waits for; each is told of once."""
+    """Which object stores this process waits for; each is named once."""
 
     _since: dict[str, float] = field(default_factory=dict)
     _answered: set[str] = field(default_factory=set)

@@ -139,7 +139,7 @@ def shown_covariate(column: str, value: str | float | None) -> str | float | Non
     if _OF_MAKERS.search(column):
         return shown_maker(value)
     if _OF_SCANNERS.search(column):
-        # Another one for each text, as results are told apart by scanners.
+        # Another one for each text, since results are compared between scanners.
         other = f"other model {hashlib.sha256(value.encode()).hexdigest()[:4]}"
         return _known(value, _SCANNER_WORDS) or other
     if _OF_PEOPLE.search(column):

@@ -61,7 +61,7 @@ class TrainingInputs:
     cohort
         Where the patients came from, as the store has it.
     store_fingerprint
-        Of the split's patients there, whoever else the store has.
+        Of the split's patients there; other patients of the store do not matter.
     num_patients
         Training patients.
     spans

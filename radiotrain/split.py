@@ -326,6 +326,8 @@ def save_split(split: Split, url: str) -> None:
     try:
         files.write_new(url, dump_with_digest(_as_json(split)))
     except FileExistsError:
+        if not files.exists(url):
+            raise
         # Another process has just written one; on an object store it may have been this one.
         save_split(split, url)
 

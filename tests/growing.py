@@ -1,4 +1,4 @@
-"""Cohorts that grow: what a patient is like depends on its id alone, whoever else is in the store."""
+"""Cohorts that grow: what a patient is like depends on its id alone, not on other patients."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class NextTrial(Searcher):  # type: ignore[misc]
 class _Tpe:
     """A tree-structured Parzen estimator for each group, through Ray Tune's searcher for Optuna.
 
-    It is told the score at the first rung: there all trials of a group are alike. It is told of every
+    It gets the score at the first rung, where all trials of a group are alike. It gets that of every
     trial of the sweep, whatever the space was when that was suggested: all lie in the space as it is
     now.
     """

@@ -17,7 +17,11 @@ def check_sweep(url: str) -> list[str]:
             problems.append(str(error))
     if problems:
         return problems
-    for plan in folder.read_plans(folder.read_sweep()):
+    try:
+        plans = folder.read_plans(folder.read_sweep())
+    except RadiotrainError as error:
+        return [str(error)]
+    for plan in plans:
         try:
             read_state(plan)
         except RadiotrainError as error:

@@ -84,7 +84,9 @@ class EpochMetrics:
         if isinstance(per_target, Mapping):
             found = {target: nan_for_null(value) for target, value in per_target.items()}
             plain["validation_auc_per_target"] = found
-        return parse_values(EpochMetrics, plain, place, remedy)
+        parse_values(EpochMetrics, plain, place, remedy)
+        # The values as they were: 1 and 1.0 are written as different lines, with different checksums.
+        return EpochMetrics(**plain)
 
     def describe(self) -> str:
         """Return one line for a person."""

@@ -16,7 +16,7 @@ ODD_BYTES = (b"\x00", b"\xff", b"\n", b'"', b"{", b"}", b"[", b",", b"-", b"e", 
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 3, 10**20, -(10**20), 2**31, 2**63, 0.5, 1e308, -0.0, 1e-320, "",
     "x", "x" * 5000, "é\u2028\x00", "../../etc/passwd", "nan", "1e-4", [], {}, [[]], [None], [0] * 300,
-    {"": None}, {"a": {"b": {"c": []}}}, "s3://nobody@nowhere/x", "running", "finished", "ER",
+    {"": None}, {"a": {"b": {"c": []}}}, "s3://name@place/x", "running", "finished", "ER",
 )  # fmt: skip
 ODD_CELLS: tuple[Any, ...] = (
     None, "", " ", "x", "nan", "NaN", "-", "1", "0", "1.5", "1e999", "0x10", "١", "9" * 400, "=1+1",

@@ -110,10 +110,12 @@ def test_store_of_another_schema_is_refused(folder, tmp_path):
     shutil.copytree(folder / "store", tmp_path / "old")
     meta = tmp_path / "old" / "zarr.json"
     values = json.loads(meta.read_text())
-    values["attributes"]["schema_version"] = 7
+    # As a version wrote it that had no checksums.
+    values["attributes"]["schema_version"] = 2
+    del values["attributes"]["sha256"]
     meta.write_text(json.dumps(values))
     path = run_yaml(folder, store=str(tmp_path / "old"))
-    assert "has schema 7, expected 2" in mistake("train", "--config", path)
+    assert "has schema 2, expected 3" in mistake("train", "--config", path)
 
 
 def test_workbook_without_er_is_refused(folder, tmp_path):
@@ -161,5 +163,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(folder, tmp_path):
 def test_a_file_in_the_way_of_what_is_to_be_written(folder, monkeypatch, words):
     monkeypatch.chdir(folder)
     (folder / "file").write_text("in the way")
-    assert "/file cannot be used (" in mistake(*words).replace(" file ", " /file ")
+    sentence = mistake(*words)
+    assert "cannot be used (" in sentence
+    assert "file" in sentence
     assert (folder / "file").read_text() == "in the way"

@@ -207,7 +207,7 @@ def test_options_that_would_move_patients_are_refused_with_extend(grown: Grown) 
     assert not (grown.folder / "no.json").exists()
 
 
-def test_extending_onto_itself_and_for_nobody_is_refused(extended: Grown) -> None:
+def test_extending_onto_itself_and_without_new_patients_is_refused(extended: Grown) -> None:
     folder = extended.folder
     before = (folder / "splits.json").read_bytes()
     here = ("split", folder / "store", "--extend", folder / "splits.json", "--out")

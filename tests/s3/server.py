@@ -131,7 +131,7 @@ def client_of(port: int) -> Any:
 def close(client: Any) -> None:
     """Close a client in its own event loop.
 
-    Those of Zarr's loop nobody else closes, the others s3fs, but in whichever loop is running where they happen
+    Nothing else closes those of Zarr's loop, the others s3fs, but in whichever loop is running where they happen
     to be collected, and asyncio says so in the midst of another test.
     """
     if client._s3 is not None and client.asynchronous:

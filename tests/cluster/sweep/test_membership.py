@@ -319,7 +319,7 @@ def test_a_search_goes_on_after_any_edit(make, suggested, finish, changes, num_o
     while isinstance(given := search.suggest(str(len(new))), dict):
         if given["trial"]["name"] not in names:
             new.append(given["trial"]["name"])
-        # Each is told before the next is asked for, as it has a score.
+        # Each is reported before the next is asked for, since it has a score.
         finish(sweep, [book.standing(given["trial"]["name"]).plan])
         book.refresh(given["trial"]["name"])
     assert len(new) == len({*new}) == num_new

@@ -27,7 +27,8 @@ from cluster.sweep.progress import (
 from preprocessing.errors import MissingPathError
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.statistics.auc import delong_interval, delong_variance
-from radiotrain.runs import RunFolder, RunRecord
+from radiotrain.logs.metrics_file import history_digest
+from radiotrain.runs import RunFolder, RunRecord, run_digest
 from radiotrain.training.loop import train
 from radiotrain.training.metrics import EpochMetrics
 
@@ -180,8 +181,17 @@ def test_time_to_go_counts_the_trials_that_show_signs_of_life(begun, tmp_path, m
     for plan in plans[:2]:
         running = state(sweep, plan, [0.5])
         folder = RunFolder(plan.run.out)
-        folder.write_metrics(running.histories[0][:1])
-        folder.write_record(replace(running.records[0], status="running"))
+        history = running.histories[0][:1]
+        folder.write_metrics(history)
+        folder.write_config(plan.run)
+        record = replace(
+            running.records[0],
+            status="running",
+            num_epochs=1,
+            run_digest=run_digest(plan.run, "s"),
+            metrics_digest=history_digest(history),
+        )
+        folder.write_record(record)
     # What is compared after one epoch: both wait, so let them be on their way to the second rung.
     found = read_progress(sweep.out)
     assert found.num_training == 0

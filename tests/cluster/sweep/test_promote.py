@@ -348,7 +348,7 @@ def test_nothing_in_tuning_reads_the_test_set(ray_here, make_sweep, store, split
             shutil.rmtree(blind / array / "c" / str(store.index_of(patient_id)))
     without = Store.open(str(blind))
     # Whoever read them would notice.
-    with pytest.raises(RadiotrainError, match="not there"):
+    with pytest.raises(RadiotrainError, match="is missing, or not the one"):
         without.read_images(without.index_of(split.test_ids[0]))
     assert without.fingerprint == store.fingerprint
 

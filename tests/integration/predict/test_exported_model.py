@@ -75,7 +75,7 @@ def answers(
 def without_what_differs(values: dict[str, Any]) -> dict[str, Any]:
     """Return a prediction.json without what has to be, or may be, another of an export."""
     found = copy.deepcopy(values)
-    for key in ("generated_at", "request", "warnings"):
+    for key in ("generated_at", "request", "warnings", "sha256"):
         del found[key]
     for model in found["models"]:
         for key in ("ranges", "num_training_patients", "was_in_development", "no_recognition"):

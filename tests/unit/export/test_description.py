@@ -33,7 +33,7 @@ from radiotrain.export.description import (
 from radiotrain.inputs import describe_inputs
 from radiotrain.new_patient.operating_point import make_rule
 from radiotrain.promoted import read_promoted, write_promoted
-from radiotrain.runs import RunFolder, open_run
+from radiotrain.runs import PredictedBy, RunFolder, open_run
 from tests.unit.export.exporting import export
 from tests.unit.export.trained import SETTINGS
 from tests.unit.training.test_covariates import records
@@ -134,9 +134,12 @@ def test_a_retrained_models_thresholds_are_its_trials(models, split, tmp_path) -
     """Its own network saw all development patients; the trial's predictions lie in its folder."""
     shutil.copytree(models["nobody"], tmp_path / "model")
     table = RunFolder(models["single"]).read_predictions()
-    RunFolder(str(tmp_path / "model")).write_predictions(table)
+    folder = RunFolder(str(tmp_path / "model"))
+    folder.write_predictions(table, PredictedBy(weights="of the trial"))
+    weights = (folder.read_record().weights_digest,)
     of_fold_0 = replace(read_promoted(models["ensemble"]), kind="retrain", folds=(0,), epochs=2)
-    write_promoted(str(tmp_path / "model"), replace(of_fold_0, members=()))
+    own = {"members": (), "weights": weights, "predicted_by": ("of the trial",)}
+    write_promoted(str(tmp_path / "model"), replace(of_fold_0, **own))
     told = export(str(tmp_path / "model"), "safetensors", tmp_path / "out")
     assert told.calibration["ER"].num_patients == len(split.validation_ids(0))
     assert told.operating_points["ER"][0].threshold in table["probability"].tolist()

@@ -107,3 +107,10 @@ def test_all_is_well_with_status_0(tmp_path):
     Examination(tmp_path, IDS[0]).phases()
     write_workbooks(tmp_path, IDS[:1])
     call("cohort", "check", tmp_path)
+
+
+def test_a_sentence_about_something_long_keeps_its_ends() -> None:
+    text = str(InputError(f"table x: patient {'A' * 100_000!r} is there twice: delete one"))
+    assert text.startswith("table x: patient 'AAA")
+    assert text.endswith("AAA' is there twice: delete one")
+    assert len(text) < 2000

@@ -1,4 +1,4 @@
-"""A split stays valid while its patients are what they were, whoever else comes into the store."""
+"""A split stays valid while its patients are what they were, whichever others the store gets."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def _spread(parts: list[list[tuple[int, ...]]], combination: tuple[int, ...]) ->
 
 @settings(deadline=None, max_examples=100)
 @given(growing(), st.integers(0, 99), st.integers(2, 5), st.randoms(use_true_random=False))
-def test_an_extension_moves_nobody_and_keeps_the_shares(table, seed, num_folds, random) -> None:
+def test_an_extension_moves_no_patient_and_keeps_the_shares(table, seed, num_folds, random) -> None:
     labels, num_first = table
     ids = [f"P{i:04d}" for i in range(len(labels))]
     first = _in_memory(labels[:num_first], ids[:num_first])
