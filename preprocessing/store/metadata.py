@@ -280,7 +280,11 @@ def _open_array(
         raise _damaged(url, place, "does not match its checksum")
     where = _readable(url) if mode == "r" else _writable(url)
     # Told the format, Zarr does not look for files of older ones.
-    return zarr.open_array(path=name, mode=mode, zarr_format=3, **where)
+    array = zarr.open_array(path=name, mode=mode, zarr_format=3, **where)
+    if array.shape[0] < num:
+        place = files.join(url, name, "zarr.json")
+        raise _damaged(url, place, f"has {array.shape[0]} patients, expected {num}")
+    return array
 
 
 @contextmanager

@@ -182,3 +182,15 @@ def test_the_attributes_of_a_store_with_other_labels_are_not_believed(store):
         Store.open(str(store))
     out, _ = call("store", "verify", store, status=1)
     assert "zarr.json is of another store, or older, than all else" in out
+
+
+def test_an_array_with_too_few_patients_is_refused(store):
+    """Its number of patients has no checksum, as it grows."""
+    path = store / "images" / "zarr.json"
+    document = json.loads(path.read_text())
+    document["shape"][0] = 0
+    path.write_text(json.dumps(document))
+    with pytest.raises(RadiotrainError, match="has 0 patients, expected 8"):
+        Store.open(str(store)).read_images(1)
+    out, _ = call("store", "verify", store, status=1)
+    assert f"images/zarr.json has 0 patients, expected {NUM_PATIENTS}" in out
