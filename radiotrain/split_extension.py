@@ -1,6 +1,6 @@
-"""Patients that a store got after it was split: dealt to the folds and to a further part of the test set.
+"""Patients that a store got after it was split: added to the folds and to a further part of the test set.
 
-None of the others is moved. The new test patients are dealt as the first ones were, so many that the
+None of the others is moved. The new test patients are drawn as the first ones were, so many that the
 test set keeps its share of all patients: each combination of labels has its share of them within one
 patient. Of some such deals the one is taken after which the labels of the whole test set are nearest to
 their share. The others go to the folds one after the other, in an order in which neighbours have similar labels: each to the fold that has fewest patients with the same labels, of
@@ -63,7 +63,7 @@ def extend_split(split: Split, store: Store) -> Split:
         If its folds are values of a covariate: see `radiotrain.evaluation.shortcuts.folds`.
     """
     if split.folds_by:
-        raise InputError(f"the folds are values of {split.folds_by}, expected dealt ones")
+        raise InputError(f"the folds are values of {split.folds_by}, expected stratified ones")
     new = deal_new(split, store)
     labels = _labels(split, store)
     row_of = {patient_id: row for row, patient_id in enumerate(store.patient_ids)}
