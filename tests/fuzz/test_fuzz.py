@@ -10,12 +10,23 @@ from preprocessing.errors import InputError
 from tests.fuzz.formats import Format, make_formats
 from tests.fuzz.run import fuzz
 
+# Copies of what another file says, which is read in their place, and a log whose damaged lines are kept
+# as accesses. What `verify` finds is its result, and tried fewer times.
+NOT_NEEDED = {
+    "status: suggested.json",
+    "status: timeline.json",
+    "older access log",
+    "store: attributes.json",
+    "store: records/000002.json",
+}
+
 
 @pytest.mark.slow
 def test_changed_files_are_read_or_refused(tmp_path: Path) -> None:
     counts = fuzz(make_formats(tmp_path), 3000, seed=20, say=print)
     assert {name: count.findings for name, count in counts.items() if count.findings} == {}
-    assert all(count.refused for count in counts.values() if count.tried > 40)
+    unrefused = {name for name, count in counts.items() if count.tried > 40 and not count.refused}
+    assert unrefused == NOT_NEEDED
 
 
 def test_tracebacks_and_silent_changes_are_findings(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ try:
     with exclusive(sys.argv[2], "run"):
         if sys.argv[3] == "fork":
             child = os.fork()
-            if child == 0: time.sleep(60); os._exit(0)
-            print(child, flush=True)
+            if child == 0:
+                # Only the child knows that it has forgotten the lock: the parent may go on before that.
+                print(os.getpid(), flush=True); time.sleep(60); os._exit(0)
         if sys.argv[3] == "exec":
             print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
         print("held", flush=True)
