@@ -22,12 +22,17 @@ _OF_PLACES = {
 }  # fmt: skip
 
 
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else ascii(char)[1:-1]
+
+
 class RadiotrainError(Exception):
     """Base of every error that is the input's fault, not the program's."""
 
     def __str__(self) -> str:
-        """Return the sentence, without the middle of what is too long to be read."""
-        text = super().__str__()
+        """Return the sentence on one line, without the middle of what is too long to be read."""
+        # A file's name or content may hold line breaks, a terminal's codes or halves of characters.
+        text = "".join(_escaped(char) for char in super().__str__())
         if len(text) <= _LONGEST:
             return text
         return f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
