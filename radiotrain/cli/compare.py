@@ -87,7 +87,7 @@ def _print_pairs(found: ReportComparison) -> None:
     table = Table(title=escape(f"A: {found.first}\nB: {found.second}"))
     for column in (
         "target", "A", "B", "AUC A", "AUC B", "A - B (95 % CI)", "p (Holm)", "can show",
-        "sensitivity A - B", "specificity A - B", "only A : B right (p)",
+        "sensitivity A - B", "specificity A - B", "at equal rate (p)",
     ):  # fmt: skip
         table.add_column(column)
     for pair in found.pairs:
@@ -97,9 +97,10 @@ def _print_pairs(found: ReportComparison) -> None:
 
 def _cells(pair: Pair) -> tuple[str, ...]:
     c = pair.comparison
-    right = "-"
-    if c.num_only_run_right is not None:
-        right = f"{c.num_only_run_right} : {c.num_only_other_right} ({_p(c.mcnemar_p_holm)})"
+    at_equal_rate = "-"
+    if c.equal_rate is not None:
+        gain = c.equal_rate.sensitivity[0] - c.equal_rate.sensitivity[1]
+        at_equal_rate = f"{gain:+.3f} ({_p(c.equal_rate_p_holm)})"
     return (
         pair.target,
         pair.first.run,
@@ -111,7 +112,7 @@ def _cells(pair: Pair) -> tuple[str, ...]:
         _number(c.detectable_difference),
         _difference(pair.sensitivity_difference, pair.sensitivity_difference_ci95),
         _difference(pair.specificity_difference, pair.specificity_difference_ci95),
-        right,
+        at_equal_rate,
     )
 
 

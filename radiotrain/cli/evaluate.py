@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.results import Evaluation
+    from radiotrain.evaluation.statistics.influence import Sampling as SamplingName
     from radiotrain.evaluation.subgroups.results import Subgroups
+
+
+class Sampling(StrEnum):
+    """How test patients were drawn."""
+
+    POPULATION = "population"
+    WITHIN_CLASSES = "within-classes"
 
 
 def register(app: typer.Typer) -> None:
@@ -93,6 +102,15 @@ def evaluate(
             " drawn; 0 leaves it out. Takes its time with large networks on a CPU. Of runs only.",
         ),
     ] = None,
+    sampling: Annotated[
+        Sampling | None,
+        typer.Option(
+            show_default="population with --predictions, within-classes of runs",
+            help="How test patients were drawn: as they came, or with numbers of positives and"
+            " negatives that were fixed, as a stratified split fixes them. Says which interval of"
+            " Brier score and average precision is shown.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
 ) -> None:
@@ -123,7 +141,11 @@ def evaluate(
         num_results = len(table[["run", "target"]].drop_duplicates())
         with progress("evaluate", num_results) as advance:
             evaluation = evaluate_table(
-                table, seed=seed, num_resamples=resamples, on_result=advance
+                table,
+                seed=seed,
+                num_resamples=resamples,
+                on_result=advance,
+                sampling=_sampling(sampling, is_of_split=predictions is None),
             )
         mark(out, subject)
         report = write_report(evaluation, table, out, context=context)
@@ -131,6 +153,13 @@ def evaluate(
     for warning in (*context.warnings, *evaluation.warnings):
         typer.echo(f"note: {warning}")
     typer.echo(f"report: {report}")
+
+
+def _sampling(asked: Sampling | None, *, is_of_split: bool) -> SamplingName:
+    """Return what was asked for; else that a split fixed the class counts, as it is stratified."""
+    if asked is None:
+        return "within classes" if is_of_split else "population"
+    return "population" if asked is Sampling.POPULATION else "within classes"
 
 
 def _predictions(

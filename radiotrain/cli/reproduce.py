@@ -291,7 +291,7 @@ def print_beside_the_paper(report: str) -> None:
         made = metrics["provenance"].get(f"model {run}", {})
         for target, found in targets.items() if not is_baseline(run) else ():
             model = f"ours: {made.get('trial', run)}"
-            table.add_row(target, model, *_row(found, "auc_ci95_delong"))
+            table.add_row(target, model, *_row(found, "auc_ci95"))
             for row in metrics["published"]:
                 if row["target"] == target.upper():
                     by = f"{row['method']}, {row['source']}"

@@ -13,6 +13,7 @@ from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.run_pairs import compare_runs
+from radiotrain.evaluation.statistics.influence import SAMPLINGS, Sampling
 
 _FEWEST_RESAMPLES = 100
 
@@ -23,6 +24,7 @@ def evaluate_table(
     seed: int = 0,
     num_resamples: int = 10_000,
     on_result: Callable[[], None] | None = None,
+    sampling: Sampling = "population",
 ) -> Evaluation:
     """Evaluate every run and target of a predictions table.
 
@@ -35,6 +37,10 @@ def evaluate_table(
         seed again, so a result does not depend on what else is in the table.
     on_result
         Called after each run and target.
+    sampling
+        ``population`` where test patients came as they came; ``within classes`` where the split fixed
+        how many positives and negatives there are. It says which interval of Brier score and average
+        precision is shown; both are in the results.
 
     Raises
     ------
@@ -46,12 +52,16 @@ def evaluate_table(
             f"num_resamples is {num_resamples}, expected {_FEWEST_RESAMPLES} or more:"
             " the ends of a 95 % interval need them"
         )
+    if sampling not in SAMPLINGS:
+        raise InputError(f"sampling is {sampling!r}, expected one of {', '.join(SAMPLINGS)}")
     table = validate_predictions(df)
     leak_checks = check_table(table)
     leaks = [finding for check in leak_checks for finding in check.findings]
     results: list[TargetResult] = []
     for run, target in table[["run", "target"]].drop_duplicates().to_numpy():
-        found = measure(table, str(run), str(target), seed=seed, num_resamples=num_resamples)
+        found = measure(
+            table, str(run), str(target), seed=seed, num_resamples=num_resamples, sampling=sampling
+        )
         results.append(found)
         if on_result is not None:
             on_result()
@@ -62,4 +72,5 @@ def evaluate_table(
         comparisons=compare_runs(table, results, seed=seed, num_resamples=num_resamples),
         warnings=(*leaks, *find_cautions(table, results)),
         leak_checks=leak_checks,
+        sampling=sampling,
     )

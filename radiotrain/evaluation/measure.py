@@ -14,12 +14,15 @@ from radiotrain.evaluation.patients import PatientScores, fold_scores, patient_s
 from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
 from radiotrain.evaluation.statistics import calibration
 from radiotrain.evaluation.statistics.auc import auc, delong_interval
-from radiotrain.evaluation.statistics.bootstrap import (
-    average_precision_of,
-    bootstrap_interval,
-    brier_of,
-)
+from radiotrain.evaluation.statistics.auc_interval import auc_interval
+from radiotrain.evaluation.statistics.bootstrap import bootstrap_interval
 from radiotrain.evaluation.statistics.decision_curve import decision_curve
+from radiotrain.evaluation.statistics.influence import (
+    SAMPLINGS,
+    Sampling,
+    average_precision_interval,
+    brier_interval,
+)
 from radiotrain.evaluation.statistics.operating_point import (
     OperatingPoint,
     confusion,
@@ -45,7 +48,13 @@ _NO_PATIENT = "no test patient with a known label"
 
 
 def measure(
-    table: pd.DataFrame, run: str, target: str, *, seed: int, num_resamples: int
+    table: pd.DataFrame,
+    run: str,
+    target: str,
+    *,
+    seed: int,
+    num_resamples: int,
+    sampling: Sampling = "population",
 ) -> TargetResult:
     """Measure one run and target of a validated predictions table.
 
@@ -53,13 +62,15 @@ def measure(
     ----------
     seed, num_resamples
         Of the bootstrap, and of the labels dealt out at random.
+    sampling
+        How the test patients were drawn: which intervals are shown.
     """
     test = patient_scores(table, run, target, "test")
     validation = patient_scores(table, run, target, "validation")
     values = Values()
     _put_ranking(values, test, seed, num_resamples)
     _put_resolution(values, test)
-    _put_probability_quality(values, test, seed, num_resamples)
+    _put_probability_quality(values, test)
     why = _why_one_class(validation, "validation")
     values.put("auc_validation", auc(validation.labels, validation.scores), why)
     _put_folds(values, fold_scores(table, run, target, "validation"))
@@ -74,6 +85,7 @@ def measure(
         num_predictions=test.most_predictions,
         num_validation=validation.num_patients,
         num_validation_positive=validation.num_positive,
+        sampling=sampling,
         reliability=calibration.reliability_bins(test.labels, test.scores),
         recalibrations=recalibrations(
             test.labels, test.scores, validation.labels, validation.scores
@@ -130,7 +142,8 @@ def _put_ranking(values: Values, test: PatientScores, seed: int, num_resamples: 
     area = auc(y, x)
     one_class = _why_one_class(test, "test")
     values.put("auc", area, one_class)
-    why = _why_no_interval(test, area)
+    values.put("auc_ci95", auc_interval(y, x), _why_no_interval(test, area))
+    why = _why_no_spread(test, area)
     values.put("auc_ci95_delong", delong_interval(y, x), why)
     interval = bootstrap_interval(y, x, seed=seed, num_resamples=num_resamples)
     values.put("auc_ci95_bootstrap", interval, why)
@@ -140,10 +153,11 @@ def _put_ranking(values: Values, test: PatientScores, seed: int, num_resamples: 
     values.put("permutation_range95", chance.interval, one_class if math.isnan(area) else tied)
     precision = average_precision_score(y, x) if not math.isnan(area) else None
     values.put("auc_pr", precision, one_class)
-    interval = bootstrap_interval(
-        y, x, average_precision_of, seed=seed, num_resamples=num_resamples
-    )
-    values.put("auc_pr_ci95", interval, why)
+    for sampling in SAMPLINGS:
+        interval = average_precision_interval(y, x, sampling)
+        values.put(
+            f"auc_pr_ci95_{sampling.replace(' ', '_')}", interval, _why_no_interval(test, area)
+        )
 
 
 def _put_resolution(values: Values, test: PatientScores) -> None:
@@ -160,15 +174,14 @@ def _put_resolution(values: Values, test: PatientScores) -> None:
     values.put("detectable_difference", gain, too_few if both else one_class)
 
 
-def _put_probability_quality(
-    values: Values, test: PatientScores, seed: int, num_resamples: int
-) -> None:
+def _put_probability_quality(values: Values, test: PatientScores) -> None:
     y, x = test.labels, test.scores
     num = test.num_patients
     values.put("prevalence", test.num_positive / num if num else None, _NO_PATIENT)
     values.put("brier", calibration.brier_score(y, x), _NO_PATIENT)
-    interval = bootstrap_interval(y, x, brier_of, seed=seed, num_resamples=num_resamples)
-    values.put("brier_ci95", interval, _why_no_brier_interval(test))
+    for sampling in SAMPLINGS:
+        why = _why_no_brier_interval(test, sampling)
+        values.put(f"brier_ci95_{sampling.replace(' ', '_')}", brier_interval(y, x, sampling), why)
     values.put("log_loss", calibration.log_loss(y, x), _NO_PATIENT)
     values.put("ece", calibration.expected_calibration_error(y, x), _NO_PATIENT)
     for name, found in (
@@ -242,14 +255,19 @@ def _why_few(test: PatientScores) -> str:
 def _why_no_interval(test: PatientScores, area: float) -> str:
     if math.isnan(area):
         return _why_one_class(test, "test")
-    if few := _why_few(test):
-        return few
-    if area in (0.0, 1.0):
+    tied = "all probabilities are tied, so these patients show no spread to build it from"
+    return _why_few(test) or tied
+
+
+def _why_no_spread(test: PatientScores, area: float) -> str:
+    """Say why an interval that needs a spread of the AUC is not defined."""
+    if area in (0.0, 1.0) and not _why_few(test):
         return "the classes do not overlap, so these patients show no spread to build it from"
-    return "all probabilities are tied, so these patients show no spread to build it from"
+    return _why_no_interval(test, area)
 
 
-def _why_no_brier_interval(test: PatientScores) -> str:
+def _why_no_brier_interval(test: PatientScores, sampling: Sampling) -> str:
     if test.num_positive in (0, test.num_patients):
         return _why_one_class(test, "test")
-    return _why_few(test) or "all patients of a class are tied, so that resamples are all alike"
+    of_what = "" if sampling == "population" else " of a class"
+    return _why_few(test) or f"all patients{of_what} have the same squared distance"

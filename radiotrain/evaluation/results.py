@@ -9,7 +9,9 @@ from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.statistics.auc import Interval
 from radiotrain.evaluation.statistics.calibration import Bin
 from radiotrain.evaluation.statistics.decision_curve import NetBenefit
+from radiotrain.evaluation.statistics.influence import Sampling
 from radiotrain.evaluation.statistics.operating_point import Confusion, OperatingPoint
+from radiotrain.evaluation.statistics.paired_calls import EqualRate
 from radiotrain.evaluation.statistics.recalibration import Recalibration
 
 CONFIDENCE = 0.95
@@ -34,6 +36,11 @@ class TargetResult:
         Most predictions averaged for a test patient: the number of folds in the ensemble.
     num_validation, num_validation_positive
         Validation patients with a known label, pooled over folds.
+    sampling
+        Which of the two intervals of `auc_pr` and `brier` is shown.
+    auc_ci95
+        The score interval, which tables show first. DeLong's plain one stands beside it because
+        published ones are DeLong's.
     prevalence
         Share of positives, which is also the PR-AUC of a coin.
     permutation_p, permutation_range95
@@ -77,8 +84,10 @@ class TargetResult:
     num_predictions: int
     num_validation: int
     num_validation_positive: int
+    sampling: Sampling = "population"
     prevalence: float | None = None
     auc: float | None = None
+    auc_ci95: Interval | None = None
     auc_ci95_delong: Interval | None = None
     auc_ci95_bootstrap: Interval | None = None
     permutation_p: float | None = None
@@ -86,9 +95,11 @@ class TargetResult:
     detectable_auc: float | None = None
     detectable_difference: float | None = None
     auc_pr: float | None = None
-    auc_pr_ci95: Interval | None = None
+    auc_pr_ci95_population: Interval | None = None
+    auc_pr_ci95_within_classes: Interval | None = None
     brier: float | None = None
-    brier_ci95: Interval | None = None
+    brier_ci95_population: Interval | None = None
+    brier_ci95_within_classes: Interval | None = None
     log_loss: float | None = None
     ece: float | None = None
     calibration_intercept: float | None = None
@@ -113,9 +124,18 @@ class TargetResult:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def auc_ci95(self) -> Interval | None:
-        """The interval that the tables show first: DeLong's."""
-        return self.auc_ci95_delong
+    def auc_pr_ci95(self) -> Interval | None:
+        """The interval of average precision that answers the question of `sampling`."""
+        if self.sampling == "population":
+            return self.auc_pr_ci95_population
+        return self.auc_pr_ci95_within_classes
+
+    @property
+    def brier_ci95(self) -> Interval | None:
+        """The interval of the Brier score that answers the question of `sampling`."""
+        if self.sampling == "population":
+            return self.brier_ci95_population
+        return self.brier_ci95_within_classes
 
     @property
     def auc_half_width(self) -> float | None:
@@ -136,7 +156,8 @@ class Comparison:
         ``paired`` where both were tested on the same patients, ``unpaired`` where on different
         ones; None where on some of the same, which cannot be compared.
     difference, standard_error, difference_ci95_delong, p
-        After DeLong, with the covariance where paired; p is two-sided.
+        After DeLong, with the covariance where paired, and Satterthwaite's degrees of freedom; p is
+        two-sided.
     null_range95
         The middle 95 % of differences where the two runs are swapped within patients at random.
     p_holm
@@ -145,10 +166,17 @@ class Comparison:
         Of the two AUCs over test sets.
     detectable_difference
         Least difference that these patients show with 80 % power, at this correlation.
-    num_only_run_right, num_only_other_right
-        Patients whom one alone calls rightly, each at its own threshold from validation.
-    mcnemar_p, mcnemar_p_holm
-        Exact p that both are right equally often; the second corrected for all comparisons.
+    positives_only_run, positives_only_other, negatives_only_run, negatives_only_other
+        Patients of a class that one run alone classifies correctly, each run at its own threshold
+        from validation.
+    sensitivity_p, specificity_p
+        McNemar's exact p within the positives, within the negatives. They compare each run with its
+        threshold: equally good runs at different thresholds differ.
+    sensitivity_p_holm, specificity_p_holm
+        Corrected for all tests of this kind, two a comparison.
+    equal_rate, equal_rate_p_holm
+        The runs themselves, where both call equally many patients positive; p corrected for all
+        comparisons.
     note
         What to know about a value that is defined; often empty.
     """
@@ -166,10 +194,16 @@ class Comparison:
     p_holm: float | None = None
     correlation: float | None = None
     detectable_difference: float | None = None
-    num_only_run_right: int | None = None
-    num_only_other_right: int | None = None
-    mcnemar_p: float | None = None
-    mcnemar_p_holm: float | None = None
+    positives_only_run: int | None = None
+    positives_only_other: int | None = None
+    negatives_only_run: int | None = None
+    negatives_only_other: int | None = None
+    sensitivity_p: float | None = None
+    sensitivity_p_holm: float | None = None
+    specificity_p: float | None = None
+    specificity_p_holm: float | None = None
+    equal_rate: EqualRate | None = None
+    equal_rate_p_holm: float | None = None
     note: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -184,6 +218,8 @@ class Evaluation:
         One for each run and target, in the order of the table.
     seed, num_resamples
         Of the bootstrap; also of the labels dealt out at random.
+    sampling
+        How the test patients were drawn, see `statistics.influence`.
     comparisons
         One for each two runs of a target, in the order of the table.
     warnings
@@ -199,3 +235,4 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     leak_checks: tuple[LeakCheck, ...] = ()
     confidence: float = CONFIDENCE
+    sampling: Sampling = "population"

@@ -18,14 +18,20 @@ from radiotrain.evaluation.statistics.comparison import (
     Difference,
     bootstrap_difference_interval,
     holm_adjusted,
-    mcnemar_p_value,
     paired_difference,
     unpaired_difference,
+)
+from radiotrain.evaluation.statistics.paired_calls import (
+    compare_at_equal_rate,
+    discordant,
+    mcnemar_p_value,
 )
 from radiotrain.evaluation.statistics.paired_permutation import null_range
 from radiotrain.evaluation.statistics.power import smallest_difference
 
-_OF_PAIRS = ("num_only_run_right", "num_only_other_right", "mcnemar_p")
+_OF_POSITIVES = ("positives_only_run", "positives_only_other", "sensitivity_p")
+_OF_NEGATIVES = ("negatives_only_run", "negatives_only_other", "specificity_p")
+_CORRECTED = ("p_holm", "sensitivity_p_holm", "specificity_p_holm", "equal_rate_p_holm")
 
 
 def compare_runs(
@@ -92,13 +98,14 @@ def _compare(
         _put_difference(values, difference, why)
         _put_detectable(values, first, second, difference, why)
         _put_calls(values, first, second, a, b)
+        _put_equal_rate(values, a, b)
     elif not common:
         values.defined["design"] = "unpaired"
         difference = unpaired_difference(a.labels, a.scores, b.labels, b.scores)
         _put_difference(values, difference, _why_undefined(first, second, difference))
         separate = "the runs were tested on different patients"
         paired_only = ("difference_ci95_bootstrap", "null_range95", "detectable_difference")
-        for name in (*paired_only, *_OF_PAIRS):
+        for name in (*paired_only, *_OF_POSITIVES, *_OF_NEGATIVES, "equal_rate"):
             values.reasons[name] = separate
     else:
         alike = a.patient_ids == b.patient_ids
@@ -116,7 +123,7 @@ def _compare(
 _VALUES = tuple(
     name
     for name in Comparison.__dataclass_fields__
-    if name not in {"target", "run", "other", "note", "reasons", "p_holm", "mcnemar_p_holm"}
+    if name not in {"target", "run", "other", "note", "reasons", *_CORRECTED}
 )
 
 
@@ -143,19 +150,38 @@ def _put_detectable(
 def _put_calls(
     values: Values, first: TargetResult, second: TargetResult, a: PatientScores, b: PatientScores
 ) -> None:
-    """Count whom only one run calls rightly, each at its own threshold."""
+    """Compare sensitivities and specificities, each run at its own threshold."""
     for result in (first, second):
         if result.threshold is None or not a.num_patients:
             why = result.reasons.get("threshold", "no test patient with a known label")
-            for name in _OF_PAIRS:
-                values.reasons[name] = f"no calls of run {result.run}: {why}"
+            for name in (*_OF_POSITIVES, *_OF_NEGATIVES):
+                values.reasons[name] = f"run {result.run} has no threshold: {why}"
             return
-    right = (a.scores >= (first.threshold or 0)) == (a.labels == 1)
-    other_right = (b.scores >= (second.threshold or 0)) == (b.labels == 1)
-    only_run, only_other = int((right & ~other_right).sum()), int((other_right & ~right).sum())
-    values.defined["num_only_run_right"] = only_run
-    values.defined["num_only_other_right"] = only_other
-    values.defined["mcnemar_p"] = mcnemar_p_value(only_run, only_other)
+    called = a.scores >= (first.threshold or 0), b.scores >= (second.threshold or 0)
+    num_negative = a.num_patients - a.num_positive
+    for names, found, num, label in zip(
+        (_OF_POSITIVES, _OF_NEGATIVES),
+        discordant(a.labels, *called),
+        (a.num_positive, num_negative),
+        ("positive", "negative"),
+        strict=True,
+    ):
+        numbers = found.only_first, found.only_second
+        for name, value in zip(names, (*numbers, mcnemar_p_value(*numbers)), strict=True):
+            why = f"no {label} test patient"
+            values.put(name, value if num else None, why)
+
+
+def _put_equal_rate(values: Values, a: PatientScores, b: PatientScores) -> None:
+    found = compare_at_equal_rate(a.labels, a.scores, b.scores)
+    if found is not None:
+        values.defined["equal_rate"] = found
+    elif a.num_positive in (0, a.num_patients):
+        values.reasons["equal_rate"] = "only one class among the test patients"
+    else:
+        values.reasons["equal_rate"] = (
+            "tied probabilities leave no number of patients that both runs can call positive"
+        )
 
 
 def _why_undefined(first: TargetResult, second: TargetResult, difference: Difference) -> str:
@@ -172,17 +198,31 @@ def _why_undefined(first: TargetResult, second: TargetResult, difference: Differ
 
 
 def _corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    p_values = holm_adjusted([math.nan if c.p is None else c.p for c in comparisons])
-    calls = holm_adjusted([math.nan if c.mcnemar_p is None else c.mcnemar_p for c in comparisons])
     return tuple(
-        _with_corrected(comparison, p, mcnemar)
-        for comparison, p, mcnemar in zip(comparisons, p_values, calls, strict=True)
+        replace(comparison, reasons={**comparison.reasons, **p.reasons}, **p.defined)
+        for comparison, p in zip(comparisons, corrected_p_values(comparisons), strict=True)
     )
 
 
-def _with_corrected(comparison: Comparison, p: float, mcnemar: float) -> Comparison:
-    values = Values()
-    values.put("p_holm", p, comparison.reasons.get("p", ""))
-    values.put("mcnemar_p_holm", mcnemar, comparison.reasons.get("mcnemar_p", ""))
-    reasons = {**comparison.reasons, **values.reasons}
-    return replace(comparison, reasons=reasons, **values.defined)
+def corrected_p_values(comparisons: Sequence[Comparison]) -> tuple[Values, ...]:
+    """Return the p values of each comparison corrected for all, in three families.
+
+    The AUCs; sensitivities and specificities at the runs' own thresholds, together; and runs where
+    both call equally many patients positive.
+    """
+    areas = _adjusted([c.p for c in comparisons])
+    at_own = _adjusted([p for c in comparisons for p in (c.sensitivity_p, c.specificity_p)])
+    at_equal = _adjusted([c.equal_rate.p if c.equal_rate else None for c in comparisons])
+    found = []
+    columns = zip(comparisons, areas, at_own[::2], at_own[1::2], at_equal, strict=True)
+    for comparison, *p_values in columns:
+        values = Values()
+        uncorrected = ("p", "sensitivity_p", "specificity_p", "equal_rate")
+        for name, source, p in zip(_CORRECTED, uncorrected, p_values, strict=True):
+            values.put(name, p, comparison.reasons.get(source, ""))
+        found.append(values)
+    return tuple(found)
+
+
+def _adjusted(p_values: Sequence[float | None]) -> tuple[float, ...]:
+    return holm_adjusted([math.nan if p is None else p for p in p_values])

@@ -103,7 +103,7 @@ class Tested:
     rates
         On the test patients; None where they are not known, and `no_rates` says why.
     auc, auc_ci95
-        On the test patients; the interval that the report shows first, DeLong's.
+        On the test patients; the interval that the report shows first.
     attention
         Its verdict on maps of where the networks look: supported, doubtful or unsupported; None where
         it has none.
@@ -149,7 +149,7 @@ def find_tested(report: Mapping[str, Any] | None, run: str, rule: Rule) -> Teste
             attention = looked["kind"]
     of_test = {
         "auc": result["auc"],
-        "auc_ci95": _pair(result["auc_ci95_delong"]),
+        "auc_ci95": _pair(result["auc_ci95"]),
         "attention": attention,
     }
     threshold, counts = result["threshold"], result["confusion"]

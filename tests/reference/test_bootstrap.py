@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,17 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_curve
+from sklearn.metrics import roc_curve
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.statistics import bootstrap
 from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
 from radiotrain.evaluation.statistics.bootstrap import (
-    Statistic,
-    average_precision_of,
     bootstrap_interval,
     bootstrap_values,
-    brier_of,
     roc_band,
 )
 
@@ -245,77 +242,6 @@ def test_roc_band_of_separated_classes_is_the_corner() -> None:
     np.testing.assert_array_equal(high, np.ones(5))
 
 
-_OTHERS: list[tuple[Statistic, Callable[..., float]]] = [
-    (average_precision_of, average_precision_score),
-    (brier_of, brier_score_loss),
-]
-
-
-def _probabilities(
-    seed: int, num_positive: int, num_negative: int
-) -> tuple[NDArray[np.int64], Floats]:
-    labels, scores = _binormal(np.random.default_rng(seed), num_positive, num_negative, shift=0.9)
-    return labels, np.round(norm.cdf(scores - 0.4), 2)  # some ties
-
-
-@settings(deadline=None)
-@given(st.lists(_SCORES, min_size=1, max_size=8), st.lists(_SCORES, min_size=1, max_size=8))
-def test_the_sample_itself_has_scikit_learns_statistics(
-    positive: list[float], negative: list[float]
-) -> None:
-    """Every patient drawn once."""
-    labels, scores = np.repeat([1, 0], [len(positive), len(negative)]), [*positive, *negative]
-    distinct = np.unique(scores)
-    drawn = [np.array([[list(s).count(v) for v in distinct]]) for s in (positive, negative)]
-    for statistic, theirs in _OTHERS:
-        found = statistic(*drawn, distinct)
-        assert found == pytest.approx([theirs(labels, scores)], abs=1e-12)
-
-
-@pytest.mark.parametrize(("statistic", "theirs"), _OTHERS)
-def test_other_statistics_are_distributed_as_in_a_plain_resampling_loop(
-    statistic: Statistic, theirs: Callable[..., float]
-) -> None:
-    labels, scores = _probabilities(5, 14, 30)
-    rng = np.random.default_rng(8)
-    num = 1_200
-    naive = np.array([theirs(*_naive_resample(rng, labels, scores)) for _ in range(num)])
-    ours = bootstrap_values(labels, scores, statistic, num_resamples=20_000, seed=3)
-    assert ours.mean() == pytest.approx(naive.mean(), abs=4 * naive.std() / math.sqrt(num))
-    assert ours.std() == pytest.approx(naive.std(), rel=4 / math.sqrt(2 * num))
-    low, high = bootstrap_interval(labels, scores, statistic, num_resamples=20_000, seed=3)
-    assert (low, high) == pytest.approx(tuple(np.quantile(naive, [0.025, 0.975])), abs=0.03)
-    assert low < theirs(labels, scores) < high
-
-
-@pytest.mark.parametrize(("statistic", "theirs"), _OTHERS)
-@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 0, 0], [0, 1, 1]])
-def test_other_statistics_have_no_interval_without_two_of_a_class(
-    labels: list[int], statistic: Statistic, theirs: Callable[..., float]
-) -> None:
-    interval = bootstrap_interval(labels, [0.2, 0.4, 0.1], statistic, num_resamples=100)
-    assert all(math.isnan(end) for end in interval)
-
-
-def test_separated_classes_have_a_brier_interval_but_none_of_precision() -> None:
-    labels, scores = [0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]
-    low, high = bootstrap_interval(labels, scores, brier_of, num_resamples=500)
-    assert 0 < low < high < 0.05
-    interval = bootstrap_interval(labels, scores, average_precision_of, num_resamples=500)
-    assert all(math.isnan(end) for end in interval)
-
-
-def test_brier_intervals_cover() -> None:
-    """Of 200 cohorts about 190 should; the truth is that of 200,000 patients of the same kind."""
-    truth = brier_score_loss(*_probabilities(99, 80_000, 120_000))
-    covered = 0
-    for seed in range(200):
-        labels, scores = _probabilities(seed, 40, 60)
-        interval = bootstrap_interval(labels, scores, brier_of, num_resamples=500, seed=seed)
-        covered += interval[0] <= truth <= interval[1]
-    assert 0.90 <= covered / 200 <= 0.99
-
-
 def test_variance_over_all_resamples_is_the_closed_form() -> None:
     """Of the ideal bootstrap, no resample drawn: a two-sample U statistic with the found shares.
 
@@ -340,22 +266,7 @@ def test_variance_over_all_resamples_is_the_closed_form() -> None:
     assert ours.mean() == pytest.approx(area, abs=4 * math.sqrt(expected / 40_000))
 
 
-def test_average_precision_and_brier_score_of_the_scikit_learn_guide() -> None:
-    """Printed in scikit-learn 1.9, docs of `average_precision_score` (0.83) and `brier_score_loss`.
-
-    By hand: the highest is positive, 1/1; the second positive is the third highest, 2/3.
-    """
-    once = np.array([[1, 1, 1, 1]])
-    scores = np.array([0.1, 0.35, 0.4, 0.8])
-    drawn = once * [0, 1, 0, 1], once * [1, 0, 1, 0]
-    assert average_precision_of(*drawn, scores) == pytest.approx([(1 + 2 / 3) / 2])
-    probabilities = np.array([0.1, 0.3, 0.8, 0.9])
-    drawn = once * [0, 0, 1, 1], once * [1, 1, 0, 0]
-    assert brier_of(*drawn, probabilities) == pytest.approx([0.0375])
-
-
-@pytest.mark.parametrize("statistic", [bootstrap.auc_of, average_precision_of, brier_of])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_scores_that_are_no_numbers_are_refused(statistic: Statistic, bad: float) -> None:
+def test_scores_that_are_no_numbers_are_refused(bad: float) -> None:
     with pytest.raises(InputError, match="expected a finite number"):
-        bootstrap_values([0, 1], [0.1, bad], statistic, num_resamples=100)
+        bootstrap_values([0, 1], [0.1, bad], num_resamples=100)

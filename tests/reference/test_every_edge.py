@@ -13,10 +13,9 @@ import pytest
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
+from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.bootstrap import (
-    average_precision_of,
     bootstrap_interval,
-    brier_of,
 )
 from radiotrain.evaluation.statistics.calibration import (
     brier_score,
@@ -32,11 +31,13 @@ from radiotrain.evaluation.statistics.comparison import (
     unpaired_difference,
 )
 from radiotrain.evaluation.statistics.decision_curve import decision_curve
+from radiotrain.evaluation.statistics.influence import average_precision_interval, brier_interval
 from radiotrain.evaluation.statistics.operating_point import (
     confusion,
     sensitivity_threshold,
     youden_threshold,
 )
+from radiotrain.evaluation.statistics.paired_calls import compare_at_equal_rate
 from radiotrain.evaluation.statistics.paired_permutation import null_range
 from radiotrain.evaluation.statistics.permutation import permutation_test
 from radiotrain.evaluation.statistics.recalibration import fit_temperature, isotonic
@@ -73,6 +74,11 @@ def _unpaired(labels: list[int], scores: Numbers) -> Numbers:
     return [found.standard_error, *found.interval, found.p_value]
 
 
+def _at_equal_rate(labels: list[int], scores: Numbers) -> Numbers:
+    found = compare_at_equal_rate(labels, scores, _other(scores))
+    return [math.nan if found is None else found.p]
+
+
 def _chance(labels: list[int], scores: Numbers) -> Numbers:
     found = permutation_test(labels, scores, num_permutations=200)
     return [found.p_value]
@@ -93,14 +99,27 @@ STATISTICS: dict[str, tuple[Statistic, set[str]]] = {
         lambda y, x: [*bootstrap_interval(y, x, num_resamples=200)],
         {"nobody", "one class", "one positive", "one negative", "all tied", "separated"},
     ),
-    "bootstrap of the PR-AUC": (
-        lambda y, x: [*bootstrap_interval(y, x, average_precision_of, num_resamples=200)],
-        {"nobody", "one class", "one positive", "one negative", "all tied", "separated"},
-    ),
-    "bootstrap of the Brier score": (
-        lambda y, x: [*bootstrap_interval(y, x, brier_of, num_resamples=200)],
+    "score interval of the AUC": (
+        lambda y, x: [*auc_interval(y, x)],
         {"nobody", "one class", "one positive", "one negative", "all tied"},
     ),
+    "interval of the PR-AUC, population": (
+        lambda y, x: [*average_precision_interval(y, x, "population")],
+        {"nobody", "one class", "one positive", "one negative"},
+    ),
+    "interval of the PR-AUC, within classes": (
+        lambda y, x: [*average_precision_interval(y, x, "within classes")],
+        {"nobody", "one class", "one positive", "one negative", "all tied"},
+    ),
+    "interval of the Brier score, population": (
+        lambda y, x: [*brier_interval(y, x, "population")],
+        {"nobody", "one class", "one positive", "one negative"},
+    ),
+    "interval of the Brier score, within classes": (
+        lambda y, x: [*brier_interval(y, x, "within classes")],
+        {"nobody", "one class", "one positive", "one negative", "all tied"},
+    ),
+    "test at an equal positive rate": (_at_equal_rate, {"nobody", "one class", "all tied"}),
     "permutation test": (_chance, {"nobody", "one class"}),
     "paired difference": (
         _against_other,
@@ -190,8 +209,12 @@ _MORE_PATIENTS = {
     "DeLong's variance",
     "DeLong's interval",
     "bootstrap of the AUC",
-    "bootstrap of the PR-AUC",
-    "bootstrap of the Brier score",
+    "score interval of the AUC",
+    "interval of the PR-AUC, population",
+    "interval of the PR-AUC, within classes",
+    "interval of the Brier score, population",
+    "interval of the Brier score, within classes",
+    "test at an equal positive rate",
     "permutation test",
     "paired difference",
     "unpaired difference",
@@ -210,7 +233,9 @@ def test_every_patient_twice_changes_no_value(name: str) -> None:
     assert twice[: len(once)] == pytest.approx(once, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(_MORE_PATIENTS - {"permutation test"}))
+@pytest.mark.parametrize(
+    "name", sorted(_MORE_PATIENTS - {"permutation test", "test at an equal positive rate"})
+)
 def test_every_patient_twice_makes_intervals_narrower(name: str) -> None:
     """Which is why the table refuses a prediction that is there twice."""
     statistic, _ = STATISTICS[name]

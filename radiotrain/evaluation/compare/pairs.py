@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -23,8 +22,7 @@ from radiotrain.evaluation.compare.verdict import judge_pair
 from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import COLUMNS
-from radiotrain.evaluation.run_pairs import compare_runs
-from radiotrain.evaluation.statistics.comparison import holm_adjusted
+from radiotrain.evaluation.run_pairs import compare_runs, corrected_p_values
 
 Chosen = tuple[str, str, str]
 """Target, run of the first report, run of the second."""
@@ -171,15 +169,8 @@ def _rows(report: Report, run: str, target: str, name: str) -> pd.DataFrame:
 def _judged(pairs: Sequence[Pair]) -> Iterator[Pair]:
     """Correct p values for all pairs, and judge."""
     found = [pair.comparison for pair in pairs]
-    p_values = holm_adjusted([math.nan if c.p is None else c.p for c in found])
-    calls = holm_adjusted([math.nan if c.mcnemar_p is None else c.mcnemar_p for c in found])
-    num = sum(not math.isnan(p) for p in p_values)
-    for pair, p, mcnemar in zip(pairs, p_values, calls, strict=True):
-        corrected = replace(
-            pair.comparison,
-            p_holm=None if math.isnan(p) else p,
-            mcnemar_p_holm=None if math.isnan(mcnemar) else mcnemar,
-        )
-        known = replace(pair, comparison=corrected)
+    num = sum(comparison.p is not None for comparison in found)
+    for pair, p_values in zip(pairs, corrected_p_values(found), strict=True):
+        known = replace(pair, comparison=replace(pair.comparison, **p_values.defined))
         kind, sentence = judge_pair(known, num)
         yield replace(known, verdict=kind, sentence=sentence)

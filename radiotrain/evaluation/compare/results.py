@@ -9,12 +9,12 @@ from typing import Any, Literal
 from radiotrain.evaluation.results import Comparison, TargetResult
 from radiotrain.evaluation.statistics.auc import Interval
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 VerdictKind = Literal["identical", "first", "second", "not shown", "not comparable"]
 
 _OF_EACH = (
-    "run", "num_patients", "num_positive", "auc", "auc_ci95_delong", "threshold",
+    "run", "num_patients", "num_positive", "auc", "auc_ci95", "auc_ci95_delong", "threshold",
     "sensitivity", "sensitivity_ci95", "specificity", "specificity_ci95",
 )  # fmt: skip
 

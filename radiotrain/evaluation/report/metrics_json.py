@@ -12,7 +12,7 @@ from radiotrain.checked_json import read_json
 from radiotrain.evaluation.report.published import PUBLISHED
 from radiotrain.evaluation.results import Evaluation, TargetResult
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE_NAME, TABLE_NAME = "metrics.json", "predictions.parquet"
 
 
@@ -37,6 +37,7 @@ def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) ->
         "warnings": list(evaluation.warnings),
         "bootstrap": {"seed": evaluation.seed, "num_resamples": evaluation.num_resamples},
         "confidence": evaluation.confidence,
+        "sampling": evaluation.sampling,
         "published": [asdict(row) for row in PUBLISHED],
         **(extra or {}),
     }

@@ -188,7 +188,7 @@ def _metrics(evaluation: Evaluation) -> Iterator[Line]:
     yield Line("Thresholds", "; ".join(sources), "methods")
     yield Line(
         "Uncertainty",
-        f"95 % intervals after DeLong and of {evaluation.num_resamples} bootstrap resamples.",
+        f"95 % score intervals, DeLong's and of {evaluation.num_resamples} bootstrap resamples.",
         "methods",
     )
 

@@ -88,7 +88,7 @@ def resolvable(result: TargetResult) -> str:
     """Say which differences of AUC this test set can show at all."""
     half = result.auc_half_width
     if half is None:
-        why = result.reasons.get("auc_ci95_delong", "the AUC has no interval")
+        why = result.reasons.get("auc_ci95", "the AUC has no interval")
         return f"No difference can be judged: {why}."
     return (
         f"With {result.num_patients} test patients, {result.num_positive} of them positive, the"
@@ -118,7 +118,7 @@ def _power(result: TargetResult) -> str:
 def _kind(result: TargetResult) -> VerdictKind:
     """Tell on which side of 0.5 the AUC lies, where interval and permutation test agree on it.
 
-    DeLong's interval is too narrow with few patients of a class; the permutation test is exact.
+    The interval may be too narrow with few patients of a class; the permutation test is exact.
     """
     interval = result.auc_ci95
     if interval is None:
@@ -141,7 +141,7 @@ def _numbers(result: TargetResult) -> str:
     if result.auc is None:
         return f"AUC is not defined: {result.reasons['auc']}."
     if result.auc_ci95 is None:
-        why = result.reasons["auc_ci95_delong"]
+        why = result.reasons["auc_ci95"]
         return f"AUC {result.auc:.3f} without an interval: {why}."
     low, high = result.auc_ci95
     numbers = (

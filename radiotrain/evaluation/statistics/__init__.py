@@ -2,8 +2,12 @@
 
 =========================  =====================================================================
 ``auc.py``                 AUC and its variance after DeLong
-``bootstrap.py``           intervals by resampling, many resamples at a time
-``comparison.py``          whether two models differ
+``auc_interval.py``        its interval that tables show first
+``influence.py``           intervals of Brier score and average precision, for either sampling
+``bootstrap.py``           the AUC's interval by resampling, many resamples at a time
+``comparison.py``          whether the AUCs of two models differ
+``satterthwaite.py``       degrees of freedom of a sum of estimated variances
+``paired_calls.py``        whether two models differ in sensitivity or specificity
 ``paired_permutation.py``  the differences that chance gives
 ``permutation.py``         the AUC that chance gives
 ``power.py``               what a test set can show

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from preprocessing.errors import InputError
+from radiotrain.evaluation.statistics.satterthwaite import Part
 
 Interval = tuple[float, float]
 
@@ -67,11 +68,19 @@ def delong_variance(labels: ArrayLike, scores: ArrayLike) -> float:
     ----------
     DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837-845.
     """
+    return sum(part.variance for part in delong_parts(labels, scores))
+
+
+def delong_parts(labels: ArrayLike, scores: ArrayLike) -> tuple[Part, Part]:
+    """Return what the positives and what the negatives add to DeLong's variance; NaN as there."""
     positive, negative = split_by_label(labels, scores)
     if len(positive) < 2 or len(negative) < 2:
-        return math.nan
+        return Part(math.nan, 0), Part(math.nan, 0)
     above, below = _placements(positive, negative)
-    return float(np.var(above, ddof=1) / len(above) + np.var(below, ddof=1) / len(below))
+    return (
+        Part(float(np.var(above, ddof=1)) / len(above), len(above) - 1),
+        Part(float(np.var(below, ddof=1)) / len(below), len(below) - 1),
+    )
 
 
 def delong_interval(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Interval:

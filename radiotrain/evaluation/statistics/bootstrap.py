@@ -1,4 +1,4 @@
-"""Stratified bootstrap of AUC, PR-AUC, Brier score and ROC curve, many resamples at a time.
+"""Stratified bootstrap of the AUC and the ROC curve, many resamples at a time.
 
 A resample is told by how often it drew each score, so that one cumulative sum along the
 sorted scores gives the AUC of thousands of resamples in whole numbers. With one seed the same
@@ -34,24 +34,6 @@ def auc_of(drawn_positive: Counts, drawn_negative: Counts, distinct: Values) -> 
     pairs = drawn_positive[0].sum() * drawn_negative[0].sum()
     wins: Values = np.einsum("bk,bk->b", drawn_positive, below) / (2 * pairs)
     return wins
-
-
-def average_precision_of(
-    drawn_positive: Counts, drawn_negative: Counts, distinct: Values
-) -> Values:
-    """Return the average precision of each resample: precision averaged over the positives."""
-    hits = _called_positive(drawn_positive)[:, 1:]
-    called = hits + _called_positive(drawn_negative)[:, 1:]
-    precision = hits / np.maximum(called, 1)
-    total: Values = np.einsum("bk,bk->b", drawn_positive[:, ::-1], precision)
-    return total / hits[:, -1]
-
-
-def brier_of(drawn_positive: Counts, drawn_negative: Counts, distinct: Values) -> Values:
-    """Return the mean squared distance of probability and label of each resample."""
-    total = drawn_positive @ (1 - distinct) ** 2 + drawn_negative @ distinct**2
-    found: Values = total / (drawn_positive[0].sum() + drawn_negative[0].sum())
-    return found
 
 
 def bootstrap_values(

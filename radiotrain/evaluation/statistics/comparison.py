@@ -1,4 +1,4 @@
-"""Whether two models differ, on the same patients or on different ones.
+"""Whether the AUCs of two models differ, on the same patients or on different ones.
 
 Axis legend: m positives, n negatives.
 """
@@ -11,17 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import t
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.statistics.auc import (
     Interval,
     auc,
+    delong_parts,
     delong_variance,
     placement_counts,
     split_by_label,
 )
 from radiotrain.evaluation.statistics.bootstrap import bootstrap_values, percentile_interval
+from radiotrain.evaluation.statistics.satterthwaite import Part, combined
 
 _NO_INTERVAL = (math.nan, math.nan)
 
@@ -32,10 +34,12 @@ class Difference:
 
     Parameters
     ----------
-    p_value
-        Two-sided, of the hypothesis that the AUCs are equal.
+    interval, p_value
+        Of Student's t; p is two-sided, of the hypothesis that the AUCs are equal.
     correlation
         Of the two AUCs over test sets; 0 where the patients are different ones.
+    degrees_of_freedom
+        Satterthwaite's, of the variance: each class counts one less than its patients.
     """
 
     value: float
@@ -43,6 +47,7 @@ class Difference:
     interval: Interval
     p_value: float
     correlation: float
+    degrees_of_freedom: float = math.nan
 
 
 def paired_difference(
@@ -64,6 +69,7 @@ def paired_difference(
     References
     ----------
     DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837-845.
+    Satterthwaite, Biometrics Bulletin 2 (1946) 110-114: the degrees of freedom.
     """
     above_first, below_first = placement_counts(*split_by_label(labels, first))
     above_second, below_second = placement_counts(*split_by_label(labels, second))
@@ -77,12 +83,15 @@ def paired_difference(
         return Difference(0.0, 0.0, _NO_INTERVAL, 1.0, math.nan)
     if m < 2 or n < 2:
         return Difference(value, math.nan, _NO_INTERVAL, math.nan, math.nan)
-    variance = float(np.var(above, ddof=1) / n**2 / m + np.var(below, ddof=1) / m**2 / n)
+    parts = [
+        Part(float(np.var(above, ddof=1)) / n**2 / m, m - 1),
+        Part(float(np.var(below, ddof=1)) / m**2 / n, n - 1),
+    ]
     covariance = _covariance(above_first, above_second) / n**2 / m
     covariance += _covariance(below_first, below_second) / m**2 / n
     spread = math.sqrt(delong_variance(labels, first) * delong_variance(labels, second))
     correlation = min(1.0, max(-1.0, covariance / spread)) if spread else math.nan
-    return _difference(value, variance, correlation, confidence)
+    return _difference(value, parts, correlation, confidence)
 
 
 def unpaired_difference(
@@ -97,10 +106,11 @@ def unpaired_difference(
     References
     ----------
     DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837-845: without covariance.
+    Satterthwaite, Biometrics Bulletin 2 (1946) 110-114: the degrees of freedom.
     """
     value = auc(first_labels, first) - auc(second_labels, second)
-    variance = delong_variance(first_labels, first) + delong_variance(second_labels, second)
-    return _difference(value, variance, 0.0, confidence)
+    parts = [*delong_parts(first_labels, first), *delong_parts(second_labels, second)]
+    return _difference(value, parts, 0.0, confidence)
 
 
 def bootstrap_difference_interval(
@@ -126,23 +136,6 @@ def bootstrap_difference_interval(
     return percentile_interval(values[0] - values[1], confidence)
 
 
-def mcnemar_p_value(num_only_first: int, num_only_second: int) -> float:
-    """Return the exact two-sided p that two models are right equally often.
-
-    Parameters
-    ----------
-    num_only_first, num_only_second
-        Patients whom only the first, only the second model calls rightly. Those whom both or
-        neither does say nothing about it; without any others p is 1.
-
-    References
-    ----------
-    McNemar, Psychometrika 12 (1947) 153-157, with the binomial distribution itself.
-    """
-    num = num_only_first + num_only_second
-    return float(binomtest(num_only_first, num, 0.5).pvalue) if num else 1.0
-
-
 def holm_adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return p values corrected for their number; NaN stays NaN and is not counted.
 
@@ -161,13 +154,17 @@ def holm_adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def _difference(value: float, variance: float, correlation: float, confidence: float) -> Difference:
+def _difference(
+    value: float, parts: Sequence[Part], correlation: float, confidence: float
+) -> Difference:
+    variance, freedom = combined(parts)
     if not variance > 0:
         return Difference(value, math.sqrt(variance), _NO_INTERVAL, math.nan, correlation)
     error = math.sqrt(variance)
-    reach = float(norm.ppf(0.5 + confidence / 2)) * error
+    reach = float(t.ppf(0.5 + confidence / 2, freedom)) * error
     interval = max(-1.0, value - reach), min(1.0, value + reach)
-    return Difference(value, error, interval, float(2 * norm.sf(abs(value) / error)), correlation)
+    p_value = float(2 * t.sf(abs(value) / error, freedom))
+    return Difference(value, error, interval, p_value, correlation, freedom)
 
 
 def _covariance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -14,7 +14,8 @@ from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.measure import Values
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.stability.replicates import ensembles, replicates
-from radiotrain.evaluation.statistics.auc import auc, delong_interval
+from radiotrain.evaluation.statistics.auc import auc
+from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
 from radiotrain.evaluation.statistics.operating_point import youden_threshold
 from radiotrain.evaluation.statistics.power import ALPHA
@@ -148,7 +149,7 @@ def _filled(tested: _Tested, p_holm: float, num_tests: int) -> VariableResult:
 def _overall(run: str, target: str, test: PatientScores) -> Overall:
     values = Values()
     values.put("auc", auc(test.labels, test.scores), "one class")
-    values.put("auc_ci95", delong_interval(test.labels, test.scores), "no spread")
+    values.put("auc_ci95", auc_interval(test.labels, test.scores), "no spread")
     return Overall(run, target, values.defined.get("auc"), values.defined.get("auc_ci95"))
 
 

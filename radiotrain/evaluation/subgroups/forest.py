@@ -47,8 +47,8 @@ def draw_forests(subgroups: Subgroups | None) -> tuple[Plot, ...]:
                 plot_file_name("subgroups", number, overall.target, overall.run),
                 forest_svg(overall, subgroups.of(overall.run, overall.target) if subgroups else ()),
                 f"Forest plot of {overall.target}, run {overall.run}: AUC of each group",
-                f"{overall.target}, run {overall.run}: AUC in groups of test patients, with DeLong's"
-                " 95 % interval. Grey: too few of a class to say. Dashed: all test patients."
+                f"{overall.target}, run {overall.run}: AUC in groups of test patients, with 95 %"
+                " score intervals. Grey: too few of a class to say. Dashed: all test patients."
                 " Dotted: a coin.",
             )
         )

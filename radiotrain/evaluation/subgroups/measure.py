@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radiotrain.evaluation.measure import Values
-from radiotrain.evaluation.statistics.auc import Interval, auc, delong_interval
+from radiotrain.evaluation.statistics.auc import Interval, auc
+from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.comparison import unpaired_difference
 from radiotrain.evaluation.statistics.operating_point import confusion, wilson_interval
 from radiotrain.evaluation.subgroups.results import FEWEST_JUDGED, FEWEST_SHOWN, Group, Standing
@@ -87,9 +88,7 @@ def _put_auc(values: Values, patients: Patients) -> None:
     area = auc(*patients)
     values.put("auc", area, "one class only")
     why = "all probabilities are tied, so there is no spread to build an interval from"
-    if area in (0.0, 1.0):
-        why = "the classes do not overlap, so there is no spread to build an interval from"
-    values.put("auc_ci95", delong_interval(*patients), why)
+    values.put("auc_ci95", auc_interval(*patients), why)
 
 
 def _put_calls(values: Values, patients: Patients, threshold: float) -> None:

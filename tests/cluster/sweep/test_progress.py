@@ -89,10 +89,10 @@ def test_auc_and_interval_are_those_of_an_evaluation_of_the_same_table(begun):
         (result,) = evaluate_table(table.assign(split="test"), num_resamples=100).results
         (estimate,) = trial.aucs
         assert estimate.auc == pytest.approx(result.auc)
-        if result.auc_ci95 is None:
+        if result.auc_ci95_delong is None:
             assert (estimate.low, estimate.high) == (None, None)
             continue
-        assert (estimate.low, estimate.high) == pytest.approx(result.auc_ci95)
+        assert (estimate.low, estimate.high) == pytest.approx(result.auc_ci95_delong)
         checked += 1
     assert checked
 

@@ -133,7 +133,7 @@ def test_different_patients_are_compared_without_pairing() -> None:
     other["patient_id"] = "other-" + other["patient_id"]
     pair = only(compare(make_report("a", make_table()), make_report("b", other)))
     assert pair.comparison.design == "unpaired"
-    assert pair.comparison.num_only_run_right is None
+    assert pair.comparison.positives_only_run is None
     assert pair.sensitivity_difference is not None
 
 

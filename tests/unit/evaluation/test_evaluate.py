@@ -77,6 +77,7 @@ def test_test_patients_of_one_class_have_no_auc_but_a_brier_score(label: int) ->
     assert result.auc is None
     assert result.auc_ci95_delong is None
     assert result.auc_ci95_bootstrap is None
+    assert result.auc_ci95 is result.brier_ci95 is None
     assert result.auc_pr is None
     assert result.reasons["auc"] == "only one class among 3 test patients"
     assert result.prevalence == label
@@ -96,7 +97,8 @@ def test_one_patient_of_a_class_has_an_auc_without_an_interval(label: int, kind:
     assert result.auc == 0.5
     assert result.auc_ci95_delong is None
     assert result.auc_ci95_bootstrap is None
-    assert result.reasons["auc_ci95_delong"].startswith(f"one {kind} patient only")
+    for name in ("auc_ci95", "auc_ci95_delong", "auc_pr_ci95_population"):
+        assert result.reasons[name].startswith(f"one {kind} patient only")
     assert result.sensitivity is not None
     assert result.specificity is not None
 
@@ -105,16 +107,23 @@ def test_all_tied_is_an_auc_of_a_half_without_an_interval() -> None:
     result = evaluate_one([(0, 0.5), (1, 0.5), (0, 0.5), (1, 0.5)])
     assert result.auc == 0.5
     assert result.auc_ci95_delong is None
-    assert "all probabilities are tied" in result.reasons["auc_ci95_bootstrap"]
+    for name in ("auc_ci95", "auc_ci95_bootstrap", "auc_pr_ci95_within_classes"):
+        assert "all probabilities are tied" in result.reasons[name]
+    # Average precision is then the share of positives, which another sample has another of.
+    assert result.auc_pr_ci95_population == pytest.approx((0.0360, 0.9640), abs=1e-4)
+    assert "all patients have the same squared" in result.reasons["brier_ci95_population"]
 
 
 @pytest.mark.parametrize(("positive", "area"), [(0.9, 1.0), (0.1, 0.0)])
-def test_perfect_separation_has_an_auc_without_an_interval(positive: float, area: float) -> None:
+def test_perfect_separation_has_an_auc_with_one_bound(positive: float, area: float) -> None:
     result = evaluate_one([(0, 0.5), (0, 0.4), (1, positive), (1, positive)])
     assert result.auc == area
     assert result.auc_ci95_delong is None
     assert result.auc_ci95_bootstrap is None
     assert "the classes do not overlap" in result.reasons["auc_ci95_delong"]
+    assert result.auc_ci95 is not None
+    low, high = result.auc_ci95
+    assert (high == 1.0 and 0 < low < 1) if area else (low == 0.0 and 0 < high < 1)
 
 
 def test_without_test_rows_only_the_threshold_is_known() -> None:
@@ -337,7 +346,7 @@ def test_the_document_of_metrics_json_names_every_key() -> None:
     ]
     extra = {"flow": {}, "openings": [], "provenance": {}, "shortcuts": None}
     kept = strict_json(evaluate(*tables), extra)
-    assert kept["schema_version"] == SCHEMA_VERSION == 3
+    assert kept["schema_version"] == SCHEMA_VERSION == 4
     missing = {key for key in _keys(kept) if f"`{key}`" not in document}
     assert missing == set()
     flow = {"`" + f.name + "`" for f in [*fields(CohortFlow), *fields(AccessRecord)]}
@@ -355,7 +364,9 @@ def test_every_undefined_value_of_points_recalibrations_and_comparisons_has_a_re
     assert {p.rule for p in first.operating_points} == {"Youden", "sensitivity 0.90"}
     assert (compared.difference, compared.p, compared.p_holm) == (0.0, 1.0, 1.0)
     assert "rank the patients alike" in compared.note
-    assert compared.reasons["mcnemar_p"].startswith("no calls of run net: no validation patient")
+    assert compared.reasons["sensitivity_p"].startswith(
+        "run net has no threshold: no validation patient"
+    )
 
 
 def test_a_threshold_of_a_fixed_sensitivity_is_chosen_on_validation() -> None:
@@ -414,12 +425,13 @@ def test_what_a_careful_reader_should_know_is_warned_about(
 
 
 def test_few_patients_whose_interval_alone_is_below_a_half_are_not_called_turned_round() -> None:
-    """DeLong gives 0.167 + 0.327 = 0.493; of 28 ways to deal the labels out 8 are as far from 0.5."""
+    """DeLong's interval ends at 0.167 + 0.327 = 0.493, and was shown once; of 28 ways to deal the labels out 8 are as far from 0.5."""
     patients = [(1, 0.95), *((1, 0.1 * k) for k in range(1, 6)), (0, 0.8), (0, 0.9)]
     evaluation = evaluate(make_rows(patients, "test", target="HER2"))
     (result,) = evaluation.results
     assert result.auc_ci95 is not None
-    assert result.auc_ci95[1] < 0.5
+    assert result.auc_ci95_delong is not None
+    assert result.auc_ci95_delong[1] < 0.5 < result.auc_ci95[1]
     assert result.permutation_p == pytest.approx(8 / 28, abs=0.12)
     assert not any("turned round" in w for w in evaluation.warnings)
 

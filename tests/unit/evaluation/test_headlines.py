@@ -142,15 +142,15 @@ def test_of_trainings_of_one_configuration_their_mean_has_the_headline(tmp_path:
 def test_a_headline_needs_interval_and_permutation_test_to_agree() -> None:
     """DeLong's interval of ten patients leaves out 0.5, as labels dealt out at random do too often."""
     found = evaluated(runs(net=0.5)).results[0]
-    seen = replace(found, auc=0.71, auc_ci95_delong=(0.51, 0.91))
+    seen = replace(found, auc=0.71, auc_ci95=(0.51, 0.91))
     assert judge(replace(seen, permutation_p=0.03)).kind == "better"
     unclear = judge(replace(seen, permutation_p=0.083))
     assert unclear.kind == "unclear"
     assert "of labels dealt out at random 8 % give an AUC as far from it" in unclear.details[0]
-    turned = replace(found, auc=0.3, auc_ci95_delong=(0.1, 0.49))
+    turned = replace(found, auc=0.3, auc_ci95=(0.1, 0.49))
     assert judge(replace(turned, permutation_p=0.01)).kind == "worse"
     assert judge(replace(turned, permutation_p=0.2)).kind == "unclear"
-    coin = replace(found, auc=0.5, auc_ci95_delong=(0.4, 0.6), permutation_p=0.9)
+    coin = replace(found, auc=0.5, auc_ci95=(0.4, 0.6), permutation_p=0.9)
     assert judge(coin).details[0].endswith("test patients.")
 
 

@@ -222,7 +222,7 @@ def test_our_numbers_in_the_page_are_those_of_the_json(full_folder: Path, full_p
     rows = Page(full_page).rows
     for target, values in runs["net"].items():
         ours = rows[rows.index(target) + 1]
-        low, high = values["auc_ci95_delong"]
+        low, high = values["auc_ci95"]
         assert f"{values['auc']:.3f} {low:.3f}–{high:.3f}" in ours
         assert f"{values['sensitivity']:.3f}" in ours
         assert f"{values['specificity']:.3f}" in ours
@@ -268,8 +268,13 @@ def test_runs_are_compared_with_the_numbers_of_the_json(tmp_path: Path) -> None:
     least, most = found["null_range95"]
     values += f" by chance {least:.3f} to {most:.3f} {found['p']:.3f}"
     assert any(values.replace("-", "−") in row for row in page.rows)
-    calls = f"{found['num_only_run_right']} : {found['num_only_other_right']}"
-    assert any(calls in row for row in page.rows)
+    equal = found["equal_rate"]["sensitivity"]
+    calls = [f"{equal[0] - equal[1]:+.3f} corrected p".replace("-", "−")]
+    calls += [
+        f"{found[f'{of}_only_run']} : {found[f'{of}_only_other']}"
+        for of in ("positives", "negatives")
+    ]
+    assert any(all(text in row for text in calls) for row in page.rows)
     assert [c["design"] for c in incomparable] == [None, None]
     assert page.rows.count("the runs were tested on partly different patients") == 2
     assert "corrected for 3 comparisons" in page.text

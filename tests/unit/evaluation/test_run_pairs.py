@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiotrain.evaluation.results import Comparison
-from radiotrain.evaluation.statistics.comparison import paired_difference
+from radiotrain.evaluation.statistics.comparison import holm_adjusted, paired_difference
+from radiotrain.evaluation.statistics.paired_calls import mcnemar_p_value
 from tests.unit.evaluation.small_tables import (
     PATIENTS,
     Patients,
@@ -36,11 +37,23 @@ def test_whatever_two_runs_predict_their_comparison_is_strict_json(
     (written,) = strict_json(evaluation)["comparisons"]
     assert {k for k, v in written.items() if v is None} == set(found.reasons)
     assert all(found.reasons.values())
-    for name in ("p", "p_holm", "mcnemar_p", "mcnemar_p_holm"):
+    for name in (
+        "p",
+        "p_holm",
+        "sensitivity_p",
+        "sensitivity_p_holm",
+        "specificity_p",
+        "specificity_p_holm",
+        "equal_rate_p_holm",
+    ):
         value = getattr(found, name)
         assert value is None or 0 <= value <= 1
     if shift == 0 and found.p is not None:
         assert (found.difference, found.p) == (0.0, 1.0)
+
+
+def counts_of(found: Comparison, of: str) -> tuple[int, int]:
+    return getattr(found, f"{of}_only_run"), getattr(found, f"{of}_only_other")
 
 
 def _compared(*tables: pd.DataFrame) -> Comparison:
@@ -64,9 +77,20 @@ def test_two_runs_are_compared_on_the_same_patients() -> None:
     threshold = evaluate(*tables).results[0].threshold
     assert threshold is not None
     right = [[(p >= threshold) == bool(y) for y, p in cohort] for cohort in (one, two)]
-    only = [(a, b) for a, b in zip(*right, strict=True) if a != b]
-    assert found.num_only_run_right == only.count((True, False))
-    assert found.num_only_other_right == only.count((False, True))
+    for label, counts in (
+        (1, (found.positives_only_run, found.positives_only_other)),
+        (0, (found.negatives_only_run, found.negatives_only_other)),
+    ):
+        only = [(a, b) for (y, _), a, b in zip(one, *right, strict=True) if y == label]
+        assert counts == (only.count((True, False)), only.count((False, True)))
+    assert found.sensitivity_p == mcnemar_p_value(*counts_of(found, "positives"))
+    assert found.specificity_p == mcnemar_p_value(*counts_of(found, "negatives"))
+    # Two tests at own thresholds, one at an equal rate.
+    both = (found.sensitivity_p, found.specificity_p)
+    assert (found.sensitivity_p_holm, found.specificity_p_holm) == holm_adjusted(both)
+    assert found.equal_rate is not None
+    assert found.equal_rate_p_holm == found.equal_rate.p
+    assert found.equal_rate.num_called == sum(labels)
 
 
 def test_holm_counts_the_comparisons_of_all_targets() -> None:
@@ -97,7 +121,7 @@ def test_runs_on_other_patients_are_compared_without_pairing() -> None:
     found = _compared(make_rows(good_cohort(80, 0.7, 1), "test"), other)
     assert (found.design, found.correlation) == ("unpaired", 0)
     assert found.p is not None
-    assert found.reasons["mcnemar_p"] == "the runs were tested on different patients"
+    assert found.reasons["sensitivity_p"] == "the runs were tested on different patients"
 
 
 def test_runs_on_some_of_the_same_patients_or_other_labels_are_not_compared() -> None:
@@ -135,5 +159,6 @@ def test_a_probability_at_the_threshold_is_a_call_here_too() -> None:
     tables = [make_rows(p, "test", run=r) for r, p in (("net", first), ("other", second))]
     tables += [make_rows(validation, "validation", run=r) for r in ("net", "other")]
     found = _compared(*tables)
-    assert (found.num_only_run_right, found.num_only_other_right) == (1, 0)
-    assert found.mcnemar_p == 1.0
+    assert (found.positives_only_run, found.positives_only_other) == (1, 0)
+    assert (found.negatives_only_run, found.negatives_only_other) == (0, 0)
+    assert found.sensitivity_p == found.specificity_p == 1.0

@@ -35,7 +35,7 @@ def table(split: str = "validation") -> pd.DataFrame:
 def report(**changes: Any) -> dict[str, Any]:
     result = {
         "threshold": 0.6, "confusion": {"tp": 8, "fp": 3, "tn": 7, "fn": 2}, "auc": 0.81,
-        "auc_ci95_bootstrap": [0.61, 0.96], "auc_ci95_delong": [0.6, 0.95],
+        "auc_ci95_bootstrap": [0.61, 0.96], "auc_ci95": [0.6, 0.95],
     }  # fmt: skip
     saliency = {"runs": [{"run": "run", "target": "ER", "kind": "doubtful"}]}
     return {"runs": {"run": {"ER": result | changes}}, "saliency": saliency}

@@ -79,7 +79,7 @@ def _about_measures(
             "uncertainty",
             Answer(
                 "run",
-                f"95 % intervals after DeLong and of {evaluation.num_resamples} bootstrap"
+                f"95 % score intervals, DeLong's and of {evaluation.num_resamples} bootstrap"
                 f" resamples (seed {evaluation.seed}), Wilson's for shares; a permutation test;"
                 " comparisons corrected after Holm.",
                 "methods",
