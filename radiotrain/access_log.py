@@ -53,6 +53,8 @@ class AccessRecord:
         Digests of the parts of the test set that were opened; logs of older versions have none.
     problems
         What was found wrong with the log at that time, and had not been found before.
+    primary
+        Results that were named as primary, ``RUN:TARGET`` each; logs of older versions have none.
     """
 
     time: str
@@ -62,6 +64,7 @@ class AccessRecord:
     configurations: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    primary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,6 +280,7 @@ def _record(values: Mapping[str, Any]) -> AccessRecord:
         configurations=dict(values.get("configurations", {})),
         parts=tuple(values.get("parts", ())),
         problems=tuple(values.get("problems", ())),
+        primary=tuple(values.get("primary", ())),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -22,10 +22,13 @@ class TestAccess:
 
     __test__ = False  # not a test, in spite of its name
 
-    def __init__(self, record: AccessRecord, key: object) -> None:
+    def __init__(
+        self, record: AccessRecord, key: object, others: Iterable[AccessRecord] = ()
+    ) -> None:
         if key is not _OPENED_HERE:
             raise SealedTestSetError("test access is given by open_test_set only")
         self.record = record
+        self.others = tuple(others)
 
 
 def open_test_set(
@@ -35,6 +38,7 @@ def open_test_set(
     configurations: Mapping[str, str] | None = None,
     run_urls: Sequence[str] = (),
     split: Split | None = None,
+    primary: Sequence[str] = (),
 ) -> TestAccess:
     """Open the test set of a split, on record: in its log, and in those of the splits that it extends.
 
@@ -50,6 +54,12 @@ def open_test_set(
         Where those that lie in a folder are: each keeps a copy of the record.
     split
         From `Split.for_runs_of`, where the runs were trained on one that this split extends.
+    primary
+        Results that are named as primary, ``RUN:TARGET`` each.
+
+    Returns
+    -------
+    The access, with the other accesses to the same test patients in `others`.
     """
     lineage = find_lineage(split_url)
     split = split or lineage.splits[0]
@@ -64,8 +74,23 @@ def open_test_set(
         split_fingerprint=split.fingerprint,
         configurations=dict(configurations or {}),
         parts=tuple(_digest_part(ids) for _, ids in named_parts(split)),
+        primary=tuple(primary),
     )
-    return TestAccess(add_access(lineage.urls, record, run_urls), _OPENED_HERE)
+    written = add_access(lineage.urls, record, run_urls)
+    return TestAccess(written, _OPENED_HERE, _others(lineage.urls, written, run_urls))
+
+
+def _others(
+    split_urls: Sequence[str], own: AccessRecord, run_urls: Sequence[str]
+) -> Iterator[AccessRecord]:
+    """Yield the other accesses to these test patients.
+
+    They are read after an access was written, so that of two at the same time each sees the other.
+    Those of older versions do not say which patients they read: they may have been these.
+    """
+    records = list(read_access_log(split_urls, run_urls).records)
+    records.remove(own)
+    yield from (r for r in records if not r.parts or {*r.parts} & {*own.parts})
 
 
 def read_test_log(split_url: str, run_urls: Sequence[str] = ()) -> AccessLog:

@@ -85,6 +85,13 @@ def evaluate(
             help="Why the test set is opened; goes into its log. Of runs only.",
         ),
     ] = None,
+    primary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="TARGET or RUN:TARGET, may be repeated: the primary result. Only it is confirmatory; all"
+            " others are exploratory. Recorded with the test-set access, before the test set is read."
+        ),
+    ] = None,
     tta: Annotated[
         int,
         typer.Option(
@@ -114,9 +121,11 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
 ) -> None:
-    """Test runs on the sealed test set and write a report; each opening is logged.
+    """Test runs on the sealed test set and write a report; each test-set access is logged.
 
     Example: `radiotrain evaluate runs/ER_SEResNet50 --out report --purpose "final test"`
+
+    Example: `radiotrain evaluate runs/ER_SEResNet50 runs/PR_ResNet18 --out report --primary ER`
 
     Example: `radiotrain evaluate --predictions table.csv --out report`
 
@@ -136,7 +145,16 @@ def evaluate(
     # Before the test set is opened for it.
     with claimed(out, subject):
         table, context = _predictions(
-            runs or [], predictions, store, split or [], patients, purpose, baselines, tta, saliency
+            runs or [],
+            predictions,
+            store,
+            split or [],
+            patients,
+            purpose,
+            baselines,
+            tta,
+            saliency,
+            primary or [],
         )
         num_results = len(table[["run", "target"]].drop_duplicates())
         with progress("evaluate", num_results) as advance:
@@ -145,6 +163,8 @@ def evaluate(
                 seed=seed,
                 num_resamples=resamples,
                 on_result=advance,
+                plan=context.plan,
+                cohort=context.cohort,
                 sampling=_sampling(sampling, is_of_split=predictions is None),
             )
         mark(out, subject)
@@ -172,9 +192,11 @@ def _predictions(
     baselines: bool | None,
     tta: int,
     saliency: int | None,
+    primary: list[str],
 ) -> tuple[pd.DataFrame, ReportContext]:
     from preprocessing.errors import InputError
     from preprocessing.progress import progress
+    from radiotrain.evaluation.family import TestPlan, find_primary, headline_pairs
     from radiotrain.evaluation.from_runs import predict_runs
     from radiotrain.evaluation.predictions import read_predictions
     from radiotrain.evaluation.report.context import ReportContext
@@ -196,9 +218,15 @@ def _predictions(
                 f"note: {option} is of runs only, and has no effect on --predictions", err=True
             )
         table = add_ensembles(read_predictions(predictions))
+        named = find_primary(primary, headline_pairs(table))
         subgroups = _subgroups(table, store, patients)
         warnings = subgroups.warnings if subgroups is not None else ()
-        return table, ReportContext(subgroups=subgroups, warnings=warnings)
+        return table, ReportContext(
+            subgroups=subgroups,
+            warnings=warnings,
+            plan=TestPlan(named),
+            cohort=_cohort(table, store),
+        )
     if patients is not None:
         raise InputError(
             "--patients is for --predictions TABLE: of runs, the store says what is known of patients"
@@ -212,7 +240,20 @@ def _predictions(
         num_draws=tta,
         num_salient=6 if saliency is None else saliency,
         splits=splits,
+        primary=primary,
     )
+
+
+def _cohort(table: pd.DataFrame, store: str | None) -> str:
+    """Return the collection of a table's test patients, where a store says so of all of them."""
+    from preprocessing.store import Store
+    from radiotrain.evaluation.report.published import collection_of
+
+    if store is None:
+        return ""
+    opened = Store.open(store)
+    tested = set(table.loc[table["split"] == "test", "patient_id"])
+    return collection_of(opened) if tested <= set(opened.spec.patient_ids) else ""
 
 
 def _subgroups(table: pd.DataFrame, store: str | None, patients: str | None) -> Subgroups | None:

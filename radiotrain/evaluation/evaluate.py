@@ -8,11 +8,13 @@ import pandas as pd
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.cautions import find_cautions
+from radiotrain.evaluation.family import TestPlan, correct_for_family, headline_pairs
 from radiotrain.evaluation.leaks.in_table import check_table
 from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.run_pairs import compare_runs
+from radiotrain.evaluation.threshold_caution import with_threshold_cautions
 from radiotrain.evaluation.statistics.influence import SAMPLINGS, Sampling
 
 _FEWEST_RESAMPLES = 100
@@ -24,6 +26,8 @@ def evaluate_table(
     seed: int = 0,
     num_resamples: int = 10_000,
     on_result: Callable[[], None] | None = None,
+    plan: TestPlan | None = None,
+    cohort: str = "",
     sampling: Sampling = "population",
 ) -> Evaluation:
     """Evaluate every run and target of a predictions table.
@@ -33,10 +37,15 @@ def evaluate_table(
     df
         A predictions table; it is validated here.
     seed, num_resamples
-        Of the bootstrap, and of labels dealt out at random. Each run and target starts from the
-        seed again, so a result does not depend on what else is in the table.
+        Of the bootstrap, and of the permuted labels. Each run and target starts from the seed again,
+        so that but for corrected p a result does not depend on what else is in the table.
     on_result
         Called after each run and target.
+    plan
+        Which results were named as primary; None: none.
+    cohort
+        Collection of the patients, where it is known: published results stand beside those of the same
+        one only.
     sampling
         ``population`` where test patients came as they came; ``within classes`` where the split fixed
         how many positives and negatives there are. It says which interval of Brier score and average
@@ -65,12 +74,23 @@ def evaluate_table(
         results.append(found)
         if on_result is not None:
             on_result()
+    judged, family = correct_for_family(
+        with_threshold_cautions(table, results),
+        headline_pairs(table),
+        plan or TestPlan(),
+        num_resamples,
+    )
+    cautions = find_cautions(
+        table, judged, family=family, cohort=cohort, num_resamples=num_resamples
+    )
     return Evaluation(
-        results=tuple(results),
+        results=judged,
         seed=seed,
         num_resamples=num_resamples,
         comparisons=compare_runs(table, results, seed=seed, num_resamples=num_resamples),
-        warnings=(*leaks, *find_cautions(table, results)),
+        warnings=(*leaks, *cautions),
         leak_checks=leak_checks,
+        family=family,
+        cohort=cohort,
         sampling=sampling,
     )

@@ -24,10 +24,17 @@ from radiotrain.evaluation.baselines.predict import (
     read_sets,
 )
 from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
+from radiotrain.evaluation.family import (
+    as_text,
+    find_primary,
+    headline_pairs,
+    plan_of_access,
+)
 from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.evaluation.model import Model, open_model
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.published import collection_of
 from radiotrain.evaluation.saliency.find import find_saliency
 from radiotrain.evaluation.shortcuts.acquisition import scanner_of
 from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, read_development
@@ -54,6 +61,7 @@ def predict_runs(
     num_draws: int = 0,
     num_salient: int = 0,
     splits: Sequence[str] = (),
+    primary: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, ReportContext]:
     """Predict validation and test patients with each run; the access to the test set is logged.
 
@@ -80,6 +88,8 @@ def predict_runs(
         Test patients of each model and target to look at where the network looks; 0: none.
     splits
         Where the runs' splits are now; see `radiotrain.places.split_of_run`.
+    primary
+        Results that are confirmatory, ``TARGET`` or ``RUN:TARGET``; see `family.find_primary`.
 
     Returns
     -------
@@ -96,6 +106,7 @@ def predict_runs(
             f"got --no-baselines with {others[0].name}, which is not tested but serves the look for"
             " shortcuts, which that leaves out: leave out one of the two"
         )
+    named = find_primary(primary, headline_pairs(_headlines_of(models))) if primary else ()
     first = models[0].config
     store, given = open_inputs(store_url or first.store, first.split)
     split = _for_runs(given, models)
@@ -112,7 +123,15 @@ def predict_runs(
         configurations = {model.name: model.configuration for model in models}
         tested = _what_is_tested(models, beside)
         urls = [model.url for model in models]
-        access = open_test_set(first.split, purpose, tested, configurations, urls, split)
+        access = open_test_set(
+            first.split,
+            purpose,
+            tested,
+            configurations,
+            urls,
+            split,
+            primary=[as_text(pair) for pair in named],
+        )
         for model in models:
             tables.append(predicting.test(model, access))
             advance()
@@ -153,6 +172,8 @@ def predict_runs(
         subgroups=subgroups,
         saliency=saliency,
         draws=predicting.all_draws,
+        plan=plan_of_access(named, access.record, access.others),
+        cohort=collection_of(store),
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
     return table, context
@@ -231,6 +252,25 @@ def _with_configurations(table: pd.DataFrame, models: Sequence[Model]) -> pd.Dat
         configuration=[names.get(run, "") for run in table["run"]],
         seed=pd.array([seeds.get(run) for run in table["run"]], dtype="Int64"),
     )
+
+
+def _headlines_of(models: Sequence[Model]) -> pd.DataFrame:
+    """Return a table of a made-up patient, to know what will get a headline before any is read."""
+    rows = [
+        {
+            "run": model.name,
+            "patient_id": "any",
+            "target": target,
+            "split": "test",
+            "fold": None,
+            "label": 0,
+            "probability": 0.5,
+        }
+        for model in models
+        for target in model.config.targets
+    ]
+    table = _with_configurations(pd.DataFrame(rows), models)
+    return add_ensembles(validate_predictions(table))
 
 
 @dataclass(frozen=True)

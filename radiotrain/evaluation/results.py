@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.statistics.auc import Interval
@@ -16,8 +17,14 @@ from radiotrain.evaluation.statistics.recalibration import Recalibration
 
 CONFIDENCE = 0.95
 
+ALPHA = 0.05
+"""Two-sided level of all tests."""
+
 ASSUMED_CORRELATION = 0.5
 """Of the AUCs of two models on the same patients, before both are known."""
+
+
+Claim = Literal["primary", "corrected", "exploratory", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,16 @@ class TargetResult:
         Share of positives, which is also the PR-AUC of a coin.
     permutation_p, permutation_range95
         Of the AUC against labels dealt out at random: p, and the middle 95 % of their AUCs.
+    claim
+        What the headline may say: ``primary`` (named beforehand), ``corrected`` (one of the family of
+        all headlines), ``exploratory`` (not among the results named as primary, or these were named
+        too late), ``none`` (no headline: a baseline model, or one of an ensemble's members).
+    permutation_p_holm
+        p corrected for the family of the headlines; see `family.Family`.
     detectable_auc
         Least AUC that this many patients tell apart from 0.5 with 80 % power.
+    detectable_auc_corrected
+        The same at the level that is left of 5 % after the correction for the family.
     detectable_difference
         Least gain over this AUC, of a model whose AUC correlates with it by
         `ASSUMED_CORRELATION`, that these patients show with 80 % power.
@@ -72,6 +87,8 @@ class TargetResult:
         positive. It and the values after it are those of the first operating point.
     operating_points
         What all thresholds chosen on validation do on the test patients.
+    threshold_caution
+        Why a threshold from validation may not keep its sensitivity on test patients; often empty.
     reasons
         Name of an undefined value to one clause for a person.
     """
@@ -92,7 +109,10 @@ class TargetResult:
     auc_ci95_bootstrap: Interval | None = None
     permutation_p: float | None = None
     permutation_range95: Interval | None = None
+    claim: Claim = "none"
+    permutation_p_holm: float | None = None
     detectable_auc: float | None = None
+    detectable_auc_corrected: float | None = None
     detectable_difference: float | None = None
     auc_pr: float | None = None
     auc_pr_ci95_population: Interval | None = None
@@ -121,6 +141,7 @@ class TargetResult:
     specificity_ci95: Interval | None = None
     confusion: Confusion | None = None
     operating_points: tuple[OperatingPoint, ...] = ()
+    threshold_caution: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -209,6 +230,43 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Family:
+    """The results whose headlines are tested together, and what was named beforehand.
+
+    Parameters
+    ----------
+    headlines
+        (run, target) of all results that get a headline.
+    members
+        Those that p is corrected for: the primary ones, or all headlines where none was named.
+    primary
+        Those that were named as primary.
+    on_record
+        Whether the access log says so, written before the test patients were read.
+    too_late
+        Why naming them confirms nothing; empty where it does.
+    num_earlier
+        Other accesses to the same test patients, of other models or with another primary result.
+    least_p_holm
+        Least corrected p that one of the members can have, by the number of permutations and of
+        patients; None without members.
+    """
+
+    headlines: tuple[tuple[str, str], ...] = ()
+    members: tuple[tuple[str, str], ...] = ()
+    primary: tuple[tuple[str, str], ...] = ()
+    on_record: bool = False
+    too_late: str = ""
+    num_earlier: int = 0
+    least_p_holm: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of tests that p is corrected for."""
+        return len(self.members)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All results of a table, and what is needed to get them again.
 
@@ -226,6 +284,10 @@ class Evaluation:
         Sentences for a person, about the table as a whole or one result.
     leak_checks
         What was looked for in the table; findings are among the warnings too.
+    family
+        Which results' headlines are tested together.
+    cohort
+        Name of the collection that the patients are of, where that is known.
     """
 
     results: tuple[TargetResult, ...]
@@ -234,5 +296,7 @@ class Evaluation:
     comparisons: tuple[Comparison, ...] = ()
     warnings: tuple[str, ...] = ()
     leak_checks: tuple[LeakCheck, ...] = ()
+    family: Family = field(default_factory=Family)
+    cohort: str = ""
     confidence: float = CONFIDENCE
     sampling: Sampling = "population"

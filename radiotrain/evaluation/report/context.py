@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from radiotrain.access_log import AccessRecord
+    from radiotrain.evaluation.family import TestPlan
     from radiotrain.evaluation.leaks.results import LeakCheck
     from radiotrain.evaluation.saliency.results import Saliency
     from radiotrain.evaluation.shortcuts.results import Shortcuts
@@ -148,6 +149,10 @@ class ReportContext:
         How well the runs do in groups of test patients.
     draws
         Probabilities of randomly changed images, where predictions are means over such.
+    plan
+        Which results were named as primary, and whether before the test; None: none.
+    cohort
+        Collection of the patients, where it is known; see `published.collection_of`.
     """
 
     flow: CohortFlow | None = None
@@ -163,3 +168,5 @@ class ReportContext:
     saliency: Saliency | None = None
     subgroups: Subgroups | None = None
     draws: pd.DataFrame | None = None
+    plan: TestPlan | None = None
+    cohort: str = ""

@@ -9,7 +9,7 @@ import radiotrain
 from preprocessing import files
 from preprocessing.digests import dump_with_digest
 from radiotrain.checked_json import read_json
-from radiotrain.evaluation.report.published import PUBLISHED
+from radiotrain.evaluation.report.published import published_for
 from radiotrain.evaluation.results import Evaluation, TargetResult
 
 SCHEMA_VERSION = 4
@@ -37,8 +37,14 @@ def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) ->
         "warnings": list(evaluation.warnings),
         "bootstrap": {"seed": evaluation.seed, "num_resamples": evaluation.num_resamples},
         "confidence": evaluation.confidence,
+        "family": asdict(evaluation.family),
+        "cohort": evaluation.cohort,
+        "published": [
+            asdict(row)
+            for target in dict.fromkeys(r.target for r in evaluation.results)
+            for row in published_for(target, evaluation.cohort)
+        ],
         "sampling": evaluation.sampling,
-        "published": [asdict(row) for row in PUBLISHED],
         **(extra or {}),
     }
     return dump_with_digest(document, in_order=True)

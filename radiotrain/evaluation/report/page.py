@@ -23,7 +23,7 @@ from radiotrain.evaluation.report.flow_diagram import flow_svg
 from radiotrain.evaluation.report.model_card import make_card
 from radiotrain.evaluation.report.published import PublishedResult, published_for
 from radiotrain.evaluation.report.result_plots import Plot, draw_plots
-from radiotrain.evaluation.report.verdict import Verdict, alarms, judge, resolvable
+from radiotrain.evaluation.report.verdict import Alarm, Verdict, alarms, judge_all, resolvable
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.stability.results import Stability
 from radiotrain.evaluation.statistics.auc import Interval
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the run is a model without a network."""
+        """Whether the run is a baseline model."""
         return is_baseline(self.result.run)
 
     @property
@@ -55,16 +55,29 @@ class Entry:
         return tuple((", ".join(dict.fromkeys(found)), why) for why, found in names.items())
 
 
-def make_entries(evaluation: Evaluation, table: pd.DataFrame) -> list[Entry]:
+def report_alarms(evaluation: Evaluation, context: ReportContext) -> list[Alarm]:
+    """Return what is said above all results."""
+    return list(alarms([*context.leak_checks, *evaluation.leak_checks], context.shortcuts))
+
+
+def make_entries(
+    evaluation: Evaluation, table: pd.DataFrame, concerns: Sequence[Alarm] = ()
+) -> list[Entry]:
     """Return what the page shows of each run and target.
 
     Parameters
     ----------
     table
         Validated predictions.
+    concerns
+        From `report_alarms`.
     """
     entries = []
-    for number, result in enumerate(evaluation.results, start=1):
+    verdicts = judge_all(evaluation, concerns)
+    for number, (result, verdict) in enumerate(
+        zip(evaluation.results, verdicts, strict=True), start=1
+    ):
+        published = published_for(result.target, evaluation.cohort)
         counts = tuple(
             (split, patient_scores(table, result.run, result.target, split)) for split in SPLITS
         )
@@ -73,10 +86,10 @@ def make_entries(evaluation: Evaluation, table: pd.DataFrame) -> list[Entry]:
             Entry(
                 anchor=f"result-{number}",
                 result=result,
-                verdict=judge(result, evaluation.comparisons),
-                resolvable=resolvable(result),
-                published=published_for(result.target),
-                plots=draw_plots(number, result, test, seed=evaluation.seed),
+                verdict=verdict,
+                resolvable=resolvable(result, evaluation.family),
+                published=published,
+                plots=draw_plots(number, result, test, published, seed=evaluation.seed),
                 counts=counts,
             )
         )
@@ -111,8 +124,8 @@ def render_page(
         stability=stability or Stability(),
         curves=curves,
         **_shown_and_folded(entries),
-        headlines=_headlines(entries, stability or Stability()),
-        alarms=list(alarms([*context.leak_checks, *evaluation.leak_checks], context.shortcuts)),
+        headlines=_headlines(entries, evaluation),
+        alarms=report_alarms(evaluation, context),
         card=make_card(evaluation, context),
         checklists=fill_checklists(evaluation, context),
         flow_svg=Markup(flow_svg(context.flow)) if context.flow is not None else "",
@@ -144,23 +157,18 @@ def _shown_and_folded(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return {"shown": networks or baselines, "folded": baselines if networks else []}
 
 
-def _headlines(entries: Sequence[Entry], stability: Stability) -> list[Entry]:
-    """Return the results that get a headline: of trainings of one configuration, their mean does."""
-    shown = _shown_and_folded(entries)["shown"]
-    members = {
-        (member.run, spread.target)
-        for spread in stability.spreads
-        if spread.ensemble is not None
-        for member in spread.members
-    }
-    return [e for e in shown if (e.result.run, e.result.target) not in members]
+def _headlines(entries: Sequence[Entry], evaluation: Evaluation) -> list[Entry]:
+    """Return the results that get a headline, the primary ones first."""
+    family = evaluation.family
+    found = [e for e in entries if (e.result.run, e.result.target) in family.headlines]
+    return sorted(found, key=lambda e: (e.result.run, e.result.target) not in family.primary)
 
 
 def _tested(runs: Sequence[str]) -> str:
     """Name the networks of an opening, and say how many baselines were tested beside them."""
     networks = ", ".join(run for run in runs if not is_baseline(run))
     num = sum(map(is_baseline, runs))
-    beside = f"{num} model{'' if num == 1 else 's'} without a network" if num else ""
+    beside = f"{num} baseline model{'' if num == 1 else 's'}" if num else ""
     return "; ".join(part for part in (networks, beside) if part)
 
 
@@ -185,9 +193,11 @@ _NAMES = {
     "brier": "Brier score",
     "ece": "calibration error",
     "permutation_p": "p against chance",
+    "permutation_p_holm": "corrected p against chance",
     "permutation_range95": "AUC by chance",
-    "detectable_auc": "AUC told from a coin",
-    "detectable_difference": "gain that could be shown",
+    "detectable_auc": "minimum detectable AUC",
+    "detectable_auc_corrected": "minimum detectable AUC, corrected",
+    "detectable_difference": "minimum detectable difference",
     "threshold_source": "threshold",
     "confusion": "calls",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -13,7 +13,7 @@ from sklearn.metrics import roc_curve
 
 from preprocessing.page import figure_svg
 from radiotrain.evaluation.patients import PatientScores
-from radiotrain.evaluation.report.published import published_for
+from radiotrain.evaluation.report.published import PublishedResult
 from radiotrain.evaluation.results import TargetResult
 from radiotrain.evaluation.statistics.bootstrap import roc_band
 
@@ -30,7 +30,13 @@ _STYLE: Any = {
 }
 
 
-def roc_svg(result: TargetResult, test: PatientScores, *, seed: int) -> str:
+def roc_svg(
+    result: TargetResult,
+    test: PatientScores,
+    published: Sequence[PublishedResult],
+    *,
+    seed: int,
+) -> str:
     """Draw the ROC curve with its 95 % band, our operating point and the published ones.
 
     Parameters
@@ -39,6 +45,8 @@ def roc_svg(result: TargetResult, test: PatientScores, *, seed: int) -> str:
         The result to draw.
     test
         Its test patients, of both classes.
+    published
+        Rows of the same cohort.
     seed
         Of the band's bootstrap.
     """
@@ -48,7 +56,7 @@ def roc_svg(result: TargetResult, test: PatientScores, *, seed: int) -> str:
         axes.set_xlabel("1 − specificity (false positive rate)")
         axes.set_ylabel("sensitivity (true positive rate)")
         _draw_curve(axes, result, test, seed)
-        _draw_points(axes, result)
+        _draw_points(axes, result, published)
         axes.legend(loc="lower right", frameon=True, fontsize=8, edgecolor="none")
 
     return as_svg(draw)
@@ -81,11 +89,11 @@ def _draw_curve(axes: Axes, result: TargetResult, test: PatientScores, seed: int
     axes.plot(alarms, hits, color=OURS, linewidth=2, label=f"this run, AUC {result.auc:.3f}")
 
 
-def _draw_points(axes: Axes, result: TargetResult) -> None:
+def _draw_points(axes: Axes, result: TargetResult, published: Sequence[PublishedResult]) -> None:
     if result.sensitivity is not None and result.specificity is not None:
         x, y = 1 - result.specificity, result.sensitivity
         axes.plot(x, y, "o", color=OURS, markeredgecolor="white", markersize=9, label="threshold")
-    for row in published_for(result.target):
+    for row in published:
         if row.sensitivity is not None and row.specificity is not None:
             axes.plot(
                 1 - row.specificity,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preprocessing.page import data_uri
@@ -10,7 +11,7 @@ from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.report.plots import roc_svg
 from radiotrain.evaluation.report.probability_plots import calibration_svg, decision_svg
-from radiotrain.evaluation.report.published import published_for
+from radiotrain.evaluation.report.published import PublishedResult
 from radiotrain.evaluation.results import TargetResult
 
 
@@ -30,7 +31,12 @@ class Plot:
 
 
 def draw_plots(
-    number: int, result: TargetResult, test: PatientScores, *, seed: int
+    number: int,
+    result: TargetResult,
+    test: PatientScores,
+    published: Sequence[PublishedResult],
+    *,
+    seed: int,
 ) -> tuple[Plot, ...]:
     """Draw ROC curve, calibration plot and decision curve; nothing where there is one class.
 
@@ -42,6 +48,8 @@ def draw_plots(
         Of the result in the report, from 1.
     test
         Its test patients.
+    published
+        Rows of the same cohort, to mark their operating points.
     seed
         Of the ROC band's bootstrap.
     """
@@ -50,9 +58,9 @@ def draw_plots(
     of = f"of {result.target}, run {result.run}"
     roc = Plot(
         plot_file_name("roc", number, result.target, result.run),
-        roc_svg(result, test, seed=seed),
+        roc_svg(result, test, published, seed=seed),
         f"ROC curve {of}: AUC {result.auc:.3f}",
-        _about_roc(result),
+        _about_roc(result, published),
     )
     if is_baseline(result.run):
         return (roc,)
@@ -75,12 +83,12 @@ def draw_plots(
     return roc, calibration, decision
 
 
-def _about_roc(result: TargetResult) -> str:
+def _about_roc(result: TargetResult, published: Sequence[PublishedResult]) -> str:
     words = "Test ROC curve with its pointwise 95 % bootstrap band."
     if result.sensitivity is None:
         return words
     words += " The dot is the threshold chosen on validation"
-    if any(row.sensitivity is not None for row in published_for(result.target)):
+    if any(row.sensitivity is not None for row in published):
         words += "; the diamond is the published operating point"
     return f"{words}."
 

@@ -7,25 +7,39 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
+from radiotrain.evaluation.cautions import FEW_OF_A_CLASS, is_suspect
 from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.report.published import PublishedResult, published_for
-from radiotrain.evaluation.results import ASSUMED_CORRELATION, Comparison, TargetResult
+from radiotrain.evaluation.results import (
+    ALPHA,
+    ASSUMED_CORRELATION,
+    Comparison,
+    Evaluation,
+    Family,
+    TargetResult,
+)
 from radiotrain.evaluation.shortcuts.results import Shortcuts
 
 VerdictKind = Literal["better", "unclear", "worse", "undefined"]
 
-# p below which an AUC is no chance, and corrected p below which two runs differ.
-_SHOWN = 0.05
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to make of a result: the kind colours the report, the sentences are for a person."""
+    """What to make of a result: the kind colours the report, the sentences are for a person.
+
+    Parameters
+    ----------
+    headline
+        The verdict, and the strongest of the caveats.
+    caveats
+        What speaks against it, strongest first.
+    """
 
     kind: VerdictKind
     headline: str
     details: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,12 +48,15 @@ class Alarm:
 
     Parameters
     ----------
+    caveat
+        The same as a clause for a headline.
     results
         (run, target) of those that it is about; None: all.
     """
 
     sentence: str
     anchor: str
+    caveat: str
     results: frozenset[tuple[str, str]] | None = None
 
     def is_about(self, result: TargetResult) -> bool:
@@ -52,143 +69,294 @@ def alarms(checks: Sequence[LeakCheck], shortcuts: Shortcuts | None) -> Iterator
     leaks = [finding for check in checks for finding in check.findings if "Leak" in finding]
     if leaks:
         several = f"{len(leaks)} leaks were" if len(leaks) > 1 else "A leak was"
-        yield Alarm(f"{several} found: test results below may be better than they should.", "leaks")
+        yield Alarm(
+            f"{several} found: test results below may be better than they should.",
+            "leaks",
+            f"{several[0].lower()}{several[1:]} found, so this result may be too good",
+        )
     failed = [v for v in shortcuts.verdicts if v.kind == "fail"] if shortcuts is not None else []
     for target in dict.fromkeys(v.target for v in failed):
         runs = [v.run for v in failed if v.target == target]
         yield Alarm(
-            f"{target} is read from the scanner, at least in part, by run {', '.join(runs)}.",
+            f"{target} is predicted from the scanner, at least in part, by run {', '.join(runs)}.",
             "shortcuts",
+            "an acquisition shortcut explains it, at least in part",
             frozenset((run, target) for run in runs),
         )
 
 
-def judge(result: TargetResult, comparisons: Sequence[Comparison] = ()) -> Verdict:
-    """Say in plain words whether the run reads the target better than chance.
+def judge(
+    result: TargetResult,
+    comparisons: Sequence[Comparison] = (),
+    family: Family | None = None,
+    concerns: Sequence[Alarm] = (),
+    cohort: str = "",
+) -> Verdict:
+    """Say in plain words whether the run predicts the target better than chance.
 
     Parameters
     ----------
     comparisons
-        Of all runs; those with models without a network are summed up.
+        Of all runs; those with baseline models are summed up.
+    family
+        Of the headlines: p is corrected for it.
+    concerns
+        Alarms of the whole report; those that are about this result are caveats.
+    cohort
+        Collection of the patients, where it is known.
     """
+    family = family or Family()
     kind = _kind(result)
-    target = result.target
-    headline = {
-        "better": f"{target} status can be read from these images better than chance.",
-        "unclear": f"This test set does not show that {target} status can be read.",
-        "worse": f"{target} is called the wrong way round more often than chance would.",
-        "undefined": f"Nothing can be said about {target}.",
-    }[kind]
-    beside = _beside_baselines(result, comparisons)
-    details = (_numbers(result), _calls(result), beside, _beside_published(result))
-    return Verdict(kind, headline, tuple(d for d in details if d))
+    caveats = tuple(_caveats(result, comparisons, family, concerns))
+    headline = _headline(result, kind)
+    if caveats and kind != "undefined":
+        headline = f"{headline} Caveat: {caveats[0]}."
+    details = (
+        _numbers(result, family),
+        _about_claim(result, family),
+        _operating_point(result),
+        _beside_baselines(result, comparisons),
+        _beside_published(result, cohort),
+        f"Further caveats: {'; '.join(caveats[1:])}." if len(caveats) > 1 else "",
+    )
+    return Verdict(kind, headline, tuple(d for d in details if d), caveats)
 
 
-def resolvable(result: TargetResult) -> str:
-    """Say which differences of AUC this test set can show at all."""
+def judge_all(evaluation: Evaluation, concerns: Sequence[Alarm] = ()) -> tuple[Verdict, ...]:
+    """Return the verdict on each result of an evaluation, in their order."""
+    return tuple(
+        judge(r, evaluation.comparisons, evaluation.family, concerns, evaluation.cohort)
+        for r in evaluation.results
+    )
+
+
+def resolvable(result: TargetResult, family: Family | None = None) -> str:
+    """Say which AUC and which differences of AUC this test set can show at all."""
     half = result.auc_half_width
     if half is None:
         why = result.reasons.get("auc_ci95", "the AUC has no interval")
         return f"No difference can be judged: {why}."
     return (
-        f"With {result.num_patients} test patients, {result.num_positive} of them positive, the"
-        f" 95 % interval reaches {half:.3f} to either side. An AUC that differs from a fixed value"
-        f" by less than that is within the noise; so are two AUCs from two separate test sets of"
-        f" this size that differ by less than about {half * math.sqrt(2):.3f}.{_power(result)}"
+        f"With {result.num_patients} test patients, {result.num_positive} of them positive, the 95% CI"
+        f" half-width of the AUC is {half:.3f}. Smaller differences from a fixed value are within the"
+        f" noise, as are differences below about {half * math.sqrt(2):.3f} between two separate test"
+        f" sets of this size. {_power(result, family or Family())}"
     )
 
 
-def _power(result: TargetResult) -> str:
-    """Say which AUC and which gain would be found in four of five such test sets."""
+def _power(result: TargetResult, family: Family) -> str:
+    """Say which AUC and which gain four of five such test sets show, and what correction costs."""
     if result.detectable_auc is None:
-        return " No AUC, however high, would be told from a coin in four of five such test sets."
-    coin = (
-        f" Four of five test sets of this size tell a network from a coin if its true AUC is"
-        f" {result.detectable_auc:.3f} or more"
+        return "No AUC, however high, differs from 0.5 significantly with 80% power."
+    words = (
+        f"Minimum detectable AUC (80% power, two-sided 5%, one test): {result.detectable_auc:.3f}"
     )
+    if family.size > 1 and result.permutation_p_holm is not None:
+        least = result.detectable_auc_corrected
+        number = "none, not even 1" if least is None else f"{least:.3f}"
+        words += (
+            f"; corrected for {family.size} results (two-sided {100 * ALPHA / family.size:.2g}%):"
+            f" {number}"
+        )
     if result.detectable_difference is None:
-        return f"{coin}; no other network on these patients could be shown to be better."
+        return f"{words}. No other model on these patients could be shown to be better."
     return (
-        f"{coin}; they show another network on the same patients to be better if its true AUC is"
-        f" higher by {result.detectable_difference:.3f} or more (if the two AUCs correlate by"
-        f" {ASSUMED_CORRELATION})."
+        f"{words}. Minimum detectable difference from another model on the same patients:"
+        f" {result.detectable_difference:.3f} (if the two AUCs correlate by {ASSUMED_CORRELATION})."
     )
 
 
 def _kind(result: TargetResult) -> VerdictKind:
-    """Tell on which side of 0.5 the AUC lies, where interval and permutation test agree on it.
+    """Tell on which side of 0.5 the AUC lies, where interval and corrected p agree on it.
 
     The interval may be too narrow with few patients of a class; the permutation test is exact.
+    An exploratory result is never more than unclear.
     """
     interval = result.auc_ci95
     if interval is None:
         return "undefined"
-    if _leaves_out_a_coin(result) and not _is_by_chance(result):
+    p = result.permutation_p_holm
+    if result.claim != "exploratory" and _excludes_chance(result) and p is not None and p < ALPHA:
         return "better" if interval[0] > 0.5 else "worse"
     return "unclear"
 
 
-def _leaves_out_a_coin(result: TargetResult) -> bool:
+def _headline(result: TargetResult, kind: VerdictKind) -> str:
+    target, p = result.target, result.permutation_p
+    if kind == "better":
+        return f"{target} status is predicted better than chance."
+    if kind == "worse":
+        return f"{target} status is predicted worse than chance: the AUC is below 0.5."
+    if kind == "undefined":
+        return f"No conclusion about {target} is possible."
+    better = f"{target} status is predicted better than chance"
+    if result.claim == "exploratory":
+        return f"Exploratory, not a primary result: no conclusion whether {better}."
+    if _excludes_chance(result) and p is not None and p < ALPHA:
+        return f"Exploratory: after correction for multiple testing, it is not shown that {better}."
+    return f"This test set does not show that {better}."
+
+
+def _excludes_chance(result: TargetResult) -> bool:
     interval = result.auc_ci95
     return interval is not None and not interval[0] <= 0.5 <= interval[1]
 
 
-def _is_by_chance(result: TargetResult) -> bool:
-    return result.permutation_p is not None and result.permutation_p >= _SHOWN
+def _caveats(
+    result: TargetResult,
+    comparisons: Sequence[Comparison],
+    family: Family,
+    concerns: Sequence[Alarm],
+) -> Iterator[str]:
+    """Yield what speaks against a result, strongest first."""
+    yield from (alarm.caveat for alarm in concerns if alarm.is_about(result))
+    if is_suspect(result):
+        yield "the AUC is so high that a leak is suspected"
+    few = min(result.num_positive, result.num_patients - result.num_positive)
+    if result.auc is not None and few < FEW_OF_A_CLASS:
+        kind = "positive" if result.num_positive == few else "negative"
+        yield f"only {few} {kind} test patient{'' if few == 1 else 's'}"
+    if gains := _gains(result, comparisons):
+        yield from _about_gains(gains, _excludes_chance(result))
+    if result.claim == "primary" and not family.on_record:
+        yield "not on record before the test: the primary result was named together with the table"
+    if family.too_late:
+        yield f"not confirmatory, as {family.too_late}"
+    elif family.num_earlier:
+        num = family.num_earlier
+        yield (
+            f"not confirmatory, as the log has {num} other access{'' if num == 1 else 'es'} to these"
+            " test patients, which no p is corrected for"
+        )
 
 
-def _numbers(result: TargetResult) -> str:
+def _about_gains(gains: Sequence[_Gain], excludes_chance: bool) -> Iterator[str]:
+    """Say which baseline models are better, or not beaten by a result that seems to be one."""
+    better = [gain.other for gain in gains if gain.is_shown and gain.value < 0]
+    if better:
+        verb = "is" if len(better) == 1 else "are"
+        yield f"{_names(better)} {verb} better"
+    elif not excludes_chance:
+        return
+    elif not any(gain.is_shown for gain in gains):
+        models = "the baseline model" if len(gains) == 1 else f"any of {len(gains)} baseline models"
+        yield f"not shown to be better than {models}"
+    elif open_ := [gain.other for gain in gains if not gain.is_shown]:
+        yield f"not shown to be better than {_names(open_)}"
+
+
+def _names(runs: Sequence[str]) -> str:
+    """Name one or two baseline models, of more only how many."""
+    names = [run.removeprefix(BASELINE_PREFIX) for run in runs]
+    if len(names) > 2:
+        return f"{len(names)} baseline models"
+    return f"baseline model{'' if len(names) == 1 else 's'} {' and '.join(names)}"
+
+
+def _numbers(result: TargetResult, family: Family) -> str:
     if result.auc is None:
         return f"AUC is not defined: {result.reasons['auc']}."
     if result.auc_ci95 is None:
         why = result.reasons["auc_ci95"]
         return f"AUC {result.auc:.3f} without an interval: {why}."
     low, high = result.auc_ci95
-    numbers = (
-        f"AUC {result.auc:.3f} (95 % CI {low:.3f} to {high:.3f}) on {result.num_patients}"
-        " test patients."
-    )
-    if _leaves_out_a_coin(result) and _is_by_chance(result):
-        numbers += (
-            " The interval leaves out 0.5, but is too narrow with so few patients: of labels dealt"
-            f" out at random {100 * (result.permutation_p or 0):.0f} % give an AUC as far from it."
+    words = f"AUC {result.auc:.3f} (95% CI, {low:.3f}-{high:.3f}) on {result.num_patients} test patients"
+    p, corrected = result.permutation_p, result.permutation_p_holm
+    if p is not None:
+        words += f"; permutation test, p {_equals(p)}"
+        if corrected is not None and family.size > 1:
+            words += f", corrected for {family.size} results {_equals(corrected)}"
+    words += "."
+    if _excludes_chance(result) and p is not None and p >= ALPHA:
+        words += (
+            " The interval excludes 0.5, but is too narrow with so few patients: the permutation"
+            " test decides."
         )
-    return numbers
+    elif corrected is not None and corrected >= ALPHA:
+        words += _about_least_p(family)
+    return words
 
 
-def _calls(result: TargetResult) -> str:
+def _about_least_p(family: Family) -> str:
+    least = family.least_p_holm
+    if least is None or least < ALPHA:
+        return ""
+    return (
+        f" With so few resamples or patients the least{' corrected' if family.size > 1 else ''} p"
+        f" possible is {least:.3f}: nothing could have been significant."
+    )
+
+
+def _equals(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _about_claim(result: TargetResult, family: Family) -> str:
+    """Say of an exploratory result why it is none of those that confirm."""
+    named = ", ".join(f"{target} of run {run}" for run, target in family.primary)
+    if result.claim == "primary":
+        when = "before the test set was opened" if family.on_record else "with the table"
+        return f"Primary result, named {when}."
+    if result.claim != "exploratory":
+        return ""
+    if family.too_late:
+        return f"{named} was named as primary too late: {family.too_late}. All results are exploratory."
+    return f"Primary is {named}; this result is exploratory, and its p is not corrected."
+
+
+def _operating_point(result: TargetResult) -> str:
     if result.confusion is None or result.sensitivity is None or result.specificity is None:
         return ""
     c = result.confusion
     return (
-        f"At the threshold chosen on validation it finds {c.tp} of {c.tp + c.fn} positive"
-        f" tumours and clears {c.tn} of {c.tn + c.fp} negative ones."
+        f"At the threshold chosen on validation: sensitivity {_share(c.tp, c.tp + c.fn)},"
+        f" specificity {_share(c.tn, c.tn + c.fp)}."
     )
 
 
+def _share(num: int, of: int) -> str:
+    return f"{num}/{of} ({100 * num / of:.0f}%)"
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """AUC of a run less that of a baseline model, and whether that is shown."""
+
+    other: str
+    value: float
+    is_shown: bool
+
+
+def _gains(result: TargetResult, comparisons: Sequence[Comparison]) -> list[_Gain]:
+    if is_baseline(result.run):
+        return []
+    found = []
+    for c in comparisons:
+        if c.target != result.target or c.difference is None or c.p_holm is None:
+            continue
+        if result.run in (c.run, c.other):
+            other, sign = (c.other, 1) if c.run == result.run else (c.run, -1)
+            if is_baseline(other):
+                found.append(_Gain(other, sign * c.difference, c.p_holm < ALPHA))
+    return found
+
+
 def _beside_baselines(result: TargetResult, comparisons: Sequence[Comparison]) -> str:
-    """Say of how many models without a network it is shown to be better, or worse."""
-    gains = [
-        (c.difference if c.run == result.run else -c.difference, c.p_holm)
-        for c in comparisons
-        if c.target == result.target
-        and c.difference is not None
-        and c.p_holm is not None
-        and result.run in (c.run, c.other)
-        and is_baseline(c.other if c.run == result.run else c.run)
-    ]
-    if not gains or is_baseline(result.run):
+    """Say of how many baseline models it is shown to be better, or worse."""
+    gains = _gains(result, comparisons)
+    if not gains:
         return ""
-    shown = [gain for gain, p in gains if p < _SHOWN]
-    num_better, num_worse = sum(g > 0 for g in shown), sum(g < 0 for g in shown)
-    better = str(num_better) if num_better else "none"
-    models = "1 model" if len(gains) == 1 else f"the {len(gains)} models"
+    num_better = sum(gain.is_shown and gain.value > 0 for gain in gains)
+    num_worse = sum(gain.is_shown and gain.value < 0 for gain in gains)
     worse = f", and worse than {num_worse}" if num_worse else ""
-    return f"Of {models} without a network it is shown to be better than {better}{worse}."
+    return (
+        f"Shown to be better than {num_better} of {len(gains)} baseline"
+        f" model{'' if len(gains) == 1 else 's'}{worse}."
+    )
 
 
-def _beside_published(result: TargetResult) -> str:
-    rows = published_for(result.target)
+def _beside_published(result: TargetResult, cohort: str) -> str:
+    rows = published_for(result.target, cohort)
     if not rows or result.auc_ci95 is None:
         return ""
     return _compare(result.auc_ci95, rows[0])
@@ -198,6 +366,6 @@ def _compare(interval: tuple[float, float], row: PublishedResult) -> str:
     published = f"The published {row.method} AUC of {row.auc:.3f} (other test patients)"
     low, high = interval
     if low <= row.auc <= high:
-        return f"{published} lies inside this interval: the two cannot be told apart here."
+        return f"{published} lies inside this interval: no difference is shown."
     side = "below" if row.auc < low else "above"
     return f"{published} lies {side} this interval."

@@ -15,7 +15,7 @@ from radiotrain.evaluation.report.checklists.fill import checklists_csv, fill_ch
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.metrics_json import FILE_NAME, TABLE_NAME, metrics_json
 from radiotrain.evaluation.report.model_card import card_markdown, make_card
-from radiotrain.evaluation.report.page import json_values, make_entries, render_page
+from radiotrain.evaluation.report.page import json_values, make_entries, render_page, report_alarms
 from radiotrain.evaluation.results import Evaluation
 from radiotrain.evaluation.stability.find import find_stability
 from radiotrain.evaluation.stability.plots import draw_selective
@@ -52,7 +52,7 @@ def write_report(
     """
     context = context or ReportContext()
     table = validate_predictions(df)
-    entries = make_entries(evaluation, table)
+    entries = make_entries(evaluation, table, report_alarms(evaluation, context))
     forests = draw_forests(context.subgroups)
     stability = find_stability(evaluation, table, context.draws)
     curves = draw_selective(stability)

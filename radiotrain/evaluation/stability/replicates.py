@@ -68,31 +68,10 @@ def add_ensembles(table: pd.DataFrame) -> pd.DataFrame:
         return table
     stale = [run for run, name in ensembles(table).items() if name in several]
     kept = table[~table["run"].isin(stale)]
-    # Before the models without a network, so that reports list networks first.
+    # Before the baseline models, so that reports list networks first.
     beside = kept["run"].map(is_baseline)
     means = pd.concat(built, ignore_index=True)[list(table.columns)].astype(dict(table.dtypes))
     return pd.concat([kept[~beside], means, kept[beside]], ignore_index=True)
-
-
-def about_ensembles(table: pd.DataFrame) -> Iterator[str]:
-    """Say of each ensemble by how many networks its probabilities are means, where that differs."""
-    known = replicates(table)
-    for run, name in ensembles(table).items():
-        rows = table[table["run"].isin(known.get(name, ()))]
-        counts = rows.groupby(["split", "target", "patient_id"])["run"].nunique()
-        if "validation" not in counts.index or "test" not in counts.index:
-            continue
-        validation = counts.loc[["validation"]]
-        test = counts.loc[["test"]]
-        if validation.min() < test.max():
-            least, most = validation.min(), validation.max()
-            num = f"{least}" if least == most else f"{least} to {most}"
-            yield (
-                f"Run {run}: probabilities of validation patients are means over {num}"
-                f" network{'' if most == 1 else 's'}, those of test patients over {test.max()}."
-                " Means of more lie closer together, so the threshold would move with more"
-                " networks on validation; the test AUC does not depend on it."
-            )
 
 
 def _is_ensemble(run: str, configuration: str) -> bool:

@@ -16,7 +16,7 @@ from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.verdict import alarms, judge
 from radiotrain.evaluation.report.write import write_report
-from radiotrain.evaluation.results import Evaluation
+from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.shortcuts.results import AcquisitionResult, Shortcuts
 from radiotrain.evaluation.shortcuts.stratified import Area
 from radiotrain.evaluation.shortcuts.verdict import LeftOut, ShortcutVerdict
@@ -65,8 +65,8 @@ def written(out: Path, table: pd.DataFrame, context: ReportContext | None = None
         ((HARMLESS,), shortcuts(PASS), []),
         ((CLEAR, LEAK), shortcuts(PASS), [("A leak was found", "leaks")]),
         ((LEAK, LEAK), None, [("2 leaks were found", "leaks")]),
-        ((CLEAR,), shortcuts(FAIL, PASS), [("ER is read from the scanner", "shortcuts")]),
-        ((CLEAR,), shortcuts(FAIL, replace(FAIL, run="two")), [("ER is read", "shortcuts")]),
+        ((CLEAR,), shortcuts(FAIL, PASS), [("ER is predicted from the scanner", "shortcuts")]),
+        ((CLEAR,), shortcuts(FAIL, replace(FAIL, run="two")), [("ER is predicted", "shortcuts")]),
     ],
 )
 def test_a_leak_and_a_shortcut_are_said_above_all_results(
@@ -81,7 +81,7 @@ def test_a_leak_and_a_shortcut_are_said_above_all_results(
 def test_the_page_begins_with_the_alarm_and_links_to_the_section(tmp_path: Path) -> None:
     page = written(tmp_path / "bad", runs(net=1.0), ReportContext(leak_checks=(LEAK,)))
     assert '<a href="#leaks">Read more</a>' in page
-    assert page.index('<p class="alarm">') < page.index("status can be read")
+    assert page.index('<p class="alarm">') < page.index("status is predicted")
     # Good news that it is about is not painted green.
     assert 'class="verdict better"' not in page
     good = written(tmp_path / "good", runs(net=1.0))
@@ -102,7 +102,7 @@ def test_the_headline_counts_the_baselines_that_the_network_beats() -> None:
     better = [c for c in found.comparisons if c.run == "net" and (c.p_holm or 1) < 0.05]
     assert len(better) == 2
     details = judge(net, found.comparisons).details
-    sentence = "Of the 3 models without a network it is shown to be better than 2."
+    sentence = "Shown to be better than 2 of 3 baseline models."
     assert sentence in details
     # Whichever of a pair comes first.
     turned = evaluated(table.iloc[::-1])
@@ -114,14 +114,12 @@ def test_the_headline_says_that_no_baseline_is_beaten_and_which_are_better() -> 
     table = runs(net=0.0, baseline_good=2.5, baseline_coin=0.1)
     found = evaluated(table)
     by_run = {r.run: judge(r, found.comparisons).details for r in found.results}
-    sentence = (
-        "Of the 2 models without a network it is shown to be better than none, and worse than 1."
-    )
+    sentence = "Shown to be better than 0 of 2 baseline models, and worse than 1."
     assert sentence in by_run["net"]
-    assert not any("without a network" in text for text in by_run["baseline good"])
+    assert not any("baseline model" in text for text in by_run["baseline good"])
     alone = evaluated(runs(net=1.0))
     assert not any(
-        "without a network" in text for text in judge(alone.results[0], alone.comparisons).details
+        "baseline model" in text for text in judge(alone.results[0], alone.comparisons).details
     )
 
 
@@ -143,15 +141,19 @@ def test_a_headline_needs_interval_and_permutation_test_to_agree() -> None:
     """DeLong's interval of ten patients leaves out 0.5, as labels dealt out at random do too often."""
     found = evaluated(runs(net=0.5)).results[0]
     seen = replace(found, auc=0.71, auc_ci95=(0.51, 0.91))
-    assert judge(replace(seen, permutation_p=0.03)).kind == "better"
-    unclear = judge(replace(seen, permutation_p=0.083))
+    assert judge(with_p(seen, 0.03)).kind == "better"
+    unclear = judge(with_p(seen, 0.083))
     assert unclear.kind == "unclear"
-    assert "of labels dealt out at random 8 % give an AUC as far from it" in unclear.details[0]
+    assert "The interval excludes 0.5, but is too narrow with so few" in unclear.details[0]
     turned = replace(found, auc=0.3, auc_ci95=(0.1, 0.49))
-    assert judge(replace(turned, permutation_p=0.01)).kind == "worse"
-    assert judge(replace(turned, permutation_p=0.2)).kind == "unclear"
-    coin = replace(found, auc=0.5, auc_ci95=(0.4, 0.6), permutation_p=0.9)
-    assert judge(coin).details[0].endswith("test patients.")
+    assert judge(with_p(turned, 0.01)).kind == "worse"
+    assert judge(with_p(turned, 0.2)).kind == "unclear"
+    chance = replace(found, auc=0.5, auc_ci95=(0.4, 0.6))
+    assert judge(with_p(chance, 0.9)).details[0].endswith("permutation test, p = 0.900.")
+
+
+def with_p(result: TargetResult, p: float) -> TargetResult:
+    return replace(result, permutation_p=p, permutation_p_holm=p)
 
 
 def test_what_a_model_lacks_leaves_its_cell_empty(tmp_path: Path) -> None:

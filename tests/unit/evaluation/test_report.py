@@ -21,7 +21,7 @@ from radiotrain.cli import main
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.predictions import read_predictions, write_predictions
 from radiotrain.evaluation.report.context import CohortFlow, ReportContext
-from radiotrain.evaluation.report.published import PUBLISHED
+from radiotrain.evaluation.report.published import DUKE, PUBLISHED
 from radiotrain.evaluation.report.write import write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -91,7 +91,8 @@ def make_table(run: str = "net", target: str = "ER", first_patient: str = "P000"
 
 def write(out: Path, *tables: pd.DataFrame, context: ReportContext | None = None) -> str:
     table = pd.concat(tables, ignore_index=True)
-    evaluation = evaluate_table(table, num_resamples=200)
+    cohort = context.cohort if context else ""
+    evaluation = evaluate_table(table, num_resamples=200, cohort=cohort)
     return Path(write_report(evaluation, table, out, context=context)).read_text(encoding="utf-8")
 
 
@@ -105,6 +106,7 @@ def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         provenance={"split": "splits.json, seed 3", "run net": {"lr": 1e-4, "bad": float("nan")}},
         warnings=("The store was moved.",),
         generated_at="2026-02-03T04:06+00:00",
+        cohort=DUKE,
     )
     write(out, *(make_table(target=t) for t in ("ER", "PR", "HER2")), context=context)
     return out
@@ -211,10 +213,16 @@ def test_the_papers_numbers_are_printed(full_page: str) -> None:
     assert "0.698 0.560–0.822 0.750 0.625" in rows
 
 
-def test_a_target_nobody_has_published_has_our_row_only(tmp_path: Path) -> None:
-    page = Page(write(tmp_path, make_table(target="Ki67")))
+@pytest.mark.parametrize(("target", "cohort"), [("Ki67", DUKE), ("ER", "")])
+def test_another_target_and_another_cohort_have_our_row_only(
+    tmp_path: Path, target: str, cohort: str
+) -> None:
+    text = write(tmp_path, make_table(target=target), context=ReportContext(cohort=cohort))
+    page = Page(text)
     assert not any(attrs.get("class") == "theirs" for _, attrs in page.elements)
     assert any(attrs.get("class") == "ours" for _, attrs in page.elements)
+    assert "Shiri" not in text
+    assert "published" not in page.text.lower()
 
 
 def test_our_numbers_in_the_page_are_those_of_the_json(full_folder: Path, full_page: str) -> None:

@@ -92,7 +92,7 @@ def test_baselines_alone_are_not_folded(tmp_path: Path) -> None:
 
 
 def test_an_opening_says_that_baselines_were_tested_too(page: str) -> None:
-    assert "<td>net; 2 models without a network</td>" in page
+    assert "<td>net; 2 baseline models</td>" in page
 
 
 def test_diagram_card_and_checklists_are_in_the_page_and_beside_it(folder: Path, page: str) -> None:
@@ -141,8 +141,8 @@ def test_what_holds_for_several_baselines_is_one_warning() -> None:
     tables.append(make_rows(TEST, "test", run=runs[2]))
     about = [w for w in evaluate(*tables).warnings if "above 0.75" in w]
     assert len(about) == 1
-    assert "2 of 3 models without a network" in about[0]
-    assert "(a 1.000, b 1.000)" in about[0]
+    assert "2 of 3 baseline models (a, b)" in about[0]
+    assert "AUCs 1.000, 1.000 are above 0.75" in about[0]
 
 
 def test_what_holds_for_several_networks_is_one_warning() -> None:

@@ -160,8 +160,8 @@ def test_a_table_without_the_columns_stays_as_it_is() -> None:
 
 def test_a_caution_says_that_validation_means_are_over_fewer(table: pd.DataFrame) -> None:
     warnings = evaluate_table(table, num_resamples=100).warnings
-    (found,) = [w for w in warnings if w.startswith(f"Run {MEAN}")]
-    assert "means over 2 networks, those of test patients over 4" in found
+    (found,) = [w for w in warnings if f"run {MEAN}: Thresholds" in w]
+    assert "averaged over 2 predictions per patient, but are used on means over 4." in found
 
 
 # Variance
