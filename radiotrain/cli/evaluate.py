@@ -78,6 +78,14 @@ def evaluate(
             " look for shortcuts. Of runs only.",
         ),
     ] = None,
+    radiomics: Annotated[
+        bool,
+        typer.Option(
+            "--radiomics",
+            help="Among the baselines, models of radiomic features (needs the extra 'radiomics');"
+            " seconds a patient, once for a store. Of runs only.",
+        ),
+    ] = False,
     purpose: Annotated[
         str | None,
         typer.Option(
@@ -152,6 +160,7 @@ def evaluate(
             patients,
             purpose,
             baselines,
+            radiomics,
             tta,
             saliency,
             primary or [],
@@ -190,6 +199,7 @@ def _predictions(
     patients: str | None,
     purpose: str | None,
     baselines: bool | None,
+    radiomics: bool,
     tta: int,
     saliency: int | None,
     primary: list[str],
@@ -210,6 +220,7 @@ def _predictions(
         given = {
             "--purpose": purpose,
             "--baselines": baselines,
+            "--radiomics": radiomics or None,
             "--saliency": saliency,
             "--split": splits or None,
         }
@@ -237,6 +248,7 @@ def _predictions(
         "evaluation" if purpose is None else purpose,
         progress,
         baselines=baselines is not False,
+        radiomics=radiomics,
         num_draws=tta,
         num_salient=6 if saliency is None else saliency,
         splits=splits,

@@ -23,6 +23,7 @@ from radiotrain.evaluation.baselines.predict import (
     predict_test,
     read_sets,
 )
+from radiotrain.evaluation.baselines.radiomics_cache import check_installed
 from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
 from radiotrain.evaluation.family import (
     as_text,
@@ -58,6 +59,7 @@ def predict_runs(
     progress: Callable[[str, int], Any],
     *,
     baselines: bool = True,
+    radiomics: bool = False,
     num_draws: int = 0,
     num_salient: int = 0,
     splits: Sequence[str] = (),
@@ -82,6 +84,8 @@ def predict_runs(
     baselines
         Whether to append the rows of models without a network, fitted to the development patients
         of the same split, and to look for shortcuts.
+    radiomics
+        Whether radiomic features are among the baselines; they are kept beside the store.
     num_draws
         Random changes of each image over which runs' probabilities are averaged; 0: none.
     num_salient
@@ -100,6 +104,12 @@ def predict_runs(
     InputError
         If the runs do not belong together, or to the store; the test set is not opened then.
     """
+    if radiomics:
+        check_installed()
+        if not baselines:
+            raise InputError(
+                "got --no-baselines with --radiomics, which adds baselines: leave out one of the two"
+            )
     models, others = set_aside([open_model(url, splits) for url in urls])
     if others and not baselines:
         raise InputError(
@@ -118,7 +128,7 @@ def predict_runs(
             tables.append(predicting.validation(model))
             advance()
     without = predict_left_out(others, models, store, split)
-    beside = _Beside.fit(store, split, models, progress) if baselines else None
+    beside = _Beside.fit(store, split, models, progress, radiomics) if baselines else None
     with progress("test", len(models)) as advance:
         configurations = {model.name: model.configuration for model in models}
         tested = _what_is_tested(models, beside)
@@ -136,7 +146,9 @@ def predict_runs(
             tables.append(predicting.test(model, access))
             advance()
     if beside is not None:
-        tables += [beside.fitted.validation, predict_test(beside.fitted, store, split, access)]
+        with progress("features of test patients", len(split.test_ids)) as advance:
+            tested_baselines = predict_test(beside.fitted, store, split, access, advance)
+        tables += [beside.fitted.validation, tested_baselines]
     table = pd.concat([t for t in tables if len(t)], ignore_index=True)
     shortcuts = None
     if beside is not None:
@@ -288,10 +300,13 @@ class _Beside:
         split: Split,
         models: Sequence[Model],
         progress: Callable[[str, int], Any],
+        radiomics: bool,
     ) -> _Beside:
         targets = tuple(dict.fromkeys(t for model in models for t in model.config.targets))
-        sets = read_sets(store, split, split.development_ids)
-        with progress("baselines", count_baselines(targets)) as advance:
+        ids = split.development_ids
+        with progress("features", len(ids)) as advance:
+            sets = read_sets(store, split, ids, radiomics=radiomics, on_patient=advance)
+        with progress("baselines", count_baselines(targets, sets)) as advance:
             fitted = fit_baselines(store, split, targets, sets=sets, on_fitted=advance)
         known = read_development(store, split, targets, sets)
         return cls(fitted, known, {model.name: model.features(store, split) for model in models})

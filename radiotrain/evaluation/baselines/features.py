@@ -40,6 +40,15 @@ class Features:
         rows = {patient_id: i for i, patient_id in enumerate(self.patient_ids)}
         return self.values[[rows[patient_id] for patient_id in patient_ids]]
 
+    def under(self, names: Sequence[str]) -> Features:
+        """Return the columns of these names; NaN in those that it has not."""
+        at = {name: k for k, name in enumerate(self.names)}
+        values = np.full((len(self.patient_ids), len(names)), np.nan)
+        for k, name in enumerate(names):
+            if name in at:
+                values[:, k] = self.values[:, at[name]]
+        return Features(self.patient_ids, tuple(names), values)
+
     def beside(self, other: Features) -> Features:
         """Return the columns of both, of the same patients."""
         values = np.hstack([self.values, other.of(self.patient_ids)])

@@ -29,6 +29,7 @@ from radiotrain.evaluation.baselines.kinetics import measure_kinetics
 from radiotrain.evaluation.baselines.models import MODELS, Model
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX
 from radiotrain.evaluation.baselines.nested import NestedResult, nested_cv
+from radiotrain.evaluation.baselines.radiomics_cache import read_radiomics
 from radiotrain.evaluation.baselines.size import measure_size
 from radiotrain.evaluation.predictions import COLUMNS
 from radiotrain.seal import TestAccess, check_sealed
@@ -44,7 +45,7 @@ class Baseline:
     Parameters
     ----------
     features
-        Name of the set: ``clinical``, ``size`` or ``size and kinetics``.
+        Name of the set: ``clinical``, ``size``, ``size and kinetics`` or ``radiomics``.
     columns
         bool (K,): which features it reads, those that vary among development patients.
     """
@@ -73,18 +74,34 @@ class Baselines:
         Sentences for the report, e.g. that there is no clinical baseline.
     features
         Names of what each set holds that varies among development patients.
+    names
+        Of all its columns.
     """
 
     fitted: tuple[Baseline, ...]
     validation: pd.DataFrame
     notes: tuple[str, ...]
     features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_sets(
-    store: Store, split: Split, patient_ids: Sequence[str], access: TestAccess | None = None
+    store: Store,
+    split: Split,
+    patient_ids: Sequence[str],
+    access: TestAccess | None = None,
+    *,
+    radiomics: bool = False,
+    on_patient: Callable[[], object] = lambda: None,
 ) -> dict[str, Features]:
     """Return the sets of features that baselines read, empty where there are none of a kind.
+
+    Parameters
+    ----------
+    radiomics
+        Whether to measure radiomic features, which takes seconds a patient the first time.
+    on_patient
+        Called after each patient whose radiomic features are known.
 
     Raises
     ------
@@ -96,11 +113,17 @@ def read_sets(
     records = read_records(store, split, patient_ids, access)
     size = read_features(measure_size, store, split, patient_ids, access)
     kinetics = read_features(measure_kinetics, store, split, patient_ids, access)
-    return {
+    sets = {
         "clinical": from_rows(patient_ids, encode(records, columns)),
         "size": size,
         "size and kinetics": size.beside(kinetics),
     }
+    if not radiomics:
+        for _ in patient_ids:
+            on_patient()
+    else:
+        sets["radiomics"] = read_radiomics(store, split, patient_ids, access, on_patient)
+    return sets
 
 
 def read_labels(
@@ -167,28 +190,43 @@ def fit_baselines(
         name: tuple(np.array(features.names)[is_varied(features.values)].tolist())
         for name, features in sets.items()
     }
-    return Baselines(tuple(fitted), _join(tables), tuple(notes), names)
+    columns_of = {name: features.names for name, features in sets.items()}
+    return Baselines(tuple(fitted), _join(tables), tuple(notes), names, columns_of)
 
 
-def count_baselines(targets: Sequence[str], models: Sequence[Model] = MODELS) -> int:
+def count_baselines(targets: Sequence[str], sets: Sets, models: Sequence[Model] = MODELS) -> int:
     """Return how many models `fit_baselines` fits at most."""
-    return len(targets) * len(models) * 3
+    return len(targets) * len(models) * len(sets)
 
 
 def predict_test(
-    baselines: Baselines, store: Store, split: Split, access: TestAccess
+    baselines: Baselines,
+    store: Store,
+    split: Split,
+    access: TestAccess,
+    on_patient: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
     """Return each fold's predictions of the test patients, as rows of the predictions table.
+
+    Parameters
+    ----------
+    on_patient
+        Called after each patient whose features are known.
 
     Raises
     ------
     SealedTestSetError
         If the access is to another split's test set.
     """
-    sets = read_sets(store, split, split.test_ids, access)
+    radiomics = "radiomics" in baselines.features
+    sets = read_sets(
+        store, split, split.test_ids, access, radiomics=radiomics, on_patient=on_patient
+    )
     tables = []
     for baseline in baselines.fitted:
-        x = sets[baseline.features].values[:, baseline.columns]
+        # Not every radiomic feature is defined for a test patient, or for one only.
+        known = sets[baseline.features].under(baselines.names[baseline.features])
+        x = known.values[:, baseline.columns]
         labels = read_labels(store, split, split.test_ids, baseline.target, access)
         for fold, model in baseline.nested.fitted.items():
             numbers = np.full(len(labels), fold)
