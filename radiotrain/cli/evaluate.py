@@ -42,7 +42,7 @@ def evaluate(
     predictions: Annotated[
         str | None,
         typer.Option(
-            help="Instead of runs: a predictions table, CSV or Parquet, with columns run, patient_id,"
+            help="Instead of runs: a predictions table, CSV, Excel or Parquet, with columns run, patient_id,"
             " target, split (train, validation or test), fold (may be empty), label (0, 1 or -1 for"
             " missing), probability. Thresholds come from its validation rows."
         ),
@@ -208,7 +208,7 @@ def _predictions(
     from preprocessing.progress import progress
     from radiotrain.evaluation.family import TestPlan, find_primary, headline_pairs
     from radiotrain.evaluation.from_runs import predict_runs
-    from radiotrain.evaluation.predictions import read_predictions
+    from radiotrain.evaluation.predictions import read_predictions, refuse_untested
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.stability.replicates import add_ensembles
 
@@ -228,7 +228,9 @@ def _predictions(
             typer.echo(
                 f"note: {option} is of runs only, and has no effect on --predictions", err=True
             )
-        table = add_ensembles(read_predictions(predictions))
+        read = read_predictions(predictions)
+        refuse_untested(read, f"predictions table {predictions}")
+        table = add_ensembles(read)
         named = find_primary(primary, headline_pairs(table))
         subgroups = _subgroups(table, store, patients)
         warnings = subgroups.warnings if subgroups is not None else ()
@@ -242,6 +244,8 @@ def _predictions(
         raise InputError(
             "--patients is for --predictions TABLE: of runs, the store says what is known of patients"
         )
+    # It takes PyTorch with it, which a table can do without.
+
     return predict_runs(
         runs,
         store,

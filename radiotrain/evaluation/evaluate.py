@@ -8,14 +8,15 @@ import pandas as pd
 
 from preprocessing.errors import InputError
 from radiotrain.evaluation.cautions import find_cautions
+from radiotrain.evaluation.choose_pairs import choose_pairs
 from radiotrain.evaluation.family import TestPlan, correct_for_family, headline_pairs
 from radiotrain.evaluation.leaks.in_table import check_table
 from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.run_pairs import compare_runs
-from radiotrain.evaluation.threshold_caution import with_threshold_cautions
 from radiotrain.evaluation.statistics.influence import SAMPLINGS, Sampling
+from radiotrain.evaluation.threshold_caution import with_threshold_cautions
 
 _FEWEST_RESAMPLES = 100
 
@@ -74,21 +75,26 @@ def evaluate_table(
         results.append(found)
         if on_result is not None:
             on_result()
+    plan = plan or TestPlan()
     judged, family = correct_for_family(
         with_threshold_cautions(table, results),
         headline_pairs(table),
-        plan or TestPlan(),
+        plan,
         num_resamples,
     )
     cautions = find_cautions(
         table, judged, family=family, cohort=cohort, num_resamples=num_resamples
     )
+    primary = frozenset(plan.primary)
+    left_out = [pairs.note for pairs in choose_pairs(table, results, primary) if pairs.note]
     return Evaluation(
         results=judged,
         seed=seed,
         num_resamples=num_resamples,
-        comparisons=compare_runs(table, results, seed=seed, num_resamples=num_resamples),
-        warnings=(*leaks, *cautions),
+        comparisons=compare_runs(
+            table, results, seed=seed, num_resamples=num_resamples, primary=primary
+        ),
+        warnings=(*leaks, *cautions, *left_out),
         leak_checks=leak_checks,
         family=family,
         cohort=cohort,

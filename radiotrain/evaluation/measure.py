@@ -183,7 +183,8 @@ def _put_probability_quality(values: Values, test: PatientScores) -> None:
         why = _why_no_brier_interval(test, sampling)
         values.put(f"brier_ci95_{sampling.replace(' ', '_')}", brier_interval(y, x, sampling), why)
     values.put("log_loss", calibration.log_loss(y, x), _NO_PATIENT)
-    values.put("ece", calibration.expected_calibration_error(y, x), _NO_PATIENT)
+    why = calibration.why_no_calibration_error(y, x) if num else _NO_PATIENT
+    values.put("ece", None if why else calibration.expected_calibration_error(y, x), why)
     for name, found in (
         ("calibration_intercept", calibration.calibration_intercept(y, x)),
         ("calibration_slope", calibration.calibration_slope(y, x)),

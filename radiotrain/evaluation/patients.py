@@ -56,11 +56,14 @@ def patient_scores(df: pd.DataFrame, run: str, target: str, split: str) -> Patie
     """
     chosen = (df["run"] == run) & (df["target"] == target) & (df["split"] == split)
     rows = df.loc[chosen, ["patient_id", "label", "probability"]]
+    patients = rows["patient_id"].tolist()
+    if len(set(patients)) == len(patients):
+        return _of_one_each(patients, rows["label"].to_numpy(), rows["probability"].to_numpy())
     label_of: dict[str, int] = {}
     predicted: dict[str, list[float]] = {}
     # A plain loop: pandas takes ten times as long to group a few hundred rows.
-    columns = (rows[c].tolist() for c in rows.columns)
-    for patient, label, probability in zip(*columns, strict=True):
+    columns = (rows[c].tolist() for c in ("label", "probability"))
+    for patient, label, probability in zip(patients, *columns, strict=True):
         label_of[patient] = label
         predicted.setdefault(patient, []).append(probability)
     known = sorted(patient for patient, label in label_of.items() if label != MISSING_LABEL)
@@ -72,6 +75,23 @@ def patient_scores(df: pd.DataFrame, run: str, target: str, split: str) -> Patie
         num_missing_label=len(label_of) - len(known),
         fewest_predictions=min(num_predictions, default=0),
         most_predictions=max(num_predictions, default=0),
+    )
+
+
+def _of_one_each(
+    patients: list[str], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> PatientScores:
+    """Return the scores where each patient has one prediction."""
+    order = np.array(sorted(range(len(patients)), key=patients.__getitem__), dtype=np.intp)
+    known = order[labels[order] != MISSING_LABEL]
+    num = int(len(known) > 0)
+    return PatientScores(
+        patient_ids=tuple(patients[i] for i in known.tolist()),
+        labels=labels[known].astype(np.int64),
+        scores=probabilities[known].astype(np.float64),
+        num_missing_label=len(patients) - len(known),
+        fewest_predictions=num,
+        most_predictions=num,
     )
 
 

@@ -12,6 +12,9 @@ One row is one prediction of one patient:
 ``probability``  of label 1, from 0 to 1
 ===============  =====================================================
 
+A column of labels may say false and true, no and yes, or negative and positive instead, and a column
+of probabilities may have decimal commas, or a per cent sign behind every number.
+
 Two more columns may be there; what a run has in them is the same in all its rows:
 
 =================  =============================================================================
@@ -26,12 +29,15 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL
@@ -52,7 +58,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A ``.csv`` or ``.parquet`` file, on a folder or an object store.
+        A text such as ``.csv``, ``.tsv`` or ``.csv.gz``, an ``.xlsx`` or a ``.parquet`` file, on a
+        folder or an object store; see `table_files.read_table`.
 
     Returns
     -------
@@ -70,6 +77,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         path,
         "predictions table",
         f"UTF-8 text with commas and the header {','.join(COLUMNS)}",
+        columns=COLUMNS,
     )
     return validate_predictions(table, name=f"predictions table {path}")
 
@@ -101,27 +109,45 @@ def validate_predictions(df: pd.DataFrame, *, name: str = "predictions table") -
     rows = _Rows(name, df)
     checked = pd.DataFrame(
         {
-            "run": pd.Series(rows.parse("run", _text, "a name"), dtype="str"),
-            "patient_id": pd.Series(rows.patient_ids, dtype="str"),
-            "target": pd.Series(rows.parse("target", _text, "a name"), dtype="str"),
-            "split": pd.Series(rows.parse("split", _split, _or(SPLITS)), dtype="str"),
-            "fold": pd.Series(
-                rows.parse("fold", _fold, "an integer from 0 or empty"), dtype="Int64"
-            ),
-            "label": pd.Series(rows.parse("label", _label, "0, 1 or -1 (missing)"), dtype="int64"),
-            "probability": pd.Series(
-                rows.parse("probability", _probability, "a number from 0 to 1"), dtype="float64"
-            ),
+            "run": rows.parse("run", _text, "a name", "str"),
+            "patient_id": rows.patient_ids,
+            "target": rows.parse("target", _text, "a name", "str"),
+            "split": rows.parse("split", _split, _or(SPLITS), "str", hint=_split_hint),
+            "fold": rows.parse("fold", _fold, "an integer from 0 or empty", "Int64"),
+            "label": rows.parse("label", *_label_style(df["label"]), "int64"),
         }
     )
+    checked["probability"] = _probabilities(rows, checked, df["probability"])
     for column in _optional(df):
-        parsed = _OPTIONAL[column]
-        checked[column] = pd.Series(rows.parse(column, *parsed.how), dtype=parsed.dtype)
+        checked[column] = rows.parse(column, *_OPTIONAL[column])
     _check_no_repeats(checked, name)
     _check_one_of_run(checked, name)
     _check_one_label(checked, name)
     _check_no_leak(checked, name)
     return checked
+
+
+def refuse_untested(table: pd.DataFrame, name: str = "predictions table") -> None:
+    """Refuse a validated table in which nothing was tested.
+
+    Raises
+    ------
+    InputError
+        If it has no test rows, or no label of a test patient.
+    """
+    tested = table[table["split"] == "test"]
+    if tested.empty:
+        counts = table["split"].value_counts()
+        got = " and ".join(f"{counts[s]:,} of {s}" for s in SPLITS if s in counts)
+        raise InputError(
+            f"{name} has no test rows, got {got}, expected predictions of test patients with the split"
+            " 'test': there is nothing to evaluate"
+        )
+    if (tested["label"] == MISSING_LABEL).all():
+        raise InputError(
+            f"{name} has no label of a test patient, got -1 (missing) in all {len(tested):,} test rows,"
+            " expected 0 or 1: there is nothing to evaluate"
+        )
 
 
 def write_predictions(df: pd.DataFrame, url: str | Path) -> None:
@@ -140,8 +166,6 @@ def _check_columns(found: list[Hashable], name: str) -> None:
         if column not in names:
             other = [n for n in names if n not in COLUMNS]
             hint = nearest_hint(column, other).replace("did you mean", "is it")
-            if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-                hint = "; its values are not separated by commas"
             raise InputError(
                 f"{name} has no column {column!r}{hint}: got {', '.join(names)};"
                 f" expected {', '.join(COLUMNS)}"
@@ -163,28 +187,63 @@ class _Rows:
     """The raw rows of a table, able to say which one is wrong."""
 
     def __init__(self, name: str, df: pd.DataFrame) -> None:
-        self._name = name
+        self.name = name
         self._df = df
-        self.patient_ids: list[Any] = []
-        self.patient_ids = self.parse("patient_id", _text, "a text")
+        self.patient_ids: pd.Series[Any] = pd.Series(dtype="str")
+        self.patient_ids = self.parse("patient_id", _text, "a text", "str")
 
-    def parse(self, column: str, convert: Callable[[Any], Any], expected: str) -> list[Any]:
-        values = self._df[column].tolist()
-        converted = []
+    def parse(
+        self,
+        column: str,
+        convert: Callable[[Any], Any],
+        expected: str,
+        dtype: Any,
+        *,
+        hint: Callable[[Any], str] = lambda value: "",
+    ) -> pd.Series[Any]:
+        """Convert a column, each value that occurs once."""
+        codes, values = _distinct(self._df[column])
+        converted, bad = [], []
         for i, value in enumerate(values):
             try:
                 converted.append(convert(value))
             except (ValueError, TypeError, OverflowError):
-                raise self._error(i, column, value, expected) from None
-        return converted
+                bad.append(i)
+        if bad:
+            raise self.error(column, np.flatnonzero(np.isin(codes, bad)), expected, hint)
+        return pd.Series(pd.Series(converted, dtype=dtype).array[codes], dtype=dtype)
 
-    def _error(self, i: int, column: str, value: Any, expected: str) -> InputError:
-        patient = f" (patient {_cut(self.patient_ids[i])})" if self.patient_ids else ""
-        got = "empty" if _is_missing(value) else _cut(value)
-        return InputError(
-            f"{self._name}: {column} in row {i + 1}{patient} is {got}, expected {expected}:"
-            " correct the row or delete it"
+    def error(
+        self,
+        column: str,
+        wrong: NDArray[np.intp],
+        expected: str,
+        hint: Callable[[Any], str] = lambda value: "",
+    ) -> InputError:
+        """Return what to say of rows whose value cannot be used: one sentence, the first row named."""
+        first = int(wrong[0])
+        value = self._df[column].iloc[first]
+        patient = (
+            f" (patient {_cut(self.patient_ids.iloc[first])})" if len(self.patient_ids) else ""
         )
+        got = "empty" if _is_missing(value) else _cut(value)
+        more, advice = "", "correct the row or delete it"
+        if len(wrong) > 1:
+            rows = "row" if len(wrong) == 2 else "rows"
+            more = f" and cannot be used in {len(wrong) - 1} more {rows} either"
+            advice = "correct the rows or delete them"
+        return InputError(
+            f"{self.name}: {column} in row {first + 1}{patient} is {got}{more}, expected"
+            f" {expected}{hint(value)}: {advice}"
+        )
+
+
+def _distinct(column: pd.Series[Any]) -> tuple[NDArray[np.intp], list[Any]]:
+    """Return the values that occur, and where each stands among them."""
+    if column.dtype == object:  # where True and 1 are the same to a dictionary
+        return np.arange(len(column)), column.tolist()
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    return codes, values.tolist()
 
 
 def _cut(value: Any) -> str:
@@ -203,6 +262,20 @@ def _text(value: Any) -> str:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     raise ValueError
+
+
+_SPLIT_WORDS = {
+    "train": ("train", "training", "development", "dev", "fit"),
+    "validation": ("validation", "valid", "val", "tune", "tuning"),
+    "test": ("test", "testing", "tests", "holdout", "hold-out", "held-out", "external"),
+}
+
+
+def _split_hint(value: Any) -> str:
+    """Return which split may be meant, in parentheses; empty where nothing says so."""
+    word = _word(value)
+    meant = next((split for split, words in _SPLIT_WORDS.items() if word in words), None)
+    return f" (did you mean {meant!r}?)" if meant else nearest_hint(word, SPLITS)
 
 
 def _split(value: Any) -> str:
@@ -247,34 +320,121 @@ def _label(value: Any) -> int:
     return number
 
 
-def _probability(value: Any) -> float:
+# Negative and positive, as words of one column.
+_LABEL_WORDS = (
+    ("false", "true"),
+    ("f", "t"),
+    ("no", "yes"),
+    ("n", "y"),
+    ("negative", "positive"),
+    ("neg", "pos"),
+    ("-", "+"),
+)
+
+
+def _label_style(column: pd.Series[Any]) -> tuple[Callable[[Any], int], str]:
+    """Return how the labels of a column are read, and what is expected of each.
+
+    Words are read where the whole column has those of one pair: of another among them, or among
+    numbers, nothing says what it means.
+    """
+    used = {_word(v) for v in _distinct(column)[1] if not _is_empty(v)} - {str(MISSING_LABEL)}
+    for words in _LABEL_WORDS:
+        if used and used <= set(words):
+            return partial(_label_of_word, words=words), f"{_or((*words, '-1'))} (missing)"
+    return _label, "0, 1 or -1 (missing)"
+
+
+def _label_of_word(value: Any, words: tuple[str, str]) -> int:
+    word = _word(value)
+    return MISSING_LABEL if word == str(MISSING_LABEL) else words.index(word)
+
+
+def _word(value: Any) -> str:
+    return str(value).strip().casefold()
+
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?%?", re.IGNORECASE)
+# Of a run's probabilities for a target: with fewer outside 0 to 1, single rows are wrong.
+_SHARE_ON_OTHER_SCALE, _FEWEST_ON_OTHER_SCALE = 0.2, 2
+_ROUNDING = 1e-3
+
+
+def _probabilities(rows: _Rows, keys: pd.DataFrame, column: pd.Series[Any]) -> NDArray[np.float64]:
+    """Return the column as numbers from 0 to 1."""
+    values, is_percent = _numbers(column)
+    if is_percent and np.nanmax(values, initial=0.0) <= 1:
+        raise InputError(
+            f"{rows.name}: probability has a per cent sign behind every number, and none is above"
+            " 1 %, expected numbers from 0 to 1: leave out the signs if they are such numbers"
+        )
+    values = values / 100 if is_percent else values
+    outside = np.isfinite(values) & ((values < 0) | (values > 1))
+    if outside.any():
+        _refuse_other_scale(rows.name, keys, values, outside)
+    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(wrong):
+        raise rows.error("probability", wrong, "a number from 0 to 1")
+    return values
+
+
+def _numbers(column: pd.Series[Any]) -> tuple[NDArray[np.float64], bool]:
+    """Return the numbers of a column, NaN for what is none, and whether they are percentages."""
+    codes, values = _distinct(column)
+    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    are_texts = len(texts) == len(values)
+    is_percent = are_texts and all(text.endswith("%") for text in texts)
+    # 0,5 among 0.5 may be a slip; where all decimals have commas, it is the writer's language.
+    has_commas = are_texts and not any("." in text for text in texts)
+    found = [_number(value, has_commas, is_percent) for value in values]
+    return np.array(found, dtype=np.float64)[codes], is_percent
+
+
+def _number(value: Any, has_commas: bool, is_percent: bool) -> float:
     if isinstance(value, bool | np.bool_):
-        raise TypeError
-    number = float(value)
-    if not 0.0 <= number <= 1.0:
-        raise ValueError
-    return number
+        return math.nan
+    if isinstance(value, str):
+        value = value.strip()
+        if has_commas and _DECIMAL_COMMA.fullmatch(value):
+            value = value.replace(",", ".")
+        value = value.removesuffix("%") if is_percent else value
+    try:
+        return float(value)
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+
+
+def _refuse_other_scale(
+    name: str, keys: pd.DataFrame, values: NDArray[np.float64], outside: NDArray[np.bool_]
+) -> None:
+    """Say once of a whole run that its numbers are percentages, or no probabilities at all."""
+    for (run, target), rows in keys.groupby(["run", "target"], sort=False).indices.items():
+        numbers = values[rows][np.isfinite(values[rows])]
+        fewest = max(_FEWEST_ON_OTHER_SCALE, _SHARE_ON_OTHER_SCALE * len(rows))
+        if outside[rows].sum() < fewest:
+            continue
+        low, high = float(numbers.min()), float(numbers.max())
+        if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+            continue
+        kind, advice = "as scores do", "give probabilities"
+        if low < 0:
+            kind, advice = "as logits do", "give 1 / (1 + exp(-logit)) if they are logits"
+        elif high <= 100:
+            kind, advice = "as percentages do", "divide them by 100 if they are percentages"
+        raise InputError(
+            f"{name}: probability goes from {low:.6g} to {high:.6g} in run {_cut(run)}, target"
+            f" {_cut(target)}, {kind}, expected numbers from 0 to 1: {advice}"
+        )
 
 
 def _or(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-class _Parsed(NamedTuple):
-    """How an optional column is read: conversion, what is expected, type."""
-
-    convert: Callable[[Any], Any]
-    expected: str
-    dtype: Any
-
-    @property
-    def how(self) -> tuple[Callable[[Any], Any], str]:
-        return self.convert, self.expected
-
-
-_OPTIONAL = {
-    "configuration": _Parsed(_text_or_empty, "a name or empty", "str"),
-    "seed": _Parsed(_fold, "an integer from 0 or empty", "Int64"),
+# Conversion, what is expected, type.
+_OPTIONAL: dict[str, tuple[Callable[[Any], Any], str, Any]] = {
+    "configuration": (_text_or_empty, "a name or empty", "str"),
+    "seed": (_fold, "an integer from 0 or empty", "Int64"),
 }
 
 
@@ -294,13 +454,13 @@ def _check_one_of_run(df: pd.DataFrame, name: str) -> None:
 
 
 def _check_no_repeats(df: pd.DataFrame, name: str) -> None:
-    groups = df.groupby(_KEY, dropna=False, sort=False).ngroup().to_numpy()
-    _, first_of_group = np.unique(groups, return_index=True)
-    repeated = np.setdiff1d(np.arange(len(df)), first_of_group)
+    repeated = np.flatnonzero(df.duplicated(_KEY).to_numpy())
     if not len(repeated):
         return
     second = int(repeated[0])
-    first = int(np.flatnonzero(groups == groups[second])[0])
+    several = df[df.duplicated(_KEY, keep=False)]
+    groups = several.groupby(_KEY, dropna=False, sort=False).ngroup()
+    first = int(groups.index[groups == groups.loc[second]][0])
     run, patient, target, split, fold = df[_KEY].astype(object).to_numpy()[second]
     raise InputError(
         f"{name}: rows {first + 1} and {second + 1} both predict patient {patient!r} (run {run!r},"
@@ -310,11 +470,12 @@ def _check_no_repeats(df: pd.DataFrame, name: str) -> None:
 
 
 def _check_one_label(df: pd.DataFrame, name: str) -> None:
-    num_labels = df.groupby(["run", "target", "patient_id"], sort=False)["label"].nunique()
-    wrong = num_labels[num_labels > 1]
+    key = ["run", "target", "patient_id"]
+    labels_of = df[[*key, "label"]].drop_duplicates()
+    wrong = labels_of[labels_of.duplicated(key, keep=False)]
     if wrong.empty:
         return
-    run, target, patient = wrong.index[0]
+    run, target, patient = wrong[key].to_numpy()[0]
     rows = df[(df["run"] == run) & (df["target"] == target) & (df["patient_id"] == patient)]
     labels = " and ".join(str(v) for v in sorted(set(rows["label"])))
     raise InputError(
@@ -331,6 +492,9 @@ def _check_no_leak(df: pd.DataFrame, name: str) -> None:
     counts as all of them.
     """
     key = ["run", "target", "patient_id"]
+    splits_of = df[[*key, "split"]].drop_duplicates()
+    if not splits_of.duplicated(key).any():
+        return
     crossing = df[df.groupby(key)["split"].transform("nunique") > 1]
     in_one_fold = crossing.groupby([*key, "fold"], dropna=False)["split"].transform("nunique") > 1
     leaking = crossing[in_one_fold | crossing["fold"].isna() | (crossing["split"] == "test")]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.choose_pairs import choose_pairs
+from radiotrain.evaluation.leaks.in_table import plain_id
 from radiotrain.evaluation.measure import Values
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.results import Comparison, TargetResult
@@ -35,12 +35,14 @@ _CORRECTED = ("p_holm", "sensitivity_p_holm", "specificity_p_holm", "equal_rate_
 
 
 def compare_runs(
-    table: pd.DataFrame, results: Sequence[TargetResult], *, seed: int, num_resamples: int
+    table: pd.DataFrame,
+    results: Sequence[TargetResult],
+    *,
+    seed: int,
+    num_resamples: int,
+    primary: frozenset[tuple[str, str]] = frozenset(),
 ) -> tuple[Comparison, ...]:
-    """Compare all pairs of runs of each target on their test patients.
-
-    Not two baselines, nor two runs of one configuration or one of them with their mean: nobody
-    asks which of those is better, and each comparison costs the others power by the correction.
+    """Compare pairs of runs of each target on their test patients; `choose_pairs` says which.
 
     Parameters
     ----------
@@ -50,29 +52,18 @@ def compare_runs(
         What was measured from it: the thresholds.
     seed, num_resamples
         Of the bootstrap.
+    primary
+        (run, target) named as primary before the test.
     """
     found = []
-    configurations = _configurations(table)
-    for target in dict.fromkeys(r.target for r in results):
-        ours = [r for r in results if r.target == target]
-        tested = {r.run: patient_scores(table, r.run, target, "test") for r in ours}
-        for first, second in combinations(ours, 2):
-            if is_baseline(first.run) and is_baseline(second.run):
-                continue
-            configuration = configurations.get(first.run)
-            if configuration and configuration == configurations.get(second.run):
-                continue
+    for chosen in choose_pairs(table, results, primary):
+        target = chosen.target
+        runs = {r.run for pair in chosen.pairs for r in pair}
+        tested = {run: patient_scores(table, run, target, "test") for run in runs}
+        for first, second in chosen.pairs:
             pair = tested[first.run], tested[second.run]
             found.append(_compare(first, second, *pair, seed, num_resamples))
     return _corrected(found)
-
-
-def _configurations(table: pd.DataFrame) -> dict[str, str]:
-    """Return each run's configuration, where the table says one."""
-    if "configuration" not in table:
-        return {}
-    rows = table[["run", "configuration"]].drop_duplicates().to_numpy()
-    return {str(run): str(name) for run, name in rows}
 
 
 def _compare(
@@ -99,6 +90,9 @@ def _compare(
         _put_detectable(values, first, second, difference, why)
         _put_calls(values, first, second, a, b)
         _put_equal_rate(values, a, b)
+    elif not common and _are_respelt(a.patient_ids, b.patient_ids):
+        for name in _VALUES:
+            values.reasons[name] = "the runs write the ids of the same test patients differently"
     elif not common:
         values.defined["design"] = "unpaired"
         difference = unpaired_difference(a.labels, a.scores, b.labels, b.scores)
@@ -118,6 +112,11 @@ def _compare(
     return Comparison(
         first.target, first.run, second.run, note=note, reasons=values.reasons, **values.defined
     )
+
+
+def _are_respelt(ids: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether patients are in both, as ``001`` and ``1``: such runs are not independent."""
+    return not {plain_id(i) for i in ids}.isdisjoint(plain_id(i) for i in others)
 
 
 _VALUES = tuple(

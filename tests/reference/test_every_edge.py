@@ -153,11 +153,11 @@ STATISTICS: dict[str, tuple[Statistic, set[str]]] = {
     ),
     "calibration intercept": (
         lambda y, x: [calibration_intercept(y, x).value],
-        {"nobody", "one class"},
+        {"nobody", "one class", "ends"},
     ),
     "calibration slope": (
         lambda y, x: [calibration_slope(y, x).value],
-        {"nobody", "one class", "all tied", "separated"},
+        {"nobody", "one class", "all tied", "nearly tied", "separated", "ends"},
     ),
     "temperature": (
         lambda y, x: [fit_temperature(y, x)[0]],
@@ -166,7 +166,7 @@ STATISTICS: dict[str, tuple[Statistic, set[str]]] = {
     ),
     "isotonic step": (
         lambda y, x: [*(found if (found := isotonic(y, x, x)[0]) is not None else [])],
-        {"nobody", "one class"},
+        {"nobody", "one class", "all tied", "nearly tied"},
     ),
     "decision curve": (lambda y, x: [p.model for p in decision_curve(y, x)], {"nobody"}),
 }

@@ -176,6 +176,10 @@ def test_isotonic_is_pool_adjacent_violators(patients: list[tuple[int, float]]) 
         assert found is None
         assert why == "only one class among the validation patients"
         return
+    if len(set(p)) == 1:
+        assert found is None
+        assert why == "all validation probabilities are equal"
+        return
     assert found is not None
     np.testing.assert_allclose(found, expected, atol=1e-9)
 

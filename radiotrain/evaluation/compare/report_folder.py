@@ -16,8 +16,7 @@ from radiotrain.checked_parquet import digest_in
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.predictions import read_predictions
 from radiotrain.evaluation.report.metrics_json import FILE_NAME, TABLE_NAME, read_metrics
-
-_TABLES = (".csv", ".parquet")
+from radiotrain.evaluation.table_files import is_table_name
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def read_report(where: str) -> Report:
     """
     url = files.absolute(where)
     name = PurePosixPath(url).name
-    if name.lower().endswith(_TABLES):
+    if is_table_name(name):
         folder = url.rpartition("/")[0]
         metrics = read_metrics(folder) if name == TABLE_NAME else None
         return _report(where, url, metrics)

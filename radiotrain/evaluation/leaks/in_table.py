@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pandas as pd
 
 from radiotrain.evaluation.leaks.results import LeakCheck
@@ -34,13 +35,13 @@ def _crossing(table: pd.DataFrame) -> LeakCheck:
 
 
 def _runs_that_cross(table: pd.DataFrame, tested: pd.DataFrame) -> Iterator[str]:
-    seen = {
-        str(run): set(rows["patient_id"])
-        for run, rows in table[table["split"] != "test"].groupby("run", sort=False)
-    }
-    for run, rows in tested.groupby("run", sort=False):
+    seen = _ids_of_runs(table[table["split"] != "test"])
+    for run, mine in _ids_of_runs(tested).items():
+        found: dict[frozenset[str], frozenset[str]] = {}
         for other, ids in seen.items():
-            common = set(rows["patient_id"]) & ids
+            if ids not in found:  # most runs are of one split
+                found[ids] = mine & ids
+            common = found[ids]
             if common and other != run:
                 yield (
                     f"Leak: run {other} was trained or validated on"
@@ -55,14 +56,22 @@ def _runs_that_cross(table: pd.DataFrame, tested: pd.DataFrame) -> Iterator[str]
                 )
 
 
+def _ids_of_runs(rows: pd.DataFrame) -> dict[str, frozenset[str]]:
+    """Return the patients of each run; equal sets are one object, so that they are compared once."""
+    kept: dict[frozenset[str], frozenset[str]] = {}
+    found = {}
+    for run, ids in rows.groupby("run", sort=False)["patient_id"]:
+        own = frozenset(ids.unique().tolist())
+        found[str(run)] = kept.setdefault(own, own)
+    return found
+
+
 def _spelling(table: pd.DataFrame) -> LeakCheck:
     """Find ids that differ in capitals, blanks, signs or leading zeros only."""
     tested = table["split"] == "test"
     sides = [sorted(set(table.loc[rows, "patient_id"])) for rows in (tested, ~tested)]
-    others: dict[str, list[str]] = {}
-    for patient_id in sides[1]:
-        others.setdefault(_plain(patient_id), []).append(patient_id)
-    pairs = [(i, j) for i in sides[0] for j in others.get(_plain(i), []) if i != j]
+    others = _by_plain_id(sides[1])
+    pairs = [(i, j) for i in sides[0] for j in others.get(plain_id(i), []) if i != j]
     findings = []
     if pairs:
         num = len({tested for tested, _ in pairs})
@@ -71,16 +80,35 @@ def _spelling(table: pd.DataFrame) -> LeakCheck:
             f" (first: {pairs[0][0]!r} and {pairs[0][1]!r}), as capitals, signs and leading zeros"
             " make no other patient."
         )
+    twice = [ids for ids in _by_plain_id(sides[0]).values() if len(ids) > 1]
+    if twice:
+        findings.append(
+            f"{_are(len(twice), 'test patient')} in the table under two spellings of an id (first:"
+            f" {twice[0][0]!r} and {twice[0][1]!r}), and counted as two patients. Write ids alike,"
+            " or make them differ in more than capitals, signs and leading zeros."
+        )
     return LeakCheck.of(
-        "One patient under two spellings of an id, on both sides",
-        f"{len(sides[0])} ids of test patients against {len(sides[1])} others",
+        "One patient under two spellings of an id, on both sides or tested twice",
+        f"{len(sides[0])} ids of test patients against {len(sides[1])} others and each other",
         tuple(findings),
     )
 
 
-def _plain(patient_id: str) -> str:
-    """Return an id without what people write now so, now so; numbers stay apart."""
-    words = re.findall(r"[^\W\d_]+|\d+", patient_id.casefold())
+def _by_plain_id(ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return ids by what they are without their spelling."""
+    found: dict[str, list[str]] = {}
+    for patient_id in ids:
+        found.setdefault(plain_id(patient_id), []).append(patient_id)
+    return found
+
+
+def plain_id(patient_id: str) -> str:
+    """Return an id without what people write now so, now so; numbers stay apart.
+
+    ``001``, ``1`` and ``1.0`` (as pandas writes whole numbers beside empty cells) are one.
+    """
+    plain = re.sub(r"^(\d+)\.0+$", r"\1", patient_id.strip())
+    words = re.findall(r"[^\W\d_]+|\d+", plain.casefold())
     return " ".join(word.lstrip("0") or "0" for word in words)
 
 
@@ -90,11 +118,10 @@ def _repeated(table: pd.DataFrame) -> LeakCheck:
         return LeakCheck(question, "not done", "no validation rows, so no threshold was chosen")
     findings = []
     for (run, target), rows in table.groupby(["run", "target"], sort=False):
-        tested, validated = (
-            _distinct(rows[rows["split"] == split]) for split in ("test", "validation")
-        )
+        test_rows = rows[rows["split"] == "test"]
+        tested, validated = _distinct(test_rows), _distinct(rows[rows["split"] == "validation"])
         # Of all, as a model of few levels, such as trees, gives many patients the same probability.
-        num, num_tested = len(tested & validated), int((rows["split"] == "test").sum())
+        num, num_tested = len(tested & validated), len(test_rows)
         if num >= _FEWEST_REPEATS and num >= _REPEATED_SHARE * num_tested:
             findings.append(
                 f"Leak: {target}, run {run}: {num} of {num_tested} test predictions are those of"
@@ -108,9 +135,13 @@ def _repeated(table: pd.DataFrame) -> LeakCheck:
 
 def _distinct(rows: pd.DataFrame) -> set[tuple[int, float]]:
     """Return (label, probability) of patients whom no other shares it with."""
-    inside = rows[(rows["probability"] > 0) & (rows["probability"] < 1)]
-    pairs = inside[["label", "probability"]].value_counts()
-    return {(int(label), float(p)) for label, p in pairs[pairs == 1].index}
+    labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
+    found = set()
+    for label in np.unique(labels).tolist():
+        of_label = probabilities[(labels == label) & (probabilities > 0) & (probabilities < 1)]
+        values, counts = np.unique(of_label, return_counts=True)
+        found |= {(int(label), p) for p in values[counts == 1].tolist()}
+    return found
 
 
 def _are(num: int, noun: str) -> str:

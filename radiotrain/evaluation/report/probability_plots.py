@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.report.plots import GREY, OURS, PUBLISHED, as_svg, frame_square
 from radiotrain.evaluation.results import TargetResult
 from radiotrain.evaluation.statistics.decision_curve import net_benefit, net_benefit_of_all
+
+_MOST_TICKS = 1_000
 
 
 def calibration_svg(result: TargetResult, test: PatientScores) -> str:
@@ -45,10 +48,16 @@ def calibration_svg(result: TargetResult, test: PatientScores) -> str:
             label="this run, with 95 % intervals",
         )
         for label, (bottom, top), colour in ((0, (0, 0.025), GREY), (1, (0.975, 1), PUBLISHED)):
-            axes.vlines(test.scores[test.labels == label], bottom, top, color=colour, linewidth=0.7)
+            ticks = _ticks(test.scores[test.labels == label])
+            axes.vlines(ticks, bottom, top, color=colour, linewidth=0.7)
         axes.legend(loc="best", fontsize=8, edgecolor="none")
 
     return as_svg(draw)
+
+
+def _ticks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where ticks are drawn: of many patients at places that an eye can tell apart."""
+    return scores if len(scores) <= _MOST_TICKS else np.unique(scores.round(3))
 
 
 def decision_svg(result: TargetResult, test: PatientScores) -> str:

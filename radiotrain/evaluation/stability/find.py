@@ -13,6 +13,7 @@ from radiotrain.evaluation.stability.results import (
     Selective,
     Spread,
     Stability,
+    patients_of,
 )
 from radiotrain.evaluation.stability.selective import selective_prediction
 from radiotrain.evaluation.stability.spread import find_spreads, pair_noise, repeated_trainings
@@ -50,14 +51,11 @@ def _selective(
     evaluation: Evaluation, spreads: Sequence[Spread], patients: Sequence[PatientUncertainty]
 ) -> Iterator[Selective]:
     """Judge networks, and of replicates their ensemble only: it stands for them."""
+    of_result = patients_of(patients)
     for result in evaluation.results:
         if is_baseline(result.run) or _is_member(result, spreads):
             continue
-        mine = [
-            p
-            for p in patients
-            if (p.run, p.target) == (result.run, result.target) and p.label in (0, 1)
-        ]
+        mine = [p for p in of_result.get((result.run, result.target), ()) if p.label in (0, 1)]
         yield selective_prediction(
             result.run,
             result.target,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from radiotrain.evaluation.results import Comparison
@@ -172,7 +173,7 @@ class Stability:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; single patients are in ``uncertainty.csv`` only."""
-        values = asdict(self)
+        values = asdict(replace(self, patients=()))
         del values["patients"]
         return values
 
@@ -201,5 +202,19 @@ class Stability:
         """Return the patients with the highest entropy."""
         return tuple(sorted(self._of(run, target), key=lambda p: (-p.entropy, p.patient_id))[:num])
 
-    def _of(self, run: str, target: str) -> list[PatientUncertainty]:
-        return [p for p in self.patients if (p.run, p.target) == (run, target)]
+    def _of(self, run: str, target: str) -> tuple[PatientUncertainty, ...]:
+        return self._patients_of.get((run, target), ())
+
+    @cached_property
+    def _patients_of(self) -> dict[tuple[str, str], tuple[PatientUncertainty, ...]]:
+        return patients_of(self.patients)
+
+
+def patients_of(
+    patients: Sequence[PatientUncertainty],
+) -> dict[tuple[str, str], tuple[PatientUncertainty, ...]]:
+    """Return patients by run and target."""
+    found: dict[tuple[str, str], list[PatientUncertainty]] = {}
+    for patient in patients:
+        found.setdefault((patient.run, patient.target), []).append(patient)
+    return {key: tuple(of_one) for key, of_one in found.items()}

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from radiotrain.evaluation.stability.results import Selective, SelectivePoint
 from radiotrain.evaluation.statistics.auc import Interval
+from radiotrain.evaluation.statistics.large_samples import num_resamples_for
 from radiotrain.evaluation.statistics.operating_point import confusion
 
 COVERAGES = tuple(round(1 - 0.05 * step, 2) for step in range(15))
@@ -49,15 +50,19 @@ def selective_aucs(
     y, x = np.asarray(labels)[order], np.asarray(scores, dtype=np.float64)[order]
     drawn = counts[:, order]
     before = np.cumsum(drawn, axis=1) - drawn
-    positive, negative = x[y == 1], x[y == 0]
-    wins = (np.sign(positive[:, None] - negative[None, :]) + 1) / 2
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    negative = negative[np.argsort(x[negative], kind="stable")]
+    below = np.searchsorted(x[negative], x[positive], side="left")
+    below_or_tied = np.searchsorted(x[negative], x[positive], side="right")
     num = int(counts[0].sum())
     columns = []
     for coverage in coverages:
-        kept = np.clip(num_kept(coverage, num) - before, 0, drawn).astype(np.float64)
-        up, down = kept[:, y == 1], kept[:, y == 0]
-        pairs = up.sum(axis=1) * down.sum(axis=1)
-        won = np.einsum("bn,bn->b", up @ wins, down)
+        kept = np.clip(num_kept(coverage, num) - before, 0, drawn)
+        up = kept[:, positive]
+        down = np.pad(np.cumsum(kept[:, negative], axis=1), ((0, 0), (1, 0)))
+        pairs = up.sum(axis=1) * down[:, -1]
+        # Twice the Mann-Whitney count, as whole numbers: a tie counts 1.
+        won = np.einsum("bm,bm->b", up, down[:, below] + down[:, below_or_tied]) / 2
         columns.append(np.divide(won, pairs, out=np.full(len(kept), np.nan), where=pairs > 0))
     return np.stack(columns, axis=1)
 
@@ -95,7 +100,8 @@ def selective_prediction(
         )  # fmt: skip
     ones = np.ones((1, len(y)), dtype=np.int64)
     found = selective_aucs(y, scores, uncertainty, ones)[0]
-    drawn = selective_aucs(y, scores, uncertainty, _resample(y, num_resamples, seed))
+    num = num_resamples_for(len(y), num_resamples)
+    drawn = selective_aucs(y, scores, uncertainty, _resample(y, num, seed))
     points = tuple(
         _point(g, y, np.asarray(scores), np.asarray(uncertainty), threshold, found, drawn)
         for g in range(len(COVERAGES))

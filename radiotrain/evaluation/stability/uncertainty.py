@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -58,9 +58,16 @@ def find_uncertainty(
     """
     found: list[PatientUncertainty] = []
     tested = table[table["split"] == "test"]
+    rows_of = {(str(r), str(t)): rows for (r, t), rows in tested.groupby(["run", "target"])}
+    members_of = _members(table)
     for result in results:
-        if not is_baseline(result.run):
-            found += _of_result(tested, result, _members(table, result.run), draws)
+        key = result.run, result.target
+        if not is_baseline(result.run) and key in rows_of:
+            runs = members_of.get(result.run, (result.run,))
+            parts = [rows_of[run, result.target] for run in runs if (run, result.target) in rows_of]
+            # One run's predictions of a patient follow another's, in the order of the table.
+            source = parts[0] if len(parts) == 1 else pd.concat(parts).sort_index(kind="stable")
+            found += _of_result(rows_of[key], source, result, runs, draws)
     return tuple(found)
 
 
@@ -68,43 +75,53 @@ def uncertainty_csv(patients: Sequence[PatientUncertainty]) -> str:
     """Return the text of ``uncertainty.csv``, one row for each run, target and test patient."""
     columns = [field.name for field in fields(PatientUncertainty)]
     buffer = io.StringIO()
-    frame = pd.DataFrame([asdict(patient) for patient in patients], columns=columns)
+    values = {name: [getattr(patient, name) for patient in patients] for name in columns}
+    frame = pd.DataFrame(values, columns=columns)
     for column in ("run", "target", "patient_id"):
         frame[column] = frame[column].map(as_text)
     frame.to_csv(buffer, index=False)
     return buffer.getvalue()
 
 
-def _members(table: pd.DataFrame, run: str) -> tuple[str, ...]:
-    """Return the runs that a run is the mean of: its own, or an ensemble's."""
-    name = ensembles(table).get(run)
-    return (replicates(table).get(name, ()) if name is not None else ()) or (run,)
+def _members(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return the ensembles, and the runs that each is the mean of."""
+    known = replicates(table)
+    return {run: known[name] for run, name in ensembles(table).items() if known.get(name)}
 
 
 def _of_result(
-    tested: pd.DataFrame,
+    own: pd.DataFrame,
+    source: pd.DataFrame,
     result: TargetResult,
     members: tuple[str, ...],
     draws: pd.DataFrame | None,
 ) -> list[PatientUncertainty]:
-    of_target = tested[tested["target"] == result.target]
-    own = of_target[of_target["run"] == result.run]
-    label_of = dict(zip(own["patient_id"], own["label"], strict=True))
-    mean_of = own.groupby("patient_id")["probability"].mean().to_dict()
-    source = of_target[of_target["run"].isin(members)]
     if draws is not None:
         chosen = draws["run"].isin(members) & (draws["target"] == result.target)
         drawn = draws[chosen & (draws["split"] == "test")]
         source = drawn if len(drawn) else source
-    predictions = source.groupby("patient_id")["probability"].apply(list).to_dict()
+    label_of = dict(zip(own["patient_id"].tolist(), own["label"].tolist(), strict=True))
+    mean_of = own.groupby("patient_id")["probability"].mean().to_dict()
+    predictions: dict[str, list[float]] = {}
+    for patient, probability in zip(
+        source["patient_id"].tolist(), source["probability"].tolist(), strict=True
+    ):
+        predictions.setdefault(patient, []).append(probability)
+    ids = sorted(label_of)
+    entropies = entropy([mean_of[patient] for patient in ids]).tolist()
     return [
-        _of_patient(result, patient, int(label_of[patient]), mean_of[patient], predictions[patient])
-        for patient in sorted(label_of)
+        _of_patient(result, patient, label_of[patient], mean_of[patient], predictions[patient], of)
+        for patient, of in zip(ids, entropies, strict=True)
     ]
 
 
 def _of_patient(
-    result: TargetResult, patient: str, label: int, probability: float, predictions: list[float]
+    result: TargetResult,
+    patient: str,
+    label: int,
+    probability: float,
+    predictions: list[float],
+    uncertain: float,
 ) -> PatientUncertainty:
     several = len(predictions) > 1
     distance = None if result.threshold is None else probability - result.threshold
@@ -117,7 +134,7 @@ def _of_patient(
         probability=float(probability),
         num_predictions=len(predictions),
         sd=float(np.std(predictions, ddof=1)) if several else None,
-        entropy=float(entropy(probability)),
+        entropy=uncertain,
         mutual_information=mutual_information(predictions) if several else None,
         distance_to_threshold=distance,
         is_right=right,

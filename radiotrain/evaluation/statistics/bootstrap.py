@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from radiotrain.evaluation.statistics.auc import Interval, split_by_label
+from radiotrain.evaluation.statistics.large_samples import num_resamples_for
 
 _CELLS_AT_A_TIME = 2_000_000
-
+_MOST_KEPT = 512
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -46,16 +48,30 @@ def bootstrap_values(
 ) -> Values:
     """Return a statistic, the AUC unless told, of resamples drawn within each class.
 
+    Of many patients fewer resamples are drawn; see `large_samples`. The last values are kept: every
+    comparison of two runs needs those of both again.
+
     Returns
     -------
-    (num_resamples,) float64; empty where there is only one class.
+    (num_resamples,) float64, not to be written to; empty where there is only one class.
     """
     positive, negative = split_by_label(labels, scores)
     if not len(positive) or not len(negative):
         return np.empty(0)
+    num = num_resamples_for(len(positive) + len(negative), num_resamples)
+    return _kept_values(positive.tobytes(), negative.tobytes(), statistic, num, seed)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _kept_values(
+    positives: bytes, negatives: bytes, statistic: Statistic, num_resamples: int, seed: int
+) -> Values:
+    positive, negative = np.frombuffer(positives), np.frombuffer(negatives)
     distinct = np.unique(np.concatenate([positive, negative]))
     drawn = _resamples(positive, negative, num_resamples, seed)
-    return np.concatenate([statistic(*counts, distinct) for counts in drawn])
+    values = np.concatenate([statistic(*counts, distinct) for counts in drawn])
+    values.flags.writeable = False
+    return values
 
 
 def bootstrap_interval(
@@ -115,6 +131,7 @@ def roc_band(
     Lower and upper sensitivity, (G,) each.
     """
     positive, negative = split_by_label(labels, scores)
+    num_resamples = num_resamples_for(len(positive) + len(negative), num_resamples)
     curves = []
     for drawn_positive, drawn_negative in _resamples(positive, negative, num_resamples, seed):
         hits = _called_positive(drawn_positive) / len(positive)
@@ -135,20 +152,36 @@ def _resamples(
     positive: NDArray[np.float64], negative: NDArray[np.float64], num_resamples: int, seed: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield, in batches, how often each score was drawn in each class: two (B, K) arrays."""
-    rng = np.random.default_rng(seed)
     distinct = np.unique(np.concatenate([positive, negative]))
     columns = [np.searchsorted(distinct, values) for values in (positive, negative)]
     # By patients, not by distinct scores: the draws must not depend on the scores.
     batch = max(1, _CELLS_AT_A_TIME // (len(positive) + len(negative)))
+    if num_resamples <= batch:
+        chosen = _kept_draws(len(positive), len(negative), num_resamples, seed)
+        drawn = [_count(c, rows, len(distinct)) for c, rows in zip(columns, chosen, strict=True)]
+        yield drawn[0], drawn[1]
+        return
+    rng = np.random.default_rng(seed)
     for start in range(0, num_resamples, batch):
         num = min(batch, num_resamples - start)
-        drawn = [_count(rng, c, num, len(distinct)) for c in columns]
+        drawn = [_count(c, _draw(rng, num, len(c)), len(distinct)) for c in columns]
         yield drawn[0], drawn[1]
 
 
-def _count(
-    rng: np.random.Generator, columns: NDArray[np.int64], num: int, width: int
-) -> NDArray[np.int64]:
-    chosen = columns[rng.integers(0, len(columns), size=(num, len(columns)))]
-    cells = chosen + width * np.arange(num)[:, None]
+@lru_cache(maxsize=1)
+def _kept_draws(
+    num_positive: int, num_negative: int, num_resamples: int, seed: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the patients drawn of each class; all runs of a target share those of its test set."""
+    rng = np.random.default_rng(seed)
+    return _draw(rng, num_resamples, num_positive), _draw(rng, num_resamples, num_negative)
+
+
+def _draw(rng: np.random.Generator, num_resamples: int, num: int) -> NDArray[np.int32]:
+    return rng.integers(0, num, size=(num_resamples, num)).astype(np.int32)
+
+
+def _count(columns: NDArray[np.int64], drawn: NDArray[np.int32], width: int) -> NDArray[np.int64]:
+    num = len(drawn)
+    cells = columns[drawn] + width * np.arange(num)[:, None]
     return np.bincount(cells.ravel(), minlength=num * width).reshape(num, width)

@@ -27,6 +27,13 @@ much finer, and a certain prediction that is wrong would otherwise cost without 
 
 NUM_BINS = 10
 
+FLAT = 1e-3
+"""Spread of logits below which probabilities count as equal: a slope over less would be that of their
+rounding (0.5 and 0.50025 lie so far apart)."""
+
+_SINGLE_PRECISION = 1e-6
+"""Of logits: nearer ones are tied where a threshold would have to part them."""
+
 FEWEST_IN_BIN = 10
 """Patients of a bin: the share of three patients would say nothing, and miscalibrate by itself."""
 
@@ -68,7 +75,8 @@ def calibration_intercept(labels: ArrayLike, probabilities: ArrayLike) -> Estima
     """Return calibration-in-the-large: by how much all logits lie too low, slope kept at 1.
 
     0 where as many are positive as the probabilities promise, above 0 where more are. Wald's
-    interval. Undefined where there is only one class.
+    interval. Undefined where there is only one class, and where all probabilities are 0 or 1, whose
+    logits are nothing but `CLIP`.
 
     References
     ----------
@@ -78,6 +86,8 @@ def calibration_intercept(labels: ArrayLike, probabilities: ArrayLike) -> Estima
     why = _why_one_class(y)
     if why:
         return _undefined(why)
+    if why := _why_certain(probabilities):
+        return _undefined(why)
     coefficients, covariance = fit_logistic(np.ones((len(y), 1)), y, offset=x)
     return _estimate(coefficients[0], covariance[0, 0])
 
@@ -86,8 +96,9 @@ def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> Estimate:
     """Return the slope of a logistic regression of the labels on the logits.
 
     1 is right; below 1 probabilities are too extreme, as after overfitting; below 0 they point
-    the wrong way. Wald's interval. Undefined for one class, for probabilities that are all equal,
-    and where a cut separates the classes, as no slope is steep enough then.
+    the wrong way. Wald's interval. Undefined for one class, for probabilities that are all equal (or
+    nearly so, `FLAT`), or all 0 or 1, and where a cut separates the classes, as no slope is steep
+    enough then.
 
     References
     ----------
@@ -97,11 +108,14 @@ def calibration_slope(labels: ArrayLike, probabilities: ArrayLike) -> Estimate:
     why = _why_one_class(y)
     if why:
         return _undefined(why)
-    if x.min() == x.max():
-        return _undefined("all probabilities are equal")
+    if why := why_flat(x):
+        return _undefined(why)
     positive, negative = x[y == 1], x[y == 0]
-    if positive.min() >= negative.max() or negative.min() >= positive.max():
+    overlap = min(negative.max() - positive.min(), positive.max() - negative.min())
+    if overlap <= _SINGLE_PRECISION:
         return _undefined("a threshold separates the classes, so no slope is steep enough")
+    if why := _why_certain(probabilities):
+        return _undefined(why)
     scale = float(np.std(x))
     design = np.column_stack([np.ones(len(x)), (x - x.mean()) / scale])
     coefficients, covariance = fit_logistic(design, y, offset=np.zeros(len(x)))
@@ -134,7 +148,8 @@ def expected_calibration_error(
     """Return the mean distance of promised and found share of positives over `reliability_bins`.
 
     Each bin counts by its patients, and promises the mean of its probabilities. NaN without
-    patients. With few patients it lies above 0 however well calibrated they are.
+    patients. With few patients it lies above 0 however well calibrated they are. Where
+    `why_no_calibration_error` says why, it is no such error.
 
     References
     ----------
@@ -145,6 +160,23 @@ def expected_calibration_error(
         return math.nan
     apart = [abs(float(p.mean()) - float(y.mean())) for y, p in groups]
     return float(np.average(apart, weights=[len(y) for y, _ in groups]))
+
+
+def why_no_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> str:
+    """Return why the expected calibration error says nothing, empty where it says something.
+
+    One bin compares two means, as the intercept does, and not probabilities with what they promise.
+    """
+    _, x = _checked(labels, probabilities)
+    if not len(x):
+        return "no patients"
+    if why := why_flat(x):
+        return why
+    if len(reliability_bins(labels, probabilities)) > 1:
+        return ""
+    if len(x) < 2 * FEWEST_IN_BIN:
+        return f"{len(x)} patients make one bin, and two are needed (of {FEWEST_IN_BIN} each)"
+    return "so many probabilities are tied that all fall into one bin"
 
 
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -200,6 +232,10 @@ def fit_logistic(design: Floats, y: Floats, offset: Floats) -> tuple[Floats, Flo
     """Return coefficients and their covariance: Newton's method with halved steps.
 
     The optimum has to exist. The loss is convex, so a step that does not lower it is too long.
+
+    Returns
+    -------
+    NaN in both where the steps do not come to rest.
     """
     beta = np.zeros(design.shape[1])
     loss = _loss(design @ beta + offset, y)
@@ -214,7 +250,11 @@ def fit_logistic(design: Floats, y: Floats, offset: Floats) -> tuple[Floats, Flo
         loss = _loss(design @ beta + offset, y)
         if np.abs(length * step).max() <= 1e-10 * max(1.0, np.abs(beta).max()):
             break
+    else:
+        beta = np.full_like(beta, math.nan)
     p = expit(design @ beta + offset)
+    if np.isnan(beta).any():
+        return beta, np.full((len(beta), len(beta)), math.nan)
     covariance = np.linalg.pinv(design.T @ (design * (p * (1 - p))[:, None]), hermitian=True)
     return np.asarray(beta, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
 
@@ -224,12 +264,33 @@ def _loss(x: Floats, y: Floats) -> float:
 
 
 def _estimate(value: float, variance: float) -> Estimate:
+    if not math.isfinite(value) or not math.isfinite(variance):
+        return _undefined("the regression did not converge")
     reach = float(norm.ppf(0.975)) * math.sqrt(variance)
     return Estimate(float(value), (float(value - reach), float(value + reach)))
 
 
 def _undefined(reason: str) -> Estimate:
     return Estimate(math.nan, (math.nan, math.nan), reason)
+
+
+def why_flat(x: Floats) -> str:
+    """Return why nothing can be fitted over these logits, empty where it can."""
+    if not len(x) or x.max() - x.min() > FLAT:
+        return ""
+    return (
+        "all probabilities are equal"
+        if x.min() == x.max()
+        else "all probabilities are nearly equal"
+    )
+
+
+def _why_certain(probabilities: ArrayLike) -> str:
+    """Return why logits mean nothing: they are the clip's wherever one looks."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    if ((p < CLIP) | (p > 1 - CLIP)).all():
+        return f"all probabilities are 0 or 1, or within {CLIP:g} of them, and have no logits"
+    return ""
 
 
 def _why_one_class(y: Floats) -> str:

@@ -6,15 +6,25 @@ Axis legend: B permutations, m positives, n negatives.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from radiotrain.evaluation.statistics.auc import Interval, split_by_label
+from radiotrain.evaluation.statistics.auc import Interval, placement_counts, split_by_label
 from radiotrain.evaluation.statistics.bootstrap import percentile_interval
+from radiotrain.evaluation.statistics.large_samples import (
+    is_normal_sum,
+    normal_interval,
+    num_resamples_for,
+)
 
 _CELLS_AT_A_TIME = 2_000_000
+_MOST_KEPT_CELLS = 20_000_000
+
+Signs = NDArray[np.int8]
 
 
 def swapped_differences(
@@ -46,13 +56,8 @@ def swapped_differences(
     parts = swap_parts(labels, first, second)
     if not len(parts):
         return np.empty(0)
-    rng = np.random.default_rng(seed)
-    batch = max(1, _CELLS_AT_A_TIME // len(parts))
-    found = []
-    for start in range(0, num_permutations, batch):
-        shape = min(batch, num_permutations - start), len(parts)
-        found.append((2.0 * rng.integers(0, 2, size=shape) - 1) @ parts)
-    return np.concatenate(found)
+    signs = _signs(num_permutations, len(parts), seed)
+    return np.concatenate([batch.astype(np.float64) @ parts for batch in signs])
 
 
 def swap_parts(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
@@ -66,24 +71,51 @@ def swap_parts(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDArra
     p2, n2 = split_by_label(labels, rankdata(np.asarray(second)))
     if not len(p1) or not len(n1):
         return np.empty(0)
-    straight = _wins(p1, n1) - _wins(p2, n2)
-    crossed = _wins(p1, n2) - _wins(p2, n1)
-    pairs = 2 * straight.size
-    above = (straight + crossed).sum(axis=1) / pairs
-    below = (straight - crossed).sum(axis=0) / pairs
-    return np.concatenate([above, below])
+    # Counts of pairs, whole and half numbers: as they are, and with one patient's ranks swapped.
+    own, other = placement_counts(p1, n1), placement_counts(p2, n2)
+    swapped, swapped_other = placement_counts(p1, n2), placement_counts(p2, n1)
+    pairs = 2 * len(p1) * len(n1)
+    above = own[0] - other[0] + swapped[0] - swapped_other[0]
+    below = own[1] - other[1] - swapped[1] + swapped_other[1]
+    return np.concatenate([above, below]) / pairs
 
 
 def null_range(
     labels: ArrayLike, first: ArrayLike, second: ArrayLike, *, num_permutations: int, seed: int
 ) -> Interval:
-    """Return the middle 95 % of these differences; (NaN, NaN) where they are all one, or none."""
-    found = swapped_differences(labels, first, second, num_permutations=num_permutations, seed=seed)
+    """Return the middle 95 % of these differences; (NaN, NaN) where they are all one, or none.
+
+    Of many patients, from the normal distribution with the exact variance, the sum of the squared
+    parts; see `large_samples`.
+    """
+    parts = swap_parts(labels, first, second)
+    if is_normal_sum(parts):
+        return normal_interval(0.0, float(np.square(parts).sum()))
+    num = num_resamples_for(len(parts), num_permutations)
+    found = swapped_differences(labels, first, second, num_permutations=num, seed=seed)
     if not len(found) or math.isclose(found.min(), found.max(), abs_tol=1e-15):
         return math.nan, math.nan
     return percentile_interval(found)
 
 
-def _wins(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 where a positive ranks above a negative, a half where they tie: (m, n)."""
-    return (np.sign(positive[:, None] - negative[None, :]) + 1) / 2
+def _signs(num_permutations: int, num_patients: int, seed: int) -> Iterator[Signs]:
+    """Yield, in batches of permutations, -1 or 1 for each patient.
+
+    They do not depend on the models: those of the last test set are kept for its next pair.
+    """
+    if num_permutations * num_patients > _MOST_KEPT_CELLS:
+        return _draw_signs(num_permutations, num_patients, seed)
+    return iter(_kept_signs(num_permutations, num_patients, seed))
+
+
+@lru_cache(maxsize=1)
+def _kept_signs(num_permutations: int, num_patients: int, seed: int) -> tuple[Signs, ...]:
+    return tuple(_draw_signs(num_permutations, num_patients, seed))
+
+
+def _draw_signs(num_permutations: int, num_patients: int, seed: int) -> Iterator[Signs]:
+    rng = np.random.default_rng(seed)
+    batch = max(1, _CELLS_AT_A_TIME // num_patients)
+    for start in range(0, num_permutations, batch):
+        shape = min(batch, num_permutations - start), num_patients
+        yield (2 * rng.integers(0, 2, size=shape) - 1).astype(np.int8)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from radiotrain.evaluation.statistics.auc import Interval, auc, split_by_label
 from radiotrain.evaluation.statistics.bootstrap import percentile_interval
+from radiotrain.evaluation.statistics.large_samples import is_normal_sum, normal_interval
 
 _CELLS_AT_A_TIME = 2_000_000
 
@@ -40,19 +41,36 @@ def permutation_test(
 ) -> ChanceTest:
     """Test whether labels go with scores at all.
 
+    Of many patients, from the normal distribution with the exact variance; see `large_samples`.
+
     References
     ----------
+    Lehmann, Nonparametrics: Statistical Methods Based on Ranks (1975): that variance, with ties.
     Phipson, Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010) article 39:
     the p value that counts the labels found.
     """
+    positive, negative = split_by_label(labels, scores)
+    ranks = rankdata(np.concatenate([positive, negative]))
+    parts = ranks - ranks.mean() if len(ranks) else ranks
+    smaller = min(len(positive), len(negative))
+    if smaller and is_normal_sum(parts, smaller / len(ranks)):
+        return _normal_test(parts, len(positive), auc(labels, scores))
     drawn = permuted_aucs(labels, scores, num_permutations=num_permutations, seed=seed)
     if not drawn.size:
         return ChanceTest(math.nan, (math.nan, math.nan))
-    pairs = math.prod(map(len, split_by_label(labels, scores)))
+    pairs = len(positive) * len(negative)
     # Half pairs are whole numbers: as such, ties are exact.
     distances = np.rint(2 * pairs * np.abs(np.append(drawn, auc(labels, scores)) - 0.5))
     as_far = int((distances[:-1] >= distances[-1]).sum())
     return ChanceTest((1 + as_far) / (1 + num_permutations), percentile_interval(drawn))
+
+
+def _normal_test(parts: NDArray[np.float64], m: int, found: float) -> ChanceTest:
+    """Test by the rank sum of m patients drawn without replacement: parts are ranks less their mean."""
+    num = len(parts)
+    variance = float(np.square(parts).sum()) / (m * (num - m) * num * (num - 1))
+    p_value = float(2 * norm.sf(abs(found - 0.5) / math.sqrt(variance)))
+    return ChanceTest(p_value, normal_interval(0.5, variance))
 
 
 def permuted_aucs(

@@ -10,6 +10,7 @@ Platt, Advances in Large Margin Classifiers (1999) 61-74: the curve, and targets
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from radiotrain.evaluation.statistics.auc import split_by_label
-from radiotrain.evaluation.statistics.calibration import fit_logistic, logits
+from radiotrain.evaluation.statistics.calibration import fit_logistic, logits, why_flat
 
 Floats = NDArray[np.float64]
 
@@ -55,8 +56,9 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> tuple[PlattCurve |
     if not len(positive) or not len(negative):
         return None, f"only one class among {num} validation patients" if num else _NONE
     x = logits(probabilities)
-    if x.min() == x.max():
-        return None, "all validation patients have the same probability"
+    if why_flat(x):
+        alike = "the same" if x.min() == x.max() else "nearly the same"
+        return None, f"all validation patients have {alike} probability"
     y = np.where(
         np.asarray(labels) == 1,
         (len(positive) + 1) / (len(positive) + 2),
@@ -66,6 +68,8 @@ def fit_platt(labels: ArrayLike, probabilities: ArrayLike) -> tuple[PlattCurve |
     design = np.column_stack([np.ones(len(x)), (x - x.mean()) / scale])
     (level, steepness), _ = fit_logistic(design, y, offset=np.zeros(len(x)))
     slope = float(steepness) / scale
+    if not math.isfinite(slope):
+        return None, "the regression did not converge"
     if slope <= 0:
         return None, (
             "higher probabilities did not go with more positive validation patients, so there is"

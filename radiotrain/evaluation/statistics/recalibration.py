@@ -22,12 +22,18 @@ from radiotrain.evaluation.statistics.calibration import (
     expected_calibration_error,
     log_loss,
     logits,
+    reliability_bins,
+    why_flat,
+    why_no_calibration_error,
 )
 
 Floats = NDArray[np.float64]
 _MEASURES = {"brier": brier_score, "ece": expected_calibration_error, "log_loss": log_loss}
 # Of a slope, relative to its terms.
 _ROUNDING = 1e-12
+
+MOST_EXTREME = 1_000.0
+"""Highest temperature, and the inverse of the lowest."""
 
 Method = Literal["none", "temperature", "isotonic"]
 
@@ -44,12 +50,15 @@ class Recalibration:
         ``none``: as predicted.
     temperature
         By which logits are divided; of the method ``temperature`` only.
+    ece_num_bins
+        Bins that the calibration error is over; isotonic steps tie patients, and leave fewer.
     """
 
     method: Method
     temperature: float | None = None
     brier: float | None = None
     ece: float | None = None
+    ece_num_bins: int = 0
     log_loss: float | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -58,8 +67,9 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float,
     """Return the T that makes the log loss of sigmoid(logit / T) least, or NaN and the reason.
 
     Logits are clipped as `calibration.CLIP` says. The loss is convex in 1/T; its slope has one
-    root, found by doubling and Brent's method. There is none for one class, where the
-    probabilities point the wrong way on the whole, or where all are on the right side of 0.5.
+    root, found by Brent's method. There is none for one class, where the probabilities point the
+    wrong way on the whole, or where all are on the right side of 0.5; and none is given beyond
+    `MOST_EXTREME` or its inverse, where it would be a root of rounding.
 
     References
     ----------
@@ -81,10 +91,14 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float,
         return math.nan, "no temperature makes validation probabilities better than 0.5 for all"
     if not np.any(np.where(y == 1, x < 0, x > 0)):
         return math.nan, "all validation patients are on the right side of 0.5"
-    high = 1.0
-    while slope(high) < 0:
-        high *= 2
-    return 1 / float(brentq(slope, 0.0, high, xtol=1e-14, rtol=1e-12)), ""
+    if slope(1 / MOST_EXTREME) >= 0:
+        return math.nan, "no temperature makes validation probabilities better than 0.5 for all"
+    if slope(MOST_EXTREME) < 0:
+        return (
+            math.nan,
+            "all validation patients are on the right side of 0.5, or within rounding of it",
+        )
+    return 1 / float(brentq(slope, 0.0, MOST_EXTREME, xtol=1e-14, rtol=1e-12)), ""
 
 
 def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
@@ -99,7 +113,8 @@ def isotonic(
     """Return the others' probabilities after an isotonic step, or None and the reason.
 
     Fitted to labels and probabilities; constant beyond the lowest and highest of them, linear
-    between steps. It gives 0 and 1 where the lowest are all negative, the highest all positive.
+    between steps. It gives 0 and 1 where the lowest are all negative, the highest all positive. There
+    is none for one class, or for equal probabilities, which it would make the prevalence of all.
 
     References
     ----------
@@ -134,6 +149,8 @@ def _fit_isotonic(
     positive, negative = split_by_label(labels, probabilities)
     if not len(positive) or not len(negative):
         return None, "only one class among the validation patients"
+    if why := why_flat(logits(probabilities)):
+        return None, why.replace("all probabilities", "all validation probabilities")
     model = IsotonicRegression(y_min=0, y_max=1, increasing=True, out_of_bounds="clip")
     model.fit(np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64))
     return model, ""
@@ -175,11 +192,16 @@ def _measured(
     if math.isnan(temperature):
         reasons["temperature"] = why or f"the method {method} has none"
     values = {}
+    none = why or "no test patient with a known label"
     for name, measure in _MEASURES.items():
         value = math.nan if probabilities is None else measure(labels, probabilities)
-        if math.isnan(value):
-            reasons[name] = why or "no test patient with a known label"
+        why_not = none if math.isnan(value) else ""
+        if name == "ece" and probabilities is not None and not why_not:
+            why_not = why_no_calibration_error(labels, probabilities)
+        if why_not:
+            reasons[name] = why_not
         else:
             values[name] = value
     kept = None if math.isnan(temperature) else temperature
-    return Recalibration(method, kept, reasons=reasons, **values)
+    num_bins = 0 if probabilities is None else len(reliability_bins(labels, probabilities))
+    return Recalibration(method, kept, ece_num_bins=num_bins, reasons=reasons, **values)

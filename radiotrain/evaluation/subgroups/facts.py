@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_patients(path: str | Path) -> Facts:
     Parameters
     ----------
     path
-        A ``.csv`` or ``.parquet`` file.
+        A text such as ``.csv``, an ``.xlsx`` or a ``.parquet`` file; see `table_files.read_table`.
 
     Raises
     ------
@@ -86,16 +87,39 @@ def facts_of_table(table: pd.DataFrame, name: str) -> Facts:
         what = "no rows" if table.empty else "no column but patient_id"
         raise InputError(f"{name} has {what}, expected patients with covariates such as age_years")
     found: dict[str, dict[str, Value]] = {}
-    for i, row in enumerate(table.set_axis(columns, axis=1).to_dict("records"), start=1):
-        patient = _patient_id(row.pop(_ID))
+    table = table.set_axis(columns, axis=1)
+    for column in columns:
+        table[column] = _with_points(table[column]) if column != _ID else table[column]
+    for i, row in enumerate(table.to_dict("records"), start=1):
+        given = row.pop(_ID)
+        patient = _patient_id(given)
         if not patient:
-            raise InputError(f"{name}: patient_id in row {i} is empty, expected a name: delete it")
+            is_number = isinstance(given, float) and np.isfinite(given)
+            got, advice = (
+                (repr(given), "write ids as text") if is_number else ("empty", "delete it")
+            )
+            raise InputError(f"{name}: patient_id in row {i} is {got}, expected a name: {advice}")
         if patient in found:
             raise InputError(
                 f"{name} has two rows of patient {patient!r}, expected one: delete one"
             )
         found[patient] = {str(key): _value(value) for key, value in row.items()}
     return Facts(found, {}, name)
+
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_MAYBE_THOUSANDS = re.compile(r"[+-]?\d{1,3},\d{3}")
+
+
+def _with_points(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of numbers that has decimal commas with points; ``1,234`` alone tells nothing."""
+    texts = [value.strip() for value in column.tolist() if isinstance(value, str)]
+    known = [text for text in texts if text.lower() not in _MISSING]
+    commas = [text for text in known if _DECIMAL_COMMA.fullmatch(text)]
+    are_numbers = all(text in commas or re.fullmatch(r"[+-]?\d+", text) for text in set(known))
+    if not commas or not are_numbers or all(map(_MAYBE_THOUSANDS.fullmatch, commas)):
+        return column
+    return column.map(lambda value: value.replace(",", ".") if isinstance(value, str) else value)
 
 
 def _patient_id(value: Any) -> str:

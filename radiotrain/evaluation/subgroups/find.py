@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from preprocessing.errors import InputError
 from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.leaks.in_table import plain_id
 from radiotrain.evaluation.measure import Values
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.stability.replicates import ensembles, replicates
@@ -170,11 +172,27 @@ def _labels_of(table: pd.DataFrame) -> Facts:
 
 
 def _strangers(table: pd.DataFrame, facts: Facts) -> Iterator[str]:
-    """Say how many test patients nothing is known of."""
+    """Say how many test patients nothing is known of.
+
+    Raises
+    ------
+    InputError
+        If it is all of them, and some are known under another spelling.
+    """
     tested = set(table.loc[table["split"] == "test", "patient_id"])
-    unknown = sorted(tested - set(facts.covariates) - _labelled(facts))
-    if unknown:
-        yield (
-            f"{len(unknown)} of {len(tested)} test patients are not in {facts.source}"
-            f" (first: {unknown[0]})."
+    known = {*facts.covariates, *_labelled(facts)}
+    unknown = sorted(tested - known)
+    if not unknown:
+        return
+    spelt = {plain_id(i): i for i in sorted(known - tested)}
+    respelt = [(i, spelt[plain_id(i)]) for i in unknown if plain_id(i) in spelt]
+    first = f"{respelt[0][0]!r} here, {respelt[0][1]!r} there" if respelt else ""
+    if respelt and len(unknown) == len(tested):
+        raise InputError(
+            f"no test patient is in {facts.source}, but {len(respelt)} of {len(tested)} are under"
+            f" another spelling (first: {first}), expected the same ids in both: write them alike"
         )
+    yield (
+        f"{len(unknown)} of {len(tested)} test patients are not in {facts.source}"
+        f" (first: {unknown[0]}{f'; {len(respelt)} under another spelling: {first}' if respelt else ''})."
+    )

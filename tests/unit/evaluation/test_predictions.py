@@ -260,11 +260,21 @@ def test_what_is_written_is_read_again(
         (b"run,patient_id\nnet,1,extra\n", "cannot be read as CSV"),
         (b"run,patient_id\nnet,\xff\n", "cannot be read as CSV"),
         (b'run,patient_id\nnet,"1\n', "cannot be read as CSV"),
-        (b"run;patient_id\nnet;1\n", "its values are not separated by commas"),
+        (b"run;patient_id\nnet;1\n", "no column 'target': got run, patient_id; expected"),
+        (b"run:patient_id\nnet:1\n", "no column 'run': got run:patient_id; expected"),
         (",".join(COLUMNS).encode() + b"\n", "has a header but no rows"),
         (",".join(COLUMNS).encode() + b"\nnet,1,ER,test\n", "label in row 1 (patient '1')"),
     ],
-    ids=["no content", "ragged", "not UTF-8", "open quote", "semicolons", "header only", "short"],
+    ids=[
+        "no content",
+        "ragged",
+        "not UTF-8",
+        "open quote",
+        "semicolons",
+        "colons",
+        "header only",
+        "short",
+    ],
 )
 def test_a_file_that_is_no_such_table_is_named(
     tmp_path: Path, content: bytes, message: str
@@ -292,8 +302,8 @@ def test_a_missing_file_a_folder_and_another_ending_are_told_apart(tmp_path: Pat
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match="is a folder, expected"):
         read_predictions(tmp_path / "folder.csv")
-    with pytest.raises(InputError, match=r"ends in '.xlsx', expected .csv or .parquet"):
-        read_predictions(tmp_path / "table.xlsx")
+    with pytest.raises(InputError, match=r"ends in '.ods', expected .csv, .tsv, .txt, .csv.gz"):
+        read_predictions(tmp_path / "table.ods")
 
 
 @settings(max_examples=40, deadline=None)
