@@ -55,6 +55,8 @@ class AccessRecord:
         What was found wrong with the log at that time, and had not been found before.
     primary
         Results that were named as primary, ``RUN:TARGET`` each; logs of older versions have none.
+    cohort
+        Of an external cohort: its fingerprints, and the labels of each target that was tested.
     """
 
     time: str
@@ -65,6 +67,7 @@ class AccessRecord:
     parts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     primary: tuple[str, ...] = ()
+    cohort: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -281,6 +284,7 @@ def _record(values: Mapping[str, Any]) -> AccessRecord:
         parts=tuple(values.get("parts", ())),
         problems=tuple(values.get("problems", ())),
         primary=tuple(values.get("primary", ())),
+        cohort=dict(values.get("cohort", {})),
     )
 
 

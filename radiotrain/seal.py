@@ -104,6 +104,47 @@ def read_test_log(split_url: str, run_urls: Sequence[str] = ()) -> AccessLog:
     return read_access_log(find_lineage(split_url).urls, run_urls)
 
 
+def open_external_cohort(
+    log_url: str,
+    purpose: str,
+    runs: Sequence[str],
+    configurations: Mapping[str, str],
+    copies: Sequence[str],
+    sealed: Split,
+    cohort: Mapping[str, str],
+) -> TestAccess:
+    """Open a cohort that no run was trained on, on record in a log of its own.
+
+    Parameters
+    ----------
+    log_url
+        What the log's files are named after.
+    purpose, runs, configurations
+        See `open_test_set`.
+    copies
+        Folders that keep a copy of the record each.
+    sealed
+        The cohort's patients as the test patients of a split.
+    cohort
+        See `AccessRecord`.
+    """
+    record = AccessRecord(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        purpose=purpose,
+        runs=tuple(runs),
+        split_fingerprint=sealed.fingerprint,
+        configurations=dict(configurations),
+        parts=(_digest_part(sealed.test_ids),),
+        cohort=dict(cohort),
+    )
+    return TestAccess(add_access(log_url, record, copies), _OPENED_HERE)
+
+
+def read_external_log(log_url: str, copies: Sequence[str] = ()) -> AccessLog:
+    """Return all accesses to an external cohort; see `open_external_cohort`."""
+    return read_access_log(log_url, copies)
+
+
 def save_extension(split: Split, url: str, extended_url: str) -> Split:
     """Write an extended split with the accesses to the test patients that it had before.
 

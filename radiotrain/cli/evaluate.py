@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,6 +128,34 @@ def evaluate(
             " Brier score and average precision is shown.",
         ),
     ] = None,
+    external: Annotated[
+        str | None,
+        typer.Option(
+            help="Test on the store of another cohort instead, all of its patients; MODEL may be a run, a"
+            " promoted model or an export of format safetensors."
+        ),
+    ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --external: TARGET=LABEL, a target of the models and the cohort's label for it, e.g."
+            " ER=HR; may be repeated. By default the same name."
+        ),
+    ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(
+            help="With --external: which of its phases the networks read, from the pre-contrast on, e.g."
+            " 0,1,3."
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            show_default="those named site, centre, institution or scanner",
+            help="With --external: a covariate of the cohort, for results by site.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
 ) -> None:
@@ -134,6 +164,8 @@ def evaluate(
     Example: `radiotrain evaluate runs/ER_SEResNet50 --out report --purpose "final test"`
 
     Example: `radiotrain evaluate runs/ER_SEResNet50 runs/PR_ResNet18 --out report --primary ER`
+
+    Example: `radiotrain evaluate runs/fold0 runs/fold1 --external other.zarr --targets ER=HR --out report`
 
     Example: `radiotrain evaluate --predictions table.csv --out report`
 
@@ -148,22 +180,32 @@ def evaluate(
     if bool(runs) == (predictions is not None):
         got = "both" if runs else "neither"
         raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
-    sources = [*(runs or []), *([predictions] if predictions is not None else [])]
+    named = [place for place in (predictions, external) if place is not None]
+    sources = [*(runs or []), *named]
+    asked = External(external, targets or [], phases, by)
+    asked.check(
+        runs or [],
+        {"--tta": tta, "--saliency": saliency, "--radiomics": radiomics, "--primary": primary},
+    )
     subject = Subject.of("report", sources)
     # Before the test set is opened for it.
     with claimed(out, subject):
-        table, context = _predictions(
-            runs or [],
-            predictions,
-            store,
-            split or [],
-            patients,
-            purpose,
-            baselines,
-            radiomics,
-            tta,
-            saliency,
-            primary or [],
+        table, context = (
+            asked.predict(runs or [], out, store, split or [], patients, purpose, baselines)
+            if external is not None
+            else _predictions(
+                runs or [],
+                predictions,
+                store,
+                split or [],
+                patients,
+                purpose,
+                baselines,
+                radiomics,
+                tta,
+                saliency,
+                primary or [],
+            )
         )
         num_results = len(table[["run", "target"]].drop_duplicates())
         with progress("evaluate", num_results) as advance:
@@ -174,7 +216,7 @@ def evaluate(
                 on_result=advance,
                 plan=context.plan,
                 cohort=context.cohort,
-                sampling=_sampling(sampling, is_of_split=predictions is None),
+                sampling=_sampling(sampling, is_of_split=predictions is None and external is None),
             )
         mark(out, subject)
         report = write_report(evaluation, table, out, context=context)
@@ -189,6 +231,74 @@ def _sampling(asked: Sampling | None, *, is_of_split: bool) -> SamplingName:
     if asked is None:
         return "within classes" if is_of_split else "population"
     return "population" if asked is Sampling.POPULATION else "within classes"
+
+
+@dataclass(frozen=True)
+class External:
+    """Options of a test on another cohort, as they were given."""
+
+    store: str | None
+    targets: list[str]
+    phases: str | None
+    by: str | None
+
+    def check(self, runs: list[str], others: Mapping[str, object]) -> None:
+        """Refuse options that do not go together.
+
+        Parameters
+        ----------
+        others
+            Options that are not for a test on another cohort.
+        """
+        from preprocessing.errors import InputError
+
+        given = {"--targets": self.targets or None, "--phases": self.phases, "--by": self.by}
+        if self.store is None:
+            alone = [name for name, value in given.items() if value is not None]
+            if alone:
+                raise InputError(f"{alone[0]} is for --external STORE, which is not given: add it")
+            return
+        if not runs:
+            raise InputError("--external tests models, got none: name run folders beside it")
+        for name in (name for name, value in others.items() if value):
+            raise InputError(f"{name} is not for --external: leave it out")
+
+    def predict(
+        self,
+        runs: list[str],
+        out: str,
+        store: str | None,
+        splits: list[str],
+        patients: str | None,
+        purpose: str | None,
+        baselines: bool | None,
+    ) -> tuple[pd.DataFrame, ReportContext]:
+        """Predict the other cohort."""
+        from preprocessing.errors import InputError
+        from preprocessing.progress import progress
+        from radiotrain.evaluation.external.cohort import parse_phases
+        from radiotrain.evaluation.external.evaluate import Request, predict_external
+        from radiotrain.evaluation.external.targets import parse_targets
+
+        assert self.store is not None
+        if patients is not None:
+            raise InputError(
+                "--patients is for --predictions TABLE: of an external cohort, its store says what is known"
+                " of patients"
+            )
+        request = Request(
+            models=tuple(runs),
+            external=self.store,
+            out=out,
+            store=store,
+            splits=tuple(splits),
+            targets=parse_targets(self.targets),
+            phases=() if self.phases is None else parse_phases(self.phases),
+            by=self.by,
+            purpose="external evaluation" if purpose is None else purpose,
+            baselines=baselines is not False,
+        )
+        return predict_external(request, progress)
 
 
 def _predictions(

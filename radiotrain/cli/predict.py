@@ -32,7 +32,8 @@ def predict(
         list[str],
         typer.Argument(
             help="Models of `radiotrain promote`, run folders, or folders of `radiotrain export --format"
-            " safetensors`; several for several targets.",
+            " safetensors`; several for several targets. Runs that differ in fold or seed only are one"
+            " model: their mean.",
             metavar="MODEL",
         ),
     ],
@@ -252,11 +253,11 @@ def _candidates(
 
 def _asked(urls: list[str], draws: int, steps: int, report: str | None, device: str) -> Asked:
     from radiotrain.new_patient.examine import Asked, check_models
-    from radiotrain.new_patient.open_model import open_model
+    from radiotrain.new_patient.open_model import open_models
     from radiotrain.new_patient.operating_point import read_report
 
     known = read_report(report) if report is not None else None
-    models = tuple(open_model(url, device) for url in urls)
+    models = open_models(urls, device)
     check_models(models)
     return Asked(models, draws, steps, known)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
+
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.model import Model, open_models
+from radiotrain.evaluation.stability.configurations import name_configurations
 from radiotrain.export.meaning import NOBODY_VALIDATED
 from radiotrain.inputs import Span, TrainingInputs, read_inputs
 from radiotrain.new_patient.operating_point import Rule, make_rule, no_rule
@@ -25,41 +28,78 @@ from radiotrain.predict import load_network
 from radiotrain.runs import open_run
 
 
-def load_run_model(url: str, device: str = "auto") -> TrainedModel:
-    """Load a run's network, or the networks of a promoted model.
+def load_run_models(urls: Sequence[str], device: str = "auto") -> tuple[TrainedModel, ...]:
+    """Load runs and promoted models; runs of one configuration become one model, their mean.
+
+    Such runs differ in seed and fold only. Their mean has the name that ``radiotrain evaluate`` gives it, and
+    its rules come from the validation patients of all of them, each predicted by networks that had not seen it.
 
     Raises
     ------
     MissingPathError
-        If there is neither at `url`, or it does not say how its images were made.
+        If there is neither at a URL, or it does not say how its images were made.
     InputError
-        If it is not finished, or was not trained on a store of ``radiotrain preprocess``.
+        If one is not finished, or was not trained on a store of ``radiotrain preprocess``; if runs of one
+        configuration are of different splits, or the same network.
     """
-    model = _open(url)
+    models = [_open(url) for url in urls]
+    names = name_configurations({m.url: m.config for m in models if m.promoted is None})
+    groups: dict[str, list[Model]] = {}
+    for model in models:
+        groups.setdefault(names.get(model.url, model.url), []).append(model)
+    found = []
+    for name, group in groups.items():
+        if len(group) > 1:
+            _check_replicates(group)
+            found.append(_load(group, f"{name}, mean of {len(group)}", f"model {name}", device))
+        else:
+            found.append(_load(group, group[0].name, f"model {group[0].url}", device))
+    return tuple(found)
+
+
+def _check_replicates(group: Sequence[Model]) -> None:
+    """Refuse runs whose mean would not be that of several networks of one cross-validation."""
+    names = ", ".join(model.name for model in group)
+    if len({model.record.split_fingerprint for model in group}) > 1:
+        raise InputError(
+            f"runs {names} have one configuration but were trained on different splits, so that some may have"
+            " trained on the others' test patients: predict by those of one split"
+        )
+    weights = [model.record.weights_digest for model in group]
+    if len(set(weights)) < len(weights):
+        raise InputError(
+            f"of runs {names} two have the same weights, so that one network would count twice: name each once"
+        )
+
+
+def _load(models: Sequence[Model], name: str, what: str, device: str) -> TrainedModel:
+    """Load the mean of all networks of some models of one configuration."""
+    first = models[0]
     chosen = choose_device(device)
-    networks = [load_network(member) for member in model.members]
+    urls = [member for model in models for member in model.members]
+    networks = [load_network(member) for member in urls]
     digest = digest_of(networks)
     members, each = [], []
-    for member, trained in zip(model.members, networks, strict=True):
+    for member, trained in zip(urls, networks, strict=True):
         trained.network.to(chosen).requires_grad_(False)
         _, config, record = open_run(member)
         members.append(Member(trained, config.augment, config.seed, config.precision))
         each.append(read_inputs(member, record))
     inputs = merge_inputs(each)
     return TrainedModel(
-        name=model.name,
+        name=name,
         members=tuple(members),
-        rules=_rules(model),
-        preprocessing=preprocessing_of(inputs.settings, f"model {model.url}"),
+        rules=_rules(models, name),
+        preprocessing=preprocessing_of(inputs.settings, what),
         images=TrainingImages(inputs.num_patients, inputs.spans, inputs.counts, "extremes"),
         examinations=Examinations(inputs.development, inputs.test),
         store_fingerprint=inputs.store_fingerprint,
         about=describe_training(
-            model.config.network.name,
+            first.config.network.name,
             len(members),
             inputs.num_patients,
-            model.record.num_epochs,
-            is_promoted=model.promoted is not None,
+            first.record.num_epochs,
+            is_promoted=first.promoted is not None,
         ),
         digest=digest,
         device=chosen,
@@ -122,9 +162,10 @@ def _open(url: str) -> Model:
     return model
 
 
-def _rules(model: Model) -> tuple[Rule, ...]:
-    targets = model.config.targets
-    if model.promoted is None and model.config.fold is None:
+def _rules(models: Sequence[Model], name: str) -> tuple[Rule, ...]:
+    targets = models[0].config.targets
+    validated = [m for m in models if m.promoted is not None or m.config.fold is not None]
+    if not validated:
         return tuple(no_rule(target, NOBODY_VALIDATED) for target in targets)
-    table = model.kept_predictions()
-    return tuple(make_rule(table, model.name, target) for target in targets)
+    table = pd.concat([m.kept_predictions() for m in validated], ignore_index=True)
+    return tuple(make_rule(table.assign(run=name), name, target) for target in targets)

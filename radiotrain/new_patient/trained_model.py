@@ -142,7 +142,7 @@ def describe_training(
     """
     if num_networks > 1:
         return (
-            f"mean of {num_networks} {network} networks of a cross-validation, each trained on up to"
+            f"mean of {num_networks} {network} networks, each trained on up to"
             f" {num_patients} patients"
         )
     epochs = f"{num_epochs} epoch{'s' * (num_epochs != 1)}"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from radiotrain.access_log import AccessRecord
+    from radiotrain.evaluation.external.results import External
     from radiotrain.evaluation.family import TestPlan
     from radiotrain.evaluation.leaks.results import LeakCheck
     from radiotrain.evaluation.saliency.results import Saliency
@@ -153,6 +154,8 @@ class ReportContext:
         Which results were named as primary, and whether before the test; None: none.
     cohort
         Collection of the patients, where it is known; see `published.collection_of`.
+    external
+        Of a test on another cohort than the networks': what the report says of that cohort.
     """
 
     flow: CohortFlow | None = None
@@ -170,3 +173,4 @@ class ReportContext:
     draws: pd.DataFrame | None = None
     plan: TestPlan | None = None
     cohort: str = ""
+    external: External | None = None

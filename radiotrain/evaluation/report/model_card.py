@@ -222,6 +222,12 @@ def _evaluation_data(evaluation: Evaluation, context: ReportContext) -> Iterator
     }
     yield Line("Test patients", f"{'; '.join(sorted(tested))}.", "patients")
     flow = context.flow
+    if context.external is not None:
+        text = (
+            f"Another cohort than the networks' own, of {context.external.num_patients} patients."
+        )
+        yield Line("Where they come from", text, "external")
+        return
     text = "" if flow is None else "A random, sealed part of the same cohort; no other hospital's."
     yield Line("Where they come from", text, "openings" if flow is not None else "")
 

@@ -93,4 +93,5 @@ def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
         "shortcuts": None if context.shortcuts is None else asdict(context.shortcuts),
         "saliency": None if context.saliency is None else context.saliency.to_json(),
         "subgroups": None if context.subgroups is None else context.subgroups.to_json(),
+        "external": None if context.external is None else context.external.to_json(),
     }

@@ -150,7 +150,7 @@ def find_shortcuts(
     """
     acquisition: list[AcquisitionResult] = []
     for target in known.labels:
-        acquisition += _acquisition(known, target)
+        acquisition += acquisition_results(known, target)
         advance()
     probes: list[ProbeResult] = []
     for run, features in networks.items():
@@ -247,23 +247,25 @@ def _fall_interval(
     return float(low), float(high)
 
 
-def _acquisition(known: Development, target: str) -> Iterator[AcquisitionResult]:
+def acquisition_results(known: Development, target: str) -> Iterator[AcquisitionResult]:
+    """Yield how well each acquisition variable, all of them, and the background predict a target."""
     labels = known.labels[target]
     for variable in known.variables:
-        area = _cross_validated(known, variable.values, labels)
+        area = cross_validated(known, variable.values, labels)
         yield AcquisitionResult(target, variable.name, area)
     together = _NOT_KNOWN
     if known.variables:
         values = np.hstack([variable.values for variable in known.variables])
-        together = _cross_validated(known, values, labels)
+        together = cross_validated(known, values, labels)
     yield AcquisitionResult(target, ALL_VARIABLES, together)
-    background = _cross_validated(known, known.background, labels)
+    background = cross_validated(known, known.background, labels)
     yield AcquisitionResult(target, BACKGROUND, background)
 
 
-def _cross_validated(
+def cross_validated(
     known: Development, values: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> Area:
+    """Return the AUC of a logistic regression of numbers (N, K), out of fold, pairs within folds."""
     columns = is_varied(values)
     if not columns.any():
         return _NOT_KNOWN

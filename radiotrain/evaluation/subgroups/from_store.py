@@ -27,7 +27,7 @@ def facts_of_split(store: Store, split: Split, access: TestAccess) -> Facts:
     """
     ids = (*split.development_ids, *split.test_ids)
     check_sealed(split, ids, access)
-    facts, parts = _facts(store, ids), named_parts(split)
+    facts, parts = facts_of_patients(store, ids), named_parts(split)
     if len(parts) < 2:
         return facts
     of_part = {i: {TEST_PART: f"part {n}"} for n, part in parts for i in part}
@@ -50,10 +50,11 @@ def facts_of_store(store: Store, tested: Sequence[str]) -> Facts:
             f"store {store.url} holds none of the {len(tested)} test patients of the table (first:"
             f" {min(tested, default='none')!r}): give the store whose patients were predicted"
         )
-    return _facts(store, store.patient_ids)
+    return facts_of_patients(store, store.patient_ids)
 
 
-def _facts(store: Store, ids: Sequence[str]) -> Facts:
+def facts_of_patients(store: Store, ids: Sequence[str]) -> Facts:
+    """Return what a store knows of some patients; the caller has asked the seal."""
     rows = [store.index_of(patient_id) for patient_id in ids]
     with ThreadPoolExecutor(_READERS) as pool:
         sizes = list(pool.map(lambda row: measure_size(store, row)["longest_mm"], rows))

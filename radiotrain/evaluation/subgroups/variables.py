@@ -24,6 +24,9 @@ TUMOUR_SIZE = "tumour_size_mm"
 TEST_PART = "test_part"
 """Name of the part of the test set, where a split was extended."""
 
+FIELD_STRENGTH = "field strength"
+"""What a covariate of the magnet's field is called."""
+
 MOST_VARIABLES = 12
 """Each test costs the others power, and among many something differs by chance."""
 
@@ -39,7 +42,7 @@ _FIRST: tuple[tuple[str, str], ...] = (
     (r"manufacturer$|vendor", "scanner manufacturer"),
     (r"^(model|scanner_model|manufacturer_model\w*)$", "scanner model"),
     (r"^scanner$", ""),
-    (_FIELD, "field strength"),
+    (_FIELD, FIELD_STRENGTH),
     (rf"^{TUMOUR_SIZE}$", "tumour size (longest side)"),
     (r"^(tumou?r_)?(side|laterality)$", "tumour side"),
     (r"histolog", "histology"),
@@ -129,8 +132,7 @@ def _covariate(
     facts: Facts, name: str, ids: Sequence[str], development: Sequence[str]
 ) -> tuple[str, str | None, Cut | str]:
     values = {i: facts.covariates.get(i, {}).get(name) for i in ids}
-    place, plain = _place(name), plain_name(name)
-    label = (_FIRST[place][1] if place < len(_FIRST) else "") or plain.replace("_", " ")
+    plain, label = plain_name(name), shown_name(name)
     if re.search(_AGE, plain):
         return label, None, cut_ages(values)
     if re.search(_FIELD, plain):
@@ -146,6 +148,12 @@ def _covariate(
         unit = _UNITS.get(plain.rpartition("_")[2], "")
         return label.removesuffix(unit), None, cut_numbers(values, development, unit)
     return label, None, cut_texts(values)
+
+
+def shown_name(name: str) -> str:
+    """Return what a covariate is called in tables: one name for the ways in which columns write it."""
+    place, plain = _place(name), plain_name(name)
+    return (_FIRST[place][1] if place < len(_FIRST) else "") or plain.replace("_", " ")
 
 
 def _place(name: str) -> int:

@@ -24,7 +24,7 @@ from radiotrain.evaluation.report.write import write_report
 from radiotrain.export.load import load_export
 from radiotrain.export.write import Exporter
 from radiotrain.inputs import read_inputs
-from radiotrain.new_patient.run_model import load_run_model
+from radiotrain.new_patient.run_model import load_run_models
 from radiotrain.predict import check_best, read_best
 from radiotrain.promoted import read_promoted
 from radiotrain.runs import PredictedBy, RunFolder, RunRecord
@@ -163,7 +163,7 @@ def export(run: Path) -> None:
 
 def predict(run: Path) -> None:
     """What ``radiotrain predict`` does before it reads images."""
-    load_run_model(str(run), "cpu")
+    load_run_models([str(run)], "cpu")
 
 
 def promote_sweep(sweep: Path) -> None:

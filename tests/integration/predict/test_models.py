@@ -97,3 +97,19 @@ def test_clinical_columns_that_the_model_reads_are_asked_for(
         assert ("reads age_years beside the images" in said) == (name == "none")
         found[name] = read_json(out)["targets"][0]["uncalibrated"]
     assert len(set(found.values())) == 3
+
+
+def test_runs_of_several_folds_are_one_model_their_mean(
+    world: World, ensemble: Path, patient: NewPatient, tmp_path: Path
+) -> None:
+    folds = sorted((ensemble / "members").iterdir())
+    words = [*folds, patient.folder, *patient.words, "--draws", 0, "--out", tmp_path / "folds"]
+    call("predict", *words)
+    call("predict", ensemble, *words[2:-1], tmp_path / "promoted")
+    (target,), (same,) = (read_json(tmp_path / n)["targets"] for n in ("folds", "promoted"))
+    # The promoted model is the mean of the same networks, and has their out-of-fold predictions.
+    for name in ("uncalibrated", "probability", "threshold", "spread", "calibration"):
+        assert target[name] == same[name], name
+    assert target["model"] == "ER ResNet10-narrow, mean of 2"
+    _, error = call("predict", folds[0], *words[:1], *words[2:-1], tmp_path / "twice", status=2)
+    assert "two have the same weights" in the_sentence(error)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from preprocessing.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
-from radiotrain.new_patient.open_model import open_model
+from radiotrain.new_patient.open_model import open_models
 from radiotrain.new_patient.probability import ask
 from radiotrain.promoted import read_promoted, write_promoted
 from radiotrain.runs import PredictedBy, RunFolder
@@ -34,7 +34,7 @@ def test_an_export_is_the_model_that_its_run_is(
     kind, models, store: Store, images, tmp_path
 ) -> None:
     export(models[kind], "safetensors", tmp_path / "out")
-    run, exported = (open_model(str(url), "cpu") for url in (models[kind], tmp_path / "out"))
+    run, exported = (open_models([str(url)], "cpu")[0] for url in (models[kind], tmp_path / "out"))
     for name in (
         "name", "rules", "preprocessing", "store_fingerprint", "about", "digest", "device", "covariates",
     ):  # fmt: skip
@@ -58,10 +58,10 @@ def test_views_are_those_of_the_runs_own_settings(models, store, images, tmp_pat
     changed = config.model_copy(update={"seed": 7, "precision": "float32", "augment": changes})
     change_config(tmp_path / "single", changed)
     export(folder.url, "safetensors", tmp_path / "out")
-    (member,) = open_model(str(tmp_path / "out"), "cpu").members
+    (member,) = open_models([str(tmp_path / "out")], "cpu")[0].members
     assert (member.seed, member.precision, member.augment) == (7, "float32", changes)
     before, run, exported = (
-        ask(open_model(url, "cpu"), images, store.records[1], 2)
+        ask(open_models([url], "cpu")[0], images, store.records[1], 2)
         for url in (models["single"], folder.url, str(tmp_path / "out"))
     )
     np.testing.assert_array_equal(exported, run)
@@ -88,7 +88,7 @@ def test_a_retrained_model_too(models, tmp_path) -> None:
     )
     write_promoted(str(url), made)
     export(str(url), "safetensors", tmp_path / "out")
-    run, exported = (open_model(str(place), "cpu") for place in (url, tmp_path / "out"))
+    run, exported = (open_models([str(place)], "cpu")[0] for place in (url, tmp_path / "out"))
     assert "as its sweep found best" in exported.about
     assert (exported.about, exported.rules, exported.digest) == (run.about, run.rules, run.digest)
     assert run.rules[0].threshold is not None
@@ -100,13 +100,13 @@ def test_of_one_class_both_give_the_same_reason(models, tmp_path) -> None:
     made_by = PredictedBy.of(folder.read_record())
     folder.write_predictions(folder.read_predictions().assign(label=1), made_by)
     export(folder.url, "safetensors", tmp_path / "out")
-    run, exported = (open_model(str(url), "cpu") for url in (folder.url, tmp_path / "out"))
+    run, exported = (open_models([str(url)], "cpu")[0] for url in (folder.url, tmp_path / "out"))
     assert exported.rules == run.rules
     assert "only one class among" in run.rules[0].no_threshold
 
 
 def test_another_model_has_another_digest(models) -> None:
-    digests = {open_model(models[kind], "cpu").digest for kind in KINDS}
+    digests = {open_models([models[kind]], "cpu")[0].digest for kind in KINDS}
     assert len(digests) == len(KINDS)
 
 
@@ -115,7 +115,7 @@ def test_values_of_few_patients_are_no_values_that_training_had(exported) -> Non
         values["cohort"]["images"]["properties"]["manufacturer"] = {"ge": 9, "other": 7}
 
     change_values(exported / "model.json", change)
-    assert open_model(str(exported)).images.counts["manufacturer"] == {"ge": 9}
+    assert open_models([str(exported)])[0].images.counts["manufacturer"] == {"ge": 9}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_values_of_few_patients_are_no_values_that_training_had(exported) -> Non
 def test_what_cannot_predict_says_so_in_one_sentence(exported, change, error, words) -> None:
     change_values(exported / "model.json", change)
     with pytest.raises(error, match=words):
-        open_model(str(exported))
+        open_models([str(exported)])[0]
 
 
 def test_weights_that_changed_or_are_gone_are_refused(exported) -> None:
@@ -166,13 +166,13 @@ def test_weights_that_changed_or_are_gone_are_refused(exported) -> None:
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(InputError, match="not the file that was exported: copy the folder again"):
-        open_model(str(exported))
+        open_models([str(exported)])[0]
     weights.unlink()
     with pytest.raises(MissingPathError, match="copy the whole exported folder"):
-        open_model(str(exported))
+        open_models([str(exported)])[0]
 
 
 def test_a_bundle_is_an_export_of_another_format(models, tmp_path) -> None:
     export(models["single"], "bundle", tmp_path / "out")
     with pytest.raises(InputError, match="of format bundle, expected safetensors"):
-        open_model(str(tmp_path / "out"))
+        open_models([str(tmp_path / "out")])[0]

@@ -29,6 +29,10 @@ def known_from_facts(evaluation: Evaluation, context: ReportContext) -> dict[str
     found |= dict(_about_inputs(facts))
     if context.flow is not None:
         found |= dict(_about_split(evaluation, context, facts.data, context.flow))
+    if context.external is not None:
+        num = context.external.num_patients
+        text = f"{num} patients of another cohort than the networks' own; see how they differ."
+        found["external_test"] = Answer("run", text, "external", met=True)
     return found
 
 

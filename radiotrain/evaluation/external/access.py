@@ -1,0 +1,94 @@
+"""The access log of an external cohort: how often it was tested, with which models, and for what.
+
+The log lies beside the cohort's store, ``STORE.external.openings/``, in the form that
+`radiotrain.access_log` describes; each run that is tested keeps a copy, ``RUN/external/COHORT/``. Where the
+store lies in a place that cannot be written, the log lies beside the report, and the report says so.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from preprocessing import files
+from radiotrain.access_log import AccessLog
+from radiotrain.evaluation.external.cohort import Cohort
+from radiotrain.evaluation.external.results import CohortTarget
+from radiotrain.seal import TestAccess, open_external_cohort, read_external_log
+
+
+@dataclass(frozen=True)
+class LoggedAccess:
+    """Leave to read an external cohort, and the log that it is written in.
+
+    Parameters
+    ----------
+    notes
+        Sentences on where the log is, if that is not beside the store.
+    """
+
+    access: TestAccess
+    log: AccessLog
+    url: str
+    notes: tuple[str, ...] = ()
+
+
+def access_cohort(
+    cohort: Cohort,
+    purpose: str,
+    runs: Sequence[str],
+    configurations: Mapping[str, str],
+    run_urls: Sequence[str],
+    targets: Sequence[CohortTarget],
+    out: str,
+) -> LoggedAccess:
+    """Write an access to a cohort down, and return leave to read it.
+
+    Parameters
+    ----------
+    run_urls
+        Run folders, each of which keeps a copy.
+    out
+        Of the report, beside which the log lies where the store cannot have it.
+    """
+    copies = [files.join(url, "external", cohort.fingerprint) for url in run_urls]
+    about = {
+        "cohort": cohort.fingerprint,
+        "store": cohort.store.fingerprint,
+        "patients": str(len(cohort.patient_ids)),
+        **{f"target {t.target}": _describe(t) for t in targets},
+    }
+    beside_store = f"{cohort.store.url}.external"
+    beside_report = f"{files.absolute(out)}.external-{cohort.fingerprint}"
+    notes: tuple[str, ...] = ()
+    where = beside_store
+    try:
+        access = open_external_cohort(
+            where, purpose, runs, configurations, copies, cohort.sealed, about
+        )
+    except OSError as error:
+        if not isinstance(error, PermissionError) and error.errno not in (
+            errno.EROFS,
+            errno.EACCES,
+        ):
+            raise
+        where = beside_report
+        access = open_external_cohort(
+            where, purpose, runs, configurations, copies, cohort.sealed, about
+        )
+        notes = (
+            (
+                f"The place of store {cohort.store.url} cannot be written, so this access was logged beside the"
+                f" report, in {where}.openings: accesses that were logged elsewhere are not counted here."
+            ),
+        )
+    return LoggedAccess(access, read_external_log(where, copies), where, notes)
+
+
+def _describe(target: CohortTarget) -> str:
+    mapped = "" if target.label == target.target else f"label {target.label}, "
+    return (
+        f"{mapped}{target.num_positive} positive, {target.num_negative} negative,"
+        f" {target.num_missing} missing"
+    )
