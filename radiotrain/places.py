@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from preprocessing.errors import MissingPathError
 from preprocessing.store import Store
 from radiotrain.split import Split, load_split
+from radiotrain.split_outer import listed_splits
 
 
 def open_store(url: str) -> Store:
@@ -39,11 +40,11 @@ def split_of_run(recorded: str, fingerprint: str, given: Sequence[str]) -> str:
     recorded, fingerprint
         Of the split that it was trained with.
     given
-        URLs of splits that are to be read instead. One of that fingerprint, or that extends such a one, is the run's; else a single
+        URLs of splits that are to be read instead, or of files that list them. One of that fingerprint, or that extends such a one, is the run's; else a single
         one is every run's, but that runs whose folds are scanners keep theirs beside one whose folds are
         not: see `radiotrain.evaluation.shortcuts.left_out`.
     """
-    splits = {url: open_split(url) for url in given}
+    splits = {url: open_split(url) for url in listed_splits(given)}
     for url, split in splits.items():
         if fingerprint in (split.fingerprint, *(before.fingerprint for before in split.before)):
             return url

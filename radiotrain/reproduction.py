@@ -37,7 +37,16 @@ class SplitSettings(Section):
     folds: int = Field(default=5, ge=2)
     """Folds over all but the test patients."""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    """Share kept for the test; the paper's is a fifth."""
+    """Share kept for the test; the paper's is a fifth. Without outer parts only."""
+    outer: int | None = Field(default=None, ge=2)
+    """Parts of a cross-validated test, in which every patient is tested; null: one test set."""
+    repeats: int = Field(default=1, ge=1)
+    """How often all patients are divided into outer parts."""
+
+    @property
+    def num_outer(self) -> int:
+        """Outer parts of all repeats; 0 where there is one test set."""
+        return 0 if self.outer is None else self.outer * self.repeats
 
 
 class ReproduceConfig(Section):

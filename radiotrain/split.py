@@ -42,6 +42,8 @@ from preprocessing.store import Store
 from radiotrain.split_patients import SplitPatients, was_made_of
 
 SCHEMA_VERSION = 2
+OUTER_KEY = "outer_splits"
+"""In a file that lists splits; see `radiotrain.split_outer`."""
 _REMEDY = "restore it from a copy, since runs and the log of the test set refer to it"
 _MIN_PATIENTS_PER_PART = 2
 # What decides which patient is in which part, beside extensions.
@@ -62,6 +64,36 @@ class Extension:
 
     num_test: int
     num_in_folds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OuterPart:
+    """Which part of a cross-validated test a split's test set is; see `radiotrain.split_outer`.
+
+    Parameters
+    ----------
+    division
+        Digest of which patients are in which part of all its parts.
+    part, num_parts
+        Counted from 1.
+    repeat, num_repeats
+        Counted from 1: all patients are divided again in each.
+    """
+
+    division: str
+    part: int
+    num_parts: int
+    repeat: int = 1
+    num_repeats: int = 1
+
+    @property
+    def number(self) -> int:
+        """Number of the part over all repeats, from 1: ``outer`` in a predictions table."""
+        return (self.repeat - 1) * self.num_parts + self.part
+
+    def __str__(self) -> str:
+        of = f" of repeat {self.repeat}" if self.num_repeats > 1 else ""
+        return f"outer part {self.part} of {self.num_parts}{of}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +122,8 @@ class Split:
         File of the split that was extended last, by its name where it lies beside.
     store_fingerprint
         Of the store that a split of schema 1 was made from.
+    outer
+        Which part of a cross-validated test its test set is; None where it is the only one.
     """
 
     seed: int
@@ -104,6 +138,7 @@ class Split:
     extensions: tuple[Extension, ...] = ()
     extends: str = ""
     store_fingerprint: str = ""
+    outer: OuterPart | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -121,7 +156,10 @@ class Split:
     def fingerprint(self) -> str:
         """Short digest of which patient is in which part, whatever the file is called or its schema."""
         extensions = [(e.num_test, e.num_in_folds) for e in self.extensions]
-        text = json.dumps([*(getattr(self, name) for name in _DIVISION), extensions])
+        values = [*(getattr(self, name) for name in _DIVISION), extensions]
+        # Only where there is one: other splits keep the fingerprint that runs know.
+        values += [asdict(self.outer)] if self.outer is not None else []
+        text = json.dumps(values)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -242,10 +280,7 @@ def make_split(
     InputError
         If there are too few patients, or a target has one class only.
     """
-    chosen = _check_targets(store, targets)
-    _check_sizes(len(store.patient_ids), test_fraction, num_folds)
-    labels = store.labels[:, [store.targets.index(t) for t in chosen]]
-    _check_classes(labels, chosen)
+    chosen, labels = stratified_over(store, targets, test_fraction, num_folds)
     test, folds = deal(labels, seed=seed, test_fraction=test_fraction, num_folds=num_folds)
     ids = store.patient_ids
     return Split(
@@ -257,6 +292,23 @@ def make_split(
         patients=SplitPatients.of(store, ids),
         warnings=tuple(class_warnings(labels, chosen, test, folds)),
     )
+
+
+def stratified_over(
+    store: Store, targets: Sequence[str] | None, test_fraction: float, num_folds: int
+) -> tuple[tuple[str, ...], NDArray[np.int8]]:
+    """Return the targets to stratify over and their labels, int8 (N, T).
+
+    Raises
+    ------
+    InputError
+        If there are too few patients, or a target has one class only.
+    """
+    chosen = _check_targets(store, targets)
+    _check_sizes(len(store.patient_ids), test_fraction, num_folds)
+    labels = store.labels[:, [store.targets.index(t) for t in chosen]]
+    _check_classes(labels, chosen)
+    return chosen, labels
 
 
 def deal(
@@ -276,9 +328,29 @@ def deal(
     generator = np.random.default_rng([seed, len(labels)])
     num_test = max(1, round(len(labels) * test_fraction))
     test, rest = deal_test(labels, num_test, generator)
-    first = generator.permutation(num_folds)
-    folds = [np.sort(rest[k::num_folds]).astype(np.int64) for k in first]
-    return np.sort(test).astype(np.int64), folds
+    return np.sort(test).astype(np.int64), deal_in_turn(rest, num_folds, generator)
+
+
+def deal_in_turn(
+    ordered: NDArray[np.int64], num_parts: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Return the row numbers of each part, in turn from patients in the order of their labels."""
+    first = generator.permutation(num_parts)
+    return [np.sort(ordered[k::num_parts]).astype(np.int64) for k in first]
+
+
+def in_order_of_labels(
+    labels: NDArray[np.int8], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return row numbers in an order in which neighbours have similar labels, at random among equals.
+
+    Parameters
+    ----------
+    labels
+        int8 (N, T) of 0, 1 or -1.
+    """
+    shuffled = generator.permutation(len(labels))
+    return shuffled[np.argsort(_gray_rank(labels[shuffled]), kind="stable")]
 
 
 def deal_test(
@@ -295,8 +367,7 @@ def deal_test(
     -------
     Row numbers of the test patients and of the others, each in the order of their labels.
     """
-    shuffled = generator.permutation(len(labels))
-    order = shuffled[np.argsort(_gray_rank(labels[shuffled]), kind="stable")]
+    order = in_order_of_labels(labels, generator)
     # Rows where the running count of due test patients steps up: evenly spread, from a random
     # start. The start keeps the total at that number of patients.
     start = generator.random()
@@ -433,7 +504,7 @@ def named_parts(split: Split) -> list[tuple[int, tuple[str, ...]]]:
 
 def _as_json(split: Split) -> dict[str, Any]:
     values = asdict(split)
-    optional = ("folds_by", "groups", "extensions", "extends", "store_fingerprint")
+    optional = ("folds_by", "groups", "extensions", "extends", "store_fingerprint", "outer")
     return {k: v for k, v in values.items() if v or k not in optional}
 
 
@@ -503,6 +574,11 @@ def class_warnings(
 
 
 def _from_json(url: str, values: Any) -> Split:
+    if isinstance(values, dict) and OUTER_KEY in values:
+        raise InputError(
+            f"{url} lists the splits of a cross-validated test, expected one of them: name"
+            f" {_first_listed(values[OUTER_KEY])} or another that it lists"
+        )
     found = values.get("schema_version") if isinstance(values, dict) else None
     if found not in (1, SCHEMA_VERSION):
         raise SchemaError(
@@ -519,6 +595,7 @@ def _from_json(url: str, values: Any) -> Split:
                 "patients": _patients_from_json(values["patients"]) if found > 1 else None,
                 "warnings": tuple(values["warnings"]),
                 "groups": tuple(values.get("groups", ())),
+                "outer": OuterPart(**values["outer"]) if values.get("outer") else None,
                 "extensions": tuple(
                     Extension(e["num_test"], tuple(e["num_in_folds"]))
                     for e in values.get("extensions", ())
@@ -537,12 +614,21 @@ def _from_json(url: str, values: Any) -> Split:
     return split
 
 
+def _first_listed(listed: Any) -> str:
+    try:
+        return str(listed[0]["file"])
+    except (IndexError, KeyError, TypeError):
+        return "a split"
+
+
 def _patients_from_json(values: Any) -> SplitPatients:
     return SplitPatients(tuple(values["targets"]), values["settings"], dict(values["contents"]))
 
 
 def _check_whole(split: Split) -> None:
     """Raise ValueError where a split's members do not fit together."""
+    if split.outer is not None:
+        _check_outer(split)
     if split.patients is not None and {*split.patients.contents} != {*split.patient_ids}:
         raise ValueError("its parts and its patients differ")
     if split.groups and len(split.groups) != split.num_folds:
@@ -553,3 +639,15 @@ def _check_whole(split: Split) -> None:
         fewer_folds = len(earlier.num_in_folds) > len(later.num_in_folds)
         if earlier.num_test > later.num_test or fewer_folds or any(shrunk):
             raise ValueError("it was larger before it was extended")
+
+
+def _check_outer(split: Split) -> None:
+    outer = split.outer
+    if outer is None or split.extensions or split.folds_by:
+        raise ValueError("it is part of a cross-validated test, and was changed since")
+    counts = (outer.part, outer.num_parts), (outer.repeat, outer.num_repeats)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for pair in counts for n in pair)
+    if not isinstance(outer.division, str) or not whole:
+        raise ValueError("its part of a cross-validated test is no number")
+    if any(not 1 <= number <= of for number, of in counts):
+        raise ValueError("it has no such part of a cross-validated test")

@@ -79,7 +79,17 @@ def deal_new(split: Split, store: Store) -> NewPatients:
 
     It depends on the ids, the labels, the seed and the number of patients before: splits with the same
     test patients, whatever their folds, get the same ones.
+
+    Raises
+    ------
+    InputError
+        If its test set is a part of a cross-validated test: the other parts would not have the patients.
     """
+    if split.outer is not None:
+        raise InputError(
+            f"the split is {split.outer} of a cross-validated test, which cannot be extended: divide all"
+            f" patients again with 'radiotrain split {store.url} --outer {split.outer.num_parts} --out NEW'"
+        )
     row_of = {patient_id: row for row, patient_id in enumerate(store.patient_ids)}
     rows = np.array([row_of[i] for i in sorted(not_in_split(split, store))], dtype=np.int64)
     num_before = len(split.patient_ids)

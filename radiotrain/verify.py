@@ -30,7 +30,8 @@ from radiotrain.new_patient.answer import SCHEMA_VERSION as PREDICTION_SCHEMA
 from radiotrain.predict import check_best
 from radiotrain.promoted import read_promoted
 from radiotrain.runs import REMEDY, PredictedBy, RunFolder, RunRecord
-from radiotrain.split import load_split
+from radiotrain.split import OUTER_KEY, load_split
+from radiotrain.split_outer import check_outer_index
 from radiotrain.training.checkpoint import damaged_checkpoints, read_weights
 
 Check = Callable[[str], list[str]]
@@ -48,7 +49,8 @@ class Result:
     Parameters
     ----------
     kind
-        Store, run, sweep, model, export, split, report, comparison or prediction.
+        Store, run, sweep, model, export, split, splits (a file that lists some), report, comparison or
+        prediction.
     problems
         A sentence each; none where it is whole.
     """
@@ -132,8 +134,12 @@ def _of_folder(url: str, names: Collection[str], check_sweep: Check) -> Iterator
         if is_there:
             yield Result(kind, url, tuple(check(url)))
     for name in names:
-        if name.endswith(".json") and _is_split(files.join(url, name)):
-            yield from _one("split", files.join(url, name), load_split)
+        if name.endswith(".json"):
+            content = files.read_bytes(files.join(url, name))
+            if any(key in content for key in _OF_SPLITS):
+                yield from _one("split", files.join(url, name), load_split)
+            elif f'"{OUTER_KEY}"'.encode() in content:
+                yield from _one("splits", files.join(url, name), check_outer_index)
 
 
 def _of_file(url: str, name: str) -> list[Result]:
@@ -186,11 +192,6 @@ def _is_run(url: str, names: Collection[str]) -> bool:
 
 def _has_digest(url: str) -> bool:
     return has_text_digest(files.read_bytes(url).decode("utf-8", errors="replace"))
-
-
-def _is_split(url: str) -> bool:
-    content = files.read_bytes(url)
-    return any(key in content for key in _OF_SPLITS)
 
 
 def _check_run(url: str) -> list[str]:

@@ -37,7 +37,8 @@ def evaluate(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Run folders of one split. Beside them, not to be tested, those of a split that"
+            help="Run folders of one split, or of all outer parts of `radiotrain split --outer`. Beside those"
+            " of one split, not to be tested, those of a split that"
             " `radiotrain split --folds-by scanner` made with the same seed."
         ),
     ] = None,

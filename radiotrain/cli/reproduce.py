@@ -50,6 +50,14 @@ def reproduce(
             "--quick", help="Rehearse: small crops, small networks, few epochs. Minutes, no result."
         ),
     ] = False,
+    outer: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cross-validated testing: sweep, promote and test once for each of so many parts, so that"
+            " every patient is tested by models that never saw the patient. Takes so many times as long.",
+        ),
+    ] = None,
     on: Annotated[Where, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
         Where.local
     ),
@@ -70,10 +78,13 @@ def reproduce(
     Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out duke`
 
     Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out rehearsal --quick`
+
+    Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out duke --outer 5`
     """
     from preprocessing.folder_lock import exclusive
 
-    settings = _settings(config, overrides or [], quick)
+    of_outer = [] if outer is None else [f"split.outer={outer}"]
+    settings = _settings(config, [*(overrides or []), *of_outer], quick)
     table_options(column, label)
     road = Road.of(cohort, out, settings, on, purpose, as_words(column, label))
     # Whatever is wrong is said now, not after hours of preprocessing.
@@ -108,6 +119,16 @@ def take(road: Road, sweep: SweepConfig) -> None:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Where the split, the sweep and its settings are, of the only test set or of an outer part."""
+
+    number: int
+    split: str
+    sweep: str
+    config: str
+
+
+@dataclass(frozen=True)
 class Road:
     """Where each step's result lies, and what each is told."""
 
@@ -135,29 +156,67 @@ class Road:
 
     @property
     def report(self) -> str:
-        """Folder of the report."""
-        return self._in_out("report")
+        """Folder of the report; that of a single test set may lie beside it."""
+        return self._in_out("report-outer" if self.parts else "report")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Where each outer part's split, sweep and settings are; none where there is one test set."""
+        from preprocessing import files
+        from radiotrain.split_outer import outer_name
+
+        options = self.settings.split
+        found = []
+        for number in range(1, options.num_outer + 1):
+            repeat, part = divmod(number - 1, options.outer or 1)
+            name = outer_name("outer", part + 1, options.outer or 1, repeat + 1, options.repeats)
+            stem = name.removesuffix(".json")
+            found.append(
+                Part(
+                    number,
+                    files.join(self.out, name),
+                    files.join(self.out, f"sweep-{stem}"),
+                    files.join(self.out, f"sweep-{stem}.yaml"),
+                )
+            )
+        return tuple(found)
+
+    @property
+    def _sweeps(self) -> tuple[Part, ...]:
+        """Where each sweep of the run is: of the outer parts, or the only one."""
+        names = ("splits.json", "sweep", "sweep.yaml")
+        return self.parts or (Part(0, *(self._in_out(name) for name in names)),)
 
     def commands(self, sweep: SweepConfig) -> list[list[object]]:
         """Return the words of each step's command."""
         from cluster.sweep.config import group_of
 
-        store, split, folder = (
-            self._in_out(name) for name in ("store.zarr", "splits.json", "sweep")
-        )
+        store = self._in_out("store.zarr")
         on_ray = ["--on", "ray"] if self.on is Where.ray else []
         workers = ["--workers", sweep.resources.workers] if on_ray else []
         options = self.settings.split
         divided = ["--seed", options.seed, "--folds", options.folds]
-        divided += ["--test-fraction", options.test_fraction]
-        models = [f"{folder}/promoted/{group_of(one)}" for one in sweep.targets]
+        split = self._in_out("splits.json")
+        if self.parts:
+            split = self._in_out("outer.json")
+            divided += ["--outer", options.outer, "--repeats", options.repeats]
+        else:
+            divided += ["--test-fraction", options.test_fraction]
+        swept = self._sweeps
+        models = [f"{p.sweep}/promoted/{group_of(one)}" for p in swept for one in sweep.targets]
         prepared = ["--config", self._in_out("preprocess.yaml")]
         return [
             ["cohort", "check", self.cohort, "--json", self._in_out("check.json"), *self.tables],
             ["preprocess", self.cohort, store, *prepared, *on_ray, *self.tables],
             ["split", store, "--out", split, *divided],
-            ["tune", "--config", self._in_out("sweep.yaml")],
-            ["promote", folder, *on_ray, *workers],
+            *(
+                words
+                for part in swept
+                for words in (
+                    ["tune", "--config", part.config],
+                    ["promote", part.sweep, *on_ray, *workers],
+                )
+            ),
             ["evaluate", *models, "--out", self.report, "--purpose", self.purpose],
         ]
 
@@ -180,9 +239,9 @@ class Road:
                 f"no cohort at {files.absolute(self.cohort)}: name a folder or a manifest CSV that"
                 " exists"
             )
-        sweep = parse_config(SweepConfig, self._sweep_values(), "sweep")
-        self.check_begun(sweep)
-        return sweep
+        sweeps = [parse_config(SweepConfig, self._sweep_values(p), "sweep") for p in self._sweeps]
+        self.check_begun(sweeps[0])
+        return sweeps[0]
 
     def check_begun(self, sweep: SweepConfig) -> None:
         """Refuse other settings than those that the folder was begun with; nothing is changed.
@@ -204,11 +263,14 @@ class Road:
                     f"{self.out} was begun with {name}.{key} {found.get(key)!r}, got {wanted[key]!r}:"
                     " use the same settings to resume, or name another --out"
                 )
-        begun = ("store.zarr", "splits.json", "sweep")
-        if all(files.exists(self._in_out(name)) for name in begun):
-            from cluster.sweep.run import check_members
+        for part in self._sweeps:
+            if all(
+                files.exists(url) for url in (self._in_out("store.zarr"), part.split, part.sweep)
+            ):
+                from cluster.sweep.run import check_members
 
-            check_members(sweep)
+                urls = {"split": part.split, "out": part.sweep}
+                check_members(sweep.model_copy(update=urls))
 
     def _begun(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         """Yield the settings of steps that were begun and those wanted now, by their sections."""
@@ -216,17 +278,27 @@ class Road:
         from preprocessing.config import PreprocessConfig
         from radiotrain.config import parse_config, read_yaml
         from radiotrain.split import load_split
+        from radiotrain.split_outer import read_outer_index
 
         before = self._in_out("preprocess.yaml")
         if files.exists(before) and files.exists(self._in_out("store.zarr")):
             found = parse_config(PreprocessConfig, read_yaml(before), before)
             wanted = self.settings.preprocess
             yield "preprocess", _as_json(found), _as_json(wanted)
-        if files.exists(self._in_out("splits.json")):
-            split, options = load_split(self._in_out("splits.json")), self.settings.split
-            there: dict[str, Any] = {"seed": split.seed, "folds": split.num_folds}
-            there["test_fraction"] = split.test_fraction
-            yield "split", there, _as_json(options)
+        options = self.settings.split
+        if self.parts and files.exists(self._in_out("outer.json")):
+            listed = read_outer_index(self._in_out("outer.json"))
+            outer = load_split(listed[0]).outer if listed else None
+            if outer is not None:
+                number = {"outer": outer.num_parts, "repeats": outer.num_repeats}
+                yield "split", number, {"outer": options.outer, "repeats": options.repeats}
+        for part in self._sweeps[:1]:
+            if files.exists(part.split):
+                split = load_split(part.split)
+                there: dict[str, Any] = {"seed": split.seed, "folds": split.num_folds}
+                if not self.parts:
+                    there["test_fraction"] = split.test_fraction
+                yield "split", there, {name: getattr(options, name) for name in there}
 
     def write_settings(self) -> None:
         """Write the files that the steps are told by."""
@@ -235,12 +307,12 @@ class Road:
         from preprocessing import files
 
         prepared = self.settings.preprocess.model_dump(mode="json", exclude_unset=True)
-        for name, values in (
-            ("preprocess.yaml", prepared),
-            ("sweep.yaml", self._sweep_values()),
+        for url, values in (
+            (self._in_out("preprocess.yaml"), prepared),
+            *((part.config, self._sweep_values(part)) for part in self._sweeps),
         ):
             text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-            files.write_text(self._in_out(name), text)
+            files.write_text(url, text)
 
     def is_evaluated(self, sweep: SweepConfig) -> bool:
         """Whether the report is there, of the very models that are there."""
@@ -253,19 +325,21 @@ class Road:
         if metrics is None or not files.exists(files.join(self.report, "report.html")):
             return False
         said = metrics.get("provenance", {})
-        for one in sweep.targets:
-            group = group_of(one)
-            made = read_promoted(self._in_out("sweep", "promoted", group))
-            known = said.get(f"model {group}", {})
-            if made is None or {**known, **json.loads(json.dumps(asdict(made)))} != known:
+        for part in self._sweeps:
+            split = load_split(part.split)
+            of_part = "" if split.outer is None else f", {split.outer}"
+            for one in sweep.targets:
+                made = read_promoted(files.join(part.sweep, "promoted", group_of(one)))
+                known = said.get(f"model {group_of(one)}{of_part}", {})
+                if made is None or {**known, **json.loads(json.dumps(asdict(made)))} != known:
+                    return False
+            where = "split" if split.outer is None else f"split of {split.outer}"
+            if split.fingerprint not in str(said.get(where)):
                 return False
-        fingerprint = load_split(self._in_out("splits.json")).fingerprint
-        return fingerprint in str(said.get("split"))
+        return True
 
-    def _sweep_values(self) -> dict[str, Any]:
-        return self.settings.sweep_yaml(
-            self._in_out("store.zarr"), self._in_out("splits.json"), self._in_out("sweep")
-        )
+    def _sweep_values(self, part: Part) -> dict[str, Any]:
+        return self.settings.sweep_yaml(self._in_out("store.zarr"), part.split, part.sweep)
 
     def _in_out(self, *names: str) -> str:
         from preprocessing import files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from radiotrain.cli import complete
 if TYPE_CHECKING:
     from preprocessing.store import Store
     from radiotrain.split import Split
+    from radiotrain.split_outer import OuterSplits
 
 _TITLE = "positive / labelled patients of each target"
 
@@ -58,6 +60,20 @@ def split(
             help="Stratify over these only, e.g. ER,PR; default all.",
         ),
     ] = None,
+    outer: Annotated[
+        int | None,
+        typer.Option(
+            help="Cross-validated testing: so many splits beside --out, each with another part of the patients"
+            " as its sealed test set, so that every patient is tested once. --out lists them.",
+            show_default=False,
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            help="With --outer: divide all patients so many times.", show_default="1 of --outer"
+        ),
+    ] = None,
 ) -> None:
     """Divide a store's patients into a sealed test set and folds, stratified over all targets.
 
@@ -66,15 +82,38 @@ def split(
     Example: `radiotrain split store --out by-scanner.json --seed 1 --folds-by scanner`
 
     Example: `radiotrain split store --out splits-2.json --extend splits.json`
+
+    Example: `radiotrain split store --out splits/outer.json --outer 5`
     """
     from preprocessing.errors import InputError
     from preprocessing.store import Store
     from radiotrain.evaluation.shortcuts.folds import with_folds_by
     from radiotrain.split import count_table, make_split, save_split
+    from radiotrain.split_outer import make_outer_splits, save_outer_splits
 
     if folds is not None and folds_by is not None:
         raise InputError("got both --folds and --folds-by, expected one of them")
+    if outer is not None:
+        others = {"--extend": extend, "--folds-by": folds_by, "--test-fraction": test_fraction}
+        _refuse(
+            others,
+            "--outer, whose test sets are parts of all patients and whose folds are stratified",
+        )
+    elif repeats is not None:
+        raise InputError("got --repeats without --outer, expected both: --outer 5 --repeats 2")
     opened = Store.open(store)
+    names = [name.strip() for name in targets.split(",")] if targets else None
+    if outer is not None:
+        made_outer = make_outer_splits(
+            opened,
+            num_parts=outer,
+            num_repeats=1 if repeats is None else repeats,
+            seed=0 if seed is None else seed,
+            num_folds=5 if folds is None else folds,
+            targets=names,
+        )
+        _print_outer(made_outer, opened, save_outer_splits(made_outer, out), out)
+        return
     if extend is not None:
         given = {
             "--seed": seed,
@@ -90,7 +129,7 @@ def split(
             seed=0 if seed is None else seed,
             test_fraction=0.2 if test_fraction is None else test_fraction,
             num_folds=5 if folds is None else folds,
-            targets=[name.strip() for name in targets.split(",")] if targets else None,
+            targets=names,
         )
         if folds_by is not None:
             made = with_folds_by(made, opened, folds_by)
@@ -101,6 +140,34 @@ def split(
     if extend is not None:
         _print_extension(made, out)
     typer.echo(f"{out}: {len(made.patient_ids)} patients, the test set is sealed")
+
+
+def _refuse(options: Mapping[str, object], what: str) -> None:
+    from preprocessing.errors import InputError
+
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"got {' and '.join(given)} with {what}: leave out one of the two")
+
+
+def _print_outer(made: OuterSplits, store: Store, urls: Sequence[str], out: str) -> None:
+    """Print the test patients of each split, and where they are."""
+    from radiotrain.split import count_table
+
+    rows = [
+        {**count_table(split, store)[0], "part": url.rpartition("/")[2]}
+        for split, url in zip(made.splits, urls, strict=True)
+    ]
+    _print_table(rows, made.splits[0].targets, "test set of")
+    for split in made.splits:
+        for warning in split.warnings:
+            typer.echo(f"warning: {split.outer}: {warning}", err=True)
+    num, times = len(made.splits[0].patient_ids), made.num_repeats
+    often = "once" if times == 1 else f"{times} times"
+    typer.echo(
+        f"{out}: {len(urls)} splits, in which each of {num} patients is a test patient {often}; their test"
+        " sets are sealed. Train, tune and promote with each of them, then evaluate all models together"
+    )
 
 
 def _extend(store: Store, extended_url: str, out: str, options: list[str]) -> Split:
@@ -146,11 +213,13 @@ def _print_extension(split: Split, out: str) -> None:
         )
 
 
-def _print_table(rows: list[dict[str, object]], targets: tuple[str, ...]) -> None:
+def _print_table(
+    rows: list[dict[str, object]], targets: tuple[str, ...], part: str = "part"
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("part", "patients", *targets, box=None, pad_edge=False, title=_TITLE)
+    table = Table(part, "patients", *targets, box=None, pad_edge=False, title=_TITLE)
     for row in rows:
         counts = [row[t] for t in targets]
         cells = [f"{c[0]} / {c[1]}" for c in counts if isinstance(c, tuple)]

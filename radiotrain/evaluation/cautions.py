@@ -217,6 +217,8 @@ def _about_test_set(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
 def _about_threshold(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
     if result.threshold_caution:
         yield result.threshold_caution
+    if any(part.threshold is not None for part in result.outer):
+        return  # each part's own; see `report.templates.outer`
     if result.threshold is None:
         yield f"no operating point, {result.reasons['threshold']}."
         return

@@ -6,22 +6,16 @@ The only place where a test set is opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from preprocessing.errors import InputError
 from preprocessing.store import Store
-from radiotrain.augmented_prediction import describe_draws
-from radiotrain.evaluation.baselines.features import read_records
 from radiotrain.evaluation.baselines.predict import (
-    Baselines,
-    count_baselines,
-    fit_baselines,
     predict_test,
-    read_sets,
 )
 from radiotrain.evaluation.baselines.radiomics_cache import check_installed
 from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
@@ -31,23 +25,21 @@ from radiotrain.evaluation.family import (
     headline_pairs,
     plan_of_access,
 )
+from radiotrain.evaluation.from_outer import predict_outer
 from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.evaluation.model import Model, open_model
+from radiotrain.evaluation.predicting import Beside, Predicting, cautions_about
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.published import collection_of
 from radiotrain.evaluation.saliency.find import find_saliency
-from radiotrain.evaluation.shortcuts.acquisition import scanner_of
-from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, read_development
 from radiotrain.evaluation.shortcuts.left_out import TrainedWithout, predict_left_out, set_aside
-from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
-from radiotrain.evaluation.shortcuts.results import Shortcuts
 from radiotrain.evaluation.stability.configurations import name_configurations
 from radiotrain.evaluation.stability.replicates import add_ensembles
 from radiotrain.evaluation.subgroups.find import find_subgroups
 from radiotrain.evaluation.subgroups.from_store import facts_of_split
-from radiotrain.places import open_inputs
-from radiotrain.seal import TestAccess, count_accesses, open_test_set, read_test_log
+from radiotrain.places import open_inputs, open_split
+from radiotrain.seal import count_accesses, open_test_set, read_test_log
 from radiotrain.split import Split, notes_on
 from radiotrain.split_lineage import find_lineage
 
@@ -72,7 +64,8 @@ def predict_runs(
     Parameters
     ----------
     urls
-        Folders of runs and promoted models, all of one split; beside them such of a split with the same
+        Folders of runs and promoted models, all of one split, or of all outer parts of a cross-validated
+        test (`from_outer`); beside those of one split such of a split with the same
         test patients whose folds are scanners. These are not tested: they show what is left on a scanner
         that a network was not trained on.
     store_url
@@ -110,7 +103,25 @@ def predict_runs(
             raise InputError(
                 "got --no-baselines with --radiomics, which adds baselines: leave out one of the two"
             )
-    models, others = set_aside([open_model(url, splits) for url in urls])
+    opened = [open_model(url, splits) for url in urls]
+    of_models = {url: open_split(url) for url in dict.fromkeys(m.config.split for m in opened)}
+    if any(split.outer is not None for split in of_models.values()):
+        if primary:
+            raise InputError(
+                "--primary is not for a cross-validated test, whose parts are tested one by one: leave it out"
+            )
+        return predict_outer(
+            opened,
+            of_models,
+            store_url,
+            purpose,
+            progress,
+            baselines=baselines,
+            num_draws=num_draws,
+            num_salient=num_salient,
+            radiomics=radiomics,
+        )
+    models, others = set_aside(opened)
     if others and not baselines:
         raise InputError(
             f"got --no-baselines with {others[0].name}, which is not tested but serves the look for"
@@ -121,14 +132,14 @@ def predict_runs(
     store, given = open_inputs(store_url or first.store, first.split)
     split = _for_runs(given, models)
     tables = []
-    predicting = _Predicting(store, split, num_draws)
+    predicting = Predicting(store, split, num_draws)
     with progress("predict", len(models)) as advance:
         # All that could be refused is refused before the test set is opened.
         for model in models:
             tables.append(predicting.validation(model))
             advance()
     without = predict_left_out(others, models, store, split)
-    beside = _Beside.fit(store, split, models, progress, radiomics) if baselines else None
+    beside = Beside.fit(store, split, models, progress, radiomics) if baselines else None
     with progress("test", len(models)) as advance:
         configurations = {model.name: model.configuration for model in models}
         tested = _what_is_tested(models, beside)
@@ -176,7 +187,7 @@ def predict_runs(
             *leaks,
             *_notes_on_split(given, split, store, first.split),
             *subgroups.warnings,
-            *_cautions(models),
+            *cautions_about(models),
             *(beside.fitted.notes if beside else ()),
         ),
         leak_checks=leak_checks,
@@ -189,43 +200,6 @@ def predict_runs(
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
     return table, context
-
-
-@dataclass(frozen=True)
-class _Predicting:
-    """Predicts with each model, and keeps what it gave for changed images."""
-
-    store: Store
-    split: Split
-    num_draws: int
-    draws: list[pd.DataFrame] = field(default_factory=list)
-
-    def validation(self, model: Model) -> pd.DataFrame:
-        if not self.num_draws:
-            return model.validation(self.store, self.split)
-        return self._augmented(model, "validation")
-
-    def test(self, model: Model, access: TestAccess) -> pd.DataFrame:
-        if not self.num_draws:
-            return model.test(self.store, self.split, access)
-        return self._augmented(model, "test", access)
-
-    def _augmented(
-        self, model: Model, which: Literal["validation", "test"], access: TestAccess | None = None
-    ) -> pd.DataFrame:
-        found = model.augmented(self.store, self.split, which, self.num_draws, access)
-        self.draws.append(found.draws)
-        return found.table
-
-    @property
-    def all_draws(self) -> pd.DataFrame | None:
-        return pd.concat(self.draws, ignore_index=True) if self.draws else None
-
-    def provenance(self, models: Sequence[Model]) -> dict[str, Any]:
-        if not self.num_draws:
-            return {}
-        words = {model.name: describe_draws(model.config, self.num_draws) for model in models}
-        return {"test-time augmentation": words}
 
 
 def _for_runs(split: Split, models: Sequence[Model]) -> Split:
@@ -285,79 +259,10 @@ def _headlines_of(models: Sequence[Model]) -> pd.DataFrame:
     return add_ensembles(validate_predictions(table))
 
 
-@dataclass(frozen=True)
-class _Beside:
-    """Models without a network, and what the gate knows before the test set is opened."""
-
-    fitted: Baselines
-    known: Development
-    networks: dict[str, tuple[NetworkFeatures, ...]]
-
-    @classmethod
-    def fit(
-        cls,
-        store: Store,
-        split: Split,
-        models: Sequence[Model],
-        progress: Callable[[str, int], Any],
-        radiomics: bool,
-    ) -> _Beside:
-        targets = tuple(dict.fromkeys(t for model in models for t in model.config.targets))
-        ids = split.development_ids
-        with progress("features", len(ids)) as advance:
-            sets = read_sets(store, split, ids, radiomics=radiomics, on_patient=advance)
-        with progress("baselines", count_baselines(targets, sets)) as advance:
-            fitted = fit_baselines(store, split, targets, sets=sets, on_fitted=advance)
-        known = read_development(store, split, targets, sets)
-        return cls(fitted, known, {model.name: model.features(store, split) for model in models})
-
-    def shortcuts(
-        self,
-        store: Store,
-        split: Split,
-        table: pd.DataFrame,
-        access: TestAccess,
-        progress: Callable[[str, int], Any],
-        without: TrainedWithout | None,
-    ) -> Shortcuts:
-        name = self.known.scanner
-        records = read_records(store, split, split.test_ids, access) if name else []
-        scanners = {record.patient_id: scanner_of(record, name or "") for record in records}
-        checked = validate_predictions(table)
-        with progress("shortcuts", len(self.known.labels) + len(self.networks)) as advance:
-            return find_shortcuts(self.known, self.networks, checked, scanners, advance, without)
-
-
-def _what_is_tested(models: Sequence[Model], beside: _Beside | None) -> list[str]:
+def _what_is_tested(models: Sequence[Model], beside: Beside | None) -> list[str]:
     """Name networks and baselines: to look at a baseline's test result is to look, too."""
     baselines = () if beside is None else beside.fitted.validation["run"]
     return list(dict.fromkeys([*(model.name for model in models), *map(str, baselines)]))
-
-
-def _cautions(models: Sequence[Model]) -> Iterator[str]:
-    names: dict[str, list[str]] = {}
-    for model in (m for m in models if m.promoted is None and m.record.weights_digest):
-        names.setdefault(str(model.record.weights_digest), []).append(model.name)
-    for alike in (found for found in names.values() if len(found) > 1):
-        yield (
-            f"Runs {', '.join(alike)} are one: their weights are the same to the bit. That they agree"
-            " says nothing, and they count several times in means over runs. Evaluate one of them."
-        )
-    for kind in ("retrain", "ensemble"):
-        runs = [m.name for m in models if m.promoted is not None and m.promoted.kind == kind]
-        if not runs:
-            continue
-        several = len(runs) > 1
-        whose = "each network" if several else "this network"
-        moved = f"Those of {whose}, trained anew on more patients, may lie higher or lower"
-        if kind == "ensemble":
-            moved = "Their means, which are tested, lie closer together"
-        theirs = "thresholds and AUCs" if several else "its threshold and its AUC"
-        yield (
-            f"Run{'s' * several} {', '.join(runs)}: {theirs} on validation come from the"
-            f" probabilities of single networks of the sweep. {moved}; sensitivity and specificity"
-            " move with that, the AUC does not."
-        )
 
 
 def _provenance_of_others(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
+from radiotrain.evaluation.measure_outer import (
+    outer_operating_point,
+    outer_recalibrations,
+    outer_results,
+    put_pooled_ranking,
+)
 from radiotrain.evaluation.patients import PatientScores, fold_scores, patient_scores
+from radiotrain.evaluation.ranking import area_of
 from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
 from radiotrain.evaluation.statistics import calibration
 from radiotrain.evaluation.statistics.auc import auc, delong_interval
@@ -72,7 +80,7 @@ def measure(
     _put_resolution(values, test)
     _put_probability_quality(values, test)
     why = _why_one_class(validation, "validation")
-    values.put("auc_validation", auc(validation.labels, validation.scores), why)
+    values.put("auc_validation", area_of(validation), why)
     _put_folds(values, fold_scores(table, run, target, "validation"))
     points = operating_points(test, validation)
     _put_first_point(values, points[0])
@@ -87,11 +95,14 @@ def measure(
         num_validation_positive=validation.num_positive,
         sampling=sampling,
         reliability=calibration.reliability_bins(test.labels, test.scores),
-        recalibrations=recalibrations(
-            test.labels, test.scores, validation.labels, validation.scores
+        recalibrations=(
+            outer_recalibrations(test, validation)
+            if test.parts
+            else recalibrations(test.labels, test.scores, validation.labels, validation.scores)
         ),
         net_benefits=decision_curve(test.labels, test.scores),
         operating_points=points,
+        outer=outer_results(test, validation, points) if test.parts else (),
         reasons=values.reasons,
         **values.defined,
     )
@@ -110,15 +121,20 @@ def _put_folds(values: Values, folds: Sequence[PatientScores]) -> None:
 
 def operating_points(test: PatientScores, validation: PatientScores) -> tuple[OperatingPoint, ...]:
     """Return what thresholds chosen on validation do on the test patients, Youden's first."""
-    y, x = validation.labels, validation.scores
-    return (
-        _operating_point("Youden", youden_threshold(y, x), test, validation),
-        _operating_point(
-            f"sensitivity {FIXED_SENSITIVITY:.2f}",
-            sensitivity_threshold(y, x, FIXED_SENSITIVITY),
-            test,
-            validation,
+    rules: dict[str, Callable[..., float]] = {
+        "Youden": youden_threshold,
+        f"sensitivity {FIXED_SENSITIVITY:.2f}": partial(
+            sensitivity_threshold, sensitivity=FIXED_SENSITIVITY
         ),
+    }
+    if test.parts:
+        return tuple(
+            outer_operating_point(rule, choose, test, validation, _operating_point)
+            for rule, choose in rules.items()
+        )
+    return tuple(
+        _operating_point(rule, choose(validation.labels, validation.scores), test, validation)
+        for rule, choose in rules.items()
     )
 
 
@@ -138,6 +154,10 @@ class Values:
 
 
 def _put_ranking(values: Values, test: PatientScores, seed: int, num_resamples: int) -> None:
+    if test.parts:
+        why = _why_no_interval(test, area_of(test))
+        put_pooled_ranking(values, test, _why_one_class(test, "test"), why, seed, num_resamples)
+        return
     y, x = test.labels, test.scores
     area = auc(y, x)
     one_class = _why_one_class(test, "test")
@@ -236,7 +256,7 @@ def _operating_point(
 _NEED_THRESHOLD = tuple(
     name
     for name in OperatingPoint.__dataclass_fields__
-    if name not in {"rule", "threshold", "reasons"}
+    if name not in {"rule", "threshold", "thresholds", "reasons"}
 )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from statistics import mean
 
 import numpy as np
@@ -26,6 +27,9 @@ class PatientScores:
         Patients left out because their label is missing.
     fewest_predictions, most_predictions
         Predictions that were averaged for a patient; 0 where there are no patients.
+    parts
+        In a cross-validated test, the patients of each outer part by its number, with the probabilities
+        of its models; empty otherwise. Patients of several parts have those of the first one above.
     """
 
     patient_ids: tuple[str, ...]
@@ -34,6 +38,30 @@ class PatientScores:
     num_missing_label: int
     fewest_predictions: int
     most_predictions: int
+    parts: Mapping[int, PatientScores] = field(default_factory=dict)
+
+    @property
+    def part_of(self) -> NDArray[np.int64]:
+        """Number of the outer part (n,) that each patient's probability above is of."""
+        first: dict[str, int] = {}
+        for number, part in self.parts.items():
+            for patient_id in part.patient_ids:
+                first.setdefault(patient_id, number)
+        return np.array([first[i] for i in self.patient_ids], dtype=np.int64)
+
+    def only(self, chosen: NDArray[np.bool_]) -> PatientScores:
+        """Return some of the patients, (n,) bool, in all outer parts."""
+        kept = {i for i, keep in zip(self.patient_ids, chosen.tolist(), strict=True) if keep}
+        return replace(
+            self,
+            patient_ids=tuple(i for i in self.patient_ids if i in kept),
+            labels=self.labels[chosen],
+            scores=self.scores[chosen],
+            parts={
+                number: part.only(np.array([i in kept for i in part.patient_ids], dtype=bool))
+                for number, part in self.parts.items()
+            },
+        )
 
     @property
     def num_patients(self) -> int:
@@ -55,6 +83,8 @@ def patient_scores(df: pd.DataFrame, run: str, target: str, split: str) -> Patie
         A table from `predictions.validate_predictions`.
     """
     chosen = (df["run"] == run) & (df["target"] == target) & (df["split"] == split)
+    if "outer" in df and df.loc[chosen, "outer"].notna().any():
+        return _of_outer_parts(df[chosen], run, target, split)
     rows = df.loc[chosen, ["patient_id", "label", "probability"]]
     patients = rows["patient_id"].tolist()
     if len(set(patients)) == len(patients):
@@ -101,9 +131,34 @@ def fold_scores(df: pd.DataFrame, run: str, target: str, split: str) -> tuple[Pa
     Folds without a patient of known label are left out.
     """
     chosen = df[(df["run"] == run) & (df["target"] == target) & (df["split"] == split)]
-    parts = (part for _, part in chosen.groupby("fold", dropna=False, sort=True))
+    keys = ["outer", "fold"] if "outer" in df else ["fold"]
+    parts = (part for _, part in chosen.groupby(keys, dropna=False, sort=True))
     scores = (patient_scores(part, run, target, split) for part in parts)
     return tuple(found for found in scores if found.num_patients)
+
+
+def _of_outer_parts(rows: pd.DataFrame, run: str, target: str, split: str) -> PatientScores:
+    """Gather each outer part's predictions, and of each patient those of the first part."""
+    parts = {
+        int(str(number)): patient_scores(part.drop(columns="outer"), run, target, split)
+        for number, part in rows.groupby("outer", sort=True)
+    }
+    first: dict[str, tuple[int, float]] = {}
+    for part in parts.values():
+        columns = part.patient_ids, part.labels.tolist(), part.scores.tolist()
+        for patient, label, score in zip(*columns, strict=True):
+            first.setdefault(patient, (label, score))
+    known = sorted(first)
+    filled = [part for part in parts.values() if part.num_patients]
+    return PatientScores(
+        patient_ids=tuple(known),
+        labels=np.array([first[patient][0] for patient in known], dtype=np.int64),
+        scores=np.array([first[patient][1] for patient in known], dtype=np.float64),
+        num_missing_label=rows["patient_id"].nunique() - len(known),
+        fewest_predictions=min((part.fewest_predictions for part in filled), default=0),
+        most_predictions=max((part.most_predictions for part in filled), default=0),
+        parts=parts,
+    )
 
 
 def _mean(values: list[float]) -> float:

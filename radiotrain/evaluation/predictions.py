@@ -22,6 +22,13 @@ Two more columns may be there; what a run has in them is the same in all its row
 ``seed``           integer from 0, or empty
 =================  =============================================================================
 
+And one of a cross-validated test, in which each patient is tested by models that never saw the patient:
+
+=========  =====================================================================================
+``outer``  number from 1 of the outer part that a row's models belong to, or empty; all rows of a
+           run and target have one, or none. In other parts a test patient trains or validates.
+=========  =====================================================================================
+
 Other columns are left out.
 """
 
@@ -47,7 +54,7 @@ from radiotrain.evaluation.table_files import read_table
 
 COLUMNS = ("run", "patient_id", "target", "split", "fold", "label", "probability")
 SPLITS = ("train", "validation", "test")
-OPTIONAL_COLUMNS = ("configuration", "seed")
+OPTIONAL_COLUMNS = ("configuration", "seed", "outer")
 
 _KEY = ["run", "patient_id", "target", "split", "fold"]
 
@@ -313,6 +320,13 @@ def _fold(value: Any) -> Any:
     return number
 
 
+def _outer(value: Any) -> Any:
+    number = _fold(value)
+    if number is not pd.NA and number < 1:
+        raise ValueError
+    return number
+
+
 def _label(value: Any) -> int:
     number = _integer(value)
     if number not in (0, 1, MISSING_LABEL):
@@ -435,11 +449,32 @@ def _or(words: Sequence[str]) -> str:
 _OPTIONAL: dict[str, tuple[Callable[[Any], Any], str, Any]] = {
     "configuration": (_text_or_empty, "a name or empty", "str"),
     "seed": (_fold, "an integer from 0 or empty", "Int64"),
+    "outer": (_outer, "an integer from 1 or empty", "Int64"),
 }
+_OF_RUN = ("configuration", "seed")
+
+
+def _with_outer(df: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the table without a column ``outer`` that is empty; refuse runs that have it in some rows."""
+    if df["outer"].isna().all():
+        return df.drop(columns="outer")
+    for (run, target), empty in df["outer"].isna().groupby([df["run"], df["target"]], sort=False):
+        if empty.any() and not empty.all():
+            row = int(np.flatnonzero(empty.to_numpy())[0])
+            raise InputError(
+                f"{name}: run {run!r}, target {target!r} has an outer part in some rows and none in others"
+                f" (first: patient {df['patient_id'][empty.index[row]]!r}), expected one in all of them or"
+                " in none: name a single split's results as a run of their own"
+            )
+    return df
+
+
+def _key_of(df: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    return [*columns, *(["outer"] if "outer" in df else [])]
 
 
 def _check_one_of_run(df: pd.DataFrame, name: str) -> None:
-    for column in _optional(df):
+    for column in (c for c in _OF_RUN if c in df):
         num = df.groupby("run", sort=False)[column].nunique(dropna=False)
         wrong = num[num > 1]
         if wrong.empty:
@@ -454,12 +489,13 @@ def _check_one_of_run(df: pd.DataFrame, name: str) -> None:
 
 
 def _check_no_repeats(df: pd.DataFrame, name: str) -> None:
-    repeated = np.flatnonzero(df.duplicated(_KEY).to_numpy())
+    key = _key_of(df, _KEY)
+    repeated = np.flatnonzero(df.duplicated(key).to_numpy())
     if not len(repeated):
         return
     second = int(repeated[0])
-    several = df[df.duplicated(_KEY, keep=False)]
-    groups = several.groupby(_KEY, dropna=False, sort=False).ngroup()
+    several = df[df.duplicated(key, keep=False)]
+    groups = several.groupby(key, dropna=False, sort=False).ngroup()
     first = int(groups.index[groups == groups.loc[second]][0])
     run, patient, target, split, fold = df[_KEY].astype(object).to_numpy()[second]
     raise InputError(
@@ -487,20 +523,20 @@ def _check_one_label(df: pd.DataFrame, name: str) -> None:
 def _check_no_leak(df: pd.DataFrame, name: str) -> None:
     """Refuse a patient who is on two sides of a split.
 
-    Between the folds of a cross-validation a patient changes from training to validation;
+    Between outer parts a patient may be on any side; within one, as without: between the folds of a cross-validation a patient changes from training to validation;
     within one fold nobody is both, and a test patient is never anything else. An empty fold
     counts as all of them.
     """
-    key = ["run", "target", "patient_id"]
+    key = _key_of(df, ["run", "target", "patient_id"])
     splits_of = df[[*key, "split"]].drop_duplicates()
     if not splits_of.duplicated(key).any():
         return
-    crossing = df[df.groupby(key)["split"].transform("nunique") > 1]
+    crossing = df[df.groupby(key, dropna=False)["split"].transform("nunique") > 1]
     in_one_fold = crossing.groupby([*key, "fold"], dropna=False)["split"].transform("nunique") > 1
     leaking = crossing[in_one_fold | crossing["fold"].isna() | (crossing["split"] == "test")]
     if leaking.empty:
         return
-    run, target, patient = leaking[key].to_numpy()[0]
+    run, target, patient = leaking[key[:3]].to_numpy()[0]
     rows = df[(df["run"] == run) & (df["target"] == target) & (df["patient_id"] == patient)]
     words = " and ".join(s for s in SPLITS if s in set(rows["split"]))
     raise InputError(

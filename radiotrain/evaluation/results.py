@@ -28,6 +28,31 @@ Claim = Literal["primary", "corrected", "exploratory", "none"]
 
 
 @dataclass(frozen=True)
+class OuterResult:
+    """One outer part of a cross-validated test by itself.
+
+    Parameters
+    ----------
+    number
+        ``outer`` in the predictions table.
+    num_patients, num_positive, num_validation
+        Patients with a known label.
+    auc, auc_ci95
+        After DeLong; None where they are not defined.
+    threshold
+        Youden's, chosen on the part's validation patients; None where there is none.
+    """
+
+    number: int
+    num_patients: int
+    num_positive: int
+    num_validation: int
+    auc: float | None = None
+    auc_ci95: Interval | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class TargetResult:
     """How well one run reads one target, on its test patients.
 
@@ -89,6 +114,8 @@ class TargetResult:
         What all thresholds chosen on validation do on the test patients.
     threshold_caution
         Why a threshold from validation may not keep its sensitivity on test patients; often empty.
+    outer
+        Of a cross-validated test, each outer part by itself; then the AUC is of pairs within a part.
     reasons
         Name of an undefined value to one clause for a person.
     """
@@ -142,6 +169,7 @@ class TargetResult:
     confusion: Confusion | None = None
     operating_points: tuple[OperatingPoint, ...] = ()
     threshold_caution: str = ""
+    outer: tuple[OuterResult, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property

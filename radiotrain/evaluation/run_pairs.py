@@ -12,21 +12,25 @@ import pandas as pd
 from radiotrain.evaluation.choose_pairs import choose_pairs
 from radiotrain.evaluation.leaks.in_table import plain_id
 from radiotrain.evaluation.measure import Values
+from radiotrain.evaluation.measure_outer import called_positive
 from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.ranking import (
+    bootstrap_interval_of,
+    null_range_of,
+    paired,
+    unpaired,
+    why_not_comparable,
+)
 from radiotrain.evaluation.results import Comparison, TargetResult
 from radiotrain.evaluation.statistics.comparison import (
     Difference,
-    bootstrap_difference_interval,
     holm_adjusted,
-    paired_difference,
-    unpaired_difference,
 )
 from radiotrain.evaluation.statistics.paired_calls import (
     compare_at_equal_rate,
     discordant,
     mcnemar_p_value,
 )
-from radiotrain.evaluation.statistics.paired_permutation import null_range
 from radiotrain.evaluation.statistics.power import smallest_difference
 
 _OF_POSITIVES = ("positives_only_run", "positives_only_other", "sensitivity_p")
@@ -76,15 +80,15 @@ def _compare(
 ) -> Comparison:
     values = Values()
     common = set(a.patient_ids) & set(b.patient_ids)
-    if a.patient_ids == b.patient_ids and np.array_equal(a.labels, b.labels):
+    if why := why_not_comparable(a, b):
+        values.reasons |= dict.fromkeys(_VALUES, why)
+    elif a.patient_ids == b.patient_ids and np.array_equal(a.labels, b.labels):
         values.defined["design"] = "paired"
-        difference = paired_difference(a.labels, a.scores, b.scores)
-        interval = bootstrap_difference_interval(
-            a.labels, a.scores, b.scores, seed=seed, num_resamples=num_resamples
-        )
+        difference = paired(a, b)
+        interval = bootstrap_interval_of(a, b, seed=seed, num_resamples=num_resamples)
         why = _why_undefined(first, second, difference)
         values.put("difference_ci95_bootstrap", interval, why)
-        chance = null_range(a.labels, a.scores, b.scores, num_permutations=num_resamples, seed=seed)
+        chance = null_range_of(a, b, num_permutations=num_resamples, seed=seed)
         values.put("null_range95", chance, why)
         _put_difference(values, difference, why)
         _put_detectable(values, first, second, difference, why)
@@ -95,7 +99,7 @@ def _compare(
             values.reasons[name] = "the runs write the ids of the same test patients differently"
     elif not common:
         values.defined["design"] = "unpaired"
-        difference = unpaired_difference(a.labels, a.scores, b.labels, b.scores)
+        difference = unpaired(a, b)
         _put_difference(values, difference, _why_undefined(first, second, difference))
         separate = "the runs were tested on different patients"
         paired_only = ("difference_ci95_bootstrap", "null_range95", "detectable_difference")
@@ -149,18 +153,21 @@ def _put_detectable(
 def _put_calls(
     values: Values, first: TargetResult, second: TargetResult, a: PatientScores, b: PatientScores
 ) -> None:
-    """Compare sensitivities and specificities, each run at its own threshold."""
-    for result in (first, second):
-        if result.threshold is None or not a.num_patients:
+    """Compare sensitivities and specificities, each run at its own thresholds."""
+    called = []
+    for result, scores in ((first, a), (second, b)):
+        points = result.operating_points
+        own = called_positive(points[0], scores) if points else None
+        if own is None or not a.num_patients:
             why = result.reasons.get("threshold", "no test patient with a known label")
             for name in (*_OF_POSITIVES, *_OF_NEGATIVES):
                 values.reasons[name] = f"run {result.run} has no threshold: {why}"
             return
-    called = a.scores >= (first.threshold or 0), b.scores >= (second.threshold or 0)
+        called.append(own)
     num_negative = a.num_patients - a.num_positive
     for names, found, num, label in zip(
         (_OF_POSITIVES, _OF_NEGATIVES),
-        discordant(a.labels, *called),
+        discordant(a.labels, called[0], called[1]),
         (a.num_positive, num_negative),
         ("positive", "negative"),
         strict=True,
@@ -172,6 +179,9 @@ def _put_calls(
 
 
 def _put_equal_rate(values: Values, a: PatientScores, b: PatientScores) -> None:
+    if a.parts:
+        values.reasons["equal_rate"] = "outer parts differ in level, so no threshold is common"
+        return
     found = compare_at_equal_rate(a.labels, a.scores, b.scores)
     if found is not None:
         values.defined["equal_rate"] = found

@@ -79,6 +79,38 @@ def test_a_dry_run_prints_the_road_and_writes_nothing(cohort: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_with_outer_parts_each_has_a_sweep_and_all_one_report(cohort: Path, tmp_path: Path) -> None:
+    options = ("--set", "split.folds=2", "--set", "sweep.train.epochs=1")
+    words = ("reproduce", cohort, "--out", tmp_path / "out", *FEW_EPOCHS, *options, "--outer", 2)
+    out, _ = end(start(*words), timeout_s=500)
+    assert [line.split()[2] for line in out.splitlines() if line.startswith("$ ")] == [
+        *("preprocess", "split", "tune", "promote", "tune", "promote", "evaluate"),
+    ]
+    report = tmp_path / "out" / "report-outer"
+    ours = json.loads((report / "metrics.json").read_text())["runs"]["ER"]["ER"]
+    assert ours["num_patients"] == 40
+    assert [part["number"] for part in ours["outer"]] == [1, 2]
+    for part in (1, 2):
+        log = read_access_log(str(tmp_path / "out" / f"outer-{part}-of-2.json"))
+        assert len(log.records) == 1
+    before = (report / "report.html").stat().st_mtime_ns
+    out, _ = end(start(*words), timeout_s=300)
+    assert "the test set was opened for these models before" in out
+    assert (report / "report.html").stat().st_mtime_ns == before
+    _, error = call(*words[:-1], 3, status=2)
+    assert "was begun with split.outer 2, got 3" in error
+
+
+def test_a_dry_run_with_outer_parts_names_each(cohort: Path, tmp_path: Path) -> None:
+    words = ("reproduce", cohort, "--out", tmp_path / "out", "--dry-run", "--outer", 3)
+    out, _ = call(*words, "--set", "sweep.targets=[ER]")
+    steps = [line.split()[1] for line in out.splitlines()]
+    assert steps == ["cohort", "preprocess", "split", *("tune", "promote") * 3, "evaluate"]
+    assert "--outer 3" in out
+    assert out.splitlines()[-1].count("/promoted/ER") == 3
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

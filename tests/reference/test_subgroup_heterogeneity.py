@@ -13,6 +13,7 @@ from radiotrain.evaluation.subgroups.heterogeneity import (
     detectable_difference,
     equal_auc_test,
 )
+from tests.unit.evaluation.patients_of import patients_of
 
 # Colditz et al. 1994, thirteen trials of the BCG vaccine: cases and others, vaccinated and not.
 BCG = np.array(
@@ -70,12 +71,13 @@ def test_auc_test_is_q_of_log_odds() -> None:
         delong_variance(*p) / (a * (1 - a)) ** 2 for p, a in zip(parts, areas, strict=True)
     ]
     expected = cochran_q(logit(areas), variances)
-    assert equal_auc_test(parts) == expected
+    assert equal_auc_test([patients_of(*part) for part in parts]) == expected
 
 
 def test_groups_that_do_not_overlap_or_are_tied_have_a_test() -> None:
     labels = np.repeat([1, 0], 10)
-    found = equal_auc_test([(labels, labels.astype(float)), (labels, np.full(20, 0.5))])
+    groups = labels.astype(float), np.full(20, 0.5)
+    found = equal_auc_test([patients_of(labels, scores) for scores in groups])
     assert 0 < found.p_value < 0.05
 
 
@@ -85,7 +87,7 @@ def test_equal_groups_are_told_apart_as_rarely_as_promised(sizes) -> None:
     """1,000 data sets, so that 5 % are found within 3.0 and 7.2 % (99.7 %)."""
     generator = np.random.default_rng(1)
     p_values = [
-        equal_auc_test([draw(generator, *size, 0.75) for size in sizes]).p_value
+        equal_auc_test([patients_of(*draw(generator, *size, 0.75)) for size in sizes]).p_value
         for _ in range(1000)
     ]
     assert np.mean(np.array(p_values) < 0.05) < 0.072

@@ -10,6 +10,7 @@ from radiotrain.evaluation.compare.proportions import (
     unpaired_share_interval,
 )
 from radiotrain.evaluation.measure import Values
+from radiotrain.evaluation.measure_outer import called_positive
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.results import TargetResult
 
@@ -33,18 +34,26 @@ def call_differences(
         As in `results.Comparison`.
     """
     values = Values()
-    is_same = np.array_equal(a.scores, b.scores) and first.threshold == second.threshold
+    calls, other_calls = _calls(first, a), _calls(second, b)
+    is_same = np.array_equal(a.scores, b.scores) and np.array_equal(calls, other_calls)
     for name, label in (("sensitivity", 1), ("specificity", 0)):
         both = f"{name}_difference", f"{name}_difference_ci95"
         if why := _why_undefined(first, second, name, design):
             values.reasons |= dict.fromkeys(both, why)
             continue
-        ours = ((a.scores >= (first.threshold or 0)) == label)[a.labels == label]
-        theirs = ((b.scores >= (second.threshold or 0)) == label)[b.labels == label]
+        ours = (calls == label)[a.labels == label]
+        theirs = (other_calls == label)[b.labels == label]
         interval = _interval(ours, theirs, design == "paired")
         values.put(both[0], float(ours.mean() - theirs.mean()), "")
         values.put(both[1], None if is_same else interval, "both are identical")
     return values
+
+
+def _calls(result: TargetResult, patients: PatientScores) -> NDArray[np.bool_]:
+    """Return which patients are called positive; none where there is no threshold, which is said then."""
+    found = [called_positive(point, patients) for point in result.operating_points[:1]]
+    called = found[0] if found else None
+    return np.zeros(patients.num_patients, dtype=bool) if called is None else called
 
 
 def _why_undefined(first: TargetResult, second: TargetResult, name: str, design: str | None) -> str:

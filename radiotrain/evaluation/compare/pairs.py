@@ -163,7 +163,8 @@ def _rows(report: Report, run: str, target: str, name: str) -> pd.DataFrame:
     table = report.table
     rows = table[(table["run"] == run) & (table["target"] == target)]
     # Trainings of one configuration are not compared within a report; of two reports they are.
-    return rows[list(COLUMNS)].assign(run=name)
+    columns = [*COLUMNS, *(["outer"] if "outer" in rows else [])]
+    return rows[columns].assign(run=name)
 
 
 def _judged(pairs: Sequence[Pair]) -> Iterator[Pair]:

@@ -229,7 +229,7 @@ def _fit_baselines(
     store, split = training.store, training.split
     targets = [t for t in mapped.label_of if t in store.targets]
     sets = read_sets(store, split, split.development_ids)
-    with progress("baselines", count_baselines(targets)) as advance:
+    with progress("baselines", count_baselines(targets, sets)) as advance:
         found = fit_baselines(store, split, targets, sets=sets, on_fitted=advance)
     return _Fitted(found, tuple(dict.fromkeys(map(str, found.validation["run"]))))
 

@@ -29,13 +29,46 @@ def check_store(
     progress
         See `preprocessing.progress`.
     """
-    ids = (*split.development_ids, *split.test_ids)
-    check_sealed(split, ids, access)
+    check_sealed(split, split.test_ids, access)
+    return _check_parts(store, [split], _sides(split), progress)
+
+
+def check_outer_parts(
+    store: Store,
+    splits: Sequence[Split],
+    accesses: Sequence[TestAccess],
+    progress: Callable[[str, int], Any],
+) -> tuple[LeakCheck, ...]:
+    """Look at all patients of a cross-validated test, each of whom is a test patient of some part.
+
+    Parameters
+    ----------
+    splits, accesses
+        Of each outer part.
+    """
+    for split, access in zip(splits, accesses, strict=True):
+        check_sealed(split, split.test_ids, access)
+    sides = LeakCheck.of(
+        "A patient in two parts of a split",
+        f"{len(splits[0].patient_ids)} patients, each a test patient of one of the outer parts of a repeat and in none of"
+        " that part's folds; all runs were trained on the split of their part",
+        tuple(finding for split in splits for finding in _sides(split).findings),
+    )
+    return _check_parts(store, splits, sides, progress)
+
+
+def _check_parts(
+    store: Store,
+    splits: Sequence[Split],
+    sides: LeakCheck,
+    progress: Callable[[str, int], Any],
+) -> tuple[LeakCheck, ...]:
+    ids = (*splits[0].development_ids, *splits[0].test_ids)
     records = [store.records[store.index_of(patient_id)] for patient_id in ids]
     same = _same_volumes(records)
     with progress("look for duplicates", len(ids)) as advance:
         alike = find_duplicates(store.image_shape[1:], _crops(store, ids, advance))
-    return (_sides(split), _studies(records, same, split), _images(alike, same, len(ids), split))
+    return (sides, _studies(records, same, splits), _images(alike, same, len(ids), splits))
 
 
 def _sides(split: Split) -> LeakCheck:
@@ -60,7 +93,7 @@ def _same_volumes(records: Sequence[PatientRecord]) -> tuple[tuple[str, str], ..
 
 
 def _studies(
-    records: Sequence[PatientRecord], same: Sequence[tuple[str, str]], split: Split
+    records: Sequence[PatientRecord], same: Sequence[tuple[str, str]], splits: Sequence[Split]
 ) -> LeakCheck:
     question = "One examination under two ids, by its whole pre-contrast volume"
     num = sum("volume_digest" in record.details for record in records)
@@ -71,12 +104,12 @@ def _studies(
     return LeakCheck.of(
         question,
         f"digests of the volumes of {num} of {len(records)} patients",
-        tuple(_sentences(pairs, split)),
+        tuple(_sentences(pairs, splits)),
     )
 
 
 def _images(
-    alike: Sequence[Duplicate], same: Sequence[tuple[str, str]], num: int, split: Split
+    alike: Sequence[Duplicate], same: Sequence[tuple[str, str]], num: int, splits: Sequence[Split]
 ) -> LeakCheck:
     named = {frozenset(pair) for pair in same}
     pairs = [
@@ -88,7 +121,7 @@ def _images(
     return LeakCheck.of(
         "One examination under two ids, by how the crops look",
         f"{num} pre-contrast crops, each with each, shifted and rescaled copies too{others}",
-        tuple(_sentences(pairs, split)),
+        tuple(_sentences(pairs, splits)),
     )
 
 
@@ -100,13 +133,17 @@ def _crops(
         advance()
 
 
-def _sentences(pairs: Iterable[_Pair], split: Split) -> Iterator[str]:
+def _sentences(pairs: Iterable[_Pair], splits: Sequence[Split]) -> Iterator[str]:
     """Say what each pair means, those that spoil the test first."""
-    test = set(split.test_ids)
-    for first, second, why in sorted(
-        pairs, key=lambda pair: (pair[0] in test) == (pair[1] in test)
-    ):
-        sides = {first in test, second in test}
+    tests = [set(split.test_ids) for split in splits]
+
+    def sides_of(first: str, second: str) -> set[bool]:
+        """Return where the two are, in a split that parts them if there is one, else where one is tested."""
+        found = [{first in test, second in test} for test in tests]
+        return max(found, key=lambda sides: (len(sides), True in sides))
+
+    for first, second, why in sorted(pairs, key=lambda pair: len(sides_of(pair[0], pair[1])) == 1):
+        sides = sides_of(first, second)
         what = f"{first} and {second} look like one examination under two ids ({why})"
         if len(sides) == 2:
             yield f"Leak: {what}, one of them tested and the other trained on. Remove one of them."

@@ -48,6 +48,24 @@ class LabelCounts:
 
 
 @dataclass(frozen=True)
+class OuterCounts:
+    """Patients of one outer part of a cross-validated test, and those that its models learnt from.
+
+    Parameters
+    ----------
+    number
+        ``outer`` in the predictions table.
+    name
+        In words.
+    """
+
+    number: int
+    name: str
+    num_test: int
+    num_development: int
+
+
+@dataclass(frozen=True)
 class CohortFlow:
     """How many patients came in, who left and why, and where the others went.
 
@@ -65,6 +83,9 @@ class CohortFlow:
         Training and validation patients of each fold; empty where that is not known.
     labels
         Known and missing labels of each target and part; empty where that is not known.
+    outer
+        Of a cross-validated test: its parts. Each patient is a test patient in one part of a repeat, and
+        trains or validates in the others, so that none is counted as development above.
     """
 
     num_patients: int
@@ -75,6 +96,17 @@ class CohortFlow:
     note: str = ""
     folds: tuple[FoldCounts, ...] = ()
     labels: tuple[LabelCounts, ...] = ()
+    outer: tuple[OuterCounts, ...] = ()
+
+    @property
+    def divided(self) -> str:
+        """How the patients were divided, in words."""
+        if self.outer:
+            return (
+                f"{self.num_test} patients in a cross-validated test with {len(self.outer)} outer parts, all"
+                " but its test patients being each part's development patients"
+            )
+        return f"{self.num_development} development patients, {self.num_test} sealed test patients"
 
     @property
     def num_included(self) -> int:

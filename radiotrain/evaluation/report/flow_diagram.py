@@ -81,7 +81,11 @@ def flow_svg(flow: CohortFlow) -> str:
         _LEFT, y, "in", f"Development: {_patients(flow.num_development)}", _development(flow)
     )
     test = _Box(_RIGHT, y, "test", f"Sealed test: {_patients(flow.num_test)}", _test(flow))
-    boxes = (came, out, included, development, test)
+    boxes: tuple[_Box, ...] = (came, out, included, development, test)
+    if flow.outer:
+        # No patient is for development only: one box in the place of two.
+        test = _Box(_LEFT, y, "test", f"Cross-validated test: {flow.num_test}", _outer(flow))
+        development, boxes = test, (came, out, included, test)
     height = max(development.bottom, test.bottom) + 10
     return (
         f'<svg class="flow" role="img" aria-labelledby="flow-title flow-desc"'
@@ -99,8 +103,7 @@ def flow_text(flow: CohortFlow) -> str:
     why = f" ({reasons})" if reasons else ""
     return (
         f"{_patients(flow.num_patients)} came in, {len(flow.excluded)} left out{why},"
-        f" {flow.num_included} included: {flow.num_development} for development,"
-        f" {flow.num_test} in the sealed test set."
+        f" {flow.num_included} included: {flow.divided}."
     )
 
 
@@ -112,7 +115,11 @@ def _arrows(came: _Box, out: _Box, included: _Box, test: _Box, development: _Box
             _arrow((came.middle, came.bottom), (came.middle, included.y)),
             _arrow((_LEFT + _COLUMN, across), (out.x, across)),
             _arrow((included.middle, included.bottom), (included.middle, development.y)),
-            _arrow((included.middle, fork), (test.middle, fork), (test.middle, test.y)),
+            *(
+                [_arrow((included.middle, fork), (test.middle, fork), (test.middle, test.y))]
+                if test is not development
+                else []
+            ),
         )
     )
 
@@ -157,6 +164,15 @@ def _folds(flow: CohortFlow) -> tuple[str, ...]:
 
 def _test(flow: CohortFlow) -> tuple[str, ...]:
     return _labels([counts for counts in flow.labels if counts.part == "test"])
+
+
+def _outer(flow: CohortFlow) -> tuple[str, ...]:
+    lines = tuple(
+        f"part {c.number}: {c.num_test} of {c.num_test + c.num_development}" for c in flow.outer
+    )
+    if len(lines) > _MOST_LINES:
+        lines = (f"{len(lines)} outer parts, each tested by its own models",)
+    return (*lines, *_test(flow))
 
 
 def _labels(counts: Sequence[LabelCounts]) -> tuple[str, ...]:

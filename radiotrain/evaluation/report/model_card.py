@@ -199,6 +199,7 @@ def _training_data(context: ReportContext) -> Iterator[Line]:
     if flow is not None:
         text = f"{flow.num_development} development patients: {flow.num_train} training,"
         text += f" {flow.num_validation} validation."
+        text = f"{flow.divided}." if flow.outer else text
     yield Line("Patients", text, "patients" if flow is not None else "")
     labels = [] if flow is None else [c for c in flow.labels if c.part == "development"]
     if labels:

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from preprocessing.page import figure_svg
+from radiotrain.evaluation.measure_outer import parts_of
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.report.published import PublishedResult
 from radiotrain.evaluation.results import TargetResult
 from radiotrain.evaluation.statistics.bootstrap import roc_band
+from radiotrain.evaluation.statistics.pooled_auc import pooled_roc
 
 OURS = "#1f5f99"
 PUBLISHED = "#b3541e"
@@ -83,6 +85,12 @@ def frame_square(axes: Axes, *, diagonal: str) -> None:
 
 def _draw_curve(axes: Axes, result: TargetResult, test: PatientScores, seed: int) -> None:
     rates = np.linspace(0, 1, _GRID_POINTS)
+    if test.parts:
+        curve = pooled_roc(parts_of(test), rates)
+        axes.plot(
+            rates, curve, color=OURS, linewidth=2, label=f"mean of parts, AUC {result.auc:.3f}"
+        )
+        return
     low, high = roc_band(test.labels, test.scores, rates, seed=seed)
     axes.fill_between(rates, low, high, color=OURS, alpha=0.16, linewidth=0, label="95 % band")
     alarms, hits, _ = roc_curve(test.labels, test.scores, drop_intermediate=False)

@@ -85,6 +85,10 @@ def draw_plots(
 
 def _about_roc(result: TargetResult, published: Sequence[PublishedResult]) -> str:
     words = "Test ROC curve with its pointwise 95 % bootstrap band."
+    if result.outer:
+        words = (
+            "Mean of the test ROC curves of the outer parts, weighted by their pairs of patients."
+        )
     if result.sensitivity is None:
         return words
     words += " The dot is the threshold chosen on validation"

@@ -43,7 +43,11 @@ def find_stability(
         pairs=tuple(pair_noise(c, table, spreads) for c in evaluation.comparisons),
         patients=patients,
         selective=tuple(_selective(evaluation, spreads, patients)),
-        notes=(*repeated_trainings(spreads), *_notes(table, patients)),
+        notes=(
+            *repeated_trainings(spreads),
+            *_notes(table, patients),
+            *_outer_notes(evaluation.results),
+        ),
     )
 
 
@@ -53,7 +57,8 @@ def _selective(
     """Judge networks, and of replicates their ensemble only: it stands for them."""
     of_result = patients_of(patients)
     for result in evaluation.results:
-        if is_baseline(result.run) or _is_member(result, spreads):
+        # Its AUCs are over all patients that are kept, whose outer parts differ in level.
+        if is_baseline(result.run) or _is_member(result, spreads) or result.outer:
             continue
         mine = [p for p in of_result.get((result.run, result.target), ()) if p.label in (0, 1)]
         yield selective_prediction(
@@ -75,6 +80,14 @@ def _is_member(result: TargetResult, spreads: Sequence[Spread]) -> bool:
         and result.run in {m.run for m in s.members}
         for s in spreads
     )
+
+
+def _outer_notes(results: Sequence[TargetResult]) -> Iterator[str]:
+    if any(result.outer for result in results):
+        yield (
+            "Selective prediction is not computed for a cross-validated test: the probabilities of different"
+            " outer parts are not on one scale."
+        )
 
 
 def _notes(table: pd.DataFrame, patients: Sequence[PatientUncertainty]) -> Iterator[str]:

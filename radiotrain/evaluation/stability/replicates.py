@@ -74,6 +74,11 @@ def add_ensembles(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept[~beside], means, kept[beside]], ignore_index=True)
 
 
+def _key_of(table: pd.DataFrame) -> list[str]:
+    """Return what rows of one patient share: in a cross-validated test the outer part, too."""
+    return [*_KEY, *(["outer"] if "outer" in table else [])]
+
+
 def _is_ensemble(run: str, configuration: str) -> bool:
     return re.fullmatch(re.escape(configuration) + r", mean of \d+", run) is not None
 
@@ -90,7 +95,8 @@ def _means(table: pd.DataFrame, name: str, runs: tuple[str, ...]) -> Iterator[pd
 def _mean_rows(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Average over the folds of a run first, so that every run weighs the same."""
     found = []
-    for (target, split, patient), of_patient in rows.groupby(_KEY, sort=False):
+    by_patient = rows.groupby(_key_of(rows), sort=False, dropna=False)
+    for (target, split, patient, *outer), of_patient in by_patient:
         labels = sorted(set(of_patient["label"]))
         if len(labels) > 1:
             raise InputError(
@@ -112,6 +118,7 @@ def _mean_rows(rows: pd.DataFrame, name: str) -> pd.DataFrame:
                 "probability": mean(mean(values) for values in by_run.values()),
                 "configuration": name,
                 "seed": pd.NA,
+                **({"outer": outer[0]} if outer else {}),
             }
         )
     return pd.DataFrame(found)

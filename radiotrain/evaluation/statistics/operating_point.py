@@ -58,6 +58,8 @@ class OperatingPoint:
         On which patients, in words.
     ppv, npv
         Shares of those called positive, negative who are; at this test set's share of positives.
+    thresholds
+        (number of the outer part, its threshold) of a cross-validated test, where `threshold` is None.
     """
 
     rule: str
@@ -72,6 +74,7 @@ class OperatingPoint:
     npv: float | None = None
     npv_ci95: Interval | None = None
     confusion: Confusion | None = None
+    thresholds: tuple[tuple[int, float], ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -175,19 +175,20 @@ def recalibrations(
     cooled = None if why else apply_temperature(probabilities, temperature)
     stepped, why_not_stepped = isotonic(validation_labels, validation_probabilities, probabilities)
     return (
-        _measured("none", labels, np.asarray(probabilities, dtype=np.float64), ""),
-        _measured("temperature", labels, cooled, why, temperature),
-        _measured("isotonic", labels, stepped, why_not_stepped),
+        recalibration("none", labels, np.asarray(probabilities, dtype=np.float64), ""),
+        recalibration("temperature", labels, cooled, why, temperature),
+        recalibration("isotonic", labels, stepped, why_not_stepped),
     )
 
 
-def _measured(
+def recalibration(
     method: Method,
     labels: ArrayLike,
     probabilities: Floats | None,
     why: str,
     temperature: float = math.nan,
 ) -> Recalibration:
+    """Measure probabilities after a method; None and `why` where it could not be fitted."""
     reasons = {}
     if math.isnan(temperature):
         reasons["temperature"] = why or f"the method {method} has none"

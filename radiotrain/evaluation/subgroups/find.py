@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from preprocessing.errors import InputError
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.leaks.in_table import plain_id
-from radiotrain.evaluation.measure import Values
+from radiotrain.evaluation.measure import Values, operating_points
+from radiotrain.evaluation.measure_outer import called_positive
 from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.ranking import area_of, interval_of
 from radiotrain.evaluation.stability.replicates import ensembles, replicates
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
-from radiotrain.evaluation.statistics.operating_point import youden_threshold
 from radiotrain.evaluation.statistics.power import ALPHA
 from radiotrain.evaluation.subgroups.cuts import UNKNOWN
 from radiotrain.evaluation.subgroups.facts import Facts
@@ -76,11 +75,11 @@ def find_subgroups(table: pd.DataFrame, facts: Facts) -> Subgroups:
             continue
         test = patient_scores(table, str(run), str(target), "test")
         validation = patient_scores(table, str(run), str(target), "validation")
-        threshold = youden_threshold(validation.labels, validation.scores)
+        called = called_positive(operating_points(test, validation)[0], test)
         overall.append(_overall(str(run), str(target), test))
         for variable in variables:
             if (variable.target or "").lower() != str(target).lower():
-                found.append(_test(overall[-1], variable, test, threshold))
+                found.append(_test(overall[-1], variable, test, called))
     results, num_tests = _corrected(found)
     verdicts = tuple(
         judge_subgroups(o, [r for r in results if _is_of(r, o)], num_tests) for o in overall
@@ -94,13 +93,13 @@ def _members(table: pd.DataFrame) -> set[str]:
     return {run for name, runs in replicates(table).items() if name in with_mean for run in runs}
 
 
-def _test(of: Overall, variable: Variable, test: PatientScores, threshold: float) -> _Tested:
+def _test(
+    of: Overall, variable: Variable, test: PatientScores, called: NDArray[np.bool_] | None
+) -> _Tested:
     names = np.array([variable.cut.group_of.get(i, UNKNOWN) for i in test.patient_ids], dtype=str)
-    groups = tuple(_groups(variable, names, test, threshold))
+    groups = tuple(_groups(variable, names, test, called))
     parts = [
-        (test.labels[names == g.name], test.scores[names == g.name])
-        for g in groups
-        if g.standing == "judged" and not g.is_unknown
+        test.only(names == g.name) for g in groups if g.standing == "judged" and not g.is_unknown
     ]
     result = VariableResult(of.run, of.target, variable.label, variable.cut.about, groups)
     if len(parts) < 2:
@@ -109,7 +108,10 @@ def _test(of: Overall, variable: Variable, test: PatientScores, threshold: float
 
 
 def _groups(
-    variable: Variable, names: NDArray[np.str_], test: PatientScores, threshold: float
+    variable: Variable,
+    names: NDArray[np.str_],
+    test: PatientScores,
+    called: NDArray[np.bool_] | None,
 ) -> Iterator[Group]:
     for name in (*variable.cut.groups, UNKNOWN):
         mine = names == name
@@ -118,9 +120,9 @@ def _groups(
         others = ~mine & (names != UNKNOWN)
         yield measure_group(
             name,
-            (test.labels[mine], test.scores[mine]),
-            (test.labels[others], test.scores[others]),
-            threshold,
+            test.only(mine),
+            test.only(others),
+            None if called is None else called[mine],
             is_unknown=name == UNKNOWN,
         )
 
@@ -150,8 +152,8 @@ def _filled(tested: _Tested, p_holm: float, num_tests: int) -> VariableResult:
 
 def _overall(run: str, target: str, test: PatientScores) -> Overall:
     values = Values()
-    values.put("auc", auc(test.labels, test.scores), "one class")
-    values.put("auc_ci95", auc_interval(test.labels, test.scores), "no spread")
+    values.put("auc", area_of(test), "one class")
+    values.put("auc_ci95", interval_of(test), "no spread")
     return Overall(run, target, values.defined.get("auc"), values.defined.get("auc_ci95"))
 
 

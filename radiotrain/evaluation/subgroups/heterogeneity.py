@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import chi2, ncx2
 
-from radiotrain.evaluation.statistics.auc import auc, delong_variance
+from radiotrain.evaluation.patients import PatientScores
+from radiotrain.evaluation.ranking import area_of, variance_of
 from radiotrain.evaluation.statistics.power import ALPHA, POWER, hanley_mcneil_variance
 
 
@@ -60,9 +61,7 @@ def cochran_q(values: ArrayLike, variances: ArrayLike) -> Heterogeneity:
     return Heterogeneity(q, df, float(chi2.sf(q, df)), pooled, tuple(w.tolist()))
 
 
-def equal_auc_test(
-    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]],
-) -> Heterogeneity:
+def equal_auc_test(groups: Sequence[PatientScores]) -> Heterogeneity:
     """Test whether groups of different patients have one AUC; `pooled` is the logit of it.
 
     An AUC of 0 or 1 counts as half a patient of the rarer class away from it, and where DeLong's
@@ -70,15 +69,15 @@ def equal_auc_test(
 
     Parameters
     ----------
-    parts
-        Labels and scores of each group, with two or more patients of each class.
+    groups
+        Patients of each, two or more of each class.
 
     References
     ----------
     DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837-845: variance of the AUC. Pepe, The
     Statistical Evaluation of Medical Tests (2003), section 5.2: its logit by the delta method.
     """
-    found = [_logit_and_variance(labels, scores) for labels, scores in parts]
+    found = [_logit_and_variance(group) for group in groups]
     return cochran_q([value for value, _ in found], [variance for _, variance in found])
 
 
@@ -96,14 +95,12 @@ def detectable_difference(
     return float(expit(found.pooled) - expit(found.pooled - shift))
 
 
-def _logit_and_variance(
-    labels: NDArray[np.int64], scores: NDArray[np.float64]
-) -> tuple[float, float]:
-    num_positive = int(labels.sum())
-    num_negative = len(labels) - num_positive
+def _logit_and_variance(group: PatientScores) -> tuple[float, float]:
+    num_positive = group.num_positive
+    num_negative = group.num_patients - num_positive
     edge = 0.5 / min(num_positive, num_negative)
-    area = min(max(auc(labels, scores), edge), 1 - edge)
-    variance = delong_variance(labels, scores)
+    area = min(max(area_of(group), edge), 1 - edge)
+    variance = variance_of(group)
     if not variance > 0:
         variance = hanley_mcneil_variance(area, num_positive, num_negative)
     return float(logit(area)), variance / (area * (1 - area)) ** 2

@@ -11,20 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radiotrain.evaluation.measure import Values
-from radiotrain.evaluation.statistics.auc import Interval, auc
-from radiotrain.evaluation.statistics.auc_interval import auc_interval
-from radiotrain.evaluation.statistics.comparison import unpaired_difference
-from radiotrain.evaluation.statistics.operating_point import confusion, wilson_interval
+from radiotrain.evaluation.patients import PatientScores
+from radiotrain.evaluation.ranking import area_of, interval_of, unpaired
+from radiotrain.evaluation.statistics.auc import Interval
+from radiotrain.evaluation.statistics.operating_point import wilson_interval
 from radiotrain.evaluation.subgroups.results import FEWEST_JUDGED, FEWEST_SHOWN, Group, Standing
-
-Patients = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Labels (n,) of 0 and 1, and probabilities (n,)."""
 
 _MEASURED = ("auc", "sensitivity", "specificity", "calibration_difference", "auc_difference")
 
 
 def measure_group(
-    name: str, patients: Patients, rest: Patients, threshold: float, *, is_unknown: bool = False
+    name: str,
+    patients: PatientScores,
+    rest: PatientScores,
+    called: NDArray[np.bool_] | None,
+    *,
+    is_unknown: bool = False,
 ) -> Group:
     """Measure one group.
 
@@ -32,19 +34,19 @@ def measure_group(
     ----------
     rest
         The variable's other patients of whom it is known.
-    threshold
-        Chosen on validation; NaN where there is none.
+    called
+        Which of the patients (n,) the threshold from validation calls positive; None where there is none.
     is_unknown
         Whether it is the patients of whom nothing is known.
     """
-    labels, scores = patients
+    labels, scores = patients.labels, patients.scores
     standing = standing_of(labels)
     values = Values()
     if standing == "withheld":
         values.reasons |= _all_reasons(f"withheld: fewer than {FEWEST_SHOWN} of a class")
     else:
         _put_auc(values, patients)
-        _put_calls(values, patients, threshold)
+        _put_calls(values, labels, called)
         difference, interval = calibration_difference(labels, scores)
         values.put("calibration_difference", difference, "no patients")
         values.put("calibration_difference_ci95", interval, "no patients")
@@ -84,40 +86,40 @@ def calibration_difference(
     return float(labels.mean()) - promised, (low - promised, high - promised)
 
 
-def _put_auc(values: Values, patients: Patients) -> None:
-    area = auc(*patients)
+def _put_auc(values: Values, patients: PatientScores) -> None:
+    area = area_of(patients)
     values.put("auc", area, "one class only")
     why = "all probabilities are tied, so there is no spread to build an interval from"
-    values.put("auc_ci95", auc_interval(*patients), why)
+    values.put("auc_ci95", interval_of(patients), why)
 
 
-def _put_calls(values: Values, patients: Patients, threshold: float) -> None:
+def _put_calls(values: Values, labels: NDArray[np.int64], called: NDArray[np.bool_] | None) -> None:
     names = ("sensitivity", "specificity")
-    if math.isnan(threshold):
+    if called is None:
         why = "no threshold: validation holds one class only, or nobody"
         values.reasons |= {n: why for name in names for n in (name, f"{name}_ci95")}
         return
-    called = confusion(*patients, threshold)
-    for name, right, wrong in (
-        ("sensitivity", called.tp, called.fn),
-        ("specificity", called.tn, called.fp),
-    ):
-        values.put(name, right / (right + wrong), "no patients")
-        values.put(f"{name}_ci95", wilson_interval(right, right + wrong), "no patients")
+    for name, label in (("sensitivity", 1), ("specificity", 0)):
+        mine = labels == label
+        right, num = int((called[mine] == bool(label)).sum()), int(mine.sum())
+        values.put(name, right / num, "no patients")
+        values.put(f"{name}_ci95", wilson_interval(right, num), "no patients")
 
 
-def _put_difference(values: Values, patients: Patients, rest: Patients, is_unknown: bool) -> None:
+def _put_difference(
+    values: Values, patients: PatientScores, rest: PatientScores, is_unknown: bool
+) -> None:
     why = ""
     if is_unknown:
         why = "not a group: nothing is known of these patients"
-    elif standing_of(patients[0]) != "judged":
+    elif standing_of(patients.labels) != "judged":
         why = f"too few to say: fewer than {FEWEST_JUDGED} of a class"
-    elif standing_of(rest[0]) != "judged":
+    elif standing_of(rest.labels) != "judged":
         why = f"too few other patients to say: fewer than {FEWEST_JUDGED} of a class"
     if why:
         values.reasons |= {"auc_difference": why, "auc_difference_ci95": why}
         return
-    found = unpaired_difference(*patients, *rest)
+    found = unpaired(patients, rest)
     values.put("auc_difference", found.value, "")
     values.put("auc_difference_ci95", found.interval, "there is no spread to build it from")
 

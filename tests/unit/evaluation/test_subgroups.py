@@ -29,6 +29,7 @@ from radiotrain.evaluation.subgroups.from_store import facts_of_store
 from radiotrain.evaluation.subgroups.measure import calibration_difference, measure_group
 from radiotrain.evaluation.subgroups.results import Group, Subgroups
 from radiotrain.evaluation.subgroups.variables import MOST_VARIABLES, choose_variables
+from tests.unit.evaluation.patients_of import patients_of
 from tests.unit.evaluation.scanner_store import write_scanner_store
 
 
@@ -150,7 +151,8 @@ def _group(num_positive: int, num_negative: int) -> Group:
     labels = np.repeat([1, 0], [num_positive, num_negative])
     scores = np.random.default_rng(0).uniform(size=len(labels))
     rest = np.arange(100) % 2
-    return measure_group("x", (labels, scores), (rest, np.linspace(0, 1, 100)), 0.5)
+    others = patients_of(rest, np.linspace(0, 1, 100))
+    return measure_group("x", patients_of(labels, scores), others, scores >= 0.5)
 
 
 @pytest.mark.parametrize(

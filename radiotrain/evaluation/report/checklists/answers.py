@@ -156,7 +156,7 @@ def _about_patients(context: ReportContext) -> Iterator[tuple[str, Answer]]:
         Answer(
             "run",
             f"{flow.num_patients} came in, {len(flow.excluded)} left out with their reasons,"
-            f" {flow.num_development} development, {flow.num_test} test patients; see the diagram.",
+            f" {flow.divided}; see the diagram.",
             "patients",
         ),
     )

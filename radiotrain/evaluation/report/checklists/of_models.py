@@ -136,8 +136,7 @@ def _about_split(
         Answer(
             "run",
             f"At random by patient (seed {data.split_seed}), stratified jointly over {strata}:"
-            f" {flow.num_development} development patients in {data.num_folds} folds,"
-            f" {flow.num_test} sealed test patients.",
+            f" {flow.divided}; {data.num_folds} folds of development patients.",
             "patients",
             met=True,
         ),
