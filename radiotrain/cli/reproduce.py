@@ -64,6 +64,13 @@ def reproduce(
     purpose: Annotated[
         str, typer.Option(help="Why the test set is opened; goes into its log.")
     ] = "reproduction of the published table",
+    primary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="TARGET or MODEL:TARGET, may be repeated: the primary result, recorded before the test;"
+            " see `radiotrain evaluate`."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the settings and print the commands.")
     ] = False,
@@ -86,7 +93,7 @@ def reproduce(
     of_outer = [] if outer is None else [f"split.outer={outer}"]
     settings = _settings(config, [*(overrides or []), *of_outer], quick)
     table_options(column, label)
-    road = Road.of(cohort, out, settings, on, purpose, as_words(column, label))
+    road = Road.of(cohort, out, settings, on, purpose, as_words(column, label), primary or ())
     # Whatever is wrong is said now, not after hours of preprocessing.
     sweep = road.checked()
     if dry_run:
@@ -112,10 +119,23 @@ def take(road: Road, sweep: SweepConfig) -> None:
             f"\nthe test set was opened for these models before: see {road.report}/report.html; to"
             f" open it again:\n{as_typed(evaluate)}"
         )
+        _say_of_primary(road, sweep)
     else:
         run_step(*evaluate)
     print_beside_the_paper(road.report)
     typer.echo(f"done in {(time.monotonic() - begin) / 60:.1f} minutes")
+
+
+def _say_of_primary(road: Road, sweep: SweepConfig) -> None:
+    """Say where the report that is there has other primary results than those asked for."""
+    there = ((_metrics(road.report) or {}).get("family") or {}).get("primary", [])
+    wanted = [list(pair) for pair in road.primary_results(sweep)]
+    if sorted(there) != sorted(wanted):
+        had = ", ".join(":".join(pair) for pair in there) or "none"
+        typer.echo(
+            f"note: that report was made with the primary results {had}, not those of this command: a"
+            " primary result that is named after the test confirms nothing"
+        )
 
 
 @dataclass(frozen=True)
@@ -138,6 +158,7 @@ class Road:
     on: Where
     purpose: str
     tables: tuple[str, ...] = ()
+    primary: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -148,11 +169,13 @@ class Road:
         on: Where,
         purpose: str,
         tables: Sequence[str] = (),
+        primary: Sequence[str] = (),
     ) -> Road:
         """Return the road to a folder, whose URL is made absolute where it is local."""
         from preprocessing import files
 
-        return cls(cohort, files.absolute(out), settings, on, purpose, tuple(tables))
+        place = files.absolute(out)
+        return cls(cohort, place, settings, on, purpose, tuple(tables), tuple(primary))
 
     @property
     def report(self) -> str:
@@ -205,19 +228,17 @@ class Road:
         swept = self._sweeps
         models = [f"{p.sweep}/promoted/{group_of(one)}" for p in swept for one in sweep.targets]
         prepared = ["--config", self._in_out("preprocess.yaml")]
+        named = [word for one in self.primary for word in ("--primary", one)]
+        trained: list[list[object]] = []
+        for part in swept:
+            trained.append(["tune", "--config", part.config])
+            trained.append(["promote", part.sweep, *on_ray, *workers])
         return [
             ["cohort", "check", self.cohort, "--json", self._in_out("check.json"), *self.tables],
             ["preprocess", self.cohort, store, *prepared, *on_ray, *self.tables],
             ["split", store, "--out", split, *divided],
-            *(
-                words
-                for part in swept
-                for words in (
-                    ["tune", "--config", part.config],
-                    ["promote", part.sweep, *on_ray, *workers],
-                )
-            ),
-            ["evaluate", *models, "--out", self.report, "--purpose", self.purpose],
+            *trained,
+            ["evaluate", *models, "--out", self.report, "--purpose", self.purpose, *named],
         ]
 
     @property
@@ -241,7 +262,28 @@ class Road:
             )
         sweeps = [parse_config(SweepConfig, self._sweep_values(p), "sweep") for p in self._sweeps]
         self.check_begun(sweeps[0])
+        if self.primary and self.parts:
+            raise InputError(
+                "--primary is not for a cross-validated test, whose parts are tested one by one: leave"
+                " it out, or leave out --outer"
+            )
+        self.primary_results(sweeps[0])
         return sweeps[0]
+
+    def primary_results(self, sweep: SweepConfig) -> tuple[tuple[str, str], ...]:
+        """Return the model and target of each primary result.
+
+        Raises
+        ------
+        InputError
+            If one names nothing that will be tested.
+        """
+        from cluster.sweep.config import group_of
+        from radiotrain.evaluation.family import find_primary
+
+        groups = [(group_of(one), (one,) if isinstance(one, str) else one) for one in sweep.targets]
+        results = [(group, target) for group, targets in groups for target in targets]
+        return find_primary(self.primary, results)
 
     def check_begun(self, sweep: SweepConfig) -> None:
         """Refuse other settings than those that the folder was begun with; nothing is changed.
@@ -358,7 +400,9 @@ def print_beside_the_paper(report: str) -> None:
     from radiotrain.evaluation.baselines.names import is_baseline
 
     metrics = _metrics(report) or {"runs": {}, "published": []}
-    table = Table(title="beside the published rows, whose test patients were others")
+    of = metrics.get("cohort")
+    title = f"beside the published rows of {of}, whose test patients were others"
+    table = Table(title=title if of else "results on the test set")
     for column in ("target", "model", "AUC (95 % CI)", "sensitivity", "specificity"):
         table.add_column(column)
     for run, targets in metrics["runs"].items():

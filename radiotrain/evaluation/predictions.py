@@ -230,6 +230,7 @@ class _Rows:
         """Return what to say of rows whose value cannot be used: one sentence, the first row named."""
         first = int(wrong[0])
         value = self._df[column].iloc[first]
+        value = value.item() if isinstance(value, np.generic) else value
         patient = (
             f" (patient {_cut(self.patient_ids.iloc[first])})" if len(self.patient_ids) else ""
         )

@@ -20,7 +20,7 @@ _CLASS = st.lists(st.integers(0, 9), min_size=2, max_size=12)
 
 def _roots(area: float, m: int, n: int, ratio: float) -> list[float]:
     """Where (a - t)^2 = z^2 V(t), multiplied by (2 - t)(1 + t): a polynomial of degree 4."""
-    z, mean = norm.ppf(0.975), (m + n) / 2 - 1
+    z, mean = float(norm.ppf(0.975)), (m + n) / 2 - 1
     t = np.poly1d([1.0, 0.0])
     bracket = (2 - t) * (1 + t) + mean * (1 - t) * (1 + t) + mean * t * (2 - t)
     left = (area - t) * (area - t) * (2 - t) * (1 + t)
@@ -81,15 +81,15 @@ def test_turning_scores_round_turns_the_interval_round() -> None:
 def test_of_many_patients_it_is_delongs_whatever_the_shape() -> None:
     """Positives of which half are found by all and half are like negatives: not exponential."""
     rng = np.random.default_rng(4)
-    labels = np.repeat([1, 0], [20_000, 20_000])
+    labels = np.repeat([1, 0], [5_000, 35_000])
     scores = rng.normal(size=40_000)
-    scores[:10_000] += 20
+    scores[:2_500] += 20
     area, seen = auc(labels, scores), math.sqrt(delong_variance(labels, scores))
-    assert seen > 1.05 * math.sqrt(newcombe_variance(area, 20_000, 20_000))
+    assert seen > 1.05 * math.sqrt(newcombe_variance(area, 5_000, 35_000))
     reach = 1.96 * seen / (area * (1 - area))
     expected = expit(logit(area) - reach), expit(logit(area) + reach)
     assert auc_interval(labels, scores) == pytest.approx(expected, abs=1e-4)
-    assert auc_interval(labels, scores) == pytest.approx(delong_interval(labels, scores), abs=1e-4)
+    assert auc_interval(labels, scores) == pytest.approx(delong_interval(labels, scores), abs=3e-4)
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from radiotrain.evaluation.statistics.calibration import (
     log_loss,
     logits,
     reliability_bins,
+    why_no_calibration_error,
 )
 
 Floats = NDArray[np.float64]
@@ -377,3 +378,50 @@ def test_ece_is_what_torchmetrics_prints() -> None:
     """
     found = expected_calibration_error([0, 0, 1, 1, 1], [0.25, 0.25, 0.55, 0.75, 0.75], 2)
     assert found == pytest.approx(0.29)
+
+
+_LABELS = [0, 1] * 20
+
+
+@pytest.mark.parametrize("level", [1e-6, 0.1, 0.5, 0.999])
+def test_no_slope_is_fitted_over_rounding(level: float) -> None:
+    """A spread of 1e-12 made a slope of 1e12, with an interval as if it were a number."""
+    p = level + 1e-13 * level * np.arange(40)
+    found = calibration_slope(_LABELS, p)
+    assert math.isnan(found.value)
+    assert found.reason == "all probabilities are nearly equal"
+    assert why_no_calibration_error(_LABELS, p) == "all probabilities are nearly equal"
+
+
+def test_a_slope_is_fitted_over_little_that_is_no_rounding() -> None:
+    """The slope of logits shrunk to a thousandth is a thousand times theirs."""
+    labels, p = _cohort(3, num=400)
+    wide = calibration_slope(labels, p)
+    narrow = calibration_slope(labels, 1 / (1 + np.exp(-logits(p) / 1000)))
+    assert narrow.value == pytest.approx(1000 * wide.value, rel=1e-6)
+
+
+def test_classes_that_overlap_by_rounding_are_separated() -> None:
+    labels, p = [0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.5, 0.5 + 1e-12, 0.7, 0.8]
+    assert calibration_slope(labels, p).reason.startswith("a threshold separates the classes")
+
+
+def test_certain_probabilities_have_no_logits() -> None:
+    for found in (calibration_slope, calibration_intercept):
+        assert found([0, 1, 0, 1], [0.0, 0.0, 1.0, 1.0]).reason.startswith(
+            "all probabilities are 0"
+        )
+
+
+@pytest.mark.parametrize(
+    ("p", "why"),
+    [
+        ([0.5] * 40, "all probabilities are equal"),
+        ([0.2] * 39 + [0.9], "so many probabilities are tied that all fall into one bin"),
+        ([0.1, 0.9] * 9, "18 patients make one bin, and two are needed (of 10 each)"),
+        ([0.1, 0.9] * 20, ""),
+        ([], "no patients"),
+    ],
+)
+def test_a_calibration_error_needs_two_bins(p: list[float], why: str) -> None:
+    assert why_no_calibration_error([0, 1] * (len(p) // 2), p) == why

@@ -240,3 +240,11 @@ def test_without_test_patients_nothing_is_measured() -> None:
     for result in found:
         assert result.brier is result.ece is result.log_loss is None
         assert result.reasons["brier"] == "no test patient with a known label"
+
+
+def test_no_temperature_or_step_is_fitted_over_rounding() -> None:
+    p = 0.5 + 1e-13 * np.array([3, 1, 2, -1, -2, -3, 4, -1])
+    labels = [1, 0, 1, 0, 0, 1, 1, 0]
+    assert math.isnan(fit_temperature(labels, p)[0])
+    found, why = isotonic(labels, p, p)
+    assert (found, why) == (None, "all validation probabilities are nearly equal")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from preprocessing import files
 from radiotrain.access_log import AccessLog
-from radiotrain.evaluation.external.cohort import Cohort
+from radiotrain.evaluation.external.cohort import Cohort, last_part
 from radiotrain.evaluation.external.results import CohortTarget
 from radiotrain.seal import TestAccess, open_external_cohort, read_external_log
 
@@ -79,8 +79,8 @@ def access_cohort(
         )
         notes = (
             (
-                f"The place of store {cohort.store.url} cannot be written, so this access was logged beside the"
-                f" report, in {where}.openings: accesses that were logged elsewhere are not counted here."
+                f"The place of store {cohort.name} cannot be written, so this access was logged beside the"
+                f" report, in {last_part(where)}.openings: accesses that were logged elsewhere are not counted here."
             ),
         )
     return LoggedAccess(access, read_external_log(where, copies), where, notes)

@@ -62,8 +62,23 @@ class Cohort:
 
     @property
     def fingerprint(self) -> str:
-        """Short digest of which patients these are, however they were preprocessed."""
-        return hashlib.sha256(json.dumps(sorted(self.patient_ids)).encode()).hexdigest()[:_DIGITS]
+        """Short digest of which patients these are and of their labels, however they were preprocessed.
+
+        Ids alone would take two hospitals that count their patients from 1 for one cohort.
+        """
+        labels = dict(zip(self.store.patient_ids, self.store.labels.tolist(), strict=True))
+        known = [self.store.targets, [[i, labels[i]] for i in sorted(self.patient_ids)]]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:_DIGITS]
+
+    @property
+    def name(self) -> str:
+        """Name of its store, without the place."""
+        return last_part(self.store.url)
+
+
+def last_part(url: str) -> str:
+    """Return the name of a store, without the place: reports are passed on."""
+    return url.rstrip("/").rsplit("/", 1)[-1]
 
 
 def open_cohort(url: str) -> Cohort:

@@ -20,7 +20,7 @@ from radiotrain.evaluation.external.baselines import (
     read_cohort_sets,
 )
 from radiotrain.evaluation.external.case_mix import case_mix
-from radiotrain.evaluation.external.cohort import Cohort, open_cohort, with_phases
+from radiotrain.evaluation.external.cohort import Cohort, last_part, open_cohort, with_phases
 from radiotrain.evaluation.external.inputs_match import (
     check_covariates,
     check_shape,
@@ -173,22 +173,28 @@ def _open_training(
         "no baselines of the training cohort, no case-mix table, and patients of both cohorts were"
     )
     try:
-        split = open_split(config.split).for_runs_of(fingerprint)
+        given = open_split(config.split)
     except MissingPathError:
         if asked.splits:
             raise
         notes.append(
-            f"The split of the runs is not at {config.split}: {without} looked for among validation patients"
+            f"The split {last_part(config.split)} is not where the runs found it: {without} looked for among validation patients"
             " only. Name it with --split."
         )
         return None, notes
+    if fingerprint not in (given.fingerprint, *(before.fingerprint for before in given.before)):
+        raise InputError(
+            f"split {config.split} is {given.fingerprint}, but run {runs[0].name} was trained on"
+            f" {fingerprint}: name the run's with --split"
+        )
+    split = given.for_runs_of(fingerprint)
     try:
         store = open_store(asked.store or config.store)
     except MissingPathError:
         if asked.store:
             raise
         notes.append(
-            f"The training store is not at {config.store}: {without} looked for by id and by the digests that"
+            f"The training store {last_part(config.store)} is not where the runs found it: {without} looked for by id and by the digests that"
             " runs keep. Name it with --store."
         )
         return TrainingCohort(split, None), notes
@@ -425,7 +431,7 @@ def _provenance(
 ) -> dict[str, Any]:
     return {
         "external cohort": {
-            "store": external.store,
+            "store": cohort.name,
             "store fingerprint": cohort.store.fingerprint,
             "patients fingerprint": external.fingerprint,
             "labels": {t.target: t.label for t in external.targets},

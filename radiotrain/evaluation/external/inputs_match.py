@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError
 from preprocessing.store import PatientRecord
 from radiotrain.evaluation.baselines.covariates import as_text
@@ -77,13 +78,16 @@ def setting_differences(
         If one differs with which the networks cannot be right.
     """
     if not wanted or not found:
-        which = "the training store" if not wanted else f"store {store}"
+        which = "the training store" if not wanted else "the cohort's store"
         return (
             (
                 f"Model {model}: {which} does not say how its images were made, so preprocessing was compared by"
                 " the shape of images alone."
             ),
         )
+    # What a version did not know yet, it did as the default does.
+    defaults = PreprocessConfig().model_dump(mode="json")
+    wanted, found = {**defaults, **wanted}, {**defaults, **found}
     different = [
         name
         for name in dict.fromkeys((*wanted, *found))

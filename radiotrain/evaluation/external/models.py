@@ -208,8 +208,11 @@ def _open_run(model: Model) -> TestedModel:
         )
         try:
             inputs.append(read_inputs(url, record))
-        except MissingPathError as error:
-            notes.append(f"Run {model.name}: {error}.")
+        except MissingPathError:
+            notes.append(
+                f"Run {model.name} does not say how its images were made, since an older version trained it:"
+                " train it once more with its config.yaml, which adds inputs.json and does not train again."
+            )
     if len(shapes) > 1:
         raise InputError(
             f"the networks of model {model.name} read crops of different shapes: promote again"

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from radiotrain.evaluation.statistics.auc import Interval, split_by_label
-from radiotrain.evaluation.statistics.large_samples import num_resamples_for
+from radiotrain.evaluation.statistics.large_samples import MOST_SIMULATED, num_resamples_for
 
 _CELLS_AT_A_TIME = 2_000_000
+# What a processor's cache holds; of fewer patients all resamples are made at once, and kept.
+_CELLS_OF_LARGE = 200_000
 _MOST_KEPT = 512
 
 Counts = NDArray[np.int64]
@@ -155,7 +157,9 @@ def _resamples(
     distinct = np.unique(np.concatenate([positive, negative]))
     columns = [np.searchsorted(distinct, values) for values in (positive, negative)]
     # By patients, not by distinct scores: the draws must not depend on the scores.
-    batch = max(1, _CELLS_AT_A_TIME // (len(positive) + len(negative)))
+    num_patients = len(positive) + len(negative)
+    is_large = num_patients > MOST_SIMULATED
+    batch = max(1, (_CELLS_OF_LARGE if is_large else _CELLS_AT_A_TIME) // num_patients)
     if num_resamples <= batch:
         chosen = _kept_draws(len(positive), len(negative), num_resamples, seed)
         drawn = [_count(c, rows, len(distinct)) for c, rows in zip(columns, chosen, strict=True)]

@@ -24,7 +24,7 @@ MOST_SIMULATED = 2_000
 """Patients up to which every resample that was asked for is drawn."""
 
 _MOST_SPARED = 10
-_FEWEST_THAT_WEIGH = 300
+_FEWEST_THAT_WEIGH = 100
 """Patients that a sum has at least in effect where it is taken to be normal."""
 
 

@@ -19,6 +19,7 @@ from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION, metrics_js
 from radiotrain.evaluation.report.published import DUKE
 from radiotrain.evaluation.report.verdict import resolvable
 from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.statistics.influence import SAMPLINGS
 from radiotrain.evaluation.statistics.operating_point import Confusion, wilson_interval
 from radiotrain.evaluation.statistics.power import smallest_area_above, smallest_difference
 from tests.unit.evaluation.small_tables import (
@@ -73,6 +74,7 @@ def test_numbers_of_a_small_cohort_are_those_counted_by_hand() -> None:
         "detectable_auc": why,
         "detectable_auc_corrected": why,
         "detectable_difference": why,
+        "ece": "5 patients make one bin, and two are needed (of 10 each)",
     }
 
 
@@ -114,8 +116,9 @@ def test_all_tied_is_an_auc_of_a_half_without_an_interval() -> None:
     assert result.auc_ci95_delong is None
     for name in ("auc_ci95", "auc_ci95_bootstrap", "auc_pr_ci95_within_classes"):
         assert "all probabilities are tied" in result.reasons[name]
-    # Average precision is then the share of positives, which another sample has another of.
-    assert result.auc_pr_ci95_population == pytest.approx((0.0360, 0.9640), abs=1e-4)
+    # Average precision is then the share of positives, which another sample has another of:
+    # its error is sqrt(1/3 / 4), Student's t of 3 degrees 3.182, on the logit 4 times that.
+    assert result.auc_pr_ci95_population == pytest.approx((0.02473, 0.97527), abs=1e-4)
     assert "all patients have the same squared" in result.reasons["brier_ci95_population"]
 
 
@@ -129,6 +132,23 @@ def test_perfect_separation_has_an_auc_with_one_bound(positive: float, area: flo
     assert result.auc_ci95 is not None
     low, high = result.auc_ci95
     assert (high == 1.0 and 0 < low < 1) if area else (low == 0.0 and 0 < high < 1)
+
+
+def test_the_interval_shown_is_that_of_the_sampling() -> None:
+    """A constant beside some noise: with another share of positives the score is another one."""
+    table = make_rows(good_cohort(60, 0.5, 1), "test")
+    for sampling in SAMPLINGS:
+        evaluation = evaluate_table(table, num_resamples=100, sampling=sampling)
+        (result,) = evaluation.results
+        name = sampling.replace(" ", "_")
+        assert evaluation.sampling == result.sampling == sampling
+        assert result.brier_ci95 == getattr(result, f"brier_ci95_{name}")
+        assert result.auc_pr_ci95 == getattr(result, f"auc_pr_ci95_{name}")
+        assert result.brier_ci95_population != result.brier_ci95_within_classes
+        document = strict_json(evaluation)
+        assert document["sampling"] == document["runs"]["net"]["ER"]["sampling"] == sampling
+    with pytest.raises(InputError, match="sampling is 'clinic', expected one of population"):
+        evaluate_table(table, sampling="clinic")  # type: ignore[arg-type]
 
 
 def test_without_test_rows_only_the_threshold_is_known() -> None:

@@ -232,7 +232,7 @@ def test_without_a_primary_result_other_looks_are_counted_and_are_a_caveat() -> 
 
 @pytest.fixture
 def split(tmp_path: Path) -> Split:
-    spec = StoreSpec(("a", "b", "c", "d", "e", "f"), ("ER",), tuple((i % 2,) for i in range(6)), 1, (2, 2, 2))  # fmt: skip
+    spec = StoreSpec(tuple("abcdefgh"), ("ER",), tuple((i % 2,) for i in range(8)), 1, (2, 2, 2))  # fmt: skip
     writer = StoreWriter.create_or_resume(str(tmp_path / "store"), spec, {})
     for index, patient in enumerate(spec.patient_ids):
         images = np.zeros((1, 2, 2, 2), dtype=np.float32)

@@ -52,6 +52,26 @@ def test_a_patient_under_another_spelling_is_named(tested: str, seen: str) -> No
     assert "1 test patient is" in finding
 
 
+def test_a_test_patient_under_two_spellings_is_named() -> None:
+    test = make_rows(TEST, "test")
+    test.loc[:2, "patient_id"] = ["001", "1", "1.0"]
+    outcome, finding = checks(test)["One patient"]
+    assert outcome == "found"
+    assert finding.startswith("1 test patient is in the table under two spellings")
+    assert "'001' and '1'" in finding
+
+
+def test_runs_that_write_the_ids_of_their_patients_differently_are_not_compared() -> None:
+    one, two = make_rows(TEST, "test"), make_rows(TEST, "test", run="other")
+    one["patient_id"], two["patient_id"] = (
+        [f"{i:03d}" for i in range(5)],
+        [str(i) for i in range(5)],
+    )
+    (comparison,) = evaluate(one, two).comparisons
+    assert comparison.design is None
+    assert comparison.reasons["p"] == "the runs write the ids of the same test patients differently"
+
+
 @pytest.mark.parametrize(("tested", "seen"), [("P10", "P1"), ("P12", "P1-2"), ("A1", "B1")])
 def test_other_patients_are_no_spellings(tested: str, seen: str) -> None:
     test, validation = make_rows(TEST, "test"), make_rows(VALIDATION, "validation")

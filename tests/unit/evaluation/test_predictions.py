@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import math
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -15,6 +18,7 @@ from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import (
     COLUMNS,
     read_predictions,
+    refuse_untested,
     validate_predictions,
     write_predictions,
 )
@@ -286,6 +290,199 @@ def test_a_file_that_is_no_such_table_is_named(
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+_ROWS = "net{0}007{0}ER{0}test{0}{0}1{0}0{1}5\nnet{0}7{0}ER{0}test{0}{0}0{0}0{1}25\n"
+
+
+def _is_read(path: Path) -> None:
+    table = read_predictions(path)
+    assert table["patient_id"].tolist() == ["007", "7"]
+    assert table["label"].tolist() == [1, 0]
+    assert table["probability"].tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".TXT", ".csv.gz"])
+def test_a_text_is_read_whatever_separates_its_values(
+    tmp_path: Path, mark: str, ending: str
+) -> None:
+    path = tmp_path / f"table{ending}"
+    content = (mark.join(COLUMNS) + "\n" + _ROWS.format(mark, ".")).encode()
+    path.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
+    _is_read(path)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("first", ["", "sep={}\r\n"])
+def test_a_spreadsheets_text_with_decimal_commas_is_read(
+    tmp_path: Path, mark: str, encoding: str, first: str
+) -> None:
+    path = tmp_path / "table.csv"
+    text = first.format(mark) + mark.join(COLUMNS) + "\n" + _ROWS.format(mark, ",")
+    path.write_bytes(text.encode(encoding))
+    _is_read(path)
+
+
+def _workbook(path: Path, rows: list[list[Any]], hidden: int | None = None) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in [list(COLUMNS), *rows]:
+        sheet.append(row)
+    if hidden is not None:
+        sheet.row_dimensions[hidden].hidden = True
+    book.save(path)
+
+
+def test_a_workbook_is_read_with_its_leading_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "table.xlsx"
+    rows = [
+        ["net", "007", "ER", "test", None, True, 0.5],
+        ["net", "7", "ER", "test", None, False, 0.25],
+    ]
+    _workbook(path, rows)
+    _is_read(path)
+    path.rename(path.with_suffix(".csv"))  # told by its content
+    _is_read(path.with_suffix(".csv"))
+
+
+def test_a_workbook_with_hidden_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.xlsx"
+    _workbook(path, [["net", "7", "ER", "test", None, 1, 0.5]], hidden=2)
+    with pytest.raises(InputError, match="has 1 hidden rows: show or delete them first"):
+        read_predictions(path)
+
+
+def test_a_parquet_file_keeps_what_pandas_calls_its_index(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    make_table().set_index(["run", "patient_id"]).to_parquet(path)
+    assert read_predictions(path)["patient_id"].tolist() == ["000", "001", "002", "003"]
+
+
+def test_a_broken_gzip_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress(b"run,patient_id\n" * 50)[:-9])
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [True, False, True, False],
+        ["True", "FALSE", " true", "false "],
+        ["yes", "no", "Yes", "No"],
+        ["positive", "negative", "Positive", "NEGATIVE"],
+        ["pos", "neg", "pos", "neg"],
+        ["+", "-", "+", "-"],
+        ["y", "n", "y", "n"],
+        ["1.0", "0.0", "1", "0"],
+    ],
+)
+def test_words_of_one_pair_are_labels(labels: list[Any]) -> None:
+    assert validate_predictions(make_table(label=labels))["label"].tolist() == [1, 0, 1, 0]
+
+
+def test_a_label_among_words_may_be_missing() -> None:
+    table = make_table(label=["yes", "-1", "no", -1])
+    assert validate_predictions(table)["label"].tolist() == [1, -1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        (
+            ["yes", "negative", "yes", "negative"],
+            "label in row 1 (patient '000') is 'yes' and cannot",
+        ),
+        (
+            ["1", "0", "positive", "0"],
+            "label in row 3 (patient '002') is 'positive', expected 0, 1",
+        ),
+        (
+            [True, None, False, True],
+            "label in row 2 (patient '001') is empty, expected false, true",
+        ),
+        (
+            [1, 2, 1, 2],
+            "label in row 2 (patient '001') is 2 and cannot be used in 1 more row either",
+        ),
+    ],
+)
+def test_labels_in_several_ways_are_refused_once(labels: list[Any], got: str) -> None:
+    assert got in refusal(make_table(label=labels))
+
+
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [
+        ([12.5, 90, 0.4, 77], "probability goes from 0.4 to 90 in run 'net', target 'ER', as perc"),
+        (
+            [-3.1, 0.2, 2.2, 0.7],
+            "probability goes from -3.1 to 2.2 in run 'net', target 'ER', as log",
+        ),
+        ([300.0, 0, 800, 5], "probability goes from 0 to 800 in run 'net', target 'ER', as scores"),
+        ([0.2, 1.0000001, 1.0000001, 0.5], "probability in row 2 (patient '001') is 1.0000001 and"),
+        (["12%", "90%", "110%", "250 %"], "probability goes from 0.12 to 2.5 in run"),
+        (["0.1%", "0.9%", "0.5%", "1%"], "none is above 1 %"),
+        (["0,5", "0.25", "0,5", "0"], "probability in row 1 (patient '000') is '0,5' and cannot"),
+        (["50%", "0.25", "0.5", "0"], "probability in row 1 (patient '000') is '50%', expected"),
+        ([math.nan, 0.5, math.nan, math.nan], "is nan and cannot be used in 2 more rows either"),
+    ],
+)
+def test_a_column_on_another_scale_is_refused_once(values: list[Any], got: str) -> None:
+    assert got in refusal(make_table(probability=values))
+
+
+def test_the_run_on_another_scale_is_named_though_the_others_are_right() -> None:
+    right, wrong = make_table(40), make_table(40, run="scores", probability=list(range(40)))
+    sentence = refusal(pd.concat([right, wrong], ignore_index=True))
+    assert "goes from 0 to 39 in run 'scores', target 'ER', as percentages do" in sentence
+
+
+def test_percentages_with_their_sign_are_read() -> None:
+    table = make_table(probability=["12%", "90.5 %", "0%", "100%"])
+    assert validate_predictions(table)["probability"].tolist() == [0.12, 0.905, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("val", "validation"),
+        ("Test", "test"),
+        ("testing", "test"),
+        ("dev", "train"),
+        ("tset", "test"),
+    ],
+)
+def test_the_split_that_is_meant_is_named_once(written: str, meant: str) -> None:
+    sentence = refusal(make_table(split=written))
+    assert f"is '{written}' and cannot be used in 3 more rows either" in sentence
+    assert f"expected train, validation or test (did you mean '{meant}'?)" in sentence
+
+
+def test_a_table_in_which_nothing_was_tested_is_refused() -> None:
+    table = validate_predictions(make_table(split=["train", "validation", "train", "train"]))
+    with pytest.raises(InputError, match="has no test rows, got 3 of train and 1 of validation"):
+        refuse_untested(table)
+    with pytest.raises(
+        InputError, match=r"has no label of a test patient, got -1 \(missing\) in all 4"
+    ):
+        refuse_untested(validate_predictions(make_table(label=-1)))
+    refuse_untested(validate_predictions(make_table()))
+
+
+def test_a_large_table_is_checked_by_its_columns() -> None:
+    """Row by row it took 20 s a million rows, and each table is checked three times."""
+    num = 60_000
+    ids = [f"P{i}" for i in range(num)]
+    labels = np.arange(num) % 2
+    table = make_table(num, patient_id=ids, label=labels, probability=labels / 2)
+    start = time.process_time()
+    validate_predictions(table.astype({"fold": "Int64", "run": "str"}))
+    assert time.process_time() - start < 1.0
 
 
 def test_a_parquet_file_cut_short_is_refused(tmp_path: Path) -> None:

@@ -410,3 +410,44 @@ def test_a_difference_that_only_a_useless_group_would_show_is_called_so() -> Non
     (verdict,) = find_subgroups(table, facts_of_table(patients, "patients")).verdicts
     assert verdict.kind == "no difference shown"
     assert "below a coin's 0.5" in " ".join(verdict.details)
+
+
+def _tested(ids: list[str]) -> pd.DataFrame:
+    columns = {"run": "net", "patient_id": ids, "target": "ER", "split": "test", "fold": None}
+    num = len(ids)
+    values = {"label": [i % 2 for i in range(num)], "probability": [i / num for i in range(num)]}
+    return validate_predictions(pd.DataFrame(columns | values))
+
+
+def test_patients_who_are_all_spelt_otherwise_are_refused() -> None:
+    facts = facts_of_table(pd.DataFrame({"patient_id": [1, 2], "age": [40, 50]}), "patients")
+    with pytest.raises(
+        InputError, match=r"2 of 2 are under another spelling .first: '001' here, '1'"
+    ):
+        find_subgroups(_tested(["001", "002"]), facts)
+    found = find_subgroups(_tested(["001", "2"]), facts)
+    assert any("1 of 2 test patients are not in patients" in note for note in found.notes)
+    assert any("1 under another spelling: '001' here, '1' there" in note for note in found.notes)
+
+
+def test_ids_that_became_decimals_are_named() -> None:
+    table = pd.DataFrame({"patient_id": [1.0, 2.0], "age": [40, 50]})
+    with pytest.raises(
+        InputError, match=r"patient_id in row 1 is 1.0, expected a name: write ids as"
+    ):
+        facts_of_table(table, "patients")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (["45,5", "50", "61,25"], ["45.5", "50", "61.25"]),
+        (["45,5", "50.5"], ["45,5", "50.5"]),
+        (["1,234", "2,500"], ["1,234", "2,500"]),
+        (["a,b", "1,5"], ["a,b", "1,5"]),
+    ],
+)
+def test_decimal_commas_of_a_whole_column_are_numbers(written: list[str], read: list[str]) -> None:
+    ids = [f"P{i}" for i in range(len(written))]
+    facts = facts_of_table(pd.DataFrame({"patient_id": ids, "size": written}), "patients")
+    assert [facts.covariates[i]["size"] for i in ids] == read
