@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.results import Evaluation
     from radiotrain.evaluation.statistics.influence import Sampling as SamplingName
-    from radiotrain.evaluation.subgroups.results import Subgroups
+    from radiotrain.evaluation.subgroups.facts import Facts
 
 
 class Sampling(StrEnum):
@@ -93,7 +93,7 @@ def evaluate(
         str | None,
         typer.Option(
             show_default="evaluation",
-            help="Why the test set is opened; goes into its log. Of runs only.",
+            help="Purpose of the access; goes into the access log. Runs only.",
         ),
     ] = None,
     primary: Annotated[
@@ -159,6 +159,13 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
+    figures: Annotated[
+        bool,
+        typer.Option(
+            "--figures",
+            help="Figures of the summary and its results as PDF and as PNG of 300 dpi, too: plots/.",
+        ),
+    ] = False,
 ) -> None:
     """Test runs on the sealed test set and write a report; each test-set access is logged.
 
@@ -220,7 +227,7 @@ def evaluate(
                 sampling=_sampling(sampling, is_of_split=predictions is None and external is None),
             )
         mark(out, subject)
-        report = write_report(evaluation, table, out, context=context)
+        report = write_report(evaluation, table, out, context=context, figures=figures)
     _print_table(evaluation)
     for warning in (*context.warnings, *evaluation.warnings):
         typer.echo(f"note: {warning}")
@@ -320,8 +327,10 @@ def _predictions(
     from radiotrain.evaluation.family import TestPlan, find_primary, headline_pairs
     from radiotrain.evaluation.from_runs import predict_runs
     from radiotrain.evaluation.predictions import read_predictions, refuse_untested
+    from radiotrain.evaluation.report.characteristics import describe_table
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.stability.replicates import add_ensembles
+    from radiotrain.evaluation.subgroups.find import find_subgroups
 
     if predictions is not None:
         if tta:
@@ -343,13 +352,14 @@ def _predictions(
         refuse_untested(read, f"predictions table {predictions}")
         table = add_ensembles(read)
         named = find_primary(primary, headline_pairs(table))
-        subgroups = _subgroups(table, store, patients)
-        warnings = subgroups.warnings if subgroups is not None else ()
+        facts = _facts(table, store, patients)
+        subgroups = find_subgroups(table, facts) if facts is not None else None
         return table, ReportContext(
             subgroups=subgroups,
-            warnings=warnings,
+            warnings=subgroups.warnings if subgroups is not None else (),
             plan=TestPlan(named),
             cohort=_cohort(table, store),
+            characteristics=describe_table(table, facts),
         )
     if patients is not None:
         raise InputError(
@@ -383,11 +393,10 @@ def _cohort(table: pd.DataFrame, store: str | None) -> str:
     return collection_of(opened) if tested <= set(opened.spec.patient_ids) else ""
 
 
-def _subgroups(table: pd.DataFrame, store: str | None, patients: str | None) -> Subgroups | None:
-    """Return results in groups of a table's patients, as far as something is known of them."""
+def _facts(table: pd.DataFrame, store: str | None, patients: str | None) -> Facts | None:
+    """Return what is known of a table's patients beside it; None where nothing was given."""
     from preprocessing.store import Store
-    from radiotrain.evaluation.subgroups.facts import Facts, read_patients
-    from radiotrain.evaluation.subgroups.find import find_subgroups
+    from radiotrain.evaluation.subgroups.facts import read_patients
     from radiotrain.evaluation.subgroups.from_store import facts_of_store
 
     tested = sorted(set(table.loc[table["split"] == "test", "patient_id"]))
@@ -398,7 +407,7 @@ def _subgroups(table: pd.DataFrame, store: str | None, patients: str | None) -> 
         known.append(read_patients(patients))
     if not known:
         return None
-    return find_subgroups(table, known[0] if len(known) == 1 else known[0].beside(known[1]))
+    return known[0] if len(known) == 1 else known[0].beside(known[1])
 
 
 def _print_table(evaluation: Evaluation) -> None:

@@ -360,6 +360,7 @@ class Road:
         """Whether the report is there, of the very models that are there."""
         from cluster.sweep.config import group_of
         from preprocessing import files
+        from radiotrain.evaluation.report.places import without_paths
         from radiotrain.promoted import read_promoted
         from radiotrain.split import load_split
 
@@ -373,7 +374,11 @@ class Road:
             for one in sweep.targets:
                 made = read_promoted(files.join(part.sweep, "promoted", group_of(one)))
                 known = said.get(f"model {group_of(one)}{of_part}", {})
-                if made is None or {**known, **json.loads(json.dumps(asdict(made)))} != known:
+                # A report names no place of this machine.
+                values = (
+                    None if made is None else without_paths(json.loads(json.dumps(asdict(made))))
+                )
+                if values is None or {**known, **values} != known:
                     return False
             where = "split" if split.outer is None else f"split of {split.outer}"
             if split.fingerprint not in str(said.get(where)):

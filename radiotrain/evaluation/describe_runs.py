@@ -33,7 +33,7 @@ def describe_runs(store: Store, split: Split, models: Sequence[Model]) -> RunFac
 
 
 def describe_flow(store: Store, split: Split, models: Sequence[Model]) -> CohortFlow:
-    """Return who came in, who left and why, and where the others went, with their labels."""
+    """Return the flow of patients: exclusions with reasons, partitions, and labels."""
     reasons = {r.patient_id: next(f for f in r.findings if f.excludes) for r in store.excluded}
     excluded = [(i, finding.code, finding.message) for i, finding in reasons.items()]
     excluded += [(i, "not_in_split", _NOT_IN_SPLIT) for i in not_in_split(split, store)]
@@ -54,6 +54,23 @@ def describe_flow(store: Store, split: Split, models: Sequence[Model]) -> Cohort
         ),
         labels=tuple(_count_labels(store, split, models)),
     )
+
+
+def partitions_of(split: Split, models: Sequence[Model]) -> dict[str, tuple[str, ...]]:
+    """Return the patients of each partition, by its name in the table of characteristics.
+
+    Training and validation are told apart where all models were trained on one fold's patients.
+    """
+    folds = {None if m.promoted is not None else m.config.fold for m in models}
+    fold = next(iter(folds))
+    if len(folds) > 1 or fold is None:
+        development = {f"Development ({split.num_folds} folds)": tuple(split.development_ids)}
+    else:
+        development = {
+            "Training": tuple(split.train_ids(fold)),
+            f"Validation (fold {fold})": tuple(split.validation_ids(fold)),
+        }
+    return {**development, "Test": tuple(split.test_ids)}
 
 
 def _parts(split: Split) -> Iterator[str]:

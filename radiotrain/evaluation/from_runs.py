@@ -18,7 +18,7 @@ from radiotrain.evaluation.baselines.predict import (
     predict_test,
 )
 from radiotrain.evaluation.baselines.radiomics_cache import check_installed
-from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
+from radiotrain.evaluation.describe_runs import describe_flow, describe_runs, partitions_of
 from radiotrain.evaluation.family import (
     as_text,
     find_primary,
@@ -30,7 +30,9 @@ from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.evaluation.model import Model, open_model
 from radiotrain.evaluation.predicting import Beside, Predicting, cautions_about
 from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.report.characteristics import describe_partitions
 from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.places import last_name
 from radiotrain.evaluation.report.published import collection_of
 from radiotrain.evaluation.saliency.find import find_saliency
 from radiotrain.evaluation.shortcuts.left_out import TrainedWithout, predict_left_out, set_aside
@@ -165,7 +167,8 @@ def predict_runs(
     if beside is not None:
         shortcuts = beside.shortcuts(store, split, table, access, progress, without)
     table = add_ensembles(validate_predictions(_with_configurations(table, models)))
-    subgroups = find_subgroups(table, facts_of_split(store, split, access))
+    facts = facts_of_split(store, split, access)
+    subgroups = find_subgroups(table, facts)
     saliency = None
     if num_salient:
         saliency = find_saliency(models, store, split, table, access, num_salient, progress)
@@ -181,7 +184,7 @@ def predict_runs(
         provenance=_provenance(models, store, split)
         | _provenance_of_others(others, without)
         | predicting.provenance(models)
-        | ({"models without a network": dict(beside.fitted.features)} if beside else {}),
+        | ({"baseline models": dict(beside.fitted.features)} if beside else {}),
         warnings=(
             *log.problems,
             *leaks,
@@ -197,6 +200,11 @@ def predict_runs(
         draws=predicting.all_draws,
         plan=plan_of_access(named, access.record, access.others),
         cohort=collection_of(store),
+        characteristics=describe_partitions(
+            partitions_of(split, models),
+            facts,
+            tuple(dict.fromkeys(t for model in models for t in model.config.targets)),
+        ),
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
     return table, context
@@ -273,7 +281,7 @@ def _provenance_of_others(
     first = others[0]
     return {
         f"trained without one {without.folds_by} each": {
-            "split": f"{first.config.split}, fingerprint {first.record.split_fingerprint}",
+            "split": f"{last_name(first.config.split)}, fingerprint {first.record.split_fingerprint}",
             "runs": [model.name for model in others],
         }
     }
@@ -281,8 +289,8 @@ def _provenance_of_others(
 
 def _provenance(models: Sequence[Model], store: Store, split: Split) -> dict[str, Any]:
     return {
-        "store": f"{store.url}, patients of the split: fingerprint {split.patients_fingerprint}",
-        "split": f"{models[0].config.split}, fingerprint {split.fingerprint}, seed {split.seed}",
+        "store": f"{last_name(store.url)}, patients of the split: fingerprint {split.patients_fingerprint}",
+        "split": f"{last_name(models[0].config.split)}, fingerprint {split.fingerprint}, seed {split.seed}",
         "preprocessing": dict(store.spec.settings),
         "software": dict(models[0].record.versions),
         **{

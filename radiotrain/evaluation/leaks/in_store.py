@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from preprocessing.store import PatientRecord, Store
 from radiotrain.evaluation.leaks.duplicates import Duplicate, find_duplicates
-from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.leaks.results import Finding, LeakCheck
 from radiotrain.seal import TestAccess, check_sealed
 from radiotrain.split import Split
 
@@ -78,7 +78,7 @@ def _sides(split: Split) -> LeakCheck:
         "A patient in two parts of the split",
         f"{len(split.test_ids)} test patients against {len(split.development_ids)} development"
         f" patients in {split.num_folds} folds; all runs were trained on this very split",
-        tuple(f"Leak: {i} is in two parts of the split." for i in sorted(crossing)),
+        [("Leak: a patient is in two parts of the split.", (i,)) for i in sorted(crossing)],
     )
 
 
@@ -104,7 +104,7 @@ def _studies(
     return LeakCheck.of(
         question,
         f"digests of the volumes of {num} of {len(records)} patients",
-        tuple(_sentences(pairs, splits)),
+        list(_sentences(pairs, splits)),
     )
 
 
@@ -113,7 +113,7 @@ def _images(
 ) -> LeakCheck:
     named = {frozenset(pair) for pair in same}
     pairs = [
-        (pair.first, pair.second, f"similarity of their crops {pair.similarity:.2f} of 1")
+        (pair.first, pair.second, f"similarity of their crops {pair.similarity:.2f}")
         for pair in alike
         if {pair.first, pair.second} not in named
     ]
@@ -121,7 +121,7 @@ def _images(
     return LeakCheck.of(
         "One examination under two ids, by how the crops look",
         f"{num} pre-contrast crops, each with each, shifted and rescaled copies too{others}",
-        tuple(_sentences(pairs, splits)),
+        list(_sentences(pairs, splits)),
     )
 
 
@@ -133,7 +133,7 @@ def _crops(
         advance()
 
 
-def _sentences(pairs: Iterable[_Pair], splits: Sequence[Split]) -> Iterator[str]:
+def _sentences(pairs: Iterable[_Pair], splits: Sequence[Split]) -> Iterator[Finding]:
     """Say what each pair means, those that spoil the test first."""
     tests = [set(split.test_ids) for split in splits]
 
@@ -144,10 +144,11 @@ def _sentences(pairs: Iterable[_Pair], splits: Sequence[Split]) -> Iterator[str]
 
     for first, second, why in sorted(pairs, key=lambda pair: len(sides_of(pair[0], pair[1])) == 1):
         sides = sides_of(first, second)
-        what = f"{first} and {second} look like one examination under two ids ({why})"
+        what = f"two ids look like one examination ({why})"
         if len(sides) == 2:
-            yield f"Leak: {what}, one of them tested and the other trained on. Remove one of them."
+            sentence = f"Leak: {what}, one of them tested and the other trained on. Remove one."
         elif sides == {True}:
-            yield f"{what}: a test patient counts twice. Remove one of them."
+            sentence = f"Among test patients, {what}, so that one counts twice. Remove one."
         else:
-            yield f"{what}, both of them in development: validation may flatter."
+            sentence = f"In development, {what}: validation may be optimistic."
+        yield sentence, (first, second)

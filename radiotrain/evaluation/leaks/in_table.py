@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.leaks.results import Finding, LeakCheck
 
 # So many test rows that equal validation rows are no coincidence, if they are this share of the test.
 _FEWEST_REPEATS, _REPEATED_SHARE = 5, 0.5
@@ -34,7 +34,7 @@ def _crossing(table: pd.DataFrame) -> LeakCheck:
     )
 
 
-def _runs_that_cross(table: pd.DataFrame, tested: pd.DataFrame) -> Iterator[str]:
+def _runs_that_cross(table: pd.DataFrame, tested: pd.DataFrame) -> Iterator[Finding]:
     # Each outer part by itself: between them, patients of a cross-validated test change sides.
     if "outer" in table:
         for _, part in table.groupby("outer", dropna=False):
@@ -50,15 +50,21 @@ def _runs_that_cross(table: pd.DataFrame, tested: pd.DataFrame) -> Iterator[str]
             common = found[ids]
             if common and other != run:
                 yield (
-                    f"Leak: run {other} was trained or validated on"
-                    f" {_count(len(common), 'test patient')} of run {run} (first: {min(common)})."
-                    " The two are of different splits: do not compare them, nor take their mean."
+                    (
+                        f"Leak: run {other} was trained or validated on"
+                        f" {_count(len(common), 'test patient')} of run {run}."
+                        " The two are of different splits: do not compare them, nor take their mean."
+                    ),
+                    tuple(sorted(common)),
                 )
             elif common:
                 yield (
-                    f"Run {run}: {_are(len(common), 'patient')} tested for one target but used in"
-                    f" training or validation for another (first: {min(common)}). If one network"
-                    " reads both targets, it has seen its test patients."
+                    (
+                        f"Run {run}: {_are(len(common), 'patient')} tested for one target but used in"
+                        " training or validation for another. If one network reads both targets, it has"
+                        " seen its test patients."
+                    ),
+                    tuple(sorted(common)),
                 )
 
 
@@ -78,25 +84,34 @@ def _spelling(table: pd.DataFrame) -> LeakCheck:
     sides = [sorted(set(table.loc[rows, "patient_id"])) for rows in (tested, ~tested)]
     others = _by_plain_id(sides[1])
     pairs = [(i, j) for i in sides[0] for j in others.get(plain_id(i), []) if i != j]
-    findings = []
+    findings: list[Finding] = []
     if pairs:
         num = len({tested for tested, _ in pairs})
         findings.append(
-            f"Leak: {_are(num, 'test patient')} trained or validated on under another spelling"
-            f" (first: {pairs[0][0]!r} and {pairs[0][1]!r}), as capitals, signs and leading zeros"
-            " make no other patient."
+            (
+                (
+                    f"Leak: {_are(num, 'test patient')} trained or validated on under another spelling"
+                    " of the id: capitals, signs and leading zeros make no other patient."
+                ),
+                tuple(dict.fromkeys(i for pair in pairs for i in pair)),
+            )
         )
     twice = [ids for ids in _by_plain_id(sides[0]).values() if len(ids) > 1]
     if twice:
         findings.append(
-            f"{_are(len(twice), 'test patient')} in the table under two spellings of an id (first:"
-            f" {twice[0][0]!r} and {twice[0][1]!r}), and counted as two patients. Write ids alike,"
-            " or make them differ in more than capitals, signs and leading zeros."
+            (
+                (
+                    f"{_are(len(twice), 'test patient')} in the table under two spellings of an id, and"
+                    " counted as two patients. Write ids alike, or make them differ in more than capitals,"
+                    " signs and leading zeros."
+                ),
+                tuple(i for ids in twice for i in ids),
+            )
         )
     return LeakCheck.of(
         "One patient under two spellings of an id, on both sides or tested twice",
         f"{len(sides[0])} ids of test patients against {len(sides[1])} others and each other",
-        tuple(findings),
+        findings,
     )
 
 
@@ -122,7 +137,7 @@ def _repeated(table: pd.DataFrame) -> LeakCheck:
     question = "The threshold chosen on the patients that are tested, under other ids"
     if not (table["split"] == "validation").any():
         return LeakCheck(question, "not done", "no validation rows, so no threshold was chosen")
-    findings = []
+    findings: list[Finding] = []
     for (run, target), rows in table.groupby(["run", "target"], sort=False):
         test_rows = rows[rows["split"] == "test"]
         tested, validated = _distinct(test_rows), _distinct(rows[rows["split"] == "validation"])
@@ -130,13 +145,16 @@ def _repeated(table: pd.DataFrame) -> LeakCheck:
         num, num_tested = len(tested & validated), len(test_rows)
         if num >= _FEWEST_REPEATS and num >= _REPEATED_SHARE * num_tested:
             findings.append(
-                f"Leak: {target}, run {run}: {num} of {num_tested} test predictions are those of"
-                " validation patients, to the last digit. Threshold and claim seem to come from the"
-                " same patients."
+                (
+                    (
+                        f"Leak: {target}, run {run}: {num} of {num_tested} test predictions are those of"
+                        " validation patients, to the last digit. Threshold and result seem to come from"
+                        " the same patients."
+                    ),
+                    (),
+                )
             )
-    return LeakCheck.of(
-        question, "each run's test predictions against its validation's", tuple(findings)
-    )
+    return LeakCheck.of(question, "each run's test predictions against its validation's", findings)
 
 
 def _distinct(rows: pd.DataFrame) -> set[tuple[int, float]]:

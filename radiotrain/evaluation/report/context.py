@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from radiotrain.evaluation.report.facts import RunFacts
+from radiotrain.evaluation.spreadsheet import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from radiotrain.evaluation.external.results import External
     from radiotrain.evaluation.family import TestPlan
     from radiotrain.evaluation.leaks.results import LeakCheck
+    from radiotrain.evaluation.report.characteristics import Characteristics
     from radiotrain.evaluation.saliency.results import Saliency
     from radiotrain.evaluation.shortcuts.results import Shortcuts
     from radiotrain.evaluation.subgroups.results import Subgroups
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldCounts:
-    """Development patients of one fold: those who train and those who validate."""
+    """Development patients of one fold: for training and for validation."""
 
     fold: int
     num_train: int
@@ -67,7 +71,7 @@ class OuterCounts:
 
 @dataclass(frozen=True)
 class CohortFlow:
-    """How many patients came in, who left and why, and where the others went.
+    """How many patients came in, how many left and why, and where the others went.
 
     Parameters
     ----------
@@ -115,13 +119,25 @@ class CohortFlow:
 
     @property
     def num_development(self) -> int:
-        """Patients who train or validate."""
+        """Patients for training or validation."""
         return self.num_train + self.num_validation
 
     @property
     def mismatches(self) -> tuple[str, ...]:
         """What does not add up, a sentence each; empty where all of it does."""
         return tuple(_mismatches(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values; patients who were left out are in ``excluded.csv`` only."""
+        return {**asdict(self), "excluded": [list(pair) for pair in self.excluded_by_code]}
+
+    def excluded_csv(self) -> str:
+        """Return a table with a line for each patient who was left out."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(("patient_id", "code", "message"))
+        writer.writerows(tuple(map(as_text, row)) for row in self.excluded)
+        return buffer.getvalue()
 
     @property
     def excluded_by_code(self) -> tuple[tuple[str, int], ...]:
@@ -133,7 +149,7 @@ def _mismatches(flow: CohortFlow) -> Iterator[str]:
     parted = flow.num_development + flow.num_test
     if parted != flow.num_included:
         yield (
-            f"{flow.num_included} patients were not left out, but {parted} are in the split's parts."
+            f"{flow.num_included} patients were included, but {parted} are in the split's parts."
         )
     for fold in flow.folds:
         found = fold.num_train + fold.num_validation
@@ -188,6 +204,8 @@ class ReportContext:
         Collection of the patients, where it is known; see `published.collection_of`.
     external
         Of a test on another cohort than the networks': what the report says of that cohort.
+    characteristics
+        What is known of the patients of each partition.
     """
 
     flow: CohortFlow | None = None
@@ -206,3 +224,4 @@ class ReportContext:
     plan: TestPlan | None = None
     cohort: str = ""
     external: External | None = None
+    characteristics: Characteristics | None = None

@@ -1,4 +1,4 @@
-"""The flow of patients as a diagram: came in, left out, development and test, labels.
+"""The flow of patients as a diagram: cohort, exclusions, development and test, labels.
 
 References
 ----------
@@ -65,14 +65,14 @@ def flow_svg(flow: CohortFlow) -> str:
     Parameters
     ----------
     flow
-        With none left out, or for more reasons than there is room for: the rarest are summed up.
+        Of more reasons for exclusion than there is room for, the rarest are summed up.
 
     Returns
     -------
     One ``<svg>`` element, to stand in a page whose style knows its classes.
     """
-    came = _Box(_LEFT, 10, "in", f"Came in: {_patients(flow.num_patients)}", ())
-    out = _Box(_RIGHT, 10, "out", f"Left out: {len(flow.excluded)}", _reasons(flow))
+    came = _Box(_LEFT, 10, "in", f"Cohort: {_patients(flow.num_patients)}", ())
+    out = _Box(_RIGHT, 10, "out", f"Excluded: {len(flow.excluded)}", _reasons(flow))
     # The box below begins where both above have ended, so that nothing overlaps.
     y = max(came.bottom, out.bottom) + _GAP
     included = _Box(_LEFT, y, "in", f"Included: {_patients(flow.num_included)}", _unused(flow))
@@ -102,7 +102,7 @@ def flow_text(flow: CohortFlow) -> str:
     reasons = ", ".join(f"{code} {num}" for code, num in flow.excluded_by_code)
     why = f" ({reasons})" if reasons else ""
     return (
-        f"{_patients(flow.num_patients)} came in, {len(flow.excluded)} left out{why},"
+        f"{_patients(flow.num_patients)} in the cohort, {len(flow.excluded)} excluded{why},"
         f" {flow.num_included} included: {flow.divided}."
     )
 
@@ -140,12 +140,12 @@ def _reasons(flow: CohortFlow) -> tuple[str, ...]:
     rest = reasons[len(shown) :]
     if rest:
         lines.append(f"{sum(num for _, num in rest)} for {len(rest)} other reasons")
-    return tuple(lines) or ("nobody",)
+    return tuple(lines) or ("none",)
 
 
 def _unused(flow: CohortFlow) -> tuple[str, ...]:
     rest = flow.num_included - flow.num_development - flow.num_test
-    return (f"of whom {rest} in no part of the split",) if rest > 0 else ()
+    return (f"{rest} of them in no part of the split",) if rest > 0 else ()
 
 
 def _development(flow: CohortFlow) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ def _folds(flow: CohortFlow) -> tuple[str, ...]:
     if not flow.folds:
         return (f"{flow.num_train} training, {flow.num_validation} validation",)
     if len(flow.folds) > _MOST_LINES:
-        return (f"{len(flow.folds)} folds, each validated on by turns",)
+        return (f"{len(flow.folds)} folds for cross-validation",)
     return tuple(
         f"fold {f.fold}: {f.num_train} training, {f.num_validation} validation" for f in flow.folds
     )

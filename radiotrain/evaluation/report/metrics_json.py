@@ -24,7 +24,7 @@ def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) ->
     evaluation
         From `evaluate.evaluate_table`.
     extra
-        More JSON values to keep beside the numbers (flow, openings, provenance).
+        More JSON values to keep beside the numbers (flow, access log, provenance).
     """
     runs: dict[str, dict[str, Any]] = {}
     for result in evaluation.results:

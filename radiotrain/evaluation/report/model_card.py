@@ -8,13 +8,16 @@ Mitchell et al., Model cards for model reporting, FAT* 2019, 220-229: the headin
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import radiotrain
 from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.report.checklists.answers import listed, measures_text
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.facts import ModelFacts, RunFacts
+from radiotrain.evaluation.report.numbers import auc_text
 from radiotrain.evaluation.report.sentences import (
     describe_final,
     describe_initialisation,
@@ -25,8 +28,10 @@ from radiotrain.evaluation.report.sentences import (
 )
 from radiotrain.evaluation.results import Evaluation
 
+_MOST_CAUTIONS = 5
+
 _UNTESTED = (
-    "Not in this card, for which no test patient was read: see that of 'radiotrain evaluate'."
+    "Not in this card: no test patient was read for it. See the card of 'radiotrain evaluate'."
 )
 
 
@@ -152,7 +157,7 @@ def _seed(model: ModelFacts) -> str:
 def _use() -> Iterator[Line]:
     yield Line(
         "Out of scope",
-        "Any decision about a patient's care; it is no medical device, and biopsy is not replaced.",
+        "Any decision about a patient's care: not a medical device, and no replacement of biopsy.",
     )
     yield Line("Intended use")
     yield Line("Intended users")
@@ -177,7 +182,7 @@ def _metrics(evaluation: Evaluation) -> Iterator[Line]:
         return
     yield Line(
         "Performance",
-        "AUC, PR-AUC, sensitivity and specificity, Brier score, calibration, net benefit.",
+        measures_text(evaluation.results),
         "methods",
     )
     sources = [
@@ -185,10 +190,10 @@ def _metrics(evaluation: Evaluation) -> Iterator[Line]:
         for r in evaluation.results
         if r.threshold_source and _is_model(r.run)
     ]
-    yield Line("Thresholds", "; ".join(sources), "methods")
+    yield Line("Thresholds", listed(sources), "methods")
     yield Line(
         "Uncertainty",
-        f"95 % score intervals, DeLong's and of {evaluation.num_resamples} bootstrap resamples.",
+        f"95% CIs: score intervals, after DeLong, and of {evaluation.num_resamples:,} bootstrap resamples.",
         "methods",
     )
 
@@ -227,10 +232,10 @@ def _evaluation_data(evaluation: Evaluation, context: ReportContext) -> Iterator
         text = (
             f"Another cohort than the networks' own, of {context.external.num_patients} patients."
         )
-        yield Line("Where they come from", text, "external")
+        yield Line("Source of test patients", text, "external")
         return
-    text = "" if flow is None else "A random, sealed part of the same cohort; no other hospital's."
-    yield Line("Where they come from", text, "openings" if flow is not None else "")
+    text = "" if flow is None else "A random, sealed part of the development patients' cohort."
+    yield Line("Source of test patients", text, "accesses" if flow is not None else "")
 
 
 def _analyses(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
@@ -242,27 +247,27 @@ def _analyses(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
         if r.auc is None:
             yield Line(f"{r.target}, {r.run}", f"AUC not defined: {r.reasons['auc']}.", "table")
             continue
-        interval = r.auc_ci95
-        around = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-        yield Line(f"{r.target}, {r.run}", f"AUC {r.auc:.3f}{around}.", "table")
+        yield Line(f"{r.target}, {r.run}", f"AUC {auc_text(r)}.", "table")
     if evaluation.comparisons:
-        yield Line("Beside other models", "Differences with intervals.", "comparisons")
+        yield Line("Comparisons", "Differences of AUCs with 95% CIs.", "comparisons")
     if context.shortcuts is not None:
-        yield Line("Scanner or tumour", "Whether the scanner may be read instead.", "shortcuts")
+        verdicts = Counter(v.kind for v in context.shortcuts.verdicts)
+        text = ", ".join(f"{kind} {num}" for kind, num in verdicts.items())
+        yield Line("Acquisition shortcuts", f"Verdicts: {text}." if text else "", "shortcuts")
 
 
 def _ethics() -> Iterator[Line]:
     yield Line("Ethical approval and consent")
-    yield Line("Risks, and what was done about them")
+    yield Line("Risks and their mitigation")
 
 
 def _caveats(evaluation: Evaluation, context: ReportContext) -> Iterator[Line]:
     num = len(context.warnings) + len(evaluation.warnings)
     if num:
-        text = f"{num} warning{'' if num == 1 else 's'} to read before believing the numbers."
-        yield Line("Warnings", text, "warnings")
+        shown = [*context.warnings, *evaluation.warnings][:_MOST_CAUTIONS]
+        more = f" And {num - len(shown)} more in the report." if num > len(shown) else ""
+        yield Line("Cautions", f"{' '.join(shown)}{more}", "warnings")
     opened = len(context.openings)
     if opened:
-        text = f"The test set was opened {opened} time{'' if opened == 1 else 's'}."
-        yield Line("Openings", text, "openings")
+        yield Line("Test-set accesses", f"{opened} in the access log.", "accesses")
     yield Line("Further caveats and recommendations")

@@ -1,11 +1,11 @@
-"""The report's page: what its templates are given, and how numbers are written in it."""
+"""The report's pages: what their templates are given."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jinja2
@@ -17,29 +17,51 @@ from preprocessing.page import make_environment
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.predictions import SPLITS
+from radiotrain.evaluation.report import numbers
 from radiotrain.evaluation.report.checklists.fill import fill_checklists
 from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.failures import Failures, find_failures
 from radiotrain.evaluation.report.flow_diagram import flow_svg
 from radiotrain.evaluation.report.model_card import make_card
+from radiotrain.evaluation.report.overview import draw_overview
+from radiotrain.evaluation.report.pages import MOST_HEADLINES, place_results
+from radiotrain.evaluation.report.places import last_name
+from radiotrain.evaluation.report.plots import Plot
 from radiotrain.evaluation.report.published import PublishedResult, published_for
-from radiotrain.evaluation.report.result_plots import Plot, draw_plots
+from radiotrain.evaluation.report.result_plots import draw_plots
 from radiotrain.evaluation.report.verdict import Alarm, Verdict, alarms, judge_all, resolvable
 from radiotrain.evaluation.results import Evaluation, TargetResult
+from radiotrain.evaluation.stability.plots import draw_selective
 from radiotrain.evaluation.stability.results import Stability
-from radiotrain.evaluation.statistics.auc import Interval
+from radiotrain.evaluation.subgroups.forest import draw_forests
+
+_MOST_COMPARISONS = 300
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run and target as the template shows it."""
+    """One run and target as the templates show it.
+
+    Parameters
+    ----------
+    page
+        The page of its details, relative to the report; empty for the report itself.
+    """
 
     anchor: str
+    page: str
     result: TargetResult
     verdict: Verdict
     resolvable: str
     published: tuple[PublishedResult, ...]
     plots: tuple[Plot, ...]
     counts: tuple[tuple[str, PatientScores], ...]
+    failures: Failures
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Run and target."""
+        return self.result.run, self.result.target
 
     @property
     def is_baseline(self) -> bool:
@@ -60,92 +82,180 @@ def report_alarms(evaluation: Evaluation, context: ReportContext) -> list[Alarm]
     return list(alarms([*context.leak_checks, *evaluation.leak_checks], context.shortcuts))
 
 
-def make_entries(
-    evaluation: Evaluation, table: pd.DataFrame, concerns: Sequence[Alarm] = ()
-) -> list[Entry]:
-    """Return what the page shows of each run and target.
+@dataclass(frozen=True)
+class Pages:
+    """All that the templates show.
+
+    Parameters
+    ----------
+    headlines
+        Entries that get a headline; those of the summary first.
+    forests, curves
+        Plots of (run, target): of subgroups, and of selective prediction.
+    """
+
+    evaluation: Evaluation
+    context: ReportContext
+    stability: Stability
+    entries: tuple[Entry, ...]
+    headlines: tuple[Entry, ...]
+    overview: Plot | None
+    forests: Mapping[tuple[str, str], Plot]
+    curves: Mapping[tuple[str, str], Plot]
+
+    @property
+    def plots(self) -> Iterator[Plot]:
+        """All plots, in the order of the pages."""
+        if self.overview is not None:
+            yield self.overview
+        for entry in self.entries:
+            yield from entry.plots
+        yield from self.forests.values()
+        yield from self.curves.values()
+
+    @property
+    def manuscript_plots(self) -> Iterator[Plot]:
+        """The plots of the summary and of its results, which a manuscript is likely to show."""
+        if self.overview is not None:
+            yield self.overview
+        for entry in self.headlines[:MOST_HEADLINES]:
+            yield from entry.plots
+
+
+def make_pages(
+    evaluation: Evaluation, table: pd.DataFrame, context: ReportContext, stability: Stability
+) -> Pages:
+    """Draw all plots, and decide which page shows what.
 
     Parameters
     ----------
     table
-        Validated predictions.
-    concerns
-        From `report_alarms`.
+        The validated predictions that the evaluation was computed from.
     """
-    entries = []
-    verdicts = judge_all(evaluation, concerns)
-    for number, (result, verdict) in enumerate(
-        zip(evaluation.results, verdicts, strict=True), start=1
-    ):
-        published = published_for(result.target, evaluation.cohort)
-        counts = tuple(
-            (split, patient_scores(table, result.run, result.target, split)) for split in SPLITS
+    headlines = _headlines(evaluation)
+    found = {pair: n for n, pair in enumerate(headlines)}
+    pairs = [(r.run, r.target) for r in evaluation.results]
+    places = place_results(pairs, headlines)
+    verdicts = judge_all(evaluation, report_alarms(evaluation, context))
+    entries = tuple(
+        _make_entry(number, result, verdict, evaluation, table, context, places)
+        for number, (result, verdict) in enumerate(
+            zip(evaluation.results, verdicts, strict=True), start=1
         )
-        test = dict(counts)["test"]
-        entries.append(
-            Entry(
-                anchor=f"result-{number}",
-                result=result,
-                verdict=verdict,
-                resolvable=resolvable(result, evaluation.family),
-                published=published,
-                plots=draw_plots(number, result, test, published, seed=evaluation.seed),
-                counts=counts,
-            )
-        )
-    return entries
-
-
-def render_page(
-    evaluation: Evaluation,
-    entries: Sequence[Entry],
-    context: ReportContext,
-    forests: Sequence[Plot] = (),
-    stability: Stability | None = None,
-    curves: Sequence[Plot] = (),
-) -> str:
-    """Return the page as HTML; all text is escaped.
-
-    Parameters
-    ----------
-    forests
-        The plots of `context.subgroups`, one for each run and target.
-    stability, curves
-        What is known of noise, and the plots of `Stability.drawn`.
-    """
-    environment = report_environment(jinja2.PackageLoader("radiotrain.evaluation.report"))
-    return environment.get_template("report.html.j2").render(
-        version=radiotrain.__version__,
-        evaluation=evaluation,
-        entries=entries,
-        targets=_by_target(entries),
-        context=context,
-        forests=forests,
-        stability=stability or Stability(),
-        curves=curves,
-        **_shown_and_folded(entries),
-        headlines=_headlines(entries, evaluation),
-        alarms=report_alarms(evaluation, context),
-        card=make_card(evaluation, context),
-        checklists=fill_checklists(evaluation, context),
-        flow_svg=Markup(flow_svg(context.flow)) if context.flow is not None else "",
-        warnings=[*context.warnings, *evaluation.warnings],
-        provenance=[(k, _readable(v)) for k, v in json_values(dict(context.provenance)).items()],
     )
+    first = sorted((e for e in entries if e.pair in found), key=lambda e: found[e.pair])
+    overall = context.subgroups.overall if context.subgroups is not None else ()
+    return Pages(
+        evaluation=evaluation,
+        context=context,
+        stability=stability,
+        entries=entries,
+        headlines=tuple(first),
+        overview=draw_overview([e.result for e in first[:MOST_HEADLINES]], evaluation.results),
+        forests={
+            (o.run, o.target): plot
+            for o, plot in zip(overall, draw_forests(context.subgroups), strict=True)
+        },
+        curves={
+            (s.run, s.target): plot
+            for s, plot in zip(stability.drawn, draw_selective(stability), strict=True)
+        },
+    )
+
+
+def _make_entry(
+    number: int,
+    result: TargetResult,
+    verdict: Verdict,
+    evaluation: Evaluation,
+    table: pd.DataFrame,
+    context: ReportContext,
+    places: Mapping[tuple[str, str], str],
+) -> Entry:
+    page = places[result.run, result.target]
+    counts = tuple(
+        (split, patient_scores(table, result.run, result.target, split)) for split in SPLITS
+    )
+    published = published_for(result.target, evaluation.cohort)
+    test = dict(counts)["test"]
+    plots = draw_plots(number, result, test, seed=evaluation.seed, published=published)
+    if page:
+        # Hundreds of figures that no file is made of would take memory.
+        plots = tuple(replace(plot, figure=None) for plot in plots)
+    return Entry(
+        anchor=f"result-{number}",
+        page=page,
+        result=result,
+        verdict=verdict,
+        resolvable=resolvable(result, evaluation.family),
+        published=published,
+        plots=plots,
+        counts=counts,
+        failures=find_failures(result, context.subgroups),
+    )
+
+
+def _headlines(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
+    """Return (run, target) of the results that get a headline, the primary ones first."""
+    family = evaluation.family
+    return tuple(sorted(family.headlines, key=lambda pair: pair not in family.primary))
+
+
+def render_pages(pages: Pages) -> dict[str, str]:
+    """Return all pages as HTML, by their names relative to the report; all text is escaped."""
+    environment = report_environment(jinja2.PackageLoader("radiotrain.evaluation.report"))
+    values = _values(pages)
+    found = {"": environment.get_template("report.html.j2").render(**values, here="")}
+    own = list(dict.fromkeys(entry.page for entry in pages.entries if entry.page))
+    template = environment.get_template("run.html.j2") if own else None
+    for page in own if template is not None else ():
+        mine = [entry for entry in pages.entries if entry.page == page]
+        found[page] = template.render(**values, here=page, mine=mine)
+    return found
+
+
+def _values(pages: Pages) -> dict[str, Any]:
+    evaluation, context, stability = pages.evaluation, pages.context, pages.stability
+    return {
+        "version": radiotrain.__version__,
+        "evaluation": evaluation,
+        "context": context,
+        "stability": stability,
+        "selective": {(s.run, s.target): s for s in stability.selective},
+        "entries": pages.entries,
+        "page_of": {entry.pair: entry.page for entry in pages.entries},
+        "entry_of": {entry.pair: entry for entry in pages.entries},
+        "targets": _by_target(pages.entries),
+        "cards": pages.headlines[:MOST_HEADLINES],
+        "headlines": pages.headlines,
+        "overview": pages.overview,
+        "forests": pages.forests,
+        "curves": pages.curves,
+        "comparisons": evaluation.comparisons[:_MOST_COMPARISONS],
+        **_shown_and_folded(pages.entries),
+        "alarms": report_alarms(evaluation, context),
+        "card": make_card(evaluation, context),
+        "checklists": fill_checklists(evaluation, context),
+        "flow_svg": Markup(flow_svg(context.flow)) if context.flow is not None else "",
+        "warnings": [*context.warnings, *evaluation.warnings],
+        "provenance": [(k, _readable(v)) for k, v in json_values(dict(context.provenance)).items()],
+    }
 
 
 def report_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
     """Return where templates are rendered: text is escaped, numbers have the report's filters."""
     filters: dict[str, Any] = {
-        "num": _number,
-        "ci": _interval,
-        "percent": _percent,
+        "num": numbers.number,
+        "ci": numbers.interval,
+        "percent": numbers.percent,
         "at": _position,
-        "p": _p_value,
-        "signed": _signed,
-        "between": _between,
+        "p": numbers.p_value,
+        "signed": numbers.signed,
+        "between": numbers.between,
+        "counted": numbers.counted,
         "headings": _headings,
         "tested": _tested,
+        "last_name": last_name,
     }
     return make_environment(loader, filters)
 
@@ -157,18 +267,11 @@ def _shown_and_folded(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return {"shown": networks or baselines, "folded": baselines if networks else []}
 
 
-def _headlines(entries: Sequence[Entry], evaluation: Evaluation) -> list[Entry]:
-    """Return the results that get a headline, the primary ones first."""
-    family = evaluation.family
-    found = [e for e in entries if (e.result.run, e.result.target) in family.headlines]
-    return sorted(found, key=lambda e: (e.result.run, e.result.target) not in family.primary)
-
-
 def _tested(runs: Sequence[str]) -> str:
-    """Name the networks of an opening, and say how many baselines were tested beside them."""
+    """Name the models of an access, and say how many baselines were tested beside them."""
     networks = ", ".join(run for run in runs if not is_baseline(run))
     num = sum(map(is_baseline, runs))
-    beside = f"{num} baseline model{'' if num == 1 else 's'}" if num else ""
+    beside = numbers.counted(num, "baseline model") if num else ""
     return "; ".join(part for part in (networks, beside) if part)
 
 
@@ -187,19 +290,19 @@ def _by_target(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
 
 _NAMES = {
     "auc": "AUC",
-    "auc_validation": "AUC on validation",
+    "auc_validation": "validation AUC",
     "auc_validation_mean_of_folds": "mean AUC of folds",
-    "auc_pr": "PR-AUC",
+    "auc_pr": "average precision",
     "brier": "Brier score",
     "ece": "calibration error",
-    "permutation_p": "p against chance",
-    "permutation_p_holm": "corrected p against chance",
-    "permutation_range95": "AUC by chance",
+    "permutation_p": "permutation P",
+    "permutation_p_holm": "permutation P, corrected",
+    "permutation_range95": "null distribution of the AUC",
     "detectable_auc": "minimum detectable AUC",
     "detectable_auc_corrected": "minimum detectable AUC, corrected",
     "detectable_difference": "minimum detectable difference",
     "threshold_source": "threshold",
-    "confusion": "calls",
+    "confusion": "confusion matrix",
 }
 
 
@@ -207,46 +310,15 @@ def _value_name(name: str) -> str:
     """Return what the page calls a value; its interval goes by the same name."""
     plain = re.sub(r"_ci95(_delong|_bootstrap)?$", "", name)
     shown = _NAMES.get(plain, plain.replace("_", " "))
-    return f"interval of the {shown}" if plain != name else shown
+    return f"95% CI of the {shown}" if plain != name else shown
 
 
 def _readable(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def _interval(value: Interval | None, digits: int = 3) -> str:
-    if value is None:
-        return "no interval"
-    if value[0] < 0:
-        return _between(value)
-    return f"{value[0]:.{digits}f}–{value[1]:.{digits}f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
-
-
-def _between(value: Interval) -> str:
-    """Return an interval that may have negative ends: a dash between them would mislead."""
-    return f"{value[0]:.3f} to {value[1]:.3f}".replace("-", "−")
-
-
-def _p_value(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "below 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
 def _position(value: float) -> str:
-    """Return where an AUC lies on the bar's axis from 0 to 1, in per cent of its width."""
+    """Return where an AUC lies on the bar's axis from 0 to 1, in percent of its width."""
     return f"{100 * min(1.0, max(0.0, value)):.1f}"
 
 

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from preprocessing.page import data_uri
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores
-from radiotrain.evaluation.report.plots import roc_svg
-from radiotrain.evaluation.report.probability_plots import calibration_svg, decision_svg
+from radiotrain.evaluation.report.numbers import auc_text, number
+from radiotrain.evaluation.report.plots import Plot, draw_roc, make_plot, plot_file_name
+from radiotrain.evaluation.report.probability_plots import draw_calibration, draw_decision
 from radiotrain.evaluation.report.published import PublishedResult
 from radiotrain.evaluation.results import TargetResult
 
 
-@dataclass(frozen=True)
-class Plot:
-    """One plot: the name of its file, the SVG text, and what it shows in words."""
-
-    name: str
-    svg: str
-    alt: str
-    caption: str
-
-    @property
-    def uri(self) -> str:
-        """The plot as an image address that holds the image itself."""
-        return data_uri(self.svg.encode())
-
-
 def draw_plots(
-    number: int,
+    num: int,
     result: TargetResult,
     test: PatientScores,
-    published: Sequence[PublishedResult],
     *,
     seed: int,
+    published: tuple[PublishedResult, ...] = (),
 ) -> tuple[Plot, ...]:
     """Draw ROC curve, calibration plot and decision curve; nothing where there is one class.
 
@@ -44,7 +25,7 @@ def draw_plots(
 
     Parameters
     ----------
-    number
+    num
         Of the result in the report, from 1.
     test
         Its test patients.
@@ -52,52 +33,77 @@ def draw_plots(
         Rows of the same cohort, to mark their operating points.
     seed
         Of the ROC band's bootstrap.
+    published
+        Rows of the literature that belong beside it.
     """
     if result.auc is None:
         return ()
     of = f"of {result.target}, run {result.run}"
-    roc = Plot(
-        plot_file_name("roc", number, result.target, result.run),
-        roc_svg(result, test, published, seed=seed),
-        f"ROC curve {of}: AUC {result.auc:.3f}",
+    roc = make_plot(
+        plot_file_name("roc", num, result.target, result.run),
+        draw_roc(result, test, seed=seed, published=published),
+        f"ROC curve {of}: AUC {auc_text(result)}{_operating_point(result)}.",
         _about_roc(result, published),
     )
     if is_baseline(result.run):
         return (roc,)
-    calibration = Plot(
-        plot_file_name("calibration", number, result.target, result.run),
-        calibration_svg(result, test),
-        f"Calibration plot {of}: probabilities against shares of positives",
-        "Calibration on the test patients, in groups of about equally many. On the dashed line"
-        " probabilities mean what they say; above it they are too low. Ticks are patients,"
-        " negative below and positive above.",
+    calibration = make_plot(
+        plot_file_name("calibration", num, result.target, result.run),
+        draw_calibration(result, test),
+        f"Calibration plot {of}. {_bins(result)}",
+        "Observed against predicted probability on the test patients, in groups of about equal size."
+        " Dashed: perfect calibration; above it predicted probabilities are too low. Ticks are"
+        " patients, negative below and positive above.",
     )
-    decision = Plot(
-        plot_file_name("decision", number, result.target, result.run),
-        decision_svg(result, test),
-        f"Decision curve {of}: net benefit over thresholds",
-        "Decision curve: what calling patients by this run is worth, if false alarms are weighed"
-        " by the probability at which one would act. It is of use where its line is the highest"
-        " of the three.",
+    decision = make_plot(
+        plot_file_name("decision", num, result.target, result.run),
+        draw_decision(result, test),
+        f"Decision curve {of}. {_net_benefits(result)}",
+        "Decision curve: net benefit of acting on this run, of treating all and of treating none,"
+        " over the threshold probability.",
     )
     return roc, calibration, decision
 
 
-def _about_roc(result: TargetResult, published: Sequence[PublishedResult]) -> str:
-    words = "Test ROC curve with its pointwise 95 % bootstrap band."
+def _operating_point(result: TargetResult) -> str:
+    if result.sensitivity is None or result.specificity is None:
+        return ""
+    return (
+        f"; at the threshold from validation sensitivity {number(result.sensitivity)},"
+        f" specificity {number(result.specificity)}"
+    )
+
+
+def _bins(result: TargetResult) -> str:
+    found = "; ".join(
+        f"predicted {number(b.mean_probability)}, observed {number(b.share_positive)}"
+        for b in result.reliability
+    )
+    slope = ""
+    if result.calibration_slope is not None:
+        slope = f" Slope {number(result.calibration_slope)}."
+    return f"Groups: {found}.{slope}"
+
+
+def _net_benefits(result: TargetResult) -> str:
+    """Name net benefits at a few thresholds: a curve of 19 would be no use when read aloud."""
+    few = [b for b in result.net_benefits if round(b.threshold, 2) in (0.25, 0.5, 0.75)]
+    found = "; ".join(
+        f"at {number(b.threshold)} this run {number(b.model)}, treat all {number(b.all)}"
+        for b in few
+    )
+    return f"Net benefit: {found}."
+
+
+def _about_roc(result: TargetResult, published: tuple[PublishedResult, ...]) -> str:
+    words = "Test ROC curve with its pointwise 95% bootstrap band."
     if result.outer:
         words = (
             "Mean of the test ROC curves of the outer parts, weighted by their pairs of patients."
         )
     if result.sensitivity is None:
         return words
-    words += " The dot is the threshold chosen on validation"
+    words += " Dot: the threshold chosen on validation"
     if any(row.sensitivity is not None for row in published):
-        words += "; the diamond is the published operating point"
+        words += "; diamond: the published operating point, of other test patients"
     return f"{words}."
-
-
-def plot_file_name(kind: str, number: int, target: str, run: str) -> str:
-    """Return the name of the file of a plot: the number keeps apart what the words do not."""
-    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{target}-{run}").strip("-")
-    return f"{kind}-{number:02d}-{words[:60]}.svg"

@@ -9,7 +9,7 @@ from radiotrain.evaluation.report.facts import DataFacts, ModelFacts
 
 
 def each(models: Sequence[ModelFacts], describe: Callable[[ModelFacts], str]) -> str:
-    """Return what is said of each model, and once what is said of several alike."""
+    """Return the description of each model; one that several share stands once."""
     said: dict[str, list[str]] = {}
     for model in models:
         said.setdefault(describe(model), []).append(model.run)
@@ -39,19 +39,19 @@ def describe_training(model: ModelFacts) -> str:
     train = model.config.get("train", {})
     names = ("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "loss", "sampling")
     settings = ", ".join(f"{name} {train[name]}" for name in names if name in train)
-    changed = "with random changes of the images" if _augments(model) else "images not changed"
+    changed = "with random augmentation" if _augments(model) else "no augmentation"
     return f"AdamW with warm-up and cosine ({settings}), {changed}"
 
 
 def describe_final(model: ModelFacts) -> str:
-    """Say which of its weights predict."""
+    """Say which of its weights are used for prediction."""
     if model.about:
         return model.about
     if model.fold is None:
-        return f"the weights after the last of {model.epochs} epochs; no fold validated"
+        return f"the weights after the last of {model.epochs} epochs; no validation set"
     return (
-        f"the epoch with the best AUC on the validation patients of fold {model.fold}:"
-        f" {model.best_epoch} of {model.epochs} trained"
+        f"the epoch with the best validation AUC (fold {model.fold}): {model.best_epoch} of"
+        f" {model.epochs} trained"
     )
 
 

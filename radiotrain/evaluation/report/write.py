@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, and the numbers and plots beside it."""
+"""The report: HTML that needs nothing else, and the numbers, tables and plots beside it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import pandas as pd
 
 from preprocessing import files
 from radiotrain.checked_parquet import digest_in, to_parquet
+from radiotrain.evaluation.leaks.results import leaks_csv
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.checklists.fill import checklists_csv, fill_checklists
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.metrics_json import FILE_NAME, TABLE_NAME, metrics_json
 from radiotrain.evaluation.report.model_card import card_markdown, make_card
-from radiotrain.evaluation.report.page import json_values, make_entries, render_page, report_alarms
+from radiotrain.evaluation.report.page import json_values, make_pages, render_pages
+from radiotrain.evaluation.report.pages import FOLDER
+from radiotrain.evaluation.report.places import without_paths
 from radiotrain.evaluation.results import Evaluation
 from radiotrain.evaluation.stability.find import find_stability
-from radiotrain.evaluation.stability.plots import draw_selective
 from radiotrain.evaluation.stability.uncertainty import uncertainty_csv
-from radiotrain.evaluation.subgroups.forest import draw_forests
 
 REPORT_NAME = "report.html"
 
@@ -31,11 +32,12 @@ def write_report(
     out: str | Path,
     *,
     context: ReportContext | None = None,
+    figures: bool = False,
 ) -> str:
-    """Write ``metrics.json``, ``predictions.parquet``, ``plots/*.svg`` and ``report.html``.
+    """Write ``report.html`` and all that lies beside it.
 
     Everything is made before the first file is written, and the report is written last: a folder without one
-    is not whole.
+    is not whole. Paths of this machine are in none of it, patients in tables of their own only.
 
     Parameters
     ----------
@@ -45,50 +47,75 @@ def write_report(
         The table it was computed from.
     out
         A folder or an object store's prefix.
+    figures
+        Whether to write the figures of the summary and its results as PDF and PNG, too.
 
     Returns
     -------
     Where the report is.
     """
-    context = context or ReportContext()
+    context = without_paths(context or ReportContext())
     table = validate_predictions(df)
-    entries = make_entries(evaluation, table, report_alarms(evaluation, context))
-    forests = draw_forests(context.subgroups)
     stability = find_stability(evaluation, table, context.draws)
-    curves = draw_selective(stability)
-    page = render_page(evaluation, entries, context, forests, stability, curves)
-    card = card_markdown(make_card(evaluation, context), evaluation, context)
-    checklists = checklists_csv(fill_checklists(evaluation, context))
+    pages = make_pages(evaluation, table, context, stability)
+    html = render_pages(pages)
     rows = to_parquet(table)
     extra = {**_extra(evaluation, context), "stability": stability.to_json()}
     extra["predictions_sha256"] = digest_in(rows)
     metrics = metrics_json(evaluation, extra)
+    beside: dict[str, str | bytes] = {f"plots/{plot.name}": plot.svg for plot in pages.plots}
+    if figures:
+        for plot in pages.manuscript_plots:
+            beside |= {f"plots/{name}": data for name, data in plot.for_manuscript().items()}
+    beside[FILE_NAME] = metrics
+    beside["model-card.md"] = card_markdown(make_card(evaluation, context), evaluation, context)
+    beside["checklists.csv"] = checklists_csv(fill_checklists(evaluation, context))
+    beside["uncertainty.csv"] = uncertainty_csv(stability.patients)
+    tables = _tables(evaluation, context)
+    beside |= {name: text for name, text in tables.items() if text}
     url = files.absolute(out)
-    # An earlier report is gone before anything that it speaks of changes.
-    files.remove(*(files.join(url, name) for name in (REPORT_NAME, FILE_NAME)))
+    # An earlier report is gone before anything that it speaks of changes, and so is what this one has not.
+    earlier = [f"{FOLDER}/{name}" for name in files.list_names(files.join(url, FOLDER))]
+    gone = [name for name in (*earlier, *tables) if name not in (*beside, *html)]
+    files.remove(*(files.join(url, name) for name in (REPORT_NAME, FILE_NAME, *gone)))
     files.write_bytes(files.join(url, TABLE_NAME), rows)
-    for entry in entries:
-        for plot in entry.plots:
-            files.write_text(files.join(url, "plots", plot.name), plot.svg)
-    for plot in (*forests, *curves):
-        files.write_text(files.join(url, "plots", plot.name), plot.svg)
-    files.write_text(files.join(url, FILE_NAME), metrics)
-    files.write_text(files.join(url, "model-card.md"), card)
-    files.write_text(files.join(url, "checklists.csv"), checklists)
-    uncertainty = uncertainty_csv(stability.patients)
-    files.write_text(files.join(url, "uncertainty.csv"), uncertainty)
-    files.write_text(files.join(url, REPORT_NAME), page)
+    report = html.pop("")
+    for name, content in (*beside.items(), *html.items()):
+        place = files.join(url, *name.split("/"))
+        if isinstance(content, bytes):
+            files.write_bytes(place, content)
+        else:
+            files.write_text(place, content)
+    files.write_text(files.join(url, REPORT_NAME), report)
     return files.join(url, REPORT_NAME)
 
 
+def _tables(evaluation: Evaluation, context: ReportContext) -> dict[str, str]:
+    """Return the tables that name patients, empty where there is nothing to name."""
+    flow, saliency = context.flow, context.saliency
+    return {
+        "excluded.csv": flow.excluded_csv() if flow is not None and flow.excluded else "",
+        "leaks.csv": leaks_csv((*context.leak_checks, *evaluation.leak_checks)),
+        "saliency.csv": saliency.to_csv() if saliency is not None and saliency.runs else "",
+    }
+
+
 def _extra(evaluation: Evaluation, context: ReportContext) -> dict[str, Any]:
-    flow = None if context.flow is None else asdict(context.flow)
+    known = context.characteristics
     return {
         "warnings": [*context.warnings, *evaluation.warnings],
-        "leak_checks": [asdict(check) for check in (*context.leak_checks, *evaluation.leak_checks)],
-        "flow": flow,
+        "leak_checks": [c.to_json() for c in (*context.leak_checks, *evaluation.leak_checks)],
+        "flow": None if context.flow is None else context.flow.to_json(),
+        "characteristics": None if known is None else known.to_json(),
         "openings": [asdict(opening) for opening in context.openings],
-        "test_parts": [asdict(part) for part in context.test_parts],
+        "test_parts": [
+            {
+                "part": part.part,
+                "num_patients": len(part.patient_ids),
+                "num_openings": part.num_openings,
+            }
+            for part in context.test_parts
+        ],
         "provenance": json_values(dict(context.provenance)),
         "shortcuts": None if context.shortcuts is None else asdict(context.shortcuts),
         "saliency": None if context.saliency is None else context.saliency.to_json(),

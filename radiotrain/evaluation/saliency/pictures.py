@@ -28,13 +28,13 @@ def draw(
     found: PatientSaliency,
     target: str,
 ) -> Picture:
-    """Draw a test patient's map, with what is known of them."""
+    """Draw a test patient's map; neither id nor probability is said."""
     truth = "positive" if found.label == 1 else "negative"
-    said = f"{target} {truth}, probability {found.probability:.2f}, called {'rightly' if found.is_right else 'wrongly'}"
+    what = f"{target}-{truth} test patient, {'correctly' if found.is_right else 'incorrectly'} classified"
     return Picture(
         uri=draw_map(images, saliency, tumour),
-        alt=f"Slices of patient {found.patient_id} with the map over them and the tumour outlined",
-        caption=f"{found.patient_id}: {said}",
+        alt=f"Three slices of a {what}, with the saliency map over them and the tumour outlined.",
+        caption=f"{what[0].upper()}{what[1:]}",
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from radiotrain.evaluation.spreadsheet import as_text
 from radiotrain.evaluation.statistics.auc import Interval
 
 
@@ -109,5 +112,20 @@ class Saliency:
     pictures: Mapping[tuple[str, str], tuple[Picture, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values: everything but the pictures."""
-        return {"fractions": self.fractions, "runs": [asdict(run) for run in self.runs]}
+        """Return JSON values: everything but pictures and single patients, see `to_csv`."""
+        runs = [{**asdict(run), "num_patients": len(run.patients)} for run in self.runs]
+        for run in runs:
+            del run["patients"]
+        return {"fractions": self.fractions, "runs": runs}
+
+    def to_csv(self) -> str:
+        """Return a table with a line for each map."""
+        names = ("run", "target", *(f.name for f in fields(PatientSaliency)))
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(names)
+        for run in self.runs:
+            for patient in run.patients:
+                values = (run.run, run.target, *asdict(patient).values())
+                writer.writerow([as_text(v) if isinstance(v, str) else v for v in values])
+        return buffer.getvalue()

@@ -60,15 +60,15 @@ def _above(mean: Mean, limit: float) -> bool | None:
 
 def _about_place(ratio: Mean) -> Iterator[str]:
     if ratio.value is None:
-        yield "Where the map lies cannot be told: there is no tumour region, or nothing beside it."
+        yield "The map's share in the tumour is not defined: no tumour region, or no voxel outside it."
         return
-    times = f"{ratio.value:.1f} times as much of it as chance{_range(ratio)}"
+    times = f"{ratio.value:.1f} times its share of the volume{_range(ratio)}"
     if ratio.interval is not None and ratio.interval[0] > 1:
-        yield f"The map lies in the tumour region: {times}."
+        yield f"The tumour region has more of the map than expected: {times}."
     elif ratio.interval is not None and ratio.interval[1] < 1:
-        yield f"The map lies outside the tumour region, which has {times}."
+        yield f"The tumour region has less of the map than expected: {times}."
     else:
-        yield f"The map does not single out the tumour region, which has {times}."
+        yield f"That the map concentrates on the tumour region is not shown: {times}."
 
 
 def _about_deletion(deletion: Mean, deletes: bool | None) -> Iterator[str]:
@@ -76,7 +76,7 @@ def _about_deletion(deletion: Mean, deletes: bool | None) -> Iterator[str]:
         return
     more = f"{deletion.value:+.2f} logits{_range(deletion)}".replace("-", "−")
     if deletes:
-        yield f"Without its most salient voxels the logit moves further than without random ones ({more})."
+        yield f"Removing the most salient voxels moves the logit further than removing random ones ({more})."
     elif deletes is None:
         yield f"That salient voxels matter more than random ones is not shown ({more})."
     else:
@@ -88,16 +88,16 @@ def _about_weights(boxes: Mean, depends: bool | None) -> Iterator[str]:
         return
     number = f"rank correlation of boxes {boxes.value:.2f}".replace("-", "−")
     if depends:
-        yield f"What parts of the image count for depends on the trained weights ({number} with random ones)."
+        yield f"Attributions of image parts depend on the trained weights ({number} with random ones)."
     else:
-        yield f"Random weights count the same parts alike ({number}): the map shows the images alone."
+        yield f"Random weights give similar attributions ({number}): the map reflects the images alone."
 
 
 def _about_picture(picture: Mean, draws: bool | None) -> Iterator[str]:
     if draws is False:
         yield (
-            "The picture itself would look much the same with random weights (rank correlation of"
-            f" voxels {picture.value:.2f}): what is bright in the images is bright in it."
+            "The map itself is similar with random weights (rank correlation of voxels"
+            f" {picture.value:.2f}): bright voxels of the image are bright in it."
         )
 
 
@@ -106,13 +106,13 @@ def _about_occlusion(like: Mean, agrees: bool | None) -> Iterator[str]:
         return
     number = f"rank correlation {like.value:.2f}".replace("-", "−")
     if agrees:
-        yield f"Hiding parts of the image agrees with it ({number})."
+        yield f"Occlusion agrees with the map ({number})."
     else:
-        yield f"Hiding parts of the image does not agree with it ({number})."
+        yield f"Occlusion does not agree with the map ({number})."
 
 
 def _range(mean: Mean) -> str:
     if mean.interval is None:
         return ""
     low, high = (f"{end:.2f}".replace("-", "−") for end in mean.interval)
-    return f" ({low} to {high})"
+    return f" (95% CI, {low} to {high})"

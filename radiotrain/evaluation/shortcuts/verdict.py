@@ -1,4 +1,4 @@
-"""Whether a network may have learnt the scanner in place of the tumour, in words.
+"""Whether a network may use the scanner in place of the tumour, in words.
 
 Thresholds and their reasons: docs/decisions/0010-shortcut-gate.md.
 """
@@ -11,16 +11,22 @@ from typing import Literal
 from radiotrain.evaluation.shortcuts.stratified import Area
 from radiotrain.evaluation.statistics.auc import Interval
 
-ShortcutKind = Literal["pass", "caution", "fail"]
+ShortcutKind = Literal["pass", "not shown", "caution", "fail"]
 
 CLEAR_ACQUISITION_AUC = 0.55
 """Acquisition alone predicts the target where its whole interval lies above this."""
 
 LEAST_PROBE_AUC = 0.6
-"""With a lower AUC of the probe, the network cannot be said to know the scanner."""
+"""With a lower AUC of the probe, the scanner was not found in the network's features."""
 
 CLEAR_FALL = 0.03
 """An AUC falls within scanners by this or more, and the interval of the fall is above 0."""
+
+RULED_OUT_AUC = 0.65
+"""A pass needs the power to fail: the interval of the acquisition's AUC lies below this, and that of the
+fall below `RULED_OUT_FALL`. Else an effect of that size may be there, and the gate says "not shown"."""
+
+RULED_OUT_FALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Fall:
     Parameters
     ----------
     fall
-        The first less the second.
+        The first − the second.
     """
 
     overall: float
@@ -41,7 +47,7 @@ class Fall:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the AUC falls by more than chance would have it."""
+        """Whether the AUC falls beyond chance."""
         return self.fall >= CLEAR_FALL and self.interval[0] > 0
 
 
@@ -102,60 +108,79 @@ def judge_shortcut(
     fall
         What is left of the network's AUC within scanners; None where it cannot be told.
     without
-        What networks of its configuration are worth that were trained without each scanner in turn;
-        None where there are none. It is told, and decides nothing: such networks had fewer patients.
+        AUC of networks of its configuration that were trained without each scanner in turn; None where
+        there are none. It is reported, and decides nothing: such networks had fewer patients.
     """
     predicts = _lies_above(acquisition, CLEAR_ACQUISITION_AUC)
-    # A fall is told by many patients, the probe by few of them: it only has to agree.
+    # The fall rests on many patients, the probe on few of them: it only has to agree.
     is_blind = probe is not None and probe.auc is not None and probe.auc < LEAST_PROBE_AUC
     falls = fall is not None and fall.is_clear
     details = tuple(_details(acquisition, background, probe, fall, without))
     if predicts and falls and not is_blind:
         kind: ShortcutKind = "fail"
         sentence = (
-            f"The network reads {target} from the scanner, at least in part: the acquisition alone"
-            " predicts it, and among patients of the same scanner the network's AUC falls."
+            f"Acquisition shortcut: part of the AUC for {target} comes from the scanner. The acquisition"
+            " alone predicts the target, and within scanners the network's AUC falls."
         )
     elif falls:
         kind = "caution"
         sentence = (
-            f"Among patients of the same scanner the AUC for {target} falls: part of it is the"
-            " difference between scanners."
+            f"Within scanners the AUC for {target} falls: part of it is the difference between"
+            " scanners."
         )
     elif predicts:
         kind = "caution"
-        seen = "It was not seen to do so."
+        seen = "A fall of the network's AUC within scanners was not found."
         if fall is None or fall.interval[1] >= CLEAR_FALL:
-            seen = "Whether it does, these patients are too few to show."
+            seen = "There are too few patients to show whether it does."
         sentence = (
-            f"The acquisition alone predicts {target} in this cohort, so a network could read it"
-            f" from the scanner. {seen}"
+            f"The acquisition alone predicts {target} in this cohort, so a network could use it."
+            f" {seen}"
         )
     elif _lies_above(background, CLEAR_ACQUISITION_AUC):
         kind = "caution"
         sentence = (
-            f"Images without the tumour predict {target}, the acquisition was not seen to: that may"
-            " be the breast around it, or how the images were made."
+            f"Images without the tumour predict {target}; the acquisition was not shown to. The reason may"
+            " be the breast around it, or how the images were acquired."
         )
     elif acquisition.auc is None:
         kind = "caution"
         sentence = (
-            f"Whether {target} is read from the scanner cannot be judged: {acquisition.reason}."
+            f"Whether the acquisition predicts {target} cannot be judged: {acquisition.reason}."
         )
     elif fall is None:
         kind = "caution"
         sentence = (
-            f"The acquisition was not seen to predict {target}, but too few patients share a scanner"
+            f"The acquisition was not shown to predict {target}, but too few patients share a scanner"
             " to compare the network within scanners."
+        )
+    elif not _rules_out(acquisition, fall):
+        kind = "not shown"
+        sentence = (
+            f"No acquisition shortcut for {target} was found, but these patients are too few to rule out"
+            f" one: an acquisition AUC of {RULED_OUT_AUC:.2f}, or a fall of {RULED_OUT_FALL:.2f} within"
+            " scanners, would be compatible with them."
         )
     else:
         kind = "pass"
-        sentence = f"Nothing here suggests that {target} is read from the scanner."
+        sentence = (
+            f"No acquisition shortcut for {target} was found; an acquisition AUC of"
+            f" {RULED_OUT_AUC:.2f} and a fall of {RULED_OUT_FALL:.2f} within scanners are ruled out."
+        )
     return ShortcutVerdict(run, target, kind, sentence, details)
 
 
 def _lies_above(area: Area, value: float) -> bool:
     return area.interval is not None and area.interval[0] > value
+
+
+def _rules_out(acquisition: Area, fall: Fall) -> bool:
+    """Tell whether both intervals lie below what would matter."""
+    return (
+        acquisition.interval is not None
+        and acquisition.interval[1] < RULED_OUT_AUC
+        and fall.interval[1] < RULED_OUT_FALL
+    )
 
 
 def _details(
@@ -167,10 +192,7 @@ def _details(
 ) -> list[str]:
     found: list[str] = []
     if acquisition.interval is not None:
-        high = acquisition.interval[1]
-        found.append(
-            f"Acquisition alone: AUC {_words(acquisition)}; up to {high:.2f} cannot be ruled out."
-        )
+        found.append(f"Acquisition alone: AUC {_words(acquisition)}.")
     if background.interval is not None:
         found.append(f"Images without the tumour: AUC {_words(background)}.")
     if probe is not None and probe.auc is not None:
@@ -178,21 +200,21 @@ def _details(
             f"The scanner was not found in the network's features of {probe.num_patients} patients:"
             f" AUC {_words(probe)}."
             if probe.auc < LEAST_PROBE_AUC
-            else f"The scanner can be read from the network's features with AUC {_words(probe)}."
-            " That is the rule, and does harm only where the scanner goes with the target."
+            else f"The scanner can be predicted from the network's features with AUC {_words(probe)}."
+            " That is common, and harmful only where scanner and target are associated."
         )
     if fall is not None:
         low, high = fall.interval
         found.append(
-            f"AUC over all pairs of patients {fall.overall:.3f}, over pairs from the same scanner"
-            f" {fall.within:.3f}: a fall of {_signed(fall.fall)} (95 % CI {_signed(low)} to"
+            f"AUC over all pairs of patients {fall.overall:.2f}, over pairs from the same scanner"
+            f" {fall.within:.2f}: a fall of {_signed(fall.fall)} (95% CI, {_signed(low)} to"
             f" {_signed(high)})."
         )
     if without is not None and without.area.auc is not None:
         seen = without.area_seen
-        beside = f", against {_words(seen)} where they knew it" if seen.auc is not None else ""
+        beside = f", and {_words(seen)} if trained on it" if seen.auc is not None else ""
         found.append(
-            "Networks trained without one scanner and tried on it: AUC"
+            "Networks trained without one scanner and tested on it: AUC"
             f" {_words(without.area)}{beside}."
         )
     return found
@@ -204,5 +226,5 @@ def _signed(value: float) -> str:
 
 def _words(area: Area) -> str:
     if area.interval is None:
-        return f"{area.auc:.3f}"
-    return f"{area.auc:.3f} (95 % CI {area.interval[0]:.3f} to {area.interval[1]:.3f})"
+        return f"{area.auc:.2f}"
+    return f"{area.auc:.2f} (95% CI, {area.interval[0]:.2f} to {area.interval[1]:.2f})"

@@ -100,6 +100,6 @@ def _notes(table: pd.DataFrame, patients: Sequence[PatientUncertainty]) -> Itera
     if alone:
         runs = list(dict.fromkeys(run for run, _ in sorted(alone)))
         yield (
-            f"One prediction a patient in {', '.join(runs)}: only the entropy of the probability is"
-            " known there, not whether another training would agree."
+            f"One prediction per patient in {', '.join(runs)}: the entropy of the probability is known"
+            " there, the disagreement between trainings is not."
         )

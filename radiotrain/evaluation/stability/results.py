@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal
 
 from radiotrain.evaluation.results import Comparison
@@ -86,7 +85,7 @@ class PairNoise:
 
 @dataclass(frozen=True)
 class PatientUncertainty:
-    """How sure a run is of one test patient.
+    """How certain a run is of one test patient.
 
     Parameters
     ----------
@@ -100,7 +99,7 @@ class PatientUncertainty:
     distance_to_threshold
         Probability less the threshold from validation.
     is_right
-        Whether the call at the threshold is right; None where there is none, or no label.
+        Whether the classification at the threshold is correct; None where there is none, or no label.
     """
 
     run: str
@@ -118,12 +117,12 @@ class PatientUncertainty:
 
 @dataclass(frozen=True)
 class SelectivePoint:
-    """The patients that a run is surest of, at one coverage.
+    """The patients that a run is most certain of, at one coverage.
 
     Parameters
     ----------
     change, change_ci95
-        AUC less that of all patients; paired bootstrap.
+        AUC − that of all patients; paired bootstrap.
     """
 
     coverage: float
@@ -140,7 +139,7 @@ class SelectivePoint:
 
 @dataclass(frozen=True)
 class Selective:
-    """What deferring the least sure patients does to one run and target.
+    """What deferring the least certain patients does to one run and target.
 
     Parameters
     ----------
@@ -192,22 +191,6 @@ class Stability:
         """Sentences about comparisons whose noise floor is not known, and how many each is for."""
         unknown = (pair.sentence for pair in self.pairs if pair.noise_floor is None)
         return tuple(Counter(unknown).items())
-
-    def surest_wrong(self, run: str, target: str, num: int = 5) -> tuple[PatientUncertainty, ...]:
-        """Return the wrong calls with the least entropy."""
-        wrong = [p for p in self._of(run, target) if p.is_right is False]
-        return tuple(sorted(wrong, key=lambda p: (p.entropy, p.patient_id))[:num])
-
-    def least_sure(self, run: str, target: str, num: int = 5) -> tuple[PatientUncertainty, ...]:
-        """Return the patients with the highest entropy."""
-        return tuple(sorted(self._of(run, target), key=lambda p: (-p.entropy, p.patient_id))[:num])
-
-    def _of(self, run: str, target: str) -> tuple[PatientUncertainty, ...]:
-        return self._patients_of.get((run, target), ())
-
-    @cached_property
-    def _patients_of(self) -> dict[tuple[str, str], tuple[PatientUncertainty, ...]]:
-        return patients_of(self.patients)
 
 
 def patients_of(

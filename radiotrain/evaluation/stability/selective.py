@@ -1,4 +1,4 @@
-"""Selective prediction: the surest patients only, the others left to somebody else.
+"""Selective prediction: the most certain patients only, the others deferred.
 
 Patients are deferred by the entropy of their mean probability, the highest first. Deferring at
 random leaves the AUC as it is, on average, so that the AUC of all is what to compare with.
@@ -95,7 +95,7 @@ def selective_prediction(
     if len(np.unique(y)) < 2:
         why = f"only one class among {len(y)} test patients" if len(y) else "no test patient"
         return Selective(
-            run, target, (), None, None, f"Nothing can be said: {why}.",
+            run, target, (), None, None, f"Not defined: {why}.",
             {"area": why, "area_ci95": why},
         )  # fmt: skip
     ones = np.ones((1, len(y)), dtype=np.int64)
@@ -179,21 +179,21 @@ def _why(name: str, one_class: bool, threshold: float | None) -> str:
         return "no threshold from validation" if threshold is None else "no patient of this class"
     if one_class:
         return "only one class is left"
-    return "resamples are all alike, or too many of them have only one class"
+    return "resamples are all equal, or too many of them have only one class"
 
 
 def _verdict(points: Sequence[SelectivePoint]) -> str:
     point = next(p for p in points if p.coverage == JUDGED_COVERAGE)
-    share = f"the least sure {100 * (1 - JUDGED_COVERAGE):.0f} %"
+    share = f"the least certain {100 * (1 - JUDGED_COVERAGE):.0f}%"
     if point.change is None:
         return f"Deferring {share} leaves nothing to judge: {point.reasons['change']}."
     change = f"Deferring {share} changes the AUC by {point.change:+.3f}".replace("-", "−")
     if point.change_ci95 is None:
         return f"{change}, without an interval: {point.reasons['change_ci95']}."
     low, high = point.change_ci95
-    verdict = "not shown to help"
+    verdict = "no improvement shown"
     if low > 0:
-        verdict = "it helps"
+        verdict = "an improvement"
     elif high < 0:
-        verdict = "it harms"
-    return f"{change} ({low:.3f} to {high:.3f}): {verdict}.".replace("-", "−")
+        verdict = "a deterioration"
+    return f"{change} (95% CI, {low:.3f} to {high:.3f}): {verdict}.".replace("-", "−")

@@ -44,17 +44,17 @@ def find_spreads(table: pd.DataFrame, results: Sequence[TargetResult]) -> tuple[
 
 
 def pair_noise(comparison: Comparison, table: pd.DataFrame, spreads: Sequence[Spread]) -> PairNoise:
-    """Say whether a difference is larger than what training again does.
+    """Say whether a difference is larger than that between repeated trainings.
 
-    The floor of two configurations is 1.96 times the root of the sum of their variances; a model
-    without a network is fitted without chance and counts as 0.
+    The floor of two configurations is 1.96 times the root of the sum of their variances; a
+    baseline model is fitted without randomness and counts as 0.
     """
     who = comparison.target, comparison.run, comparison.other
     sides = [_side(run, comparison.target, table, spreads) for run in (who[1], who[2])]
     unknown = [side for side in sides if isinstance(side, str)]
     known = [side for side in sides if isinstance(side, Spread)]
     if unknown or not known:
-        why = "; ".join(dict.fromkeys(unknown)) or "nothing here was trained by chance"
+        why = "; ".join(dict.fromkeys(unknown)) or "no model here has random training"
         return PairNoise(*who, "not known", f"Noise floor not known: {why}.")
     floor, interval = _floor_of(known)
     if comparison.difference is None:
@@ -62,10 +62,10 @@ def pair_noise(comparison: Comparison, table: pd.DataFrame, spreads: Sequence[Sp
     standing, words = _standing(abs(comparison.difference), floor, interval)
     varied = {word for s in known for word in s.over.split(" and ")}
     over = " and ".join(sorted(varied, reverse=True))
-    range_of = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    range_of = f" (95% CI, {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     sentence = (
-        f"Noise floor {floor:.3f}{range_of}: this difference is {words} what another {over}"
-        f" does{', but the floor is known too roughly to be sure' if standing == 'about' else ''}."
+        f"Noise floor {floor:.3f}{range_of}: this difference is {words} that of another {over}"
+        f"{', but the estimate of the floor is too rough to judge' if standing == 'about' else ''}."
     )
     return PairNoise(*who, standing, sentence, floor, interval)
 
@@ -168,7 +168,7 @@ def _crossed(members: Sequence[Member]) -> list[list[float]] | None:
 def _side(
     run: str, target: str, table: pd.DataFrame, spreads: Sequence[Spread]
 ) -> Spread | str | None:
-    """Return a run's spread, why it has none, or None of a model that is fitted without chance."""
+    """Return a run's spread, why it has none, or None of a model that is fitted without randomness."""
     if is_baseline(run):
         return None
     for spread in spreads:
@@ -177,14 +177,14 @@ def _side(
                 return spread.reasons["noise_floor"]
             return spread
         if spread.target == target and run == spread.ensemble:
-            return f"{run} is there once, and a mean varies less than the single runs do"
+            return f"{run} is a single ensemble, and an ensemble varies less than its members"
     if "configuration" not in table:
         return "the table does not say which runs are replicates (columns configuration and seed)"
     return f"{run} was trained once"
 
 
 def _floor_of(known: Sequence[Spread]) -> tuple[float, tuple[float, float] | None]:
-    """Combine one or two spreads: one alone, beside a model without chance, counts once."""
+    """Combine one or two spreads: one alone, beside a model without randomness, counts once."""
     if len(known) == 2 and known[0] is known[1] and known[0].noise_floor is not None:
         return known[0].noise_floor, known[0].noise_floor_ci95
     variances = [(s.sd_of_training or 0.0) ** 2 for s in known]

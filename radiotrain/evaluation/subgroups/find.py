@@ -188,13 +188,11 @@ def _strangers(table: pd.DataFrame, facts: Facts) -> Iterator[str]:
         return
     spelt = {plain_id(i): i for i in sorted(known - tested)}
     respelt = [(i, spelt[plain_id(i)]) for i in unknown if plain_id(i) in spelt]
-    first = f"{respelt[0][0]!r} here, {respelt[0][1]!r} there" if respelt else ""
     if respelt and len(unknown) == len(tested):
+        first = f"{respelt[0][0]!r} here, {respelt[0][1]!r} there"
         raise InputError(
             f"no test patient is in {facts.source}, but {len(respelt)} of {len(tested)} are under"
             f" another spelling (first: {first}), expected the same ids in both: write them alike"
         )
-    yield (
-        f"{len(unknown)} of {len(tested)} test patients are not in {facts.source}"
-        f" (first: {unknown[0]}{f'; {len(respelt)} under another spelling: {first}' if respelt else ''})."
-    )
+    beside = f", {len(respelt)} of them under another spelling" if respelt else ""
+    yield f"{len(unknown)} of {len(tested)} test patients are not in {facts.source}{beside}."

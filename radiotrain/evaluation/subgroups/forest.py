@@ -10,9 +10,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from preprocessing.page import figure_svg
-from radiotrain.evaluation.report.plots import GREY, OURS
-from radiotrain.evaluation.report.result_plots import Plot, plot_file_name
+from radiotrain.evaluation.report.numbers import ci_text
+from radiotrain.evaluation.report.numbers import interval as interval_text
+from radiotrain.evaluation.report.plots import GREY, OURS, Plot, make_plot, plot_file_name
 from radiotrain.evaluation.subgroups.results import Group, Overall, Subgroups, VariableResult
 
 # Letters as text: drawn as shapes, a plot of fifty rows would weigh as much as the rest of a report.
@@ -41,25 +41,35 @@ class _Row:
 def draw_forests(subgroups: Subgroups | None) -> tuple[Plot, ...]:
     """Draw the forest plot of each run and target in `Subgroups.overall`, in that order."""
     found = []
-    for number, overall in enumerate(subgroups.overall if subgroups else (), start=1):
+    for num, overall in enumerate(subgroups.overall if subgroups else (), start=1):
+        results = subgroups.of(overall.run, overall.target) if subgroups else ()
         found.append(
-            Plot(
-                plot_file_name("subgroups", number, overall.target, overall.run),
-                forest_svg(overall, subgroups.of(overall.run, overall.target) if subgroups else ()),
-                f"Forest plot of {overall.target}, run {overall.run}: AUC of each group",
-                f"{overall.target}, run {overall.run}: AUC in groups of test patients, with 95 %"
-                " score intervals. Grey: too few of a class to say. Dashed: all test patients."
-                " Dotted: a coin.",
+            make_plot(
+                plot_file_name("subgroups", num, overall.target, overall.run),
+                draw_forest(overall, results),
+                f"Forest plot of {overall.target}, run {overall.run}. All test patients: AUC"
+                f" {ci_text(overall.auc, overall.auc_ci95)}. {_groups_text(results)}",
+                f"{overall.target}, run {overall.run}: AUC in groups of test patients, with 95%"
+                " CIs (score). Grey: too few of a class to judge. Dashed: all test patients."
+                " Dotted: chance (AUC 0.5).",
             )
         )
     return tuple(found)
 
 
-def forest_svg(overall: Overall, results: Sequence[VariableResult]) -> str:
-    """Draw one run and target as SVG text.
+def _groups_text(results: Sequence[VariableResult]) -> str:
+    """Return the judged groups and their AUCs in words."""
+    found = [
+        f"{r.variable}, {g.name}: {ci_text(g.auc, g.auc_ci95)}" for r in results for g in r.judged
+    ]
+    return f"{'; '.join(found)}." if found else "No group has enough patients of both classes."
 
-    Groups with too few to say are grey, those withheld have no point. The dashed line is the AUC
-    of all test patients, the dotted one a coin's.
+
+def draw_forest(overall: Overall, results: Sequence[VariableResult]) -> Figure:
+    """Draw one run and target.
+
+    Groups with too few to judge are grey, those withheld have no point. The dashed line is the AUC
+    of all test patients, the dotted one chance.
 
     Parameters
     ----------
@@ -84,14 +94,14 @@ def forest_svg(overall: Overall, results: Sequence[VariableResult]) -> str:
                 _write_auc(axes, place, overall.auc, overall.auc_ci95, _INK)
             elif row.group is not None:
                 _draw_group(axes, place, row.group)
-        return figure_svg(figure)
+        return figure
 
 
 def _frame(axes: Axes, num_rows: int, overall: Overall) -> None:
     axes.set(xlim=(0, 1), ylim=(num_rows - 0.5, -0.5))
     axes.set_yticks([])
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_xlabel("AUC and 95 % interval")
+    axes.set_xlabel("AUC and 95% CI")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)))
     if overall.auc is not None:
@@ -100,7 +110,7 @@ def _frame(axes: Axes, num_rows: int, overall: Overall) -> None:
 
 def _head(axes: Axes) -> None:
     _write(axes, _COUNT_AT, -1, "patients (positive)", _SOFT, align="right")
-    _write(axes, _AUC_AT, -1, "AUC (95 % interval)", _SOFT)
+    _write(axes, _AUC_AT, -1, "AUC (95% CI)", _SOFT)
 
 
 def _draw_name(axes: Axes, place: int, row: _Row) -> None:
@@ -144,13 +154,13 @@ def _write_auc(
     axes: Axes,
     place: int,
     area: float | None,
-    interval: tuple[float, float] | None,
+    ends: tuple[float, float] | None,
     colour: str,
     note: str = "",
 ) -> None:
     text = "not defined" if area is None else f"{area:.2f}"
-    if interval is not None:
-        text += f" ({interval[0]:.2f}–{interval[1]:.2f})"
+    if ends is not None:
+        text += f" ({interval_text(ends)})"
     _write(axes, _AUC_AT, place, text + note, colour)
 
 

@@ -30,6 +30,9 @@ FIELD_STRENGTH = "field strength"
 MOST_VARIABLES = 12
 """Each test costs the others power, and among many something differs by chance."""
 
+_MOST_CODES = 8
+"""Numbers of no more values than this may be codes of categories."""
+
 _AGE = r"^(patient_)?age(_years|_at_\w+)?$"
 _FIELD = r"field_strength|^(field|tesla|b0)(_t)?$"
 # What is looked at first, and what it is called.
@@ -70,6 +73,24 @@ class Variable:
     target: str | None = None
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One thing that is known of patients, before it is asked whether it tells them apart.
+
+    Parameters
+    ----------
+    name
+        Of the covariate; None of a target's labels.
+    cut
+        How it divides patients, or one clause that says why it cannot.
+    """
+
+    label: str
+    target: str | None
+    cut: Cut | str
+    name: str | None = None
+
+
 def choose_variables(
     facts: Facts, tested: Sequence[str], development: Sequence[str]
 ) -> tuple[tuple[Variable, ...], tuple[str, ...]]:
@@ -87,13 +108,14 @@ def choose_variables(
     chosen: list[Variable] = []
     alike: list[str] = []
     notes: list[str] = []
-    for label, target, cut in _candidates(facts, (*development, *tested), development):
+    for found in candidates(facts, (*development, *tested), development):
+        label, cut = found.label, found.cut
         if isinstance(cut, str):
             notes.append(f"No groups by {label}: {cut}.")
         elif len({cut.group_of.get(i, UNKNOWN) for i in tested} - {UNKNOWN}) < 2:
             alike.append(label)
         else:
-            chosen.append(Variable(label, cut, target))
+            chosen.append(Variable(label, cut, found.target))
     late = sorted({n for i in tested for n in facts.covariates.get(i, {}) if _kind(n) == "refused"})
     if late:
         notes.append(f"Known only after treatment, and left out: {', '.join(late)}.")
@@ -108,10 +130,8 @@ def choose_variables(
     return tuple(chosen[:MOST_VARIABLES]), tuple(notes)
 
 
-def _candidates(
-    facts: Facts, ids: Sequence[str], development: Sequence[str]
-) -> Iterator[tuple[str, str | None, Cut | str]]:
-    """Yield label, target and cut of everything that is known, what matters first."""
+def candidates(facts: Facts, ids: Sequence[str], development: Sequence[str]) -> Iterator[Candidate]:
+    """Yield everything that is known of patients and may divide them, what matters first."""
     names = sorted({n for i in ids for n in facts.covariates.get(i, {})})
     places = {name: _place(name) for name in names}
     for name in sorted(names, key=lambda n: (places[n], n)):
@@ -120,7 +140,7 @@ def _candidates(
     for target, labels in facts.labels.items():
         words = {0: "negative", 1: "positive"}
         cut = Cut(("negative", "positive"), {i: words.get(labels.get(i, -1), UNKNOWN) for i in ids})
-        yield f"{target} status", target, cut
+        yield Candidate(f"{target} status", target, cut)
     receptors = {target.lower() for target in facts.labels}
     for wanted in ("receptor", "clinical", "acquisition"):
         for name in names:
@@ -128,26 +148,33 @@ def _candidates(
                 yield _covariate(facts, name, ids, development)
 
 
+def is_continuous(facts: Facts, name: str, ids: Sequence[str]) -> bool:
+    """Tell whether a covariate is a number of many values, such as an age."""
+    values = {i: facts.covariates.get(i, {}).get(name) for i in ids}
+    return _is_numeric(values) and len(set(values.values())) > _MOST_CODES
+
+
 def _covariate(
     facts: Facts, name: str, ids: Sequence[str], development: Sequence[str]
-) -> tuple[str, str | None, Cut | str]:
+) -> Candidate:
     values = {i: facts.covariates.get(i, {}).get(name) for i in ids}
     plain, label = plain_name(name), shown_name(name)
     if re.search(_AGE, plain):
-        return label, None, cut_ages(values)
+        return Candidate(label, None, cut_ages(values), name)
     if re.search(_FIELD, plain):
-        return label, None, cut_fields(values)
+        return Candidate(label, None, cut_fields(values), name)
     if receptor := _RECEPTOR.search(plain):
         target = receptor[2].upper().replace("_", "")
         if not _is_binary(values):
-            return label, target, cut_texts(values)
+            return Candidate(label, target, cut_texts(values), name)
         words = {0.0: "negative", 1.0: "positive"}
         group_of = {i: words.get(as_number(v), UNKNOWN) for i, v in values.items()}
-        return f"{target} status", target, Cut(("negative", "positive"), group_of)
+        return Candidate(f"{target} status", target, Cut(("negative", "positive"), group_of), name)
     if _is_numeric(values):
         unit = _UNITS.get(plain.rpartition("_")[2], "")
-        return label.removesuffix(unit), None, cut_numbers(values, development, unit)
-    return label, None, cut_texts(values)
+        cut = cut_numbers(values, development, unit)
+        return Candidate(label.removesuffix(unit), None, cut, name)
+    return Candidate(label, None, cut_texts(values), name)
 
 
 def shown_name(name: str) -> str:

@@ -38,7 +38,7 @@ def judge_subgroups(
     if tests:
         sentence = f"No difference of the AUC for {target} between groups was shown."
         return SubgroupVerdict(run, target, "no difference shown", sentence, details)
-    sentence = f"Too few patients to say whether results for {target} differ between groups."
+    sentence = f"Too few patients to test whether the AUC for {target} differs between groups."
     return SubgroupVerdict(run, target, "too few to say", sentence, details)
 
 
@@ -49,7 +49,7 @@ def _by(result: VariableResult) -> str:
 
 
 def _of(group: Group) -> str:
-    return f"{group.auc:.3f} in {group.name!r}"
+    return f"{group.auc:.2f} in {group.name!r}"
 
 
 def _details(
@@ -61,16 +61,15 @@ def _details(
     known = [(r.detectable_difference, r.variable) for r in tests if r.detectable_difference]
     if known:
         (least, easiest), (most, hardest) = min(known), max(known)
-        up_to = f", up to {most:.2f} or more for {hardest}" if hardest != easiest else ""
+        up_to = f", up to {most:.2f} for {hardest}" if hardest != easiest else ""
         yield (
-            "With these numbers, in four of five such test sets, a group would be seen to differ"
-            f" only if its AUC were lower than the others' by {least:.2f} or more for"
-            f" {easiest}{up_to}."
+            "Minimum detectable difference (80% power): an AUC of one group lower than that of the"
+            f" others by {least:.2f} for {easiest}{up_to}."
         )
         if overall.auc is not None and overall.auc - least < 0.5:
             yield (
-                "That is below a coin's 0.5: with so few patients no difference that is at all"
-                " likely could have been shown."
+                "That is an AUC below chance (0.5): with so few patients no plausible difference could"
+                " have been shown."
             )
         were = "variables were" if len(tests) > 1 else "variable was"
         corrected = f"; p is corrected for all {num_tests} tests of this report"
@@ -78,8 +77,8 @@ def _details(
     untested = [r.variable for r in results if r.p_holm is None]
     if untested:
         yield (
-            f"Too few to say, as fewer than two groups have {FEWEST_JUDGED} positive and"
+            f"Not tested, as fewer than two groups have {FEWEST_JUDGED} positive and"
             f" {FEWEST_JUDGED} negative patients: {', '.join(untested)}."
         )
     if not results:
-        yield "Nothing is known of these patients that tells them apart."
+        yield "No variable that is known of these patients divides them."

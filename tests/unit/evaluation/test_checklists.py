@@ -143,8 +143,9 @@ def test_every_key_of_a_list_is_an_answer_that_something_gives() -> None:
         for patients, split in ((TEST, "test"), (VALIDATION, "validation"))
     ]
     filled = fill_checklists(evaluate(*tables), make_context())
-    # These need shortcuts, subgroups or saliency, which this context has not.
+    # These need characteristics, shortcuts, subgroups or saliency, which this context has not.
     elsewhere = {
+        "characteristics",
         "robustness",
         "saliency",
         "confounding",

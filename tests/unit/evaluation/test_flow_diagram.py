@@ -36,7 +36,7 @@ def number_in(lines: list[str], start: str) -> int:
 def test_what_is_drawn_adds_up(num_reasons: int) -> None:
     flow = make_flow(num_reasons=num_reasons)
     lines = texts(flow_svg(flow))
-    came, out, included = (number_in(lines, n) for n in ("Came in", "Left out", "Included"))
+    came, out, included = (number_in(lines, n) for n in ("Cohort", "Excluded", "Included"))
     development, test = (number_in(lines, n) for n in ("Development", "Sealed test"))
     assert came == 200
     assert out == sum(range(num_reasons + 1))
@@ -56,7 +56,7 @@ def test_up_to_twelve_reasons_are_drawn_and_the_rarest_of_more_are_summed_up() -
 
 def test_with_nobody_left_out_the_diagram_says_so() -> None:
     lines = texts(flow_svg(make_flow(num_reasons=0)))
-    assert {"Left out: 0", "nobody"} <= set(lines)
+    assert {"Excluded: 0", "none"} <= set(lines)
 
 
 def test_boxes_do_not_overlap_and_stay_inside() -> None:
@@ -100,14 +100,14 @@ def test_numbers_that_do_not_add_up_are_said() -> None:
         labels=(LabelCounts("ER", "test", 10, 10, 1), LabelCounts("PR", "development", 1, 2, 3)),
     )
     first, fold, label = flow.mismatches
-    assert "99 patients were not left out, but 100 are in the split's parts" in first
+    assert "99 patients were included, but 100 are in the split's parts" in first
     assert "Fold 1 has 80 patients, but 79" in fold
     assert "PR has 6 labels" in label
 
 
 def test_patients_in_no_part_of_the_split_are_drawn() -> None:
     flow = CohortFlow(10, (), 4, 2, 3)
-    assert "of whom 1 in no part of the split" in texts(flow_svg(flow))
+    assert "1 of them in no part of the split" in texts(flow_svg(flow))
     assert len(flow.mismatches) == 1
 
 

@@ -134,7 +134,7 @@ def test_of_trainings_of_one_configuration_their_mean_has_the_headline(tmp_path:
     head = page[page.index('<div class="verdicts">') : page.index('<h2 id="table">')]
     named = re.findall(r"Run ([^<]+)</p>", head)
     assert named == ["alone", "ER ResNet10, mean of 7"]
-    assert "2 of 9 results; of several trainings of one configuration, their mean." in head
+    assert "2 of 9 results; of several trainings of one configuration, their ensemble." in head
 
 
 def test_a_headline_needs_interval_and_permutation_test_to_agree() -> None:
@@ -165,4 +165,4 @@ def test_what_a_model_lacks_leaves_its_cell_empty(tmp_path: Path) -> None:
     page = written(tmp_path, runs(net=1), ReportContext(shortcuts=found))
     (row,) = re.findall(r"<tr><td>PR net</td>.*?</tr>", page, re.DOTALL)
     cells = [re.sub(r"<.*?>|\s", "", cell) for cell in re.findall(r"<td.*?</td>", row, re.DOTALL)]
-    assert cells == ["PRnet", "A", "", "0.6100.500–0.700known:0.610"]
+    assert cells == ["PRnet", "A", "", "0.610.50to0.70fittedonit:0.61"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pandas as pd
 import pytest
 
 from radiotrain.evaluation.leaks.in_table import check_table
+from radiotrain.evaluation.leaks.results import leaks_csv
 from radiotrain.evaluation.predictions import validate_predictions
 from tests.unit.evaluation.small_tables import TEST, VALIDATION, evaluate, make_rows
 
@@ -31,11 +34,20 @@ def test_an_honest_table_is_clear() -> None:
 def test_runs_of_different_splits_are_named() -> None:
     theirs = make_rows(TEST, "test", run="theirs").assign(patient_id=lambda t: "x" + t.patient_id)
     ours = make_rows(VALIDATION, "validation").assign(patient_id=theirs["patient_id"])
-    outcome, finding = checks(ours, make_rows(TEST, "test"), theirs)["A patient"]
-    assert outcome == "found"
+    check = check_table(
+        validate_predictions(pd.concat([ours, make_rows(TEST, "test"), theirs], ignore_index=True))
+    )[0]
+    assert check.outcome == "found"
+    (finding,) = check.findings
     assert finding.startswith(
-        "Leak: run net was trained or validated on 5 test patients of run theirs (first: x"
+        "Leak: run net was trained or validated on 5 test patients of run theirs."
     )
+    # The sentence names no patient, as it goes into pages; the table of leaks does.
+    assert check.patients == (tuple(sorted(theirs["patient_id"])),)
+    assert not any(patient in finding for patient in theirs["patient_id"])
+    named = pd.read_csv(io.StringIO(leaks_csv([check])))
+    assert named["patient_id"].tolist() == sorted(theirs["patient_id"])
+    assert "patients" not in check.to_json()
 
 
 @pytest.mark.parametrize(
@@ -45,11 +57,10 @@ def test_a_patient_under_another_spelling_is_named(tested: str, seen: str) -> No
     test, validation = make_rows(TEST, "test"), make_rows(VALIDATION, "validation")
     test.loc[2, "patient_id"] = tested
     validation.loc[1, "patient_id"] = seen
-    outcome, finding = checks(test, validation)["One patient"]
-    assert outcome == "found"
-    assert repr(tested) in finding
-    assert repr(seen) in finding
-    assert "1 test patient is" in finding
+    check = check_table(validate_predictions(pd.concat([test, validation], ignore_index=True)))[1]
+    assert check.outcome == "found"
+    assert check.patients == ((tested, seen),)
+    assert "1 test patient is" in check.findings[0]
 
 
 def test_a_test_patient_under_two_spellings_is_named() -> None:

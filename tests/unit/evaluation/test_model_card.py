@@ -54,7 +54,7 @@ def test_the_card_says_what_the_run_knows(evaluation: Evaluation) -> None:
     assert "59 development patients" in texts["Training data", "Patients"]
     assert "SIEMENS (40)" in texts["Factors", "Scanners"]
     auc = evaluation.results[0].auc
-    assert f"AUC {auc:.3f}" in texts["Quantitative analyses", "ER, net"]
+    assert f"AUC {auc:.2f}" in texts["Quantitative analyses", "ER, net"]
     for heading in ("Ethical considerations",):
         assert not any(text for (h, _), text in texts.items() if h == heading)
 

@@ -17,16 +17,17 @@ from tests.unit.evaluation.full_context import DATA, FLOW, make_context, make_mo
 from tests.unit.evaluation.small_tables import TEST, VALIDATION, evaluate, make_rows
 
 ORDER = [
+    "summary",
+    "warnings",
+    "patients",
     "table",
     "resolvable",
-    "warnings",
     "results",
     "comparisons",
     "subgroups",
-    "patients",
-    "leaks",
-    "openings",
     "methods",
+    "leaks",
+    "accesses",
     "model-card",
     "checklists",
     "repeat",
@@ -65,7 +66,7 @@ def page(folder: Path) -> str:
 def test_sections_stand_in_the_order_in_which_they_are_to_be_read(page: str) -> None:
     headings = re.findall(r'<h2 id="([^"]+)">', page)
     assert [h for h in headings if h in ORDER] == ORDER
-    assert page.index('class="verdicts"') < page.index('<h2 id="table">')
+    assert page.index('class="verdicts"') < page.index('<h2 id="warnings">')
 
 
 def test_the_contents_name_every_section_in_its_order(page: str) -> None:
@@ -81,7 +82,7 @@ def test_networks_come_first_and_baselines_are_folded(page: str) -> None:
     assert "ER, run net" in shown
     assert not any(baseline in shown for baseline in BASELINES)
     assert all(f"ER, run {baseline}" in folded for baseline in BASELINES)
-    assert "2 results of models without a network" in folded
+    assert "2 results of baseline models" in folded
 
 
 def test_baselines_alone_are_not_folded(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_an_opening_says_that_baselines_were_tested_too(page: str) -> None:
 
 def test_diagram_card_and_checklists_are_in_the_page_and_beside_it(folder: Path, page: str) -> None:
     assert page.count('<svg class="flow"') == 1
-    assert "Left out: 1" in page
+    assert "Excluded: 1" in page
     assert (
         len(re.findall(r"<details><summary>(?:CLAIM 2024|TRIPOD\+AI|METRICS): \d+ of", page)) == 3
     )
@@ -114,7 +115,7 @@ def test_links_of_card_and_checklists_lead_somewhere(page: str) -> None:
 
 def test_numbers_of_the_flow_that_do_not_add_up_are_said(tmp_path: Path) -> None:
     page = write(tmp_path, make_table(), ReportContext(flow=replace(FLOW, num_test=23)))
-    assert "83 patients were not left out, but 82 are in" in page
+    assert "83 patients were included, but 82 are in" in page
 
 
 def test_markup_in_facts_is_shown_as_text_only(tmp_path: Path) -> None:

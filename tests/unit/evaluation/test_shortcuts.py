@@ -35,8 +35,9 @@ from radiotrain.training.loop import train
 from tests.unit.evaluation.scanner_store import CROP_SHAPE, write_scanner_store
 from tests.unit.training.synthetic import run_config
 
-COIN = Area(0.5, (0.42, 0.58), 200, 100)
+CHANCE = Area(0.5, (0.42, 0.58), 200, 100)
 CLEAR = Area(0.7, (0.62, 0.78), 200, 100)
+WIDE = Area(0.5, (0.3, 0.7), 24, 12)
 BARELY = Area(0.6, (0.52, 0.68), 200, 100)
 NONE = Area(None, None, 0, 0, "nothing is known")
 STAYS = Fall(0.7, 0.695, 0.005, (-0.01, 0.02), 200)
@@ -50,24 +51,25 @@ UNSURE = Fall(0.7, 0.6, 0.1, (-0.05, 0.25), 200)
 @pytest.mark.parametrize(
     ("acquisition", "background", "probed", "fall", "kind", "words"),
     [
-        (COIN, COIN, COIN, STAYS, "pass", "Nothing here suggests"),
+        (CHANCE, CHANCE, CHANCE, STAYS, "pass", "are ruled out"),
         # Features nearly always give the scanner away: alone it is no reason.
-        (COIN, COIN, CLEAR, STAYS, "pass", "Nothing here suggests"),
-        # Better than chance, but not by a clear margin.
-        (BARELY, COIN, CLEAR, STAYS, "pass", "Nothing here suggests"),
-        (COIN, COIN, CLEAR, UNSURE, "pass", "Nothing here suggests"),
-        (CLEAR, COIN, CLEAR, STAYS, "caution", "It was not seen to do so"),
-        (CLEAR, COIN, CLEAR, UNSURE, "caution", "too few to show"),
-        (CLEAR, COIN, CLEAR, None, "caution", "too few to show"),
-        (COIN, CLEAR, COIN, STAYS, "caution", "Images without the tumour predict ER"),
-        (COIN, COIN, COIN, FALLS, "caution", "difference between scanners"),
-        (NONE, COIN, None, None, "caution", "cannot be judged: nothing is known"),
-        (COIN, COIN, None, None, "caution", "too few patients share a scanner"),
-        (CLEAR, COIN, COIN, FALLS, "caution", "difference between scanners"),
-        (CLEAR, COIN, CLEAR, FALLS, "fail", "reads ER from the scanner"),
+        (CHANCE, CHANCE, CLEAR, STAYS, "pass", "are ruled out"),
+        # Better than chance, but not by a clear margin: nothing is found, and nothing ruled out.
+        (BARELY, CHANCE, CLEAR, STAYS, "not shown", "too few to rule out"),
+        (CHANCE, CHANCE, CLEAR, UNSURE, "not shown", "too few to rule out"),
+        (WIDE, CHANCE, CLEAR, STAYS, "not shown", "too few to rule out"),
+        (CLEAR, CHANCE, CLEAR, STAYS, "caution", "was not found"),
+        (CLEAR, CHANCE, CLEAR, UNSURE, "caution", "too few patients to show"),
+        (CLEAR, CHANCE, CLEAR, None, "caution", "too few patients to show"),
+        (CHANCE, CLEAR, CHANCE, STAYS, "caution", "Images without the tumour predict ER"),
+        (CHANCE, CHANCE, CHANCE, FALLS, "caution", "difference between scanners"),
+        (NONE, CHANCE, None, None, "caution", "cannot be judged: nothing is known"),
+        (CHANCE, CHANCE, None, None, "caution", "too few patients share a scanner"),
+        (CLEAR, CHANCE, CHANCE, FALLS, "caution", "difference between scanners"),
+        (CLEAR, CHANCE, CLEAR, FALLS, "fail", "comes from the scanner"),
         # A network with no validation patients cannot be probed; the fall has shown enough.
-        (CLEAR, COIN, None, FALLS, "fail", "reads ER from the scanner"),
-        (CLEAR, COIN, NONE, FALLS, "fail", "reads ER from the scanner"),
+        (CLEAR, CHANCE, None, FALLS, "fail", "comes from the scanner"),
+        (CLEAR, CHANCE, NONE, FALLS, "fail", "comes from the scanner"),
     ],
 )
 def test_verdict(
@@ -83,9 +85,9 @@ def test_verdict(
 
 
 def test_verdict_gives_its_numbers() -> None:
-    details = " ".join(judge_shortcut("run", "ER", CLEAR, COIN, CLEAR, FALLS).details)
-    assert "AUC 0.700 (95 % CI 0.620 to 0.780); up to 0.78 cannot be ruled out" in details
-    assert "a fall of 0.100 (95 % CI 0.050 to 0.150)" in details
+    details = " ".join(judge_shortcut("run", "ER", CLEAR, CHANCE, CLEAR, FALLS).details)
+    assert "AUC 0.70 (95% CI, 0.62 to 0.78)" in details
+    assert "a fall of 0.100 (95% CI, 0.050 to 0.150)" in details
 
 
 # --- acquisition and features ---------------------------------------------------------------
@@ -217,7 +219,7 @@ def _check_report(table: pd.DataFrame, context: ReportContext, out: Path, kind: 
     metrics = json.loads((out / "metrics.json").read_text("utf-8"))
     assert metrics["shortcuts"]["verdicts"][0]["kind"] == kind
     page = (out / "report.html").read_text("utf-8")
-    assert "Tumour, or scanner?" in page
+    assert '<h2 id="shortcuts">' in page
     assert f"{kind.capitalize()}: ER, run run" in page
     # A baseline gets no headline.
     assert '<p class="soft">Run baseline' not in page

@@ -79,8 +79,8 @@ class Filled:
         total = sum(w for w, _ in weights) - no_object
         done, known = sum(w for w, met in judged if met), sum(w for w, _ in judged)
         return (
-            f"Items with {known:.2f} of the weight of {total:.2f} that applies are answered, those"
-            f" that were done weigh {done:.2f}. No score is given while items wait for the author."
+            f"Items with {known:.2f} of the weight of {total:.2f} that applies are answered; those"
+            f" that were met weigh {done:.2f}. No score is given while items wait for the author."
         )
 
 
@@ -99,14 +99,30 @@ def checklists_csv(filled: tuple[Filled, ...]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
-        ("checklist", "item", "section", "asks for", "answered by", "answer", "met", "weight")
+        (
+            "checklist",
+            "item",
+            "section",
+            "asks for",
+            "answered by",
+            "answer",
+            "where",
+            "met",
+            "weight",
+        )
     )
     for checklist in filled:
         for item, answer in checklist.items:
             met = {None: "", True: "yes", False: "no"}[answer.met]
-            values = (item.number, item.section, item.text, answer.by, answer.text, met)
+            where = _place(answer.where)
+            values = (item.number, item.section, item.text, answer.by, answer.text, where, met)
             writer.writerow((checklist.name, *map(as_text, values), item.weight))
     return buffer.getvalue()
+
+
+def _place(where: str) -> str:
+    """Return the place of an answer: a file, or a section of the report."""
+    return f"report.html#{where}" if where and "." not in where else where
 
 
 def read_items(name: str) -> tuple[str, str, tuple[Item, ...]]:
