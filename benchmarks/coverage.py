@@ -14,7 +14,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,11 +191,11 @@ def paired(cell: Cell, repeats: int, seed: int) -> float:
     def intervals() -> Iterator[Interval]:
         for _ in range(repeats):
             common = rng.normal(size=cell.num)
-            scores = (
+            first, second = (
                 (common + rng.normal(size=cell.num)) / math.sqrt(2) + of.shift * labels
                 for of in (cell, cell.worse)
             )
-            yield paired_difference(labels, *scores).interval
+            yield paired_difference(labels, first, second).interval
 
     return coverage(intervals(), cell.area - cell.worse.area)
 
@@ -229,10 +229,10 @@ def _wilson(num: int) -> tuple[Interval, ...]:
 
 
 OTHERS: Mapping[str, Callable[[Cell, int, int], float]] = {
-    "Brier, population": lambda *of: brier(*of, "population"),
-    "Brier, within classes": lambda *of: brier(*of, "within classes"),
-    "average precision, population": lambda *of: average_precision(*of, "population"),
-    "average precision, within classes": lambda *of: average_precision(*of, "within classes"),
+    "Brier, population": partial(brier, sampling="population"),
+    "Brier, within classes": partial(brier, sampling="within classes"),
+    "average precision, population": partial(average_precision, sampling="population"),
+    "average precision, within classes": partial(average_precision, sampling="within classes"),
     "paired difference": paired,
     "unpaired difference": unpaired,
     "sensitivity": sensitivity,

@@ -19,11 +19,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.statistics.bootstrap import (
-    average_precision_of,
-    bootstrap_interval,
-    brier_of,
-)
+from radiotrain.evaluation.statistics.bootstrap import bootstrap_interval
 from radiotrain.evaluation.statistics.comparison import (
     bootstrap_difference_interval,
     paired_difference,
@@ -79,12 +75,6 @@ def ways(
     return {
         "bootstrap_interval, AUC (aim: under 500)": lambda: bootstrap_interval(
             labels, first, num_resamples=num
-        ),
-        "bootstrap_interval, average precision": lambda: bootstrap_interval(
-            labels, first, average_precision_of, num_resamples=num
-        ),
-        "bootstrap_interval, Brier score": lambda: bootstrap_interval(
-            labels, first, brier_of, num_resamples=num
         ),
         "bootstrap_difference_interval, two models": lambda: bootstrap_difference_interval(
             labels, first, second, num_resamples=num

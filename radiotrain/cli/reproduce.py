@@ -262,11 +262,6 @@ class Road:
             )
         sweeps = [parse_config(SweepConfig, self._sweep_values(p), "sweep") for p in self._sweeps]
         self.check_begun(sweeps[0])
-        if self.primary and self.parts:
-            raise InputError(
-                "--primary is not for a cross-validated test, whose parts are tested one by one: leave"
-                " it out, or leave out --outer"
-            )
         self.primary_results(sweeps[0])
         return sweeps[0]
 

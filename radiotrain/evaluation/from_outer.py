@@ -25,6 +25,13 @@ from radiotrain.evaluation.baselines.predict import (
     read_sets,
 )
 from radiotrain.evaluation.describe_runs import describe_runs
+from radiotrain.evaluation.family import (
+    TestPlan,
+    as_text,
+    find_primary,
+    headline_pairs,
+    plan_of_access,
+)
 from radiotrain.evaluation.leaks.in_store import check_outer_parts
 from radiotrain.evaluation.model import Model
 from radiotrain.evaluation.predicting import Beside, Predicting, cautions_about
@@ -35,6 +42,7 @@ from radiotrain.evaluation.report.context import (
     OuterCounts,
     ReportContext,
 )
+from radiotrain.evaluation.report.published import collection_of
 from radiotrain.evaluation.saliency.find import find_saliency
 from radiotrain.evaluation.saliency.results import Saliency
 from radiotrain.evaluation.shortcuts.results import Shortcuts
@@ -76,6 +84,7 @@ def predict_outer(
     num_draws: int = 0,
     num_salient: int = 0,
     radiomics: bool = False,
+    primary: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, ReportContext]:
     """Predict the validation and test patients of each outer part with the models trained on it.
 
@@ -85,7 +94,7 @@ def predict_outer(
         Of all parts of one division.
     splits
         Split of each model, by its URL.
-    store_url, purpose, progress, baselines, num_draws, num_salient, radiomics
+    store_url, purpose, progress, baselines, num_draws, num_salient, radiomics, primary
         As of `from_runs.predict_runs`. Shortcuts and saliency are looked for in the first part.
 
     Raises
@@ -98,6 +107,7 @@ def predict_outer(
     notes = check_division([part.split for part in parts])
     known = _Names.of(models)
     _check_each_part_has_each(parts, known)
+    confirmatory = find_primary(primary, headline_pairs(known.headlines(models))) if primary else ()
     tables: list[pd.DataFrame] = []
     predicting = {part.number: Predicting(store, part.split, num_draws) for part in parts}
     with progress("predict", len(models)) as advance:
@@ -114,7 +124,7 @@ def predict_outer(
         _fit_baselines(store, parts[1:], models, progress, radiomics)
     with progress("test", len(models)) as advance:
         for part in parts:
-            access = part.access = _open(part, purpose)
+            access = part.access = _open(part, purpose, confirmatory)
             for model in part.models:
                 rows = predicting[part.number].test(model, access)
                 tables.append(known.renamed(rows, model, part.number))
@@ -152,6 +162,8 @@ def predict_outer(
         shortcuts=shortcuts,
         subgroups=subgroups,
         saliency=saliency,
+        plan=_plan(confirmatory, accesses),
+        cohort=collection_of(store),
         draws=_draws(parts, predicting, known),
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
@@ -241,6 +253,24 @@ class _Names:
             run[model.url] = words
             configuration[words], seed[words] = name, model.config.seed
         return cls(run, configuration, seed)
+
+    def headlines(self, models: Sequence[Model]) -> pd.DataFrame:
+        """Return a table of a made-up patient, to know what will get a headline before any is read."""
+        pairs = dict.fromkeys((self.run[m.url], t) for m in models for t in m.config.targets)
+        rows = [
+            {
+                "run": run,
+                "patient_id": "any",
+                "target": target,
+                "split": "test",
+                "fold": None,
+                "label": 0,
+                "probability": 0.5,
+                "outer": 1,
+            }
+            for run, target in pairs
+        ]
+        return add_ensembles(validate_predictions(self.with_configurations(pd.DataFrame(rows))))
 
     def renamed(self, table: pd.DataFrame, model: Model, number: int) -> pd.DataFrame:
         """Return a model's rows under the common name, with the number of their outer part."""
@@ -354,7 +384,7 @@ def _about_first_part(
         )
 
 
-def _open(part: _Part, purpose: str) -> TestAccess:
+def _open(part: _Part, purpose: str, primary: Sequence[tuple[str, str]]) -> TestAccess:
     """Open the test set of one part, on its own log."""
     names = [model.name for model in part.models]
     beside = () if part.baselines is None else part.baselines.validation["run"]
@@ -365,6 +395,18 @@ def _open(part: _Part, purpose: str) -> TestAccess:
         {model.name: model.configuration for model in part.models},
         [model.url for model in part.models],
         part.split,
+        primary=[as_text(pair) for pair in primary],
+    )
+
+
+def _plan(primary: Sequence[tuple[str, str]], accesses: Sequence[TestAccess]) -> TestPlan:
+    """Return what all parts' logs make of the primary results: the least favourable."""
+    plans = [plan_of_access(primary, access.record, access.others) for access in accesses]
+    return TestPlan(
+        tuple(primary),
+        all(plan.on_record for plan in plans),
+        next((plan.too_late for plan in plans if plan.too_late), ""),
+        max(plan.num_earlier for plan in plans),
     )
 
 

@@ -108,10 +108,6 @@ def predict_runs(
     opened = [open_model(url, splits) for url in urls]
     of_models = {url: open_split(url) for url in dict.fromkeys(m.config.split for m in opened)}
     if any(split.outer is not None for split in of_models.values()):
-        if primary:
-            raise InputError(
-                "--primary is not for a cross-validated test, whose parts are tested one by one: leave it out"
-            )
         return predict_outer(
             opened,
             of_models,
@@ -122,6 +118,7 @@ def predict_runs(
             num_draws=num_draws,
             num_salient=num_salient,
             radiomics=radiomics,
+            primary=primary,
         )
     models, others = set_aside(opened)
     if others and not baselines:

@@ -18,7 +18,7 @@ from radiotrain.evaluation.measure_outer import (
     put_pooled_ranking,
 )
 from radiotrain.evaluation.patients import PatientScores, fold_scores, patient_scores
-from radiotrain.evaluation.ranking import area_of
+from radiotrain.evaluation.ranking import area_of, effective_counts
 from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
 from radiotrain.evaluation.statistics import calibration
 from radiotrain.evaluation.statistics.auc import auc, delong_interval
@@ -181,7 +181,7 @@ def _put_ranking(values: Values, test: PatientScores, seed: int, num_resamples: 
 
 
 def _put_resolution(values: Values, test: PatientScores) -> None:
-    num_positive, num_negative = test.num_positive, test.num_patients - test.num_positive
+    num_positive, num_negative = effective_counts(test)
     one_class = _why_one_class(test, "test")
     both = bool(num_positive and num_negative)
     too_few = f"no AUC up to 1 would do with {num_positive} positive, {num_negative} negative"

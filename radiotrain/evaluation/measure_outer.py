@@ -21,7 +21,6 @@ from radiotrain.evaluation.statistics.operating_point import OperatingPoint
 from radiotrain.evaluation.statistics.pooled_auc import (
     Part,
     pooled_auc,
-    pooled_bootstrap_interval,
     pooled_interval,
     pooled_permutation_test,
 )
@@ -36,6 +35,9 @@ from radiotrain.evaluation.statistics.recalibration import (
 if TYPE_CHECKING:
     from radiotrain.evaluation.measure import Values
 
+NO_BOOTSTRAP = (
+    "a bootstrap of test patients does not see that outer parts train each other's models"
+)
 _OWN_THRESHOLDS = "each outer part has its own threshold"
 
 
@@ -61,9 +63,8 @@ def put_pooled_ranking(
         why = one_class = "no outer part has test patients of both classes"
     values.put("auc", area, one_class)
     values.put("auc_ci95", pooled_interval(parts), why)
-    values.put("auc_ci95_delong", pooled_interval(parts), why)
-    drawn = {"num_resamples": num_resamples, "seed": seed}
-    values.put("auc_ci95_bootstrap", pooled_bootstrap_interval(parts, **drawn), why)
+    values.reasons["auc_ci95_delong"] = "DeLong's interval is that of a single test set"
+    values.reasons["auc_ci95_bootstrap"] = NO_BOOTSTRAP
     chance = pooled_permutation_test(parts, num_permutations=num_resamples, seed=seed)
     values.put("permutation_p", chance.p_value, one_class)
     tied = "all probabilities of each outer part are tied"

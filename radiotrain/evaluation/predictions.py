@@ -218,7 +218,10 @@ class _Rows:
                 bad.append(i)
         if bad:
             raise self.error(column, np.flatnonzero(np.isin(codes, bad)), expected, hint)
-        return pd.Series(pd.Series(converted, dtype=dtype).array[codes], dtype=dtype)
+        found: pd.Series[Any] = pd.Series(
+            pd.Series(converted, dtype=dtype).array[codes], dtype=dtype
+        )
+        return found
 
     def error(
         self,
@@ -423,7 +426,8 @@ def _refuse_other_scale(
     name: str, keys: pd.DataFrame, values: NDArray[np.float64], outside: NDArray[np.bool_]
 ) -> None:
     """Say once of a whole run that its numbers are percentages, or no probabilities at all."""
-    for (run, target), rows in keys.groupby(["run", "target"], sort=False).indices.items():
+    groups: Any = keys.groupby(["run", "target"], sort=False).indices
+    for (run, target), rows in groups.items():
         numbers = values[rows][np.isfinite(values[rows])]
         fewest = max(_FEWEST_ON_OTHER_SCALE, _SHARE_ON_OTHER_SCALE * len(rows))
         if outside[rows].sum() < fewest:

@@ -10,14 +10,13 @@ from radiotrain.evaluation.statistics.auc import Interval, auc, delong_variance
 from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.comparison import (
     Difference,
-    bootstrap_difference_interval,
     paired_difference,
     unpaired_difference,
 )
 from radiotrain.evaluation.statistics.paired_permutation import null_range
 from radiotrain.evaluation.statistics.pooled_auc import (
+    dependence_factor,
     pooled_auc,
-    pooled_bootstrap_difference_interval,
     pooled_difference,
     pooled_interval,
     pooled_null_range,
@@ -41,10 +40,17 @@ def variance_of(patients: PatientScores) -> float:
 
 
 def interval_of(patients: PatientScores) -> Interval:
-    """Return the interval of the AUC that is shown first."""
+    """Return the score interval of the AUC."""
     if patients.parts:
         return pooled_interval(parts_of(patients))
     return auc_interval(patients.labels, patients.scores)
+
+
+def effective_counts(patients: PatientScores) -> tuple[int, int]:
+    """Return how many positives and negatives of a single test set give as narrow an interval."""
+    factor = dependence_factor(parts_of(patients)) if patients.parts else 1.0
+    counts = patients.num_positive, patients.num_patients - patients.num_positive
+    return round(counts[0] / factor), round(counts[1] / factor)
 
 
 def why_not_comparable(a: PatientScores, b: PatientScores) -> str:
@@ -72,16 +78,6 @@ def unpaired(a: PatientScores, b: PatientScores) -> Difference:
     if a.parts:
         return pooled_unpaired_difference(parts_of(a), parts_of(b))
     return unpaired_difference(a.labels, a.scores, b.labels, b.scores)
-
-
-def bootstrap_interval_of(
-    a: PatientScores, b: PatientScores, *, seed: int, num_resamples: int
-) -> Interval:
-    """Return the bootstrap interval of the difference on the same patients."""
-    drawn = {"seed": seed, "num_resamples": num_resamples}
-    if a.parts:
-        return pooled_bootstrap_difference_interval(parts_of(a), parts_of(b), **drawn)
-    return bootstrap_difference_interval(a.labels, a.scores, b.scores, **drawn)
 
 
 def null_range_of(

@@ -12,10 +12,10 @@ import pandas as pd
 from radiotrain.evaluation.choose_pairs import choose_pairs
 from radiotrain.evaluation.leaks.in_table import plain_id
 from radiotrain.evaluation.measure import Values
-from radiotrain.evaluation.measure_outer import called_positive
+from radiotrain.evaluation.measure_outer import NO_BOOTSTRAP, called_positive
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.ranking import (
-    bootstrap_interval_of,
+    effective_counts,
     null_range_of,
     paired,
     unpaired,
@@ -24,6 +24,7 @@ from radiotrain.evaluation.ranking import (
 from radiotrain.evaluation.results import Comparison, TargetResult
 from radiotrain.evaluation.statistics.comparison import (
     Difference,
+    bootstrap_difference_interval,
     holm_adjusted,
 )
 from radiotrain.evaluation.statistics.paired_calls import (
@@ -85,13 +86,17 @@ def _compare(
     elif a.patient_ids == b.patient_ids and np.array_equal(a.labels, b.labels):
         values.defined["design"] = "paired"
         difference = paired(a, b)
-        interval = bootstrap_interval_of(a, b, seed=seed, num_resamples=num_resamples)
+        interval = math.nan, math.nan
+        if not a.parts:
+            interval = bootstrap_difference_interval(
+                a.labels, a.scores, b.scores, seed=seed, num_resamples=num_resamples
+            )
         why = _why_undefined(first, second, difference)
-        values.put("difference_ci95_bootstrap", interval, why)
+        values.put("difference_ci95_bootstrap", interval, NO_BOOTSTRAP if a.parts else why)
         chance = null_range_of(a, b, num_permutations=num_resamples, seed=seed)
         values.put("null_range95", chance, why)
         _put_difference(values, difference, why)
-        _put_detectable(values, first, second, difference, why)
+        _put_detectable(values, first, second, a, difference, why)
         _put_calls(values, first, second, a, b)
         _put_equal_rate(values, a, b)
     elif not common and _are_respelt(a.patient_ids, b.patient_ids):
@@ -139,13 +144,17 @@ def _put_difference(values: Values, difference: Difference, why: str) -> None:
 
 
 def _put_detectable(
-    values: Values, first: TargetResult, second: TargetResult, difference: Difference, why: str
+    values: Values,
+    first: TargetResult,
+    second: TargetResult,
+    tested: PatientScores,
+    difference: Difference,
+    why: str,
 ) -> None:
     least = math.nan
     if first.auc is not None and second.auc is not None and not math.isnan(difference.correlation):
         lower = min(first.auc, second.auc)
-        num_negative = first.num_patients - first.num_positive
-        least = smallest_difference(lower, first.num_positive, num_negative, difference.correlation)
+        least = smallest_difference(lower, *effective_counts(tested), difference.correlation)
         why = "no difference that AUCs can have"
     values.put("detectable_difference", least, why)
 

@@ -2,7 +2,7 @@
 
 A mean over networks varies less than the probability of one network, so that its positives lie
 closer together. A threshold for a sensitivity of 0.90, chosen on single networks' validation
-probabilities, reached 0.97 where five folds were averaged (simulated, AUC 0.7).
+probabilities, reached 0.95 on average where five folds were averaged (`benchmarks/inference.py`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _caution(table: pd.DataFrame, result: TargetResult, members: Sequence[str]) 
         f"Thresholds come from validation probabilities averaged over {num}"
         f" prediction{'' if most == 1 else 's'} per patient, but are used on means over {tested}."
         " Means over more predictions vary less, so sensitivity and specificity can lie far from"
-        " those chosen on validation: a sensitivity of 0.90 may become 0.97. Calibration is affected"
+        " those chosen on validation: a sensitivity of 0.90 may become 0.95 or more. Calibration is affected"
         " as well; the AUC is not."
     )
 

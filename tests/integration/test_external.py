@@ -32,11 +32,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert store is not None
     save_split(make_split(store, num_folds=2, test_fraction=0.2), str(folder / "splits.json"))
     training = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 0}
-    for name, more in {
+    changes: dict[str, dict[str, Any]] = {
         "fold0": {"fold": 0},
         "fold1": {"fold": 1},
         "age": {"network": {"name": "ResNet10-narrow", "covariates": ["age_years"]}},
-    }.items():
+    }
+    for name, more in changes.items():
         config = run_config(
             store, str(folder / "splits.json"), folder / name, train=training, **more
         )

@@ -81,11 +81,11 @@ def test_a_dry_run_prints_the_road_and_writes_nothing(cohort: Path, tmp_path: Pa
 
 
 def test_with_outer_parts_each_has_a_sweep_and_all_one_report(cohort: Path, tmp_path: Path) -> None:
-    options = ("--set", "split.folds=2", "--set", "sweep.train.epochs=1")
+    options = ("--set", "split.folds=2", "--set", "sweep.train.epochs=2")
     words = ("reproduce", cohort, "--out", tmp_path / "out", *FEW_EPOCHS, *options, "--outer", 2)
     out, _ = end(start(*words), timeout_s=500)
     assert [line.split()[2] for line in out.splitlines() if line.startswith("$ ")] == [
-        *("preprocess", "split", "tune", "promote", "tune", "promote", "evaluate"),
+        *("cohort", "preprocess", "split", "tune", "promote", "tune", "promote", "evaluate"),
     ]
     report = tmp_path / "out" / "report-outer"
     ours = json.loads((report / "metrics.json").read_text())["runs"]["ER"]["ER"]

@@ -48,7 +48,7 @@ def test_influences_are_what_a_little_more_weight_does(patients: list[tuple[int,
 
 
 def _unit(i: int, labels: list[int]) -> Floats:
-    return np.eye(len(labels))[i]
+    return np.asarray(np.arange(len(labels)) == i, float)
 
 
 def test_brier_interval_is_students_on_the_logit() -> None:
@@ -57,13 +57,15 @@ def test_brier_interval_is_students_on_the_logit() -> None:
     labels = np.repeat([1, 0], [9, 30])
     probabilities = np.clip(rng.normal(0.3 + 0.2 * labels, 0.15), 0.01, 0.99)
     losses = (probabilities - labels) ** 2
-    value = brier_score_loss(labels, probabilities)
+    value = float(brier_score_loss(labels, probabilities))
     low, high = ttest_1samp(losses, 0.0).confidence_interval()
-    _is_around(brier_interval(labels, probabilities, "population"), value, (high - low) / 2)
+    _is_around(brier_interval(labels, probabilities, "population"), value, float(high - low) / 2)
     # The mean of all is a weighted sum of the classes' means: their difference, one turned round.
     parts = losses[:9] * 9 / 39, -losses[9:] * 30 / 39
     low, high = ttest_ind(*parts, equal_var=False).confidence_interval()
-    _is_around(brier_interval(labels, probabilities, "within classes"), value, (high - low) / 2)
+    _is_around(
+        brier_interval(labels, probabilities, "within classes"), value, float(high - low) / 2
+    )
 
 
 def _is_around(interval: tuple[float, float], value: float, reach: float) -> None:

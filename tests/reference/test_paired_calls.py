@@ -177,8 +177,8 @@ def test_a_better_network_is_found_at_an_equal_rate() -> None:
     labels = np.repeat([1, 0], [60, 124])
     found = 0
     for _ in range(100):
-        scores = [d * labels + rng.normal(size=184) for d in (1.466, 0.545)]
-        result = compare_at_equal_rate(labels, *scores)
+        good, poor = (d * labels + rng.normal(size=184) for d in (1.466, 0.545))
+        result = compare_at_equal_rate(labels, good, poor)
         assert result is not None
         found += result.p < 0.05 and result.sensitivity[0] > result.sensitivity[1]
     assert found > 75

@@ -15,7 +15,7 @@ from radiotrain.evaluation.external.cohort import Cohort
 from radiotrain.evaluation.external.models import TestedModel
 from radiotrain.evaluation.leaks.duplicates import find_duplicates
 from radiotrain.evaluation.leaks.in_table import plain_id
-from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.leaks.results import Finding, LeakCheck
 from radiotrain.split import Split
 from radiotrain.split_patients import SplitPatients
 
@@ -69,27 +69,28 @@ def look_for_copies(
 
     with progress("look for duplicates", len(own) + len(theirs)) as advance:
         pairs = find_duplicates(cohort.store.image_shape[1:], crops(advance))
-    findings = []
+    findings: list[Finding] = []
     for pair in pairs:
         first, second = sorted((pair.first, pair.second))
         a, b = first[1:], second[1:]
         how = f"similarity of their crops {pair.similarity:.2f} of 1"
         if first[0] != second[0]:
-            findings.append(
-                f"Leak: training patient {a} and {b} of the external cohort look like one examination"
+            sentence = (
+                "Leak: a training patient and one of the external cohort look like one examination"
                 f" ({how}). Remove it from the external cohort."
             )
+            findings.append((sentence, (a, b)))
         elif first[0] == "1":
-            findings.append(
-                f"{a} and {b} of the external cohort look like one examination under two ids ({how}): a"
-                " patient counts twice. Remove one of them."
+            sentence = (
+                "In the external cohort, two ids look like one examination"
+                f" ({how}): a patient counts twice. Remove one of them."
             )
+            findings.append((sentence, (a, b)))
     looked = (
         f"{len(theirs)} crops of the cohort and {len(own)} of development patients, each with each"
     )
-    return LeakCheck.of(
-        question, looked, tuple(sorted(findings, key=lambda f: not f.startswith("Leak")))
-    )
+    findings.sort(key=lambda finding: not finding[0].startswith("Leak"))
+    return LeakCheck.of(question, looked, findings)
 
 
 def _check_origin(cohort: Cohort, models: Sequence[TestedModel]) -> None:
@@ -130,20 +131,20 @@ def _by_id(
         )
     spelt = {plain_id(i): i for i in sorted(known)}
     alike = [(spelt[plain_id(i)], i) for i in cohort.patient_ids if plain_id(i) in spelt]
-    findings = []
+    findings: list[Finding] = []
     if alike:
-        findings.append(
+        sentence = (
             f"Leak: {len(alike)} patient{'s' * (len(alike) > 1)} of the external cohort may be in the training"
-            f" cohort under another spelling (first: {alike[0][0]!r} and {alike[0][1]!r}). Leave them out if they"
-            " are the same."
+            " cohort under another spelling of the id. Leave them out if they are the same."
         )
+        findings.append((sentence, tuple(i for pair in alike for i in pair)))
     of = (
         "the whole split"
         if training is not None
         else "validation patients only, as no split is at hand"
     )
     return LeakCheck.of(
-        question, f"{len(cohort.patient_ids)} ids against {len(known)} of {of}", tuple(findings)
+        question, f"{len(cohort.patient_ids)} ids against {len(known)} of {of}", findings
     )
 
 

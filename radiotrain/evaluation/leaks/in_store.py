@@ -52,7 +52,12 @@ def check_outer_parts(
         "A patient in two parts of a split",
         f"{len(splits[0].patient_ids)} patients, each a test patient of one of the outer parts of a repeat and in none of"
         " that part's folds; all runs were trained on the split of their part",
-        tuple(finding for split in splits for finding in _sides(split).findings),
+        [
+            finding
+            for split in splits
+            for sides in [_sides(split)]
+            for finding in zip(sides.findings, sides.patients, strict=True)
+        ],
     )
     return _check_parts(store, splits, sides, progress)
 

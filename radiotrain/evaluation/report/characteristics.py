@@ -76,7 +76,7 @@ def describe_partitions(
         for target in targets
         if target in facts.labels
     ]
-    test = set(next(reversed(partitions.values()), ()))
+    test = set(list(partitions.values())[-1]) if partitions else set()
     development = [i for i in everyone if i not in test] or everyone
     covariates: list[Characteristic] = []
     for found in candidates(facts, everyone, development):

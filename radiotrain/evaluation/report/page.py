@@ -207,8 +207,8 @@ def render_pages(pages: Pages) -> dict[str, str]:
     values = _values(pages)
     found = {"": environment.get_template("report.html.j2").render(**values, here="")}
     own = list(dict.fromkeys(entry.page for entry in pages.entries if entry.page))
-    template = environment.get_template("run.html.j2") if own else None
-    for page in own if template is not None else ():
+    template = environment.get_template("run.html.j2")
+    for page in own:
         mine = [entry for entry in pages.entries if entry.page == page]
         found[page] = template.render(**values, here=page, mine=mine)
     return found

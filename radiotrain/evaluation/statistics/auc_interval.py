@@ -6,6 +6,7 @@ Axis legend: m positives, n negatives.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
@@ -47,14 +48,39 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95)
     m, n = len(positive), len(negative)
     if min(m, n) < 2 or min(positive.min(), negative.min()) == max(positive.max(), negative.max()):
         return math.nan, math.nan
-    area = auc(labels, scores)
-    seen, expected = delong_variance(labels, scores), newcombe_variance(area, m, n)
-    weight = (min(m, n) - 1) / (min(m, n) - 1 + _PRIOR_PATIENTS)
-    ratio = 1 + weight * (seen / expected - 1) if seen > 0 else 1.0
+    return score_interval(
+        auc(labels, scores),
+        delong_variance(labels, scores),
+        min(m, n),
+        lambda candidate: newcombe_variance(candidate, m, n),
+        confidence,
+    )
+
+
+def score_interval(
+    area: float,
+    seen: float,
+    num_rarer: int,
+    expected: Callable[[float], float],
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the AUCs from which `area` is less than z standard errors away.
+
+    Parameters
+    ----------
+    seen
+        Its variance by DeLong's placements; 0 where classes do not overlap.
+    num_rarer
+        Patients of the rarer class.
+    expected
+        Returns the variance at an AUC.
+    """
+    weight = (num_rarer - 1) / (num_rarer - 1 + _PRIOR_PATIENTS)
+    ratio = 1 + weight * (seen / expected(area) - 1) if seen > 0 else 1.0
     z = float(norm.ppf(0.5 + confidence / 2))
 
     def beyond(candidate: float) -> float:
-        return abs(area - candidate) - z * math.sqrt(ratio * newcombe_variance(candidate, m, n))
+        return abs(area - candidate) - z * math.sqrt(ratio * expected(candidate))
 
     # At 0 and 1 themselves the variance is 0, so that an AUC of 1 is always its own neighbour.
     below, above = min(area, 1 - _NEXT_TO_IT), max(area, _NEXT_TO_IT)

@@ -91,7 +91,7 @@ def paired_difference(
     covariance += _covariance(below_first, below_second) / m**2 / n
     spread = math.sqrt(delong_variance(labels, first) * delong_variance(labels, second))
     correlation = min(1.0, max(-1.0, covariance / spread)) if spread else math.nan
-    return _difference(value, parts, correlation, confidence)
+    return difference_of(value, parts, correlation, confidence)
 
 
 def unpaired_difference(
@@ -110,7 +110,7 @@ def unpaired_difference(
     """
     value = auc(first_labels, first) - auc(second_labels, second)
     parts = [*delong_parts(first_labels, first), *delong_parts(second_labels, second)]
-    return _difference(value, parts, 0.0, confidence)
+    return difference_of(value, parts, 0.0, confidence)
 
 
 def bootstrap_difference_interval(
@@ -154,9 +154,10 @@ def holm_adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def _difference(
+def difference_of(
     value: float, parts: Sequence[Part], correlation: float, confidence: float
 ) -> Difference:
+    """Return a difference with the interval and p of its estimated variances."""
     variance, freedom = combined(parts)
     if not variance > 0:
         return Difference(value, math.sqrt(variance), _NO_INTERVAL, math.nan, correlation)

@@ -6,9 +6,13 @@ part this is the plain AUC. A patient's influence on the pooled AUC is known (De
 all patients are divided several times, a patient's influences in all repeats are summed up first, since
 the same patient twice is not two patients.
 
-All intervals and p values take the trained models as given: see docs/statistics.md.
+That variance takes the trained models as given. They are not: patients of one part train the models of
+the others, and where there is little to learn, chance similarities of two parts count in both. Taken for
+independent test sets, models that learnt nothing would differ from an AUC of 0.5 in up to a fifth of
+cohorts (docs/statistics.md). All intervals and p values here are therefore of a variance that is larger
+by `dependence_factor`.
 
-Axis legend: m positives, n negatives of a part; N patients, each once; B resamples.
+Axis legend: m positives, n negatives of a part; N patients, each once; B permutations.
 
 References
 ----------
@@ -16,25 +20,27 @@ LeDell, Petersen, van der Laan, Electronic Journal of Statistics 9 (2015) 1583-1
 and its variance from influence curves. They weigh folds equally; with folds of one size and prevalence
 that is the same.
 DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837-845: the variance within a part.
+Nadeau, Bengio, Machine Learning 52 (2003) 239-281: the variance of resampled test errors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
 from radiotrain.evaluation.statistics.auc import Interval, placement_counts
+from radiotrain.evaluation.statistics.auc_interval import newcombe_variance, score_interval
 from radiotrain.evaluation.statistics.bootstrap import percentile_interval
-from radiotrain.evaluation.statistics.comparison import Difference
+from radiotrain.evaluation.statistics.comparison import Difference, difference_of
 from radiotrain.evaluation.statistics.paired_permutation import swap_parts
 from radiotrain.evaluation.statistics.permutation import ChanceTest
+from radiotrain.evaluation.statistics.satterthwaite import Part as Estimated
 
 _CELLS_AT_A_TIME = 2_000_000
 _NONE = (math.nan, math.nan)
@@ -81,8 +87,8 @@ def pooled_auc(parts: Sequence[Part]) -> float:
     return wins / pairs
 
 
-def pooled_variance(parts: Sequence[Part]) -> float:
-    """Return the variance of the pooled AUC: the sum of squared influences of patients.
+def variance_of_given_models(parts: Sequence[Part]) -> float:
+    """Return the variance of the pooled AUC over test patients: the sum of their squared influences.
 
     Where each patient is in one part, it is the sum of DeLong's variances of the parts, each by the square
     of its share of pairs. NaN with fewer than two patients of a class.
@@ -91,14 +97,52 @@ def pooled_variance(parts: Sequence[Part]) -> float:
     return math.nan if found is None else float(found @ found)
 
 
+def dependence_factor(parts: Sequence[Part]) -> float:
+    """Return by how much the variance is larger as the parts' models learn from each other's patients.
+
+    1 + K / (K - 1) with K parts a repeat: Nadeau and Bengio's correction, whose ratio of test to training
+    patients is 1 / (K - 1). 1 for a single part. For a linear model that learns from noise the factor is 2,
+    since each pair of parts counts twice, once in either; with a strong signal it is near 1.
+    """
+    num_tests = sum(len(part.patient_ids) for part in parts)
+    filled = sum(bool(part.patient_ids) for part in parts)
+    num_parts = round(filled * len(_patients(parts)) / num_tests) if num_tests else 0
+    return 1 + num_parts / (num_parts - 1) if num_parts > 1 else 1.0
+
+
+def pooled_variance(parts: Sequence[Part]) -> float:
+    """Return the variance of the pooled AUC over cohorts; NaN with fewer than two patients of a class."""
+    return dependence_factor(parts) * variance_of_given_models(parts)
+
+
 def pooled_interval(parts: Sequence[Part], confidence: float = 0.95) -> Interval:
-    """Return the pooled AUC ± z·SE, cut at 0 and 1; (NaN, NaN) where its variance is NaN or 0."""
-    variance = pooled_variance(parts)
-    if not variance > 0:
+    """Return the score interval of the pooled AUC: `auc_interval.auc_interval` where there is one part.
+
+    The variance at each candidate AUC is that of the parts by the square of their shares of pairs, times
+    `dependence_factor`. Repeats of the same patients are taken for one test of each there; what they
+    narrow is in the ratio of the variance found to that expected.
+
+    Returns
+    -------
+    (NaN, NaN) with fewer than two patients of a class, or where all scores of each part are tied.
+    """
+    seen = pooled_variance(parts)
+    counts = [
+        (int(np.sum(p.labels == 1)), int(np.sum(p.labels != 1))) for p in parts if p.num_pairs
+    ]
+    if math.isnan(seen) or all(np.ptp(p.scores) == 0 for p in parts if p.num_pairs):
         return _NONE
-    value = pooled_auc(parts)
-    reach = float(norm.ppf(0.5 + confidence / 2)) * math.sqrt(variance)
-    return max(0.0, value - reach), min(1.0, value + reach)
+    patients = _patients(parts)
+    pairs = sum(m * n for m, n in counts)
+    times = sum(len(part.patient_ids) for part in parts) / len(patients)
+    factor = dependence_factor(parts) * times
+
+    def expected(area: float) -> float:
+        return factor * sum((m * n / pairs) ** 2 * newcombe_variance(area, m, n) for m, n in counts)
+
+    labels = _labels(parts, patients)
+    rarer = int(min(labels.sum(), (1 - labels).sum()))
+    return score_interval(pooled_auc(parts), seen, rarer, expected, confidence)
 
 
 def pooled_difference(
@@ -125,8 +169,7 @@ def pooled_difference(
         return Difference(value, math.nan, _NONE, math.nan, math.nan)
     spread = math.sqrt(float(ours @ ours) * float(theirs @ theirs))
     correlation = min(1.0, max(-1.0, float(ours @ theirs) / spread)) if spread else math.nan
-    variance = float((ours - theirs) @ (ours - theirs))
-    return _difference(value, variance, correlation, confidence)
+    return difference_of(value, _by_class(first, ours - theirs, index), correlation, confidence)
 
 
 def pooled_unpaired_difference(
@@ -134,67 +177,14 @@ def pooled_unpaired_difference(
 ) -> Difference:
     """Compare the pooled AUCs of two models on different patients."""
     value = pooled_auc(first) - pooled_auc(second)
-    variance = pooled_variance(first) + pooled_variance(second)
-    return _difference(value, variance, 0.0, confidence)
-
-
-def pooled_bootstrap(
-    parts: Sequence[Part], *, num_resamples: int = 10_000, seed: int = 0
-) -> Floats:
-    """Return the pooled AUC of resamples of patients, (B,).
-
-    Patients are drawn within their class and their first part, and bring all their predictions with them,
-    so that a patient who is tested in several repeats counts as one. With one seed the same patients are
-    drawn whatever their scores.
-
-    Returns
-    -------
-    Empty where no part has both classes.
-    """
-    if not sum(part.num_pairs for part in parts):
-        return np.empty(0)
-    index = _patients(parts)
-    strata = list(_strata(parts, index))
-    tables = [_Sorted.of(part, index) for part in parts]
-    rng = np.random.default_rng(seed)
-    batch = max(1, _CELLS_AT_A_TIME // len(index))
-    found = []
-    for start in range(0, num_resamples, batch):
-        num = min(batch, num_resamples - start)
-        drawn = np.zeros((num, len(index)), dtype=np.int64)
-        for rows in strata:
-            drawn[:, rows] = _count(rng, len(rows), num)
-        found.append(_auc_of([table.counts(drawn) for table in tables]))
-    return np.concatenate(found)
-
-
-def pooled_bootstrap_interval(
-    parts: Sequence[Part],
-    *,
-    confidence: float = 0.95,
-    num_resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
-    """Return the percentile interval of `pooled_bootstrap`; (NaN, NaN) where it has no meaning."""
-    if math.isnan(pooled_variance(parts)):
-        return _NONE
-    drawn = pooled_bootstrap(parts, num_resamples=num_resamples, seed=seed)
-    return percentile_interval(drawn[np.isfinite(drawn)], confidence)
-
-
-def pooled_bootstrap_difference_interval(
-    first: Sequence[Part],
-    second: Sequence[Part],
-    *,
-    confidence: float = 0.95,
-    num_resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
-    """Return the percentile interval of the first pooled AUC less the second, on the same resamples."""
-    if math.isnan(pooled_variance(first)):
-        return _NONE
-    drawn = [pooled_bootstrap(p, num_resamples=num_resamples, seed=seed) for p in (first, second)]
-    return percentile_interval(drawn[0] - drawn[1], confidence)
+    found: list[Floats] = []
+    for parts in (first, second):
+        index = _patients(parts)
+        influences = _influences(parts, index)
+        if influences is None:
+            return Difference(value, math.nan, _NONE, math.nan, 0.0)
+        found += _by_class(parts, influences, index)
+    return difference_of(value, found, 0.0, confidence)
 
 
 def pooled_permutation_test(
@@ -202,6 +192,7 @@ def pooled_permutation_test(
 ) -> ChanceTest:
     """Test whether labels go with scores at all, labels being permuted within parts.
 
+    Permuted AUCs lie further from 0.5 by the root of `dependence_factor`, as models are not trained anew.
     Where patients are tested several times, labels are permuted over all patients instead: each keeps one
     label in all its parts. NaN where no part has both classes.
 
@@ -232,6 +223,7 @@ def pooled_permuted_aucs(
     ranks = [(2 * rankdata(part.scores)).astype(np.int64) for part in parts]
     rng = np.random.default_rng(seed)
     batch = max(1, _CELLS_AT_A_TIME // len(index))
+    stretched = math.sqrt(dependence_factor(parts))
     found = []
     for start in range(0, num_permutations, batch):
         num = min(batch, num_permutations - start)
@@ -244,7 +236,8 @@ def pooled_permuted_aucs(
             m = chosen.sum(axis=1)
             wins += chosen @ rank - m * (m + 1)
             pairs += 2 * m * (len(at) - m)
-        found.append(np.divide(wins, pairs, out=np.full(num, 0.5), where=pairs > 0))
+        areas = np.divide(wins, pairs, out=np.full(num, 0.5), where=pairs > 0)
+        found.append(np.clip(0.5 + stretched * (areas - 0.5), 0, 1))
     return np.concatenate(found)
 
 
@@ -258,7 +251,7 @@ def pooled_null_range(
 ) -> Interval:
     """Return the middle of the differences where the two models are swapped within patients at random.
 
-    Ranks are those within a part; a patient is swapped in all parts or in none. See
+    It is wider by the root of `dependence_factor`. Ranks are those within a part; a patient is swapped in all parts or in none. See
     `paired_permutation.swapped_differences`.
     """
     index = _patients(first)
@@ -277,7 +270,8 @@ def pooled_null_range(
         @ share
         for start in range(0, num_permutations, batch)
     ]
-    return percentile_interval(np.concatenate(drawn), confidence)
+    stretched = math.sqrt(dependence_factor(first)) * np.concatenate(drawn)
+    return percentile_interval(np.clip(stretched, -1, 1), confidence)
 
 
 def pooled_roc(parts: Sequence[Part], false_positive_rates: Floats) -> Floats:
@@ -353,69 +347,27 @@ def _influences(parts: Sequence[Part], index: dict[str, int]) -> Floats | None:
     return found
 
 
-def _strata(parts: Sequence[Part], index: dict[str, int]) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of patients of one class who are tested first in the same part."""
-    seen: set[str] = set()
+def _labels(parts: Sequence[Part], index: dict[str, int]) -> NDArray[np.int64]:
+    """Return the label of each patient, (N,)."""
+    found = np.zeros(len(index), dtype=np.int64)
     for part in parts:
-        for label in (1, 0):
-            rows = [
-                index[i]
-                for i, y in zip(part.patient_ids, part.labels, strict=True)
-                if y == label and i not in seen
-            ]
-            if rows:
-                yield np.array(rows, dtype=np.int64)
-        seen |= {*part.patient_ids}
-
-
-_Drawn = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""How often each positive and negative score was drawn, (B, K) each, the K scores in rising order."""
-
-
-@dataclass(frozen=True)
-class _Sorted:
-    """A part's patients by score, to count in it how often each was drawn."""
-
-    columns: tuple[csr_matrix, csr_matrix]
-
-    @classmethod
-    def of(cls, part: Part, index: dict[str, int]) -> _Sorted:
-        distinct, places = np.unique(part.scores, return_inverse=True)
-        rows = np.array([index[i] for i in part.patient_ids], dtype=np.int64)
-        shape = len(distinct), len(index)
-
-        def of(mine: NDArray[np.bool_]) -> csr_matrix:
-            ones = np.ones(int(mine.sum()), dtype=np.int64)
-            return csr_matrix((ones, (places[mine], rows[mine])), shape=shape)
-
-        return cls((of(part.labels == 1), of(part.labels != 1)))
-
-    def counts(self, drawn: NDArray[np.int64]) -> _Drawn:
-        positive, negative = (np.asarray((columns @ drawn.T).T) for columns in self.columns)
-        return positive, negative
-
-
-def _auc_of(drawn: Sequence[_Drawn]) -> Floats:
-    wins, pairs = np.zeros(len(drawn[0][0])), np.zeros(len(drawn[0][0]))
-    for positive, negative in drawn:
-        below = 2 * np.cumsum(negative, axis=1) - negative
-        wins += np.einsum("bk,bk->b", positive, below)
-        pairs += 2.0 * positive.sum(axis=1) * negative.sum(axis=1)
-    found: Floats = np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+        found[[index[i] for i in part.patient_ids]] = part.labels
     return found
 
 
-def _count(rng: np.random.Generator, size: int, num: int) -> NDArray[np.int64]:
-    """Return how often each of some patients is drawn in each of some resamples, (num, size)."""
-    cells = rng.integers(0, size, size=(num, size)) + size * np.arange(num)[:, None]
-    return np.bincount(cells.ravel(), minlength=num * size).reshape(num, size)
+def _by_class(
+    parts: Sequence[Part], influences: Floats, index: dict[str, int]
+) -> tuple[Estimated, Estimated]:
+    """Return what the positives and what the negatives add to the variance over cohorts.
 
-
-def _difference(value: float, variance: float, correlation: float, confidence: float) -> Difference:
-    if not variance > 0:
-        error = math.nan if math.isnan(variance) else 0.0
-        return Difference(value, error, _NONE, math.nan, correlation)
-    error = math.sqrt(variance)
-    reach = float(norm.ppf(0.5 + confidence / 2)) * error
-    interval = max(-1.0, value - reach), min(1.0, value + reach)
-    return Difference(value, error, interval, float(2 * norm.sf(abs(value) / error)), correlation)
+    Each part's own mean takes a degree of freedom of each class, as in DeLong's variance of one part.
+    """
+    labels, factor = _labels(parts, index), dependence_factor(parts)
+    times = sum(len(part.patient_ids) for part in parts) / len(index)
+    found = []
+    for label in (1, 0):
+        mine = influences[labels == label]
+        means = sum(bool(np.any(part.labels == label)) for part in parts) / times
+        freedom = max(1, round(len(mine) - means))
+        found.append(Estimated(factor * float(mine @ mine), freedom))
+    return found[0], found[1]

@@ -148,8 +148,8 @@ def make_saliency() -> Saliency:
             RunSaliency("other", "ER", (patient,), ratio, deletion, (0.1,), (0.0,), occlusion, zero,
                         picture, boxes, 0.5, (0.1, 0.9), kind, sentences)
         )  # fmt: skip
-    picture = Picture("data:image/jpeg;base64,AAAA", "Three slices.", "ER-positive test patient")
-    return Saliency((0.1, 0.5), tuple(runs), {("other", "ER"): (picture,)})
+    drawn = Picture("data:image/jpeg;base64,AAAA", "Three slices.", "ER-positive test patient")
+    return Saliency((0.1, 0.5), tuple(runs), {("other", "ER"): (drawn,)})
 
 
 def make_full_context(table: pd.DataFrame) -> ReportContext:

@@ -206,6 +206,8 @@ def test_recalibration_in_the_large_takes_a_shift_back_and_is_cross_fitted() -> 
     for k in range(10):
         moved[part == k] = 1 / (1 + np.exp(-logits[part == k] - shift_of(part != k)))
     assert found.after.brier == pytest.approx(brier_score_loss(y, moved), abs=1e-9)
+    assert found.before.brier is not None
+    assert found.after.brier is not None
     assert found.after.brier < found.before.brier
     # Fitted to all and judged on all, the intercept would be 0 exactly: cross-fitted it is not.
     assert 1e-6 < abs(found.after.intercept or 0) < 0.1

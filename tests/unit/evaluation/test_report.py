@@ -222,7 +222,8 @@ def test_another_target_and_another_cohort_have_our_row_only(
     assert not any(attrs.get("class") == "theirs" for _, attrs in page.elements)
     assert any(attrs.get("class") == "ours" for _, attrs in page.elements)
     assert "Shiri" not in text
-    assert "published" not in page.text.lower()
+    assert "Published rows" not in page.text
+    assert "The published" not in page.text
 
 
 def test_our_numbers_in_the_page_are_those_of_the_json(full_folder: Path, full_page: str) -> None:
