@@ -177,7 +177,7 @@ def pooled_unpaired_difference(
 ) -> Difference:
     """Compare the pooled AUCs of two models on different patients."""
     value = pooled_auc(first) - pooled_auc(second)
-    found: list[Floats] = []
+    found: list[Estimated] = []
     for parts in (first, second):
         index = _patients(parts)
         influences = _influences(parts, index)

@@ -66,10 +66,9 @@ def test_a_patient_under_another_spelling_is_named(tested: str, seen: str) -> No
 def test_a_test_patient_under_two_spellings_is_named() -> None:
     test = make_rows(TEST, "test")
     test.loc[:2, "patient_id"] = ["001", "1", "1.0"]
-    outcome, finding = checks(test)["One patient"]
-    assert outcome == "found"
-    assert finding.startswith("1 test patient is in the table under two spellings")
-    assert "'001' and '1'" in finding
+    check = check_table(validate_predictions(test))[1]
+    assert check.findings[0].startswith("1 test patient is in the table under two spellings")
+    assert {*check.patients[0]} == {"001", "1", "1.0"}
 
 
 def test_runs_that_write_the_ids_of_their_patients_differently_are_not_compared() -> None:
