@@ -40,7 +40,17 @@ from radiotrain.evaluation.statistics.operating_point import (
 )
 from radiotrain.evaluation.statistics.permutation import permutation_test
 from radiotrain.evaluation.statistics.power import smallest_area_above, smallest_difference
+from radiotrain.evaluation.statistics.predictive_values import (
+    PREVALENCES,
+    PredictiveValues,
+    predictive_values,
+)
 from radiotrain.evaluation.statistics.recalibration import recalibrations
+from radiotrain.evaluation.statistics.smooth_calibration import (
+    calibration_curve,
+    observed_to_expected,
+    scaled_brier_score,
+)
 
 FIXED_SENSITIVITY = 0.9
 
@@ -100,6 +110,8 @@ def measure(
             if test.parts
             else recalibrations(test.labels, test.scores, validation.labels, validation.scores)
         ),
+        calibration_curve=calibration_curve(test.labels, test.scores),
+        predictive_values=_predictive_values(points[0]),
         net_benefits=decision_curve(test.labels, test.scores),
         operating_points=points,
         outer=outer_results(test, validation, points) if test.parts else (),
@@ -205,12 +217,22 @@ def _put_probability_quality(values: Values, test: PatientScores) -> None:
     values.put("log_loss", calibration.log_loss(y, x), _NO_PATIENT)
     why = calibration.why_no_calibration_error(y, x) if num else _NO_PATIENT
     values.put("ece", None if why else calibration.expected_calibration_error(y, x), why)
+    ratio, interval = observed_to_expected(y, x)
+    values.put("observed_to_expected", ratio, _NO_PATIENT if not num else "all probabilities are 0")
+    values.put("observed_to_expected_ci95", interval, "no positive test patient")
+    values.put("scaled_brier", scaled_brier_score(y, x), _why_one_class(test, "test"))
     for name, found in (
         ("calibration_intercept", calibration.calibration_intercept(y, x)),
         ("calibration_slope", calibration.calibration_slope(y, x)),
     ):
         values.put(name, found.value, found.reason)
         values.put(f"{name}_ci95", found.interval, found.reason)
+
+
+def _predictive_values(point: OperatingPoint) -> tuple[PredictiveValues, ...]:
+    if point.confusion is None or point.sensitivity is None or point.specificity is None:
+        return ()
+    return tuple(predictive_values(point.confusion, share) for share in PREVALENCES)
 
 
 def _put_first_point(values: Values, point: OperatingPoint) -> None:

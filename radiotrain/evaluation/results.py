@@ -13,7 +13,9 @@ from radiotrain.evaluation.statistics.decision_curve import NetBenefit
 from radiotrain.evaluation.statistics.influence import Sampling
 from radiotrain.evaluation.statistics.operating_point import Confusion, OperatingPoint
 from radiotrain.evaluation.statistics.paired_calls import EqualRate
+from radiotrain.evaluation.statistics.predictive_values import PredictiveValues
 from radiotrain.evaluation.statistics.recalibration import Recalibration
+from radiotrain.evaluation.statistics.smooth_calibration import CalibrationCurve
 
 CONFIDENCE = 0.95
 
@@ -94,6 +96,12 @@ class TargetResult:
         Average precision; mean squared distance; nats; mean distance of promised and found share.
     calibration_intercept, calibration_slope
         0 and 1 where probabilities mean what they say.
+    observed_to_expected, scaled_brier
+        Number of positives over the sum of probabilities; Brier score as a share of the prevalence's.
+    calibration_curve
+        The smooth curve, with the mean and the 90th percentile of its distance from the diagonal.
+    predictive_values
+        PPV and NPV of the first operating point at other prevalences.
     reliability
         The bins of the calibration plot.
     recalibrations
@@ -153,6 +161,11 @@ class TargetResult:
     calibration_intercept_ci95: Interval | None = None
     calibration_slope: float | None = None
     calibration_slope_ci95: Interval | None = None
+    observed_to_expected: float | None = None
+    observed_to_expected_ci95: Interval | None = None
+    scaled_brier: float | None = None
+    calibration_curve: CalibrationCurve = field(default_factory=CalibrationCurve)
+    predictive_values: tuple[PredictiveValues, ...] = ()
     reliability: tuple[Bin, ...] = ()
     recalibrations: tuple[Recalibration, ...] = ()
     net_benefits: tuple[NetBenefit, ...] = ()

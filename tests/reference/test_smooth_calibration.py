@@ -10,6 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from radiotrain.evaluation.statistics.decision_curve import net_benefit_interval
 from radiotrain.evaluation.statistics.operating_point import Confusion
 from radiotrain.evaluation.statistics.predictive_values import predictive_values
 from radiotrain.evaluation.statistics.smooth_calibration import (
@@ -133,3 +134,17 @@ def test_intervals_of_predictive_values_hold_the_truth_in_95_of_100() -> None:
         assert interval is not None
         held.append(interval[0] <= truth <= interval[1])
     assert 0.935 <= np.mean(held) <= 0.965
+
+
+def test_the_interval_of_the_net_benefit_is_that_of_a_mean_over_patients() -> None:
+    y, p = sample(80, 1)
+    low, high = net_benefit_interval(y, p, [0.2, 0.5])
+    for k, t in enumerate((0.2, 0.5)):
+        worth = [
+            (1.0 if label else -t / (1 - t)) if v > t else 0.0
+            for label, v in zip(y, p, strict=True)
+        ]
+        mean = sum(worth) / 80
+        sd = math.sqrt(sum((w - mean) ** 2 for w in worth) / 79)
+        assert low[k] == pytest.approx(mean - 1.959964 * sd / math.sqrt(80))
+        assert high[k] == pytest.approx(mean + 1.959964 * sd / math.sqrt(80))

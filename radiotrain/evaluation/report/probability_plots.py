@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.report.plots import GREY, OURS, PUBLISHED, draw_figure, frame_square
 from radiotrain.evaluation.results import TargetResult
-from radiotrain.evaluation.statistics.decision_curve import net_benefit, net_benefit_of_all
+from radiotrain.evaluation.statistics.decision_curve import (
+    net_benefit,
+    net_benefit_interval,
+    net_benefit_of_all,
+)
 
 _MOST_TICKS = 1_000
 
@@ -41,13 +45,21 @@ def draw_calibration(result: TargetResult, test: PatientScores) -> Figure:
             observed,
             # Wilson's interval holds the share itself; rounding may put it a hair outside.
             yerr=np.maximum([low, high], 0),
-            fmt="o-",
+            fmt="o" if result.calibration_curve.predicted else "o-",
             color=OURS,
             ecolor="#a9c3dc",
             linewidth=1.5,
             markersize=6,
             label="this run, with 95% CIs",
         )
+        curve = result.calibration_curve
+        if curve.predicted:
+            axes.fill_between(
+                curve.predicted, curve.low, curve.high, color=OURS, alpha=0.16, linewidth=0
+            )
+            axes.plot(
+                curve.predicted, curve.observed, color=OURS, linewidth=2, label="smooth, 95% band"
+            )
         for label, (bottom, top), colour in ((0, (0, 0.025), GREY), (1, (0.975, 1), PUBLISHED)):
             ticks = _ticks(test.scores[test.labels == label])
             axes.vlines(ticks, bottom, top, color=colour, linewidth=0.7)
@@ -73,13 +85,15 @@ def draw_decision(result: TargetResult, test: PatientScores) -> Figure:
     """
     thresholds = np.linspace(0, 0.99, 199)
     model = net_benefit(test.labels, test.scores, thresholds)
+    low, high = net_benefit_interval(test.labels, test.scores, thresholds)
     treat_all = net_benefit_of_all(test.labels, thresholds)
     top = test.num_positive / test.num_patients
 
     def draw(axes: Axes) -> None:
         axes.plot(thresholds, treat_all, color=PUBLISHED, linewidth=1.3, label="treat all")
         axes.axhline(0, color=GREY, linewidth=1.3, label="treat none")
-        axes.plot(thresholds, model, color=OURS, linewidth=2, label="this run")
+        axes.fill_between(thresholds, low, high, color=OURS, alpha=0.16, linewidth=0)
+        axes.plot(thresholds, model, color=OURS, linewidth=2, label="this run, 95% band")
         if result.threshold is not None and result.threshold < 1:
             axes.axvline(
                 result.threshold,

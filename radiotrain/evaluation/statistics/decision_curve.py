@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 
 from preprocessing.errors import InputError
-from radiotrain.evaluation.statistics.auc import split_by_label
+from radiotrain.evaluation.statistics.auc import Interval, split_by_label
 
 Floats = NDArray[np.float64]
 
@@ -19,11 +20,18 @@ THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))
 
 @dataclass(frozen=True)
 class NetBenefit:
-    """One point of a decision curve; calling none positive is worth 0 everywhere."""
+    """One point of a decision curve; calling none positive is worth 0 everywhere.
+
+    Parameters
+    ----------
+    model_ci95
+        Of the model's net benefit over samples of patients; None with one patient.
+    """
 
     threshold: float
     model: float
     all: float
+    model_ci95: Interval | None = None
 
 
 def net_benefit(labels: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLike) -> Floats:
@@ -57,6 +65,32 @@ def net_benefit(labels: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLi
     return benefit
 
 
+def net_benefit_interval(
+    labels: ArrayLike, probabilities: ArrayLike, thresholds: ArrayLike
+) -> tuple[Floats, Floats]:
+    """Return the ends of the 95% interval of the net benefit over samples of patients, (T,) each.
+
+    The net benefit is a mean over patients: of 1 for a true positive, -t/(1 - t) for a false one,
+    0 for the others. Its interval is the normal one of a mean. NaN with fewer than two patients.
+
+    References
+    ----------
+    Sande, Li, D'Agostino, Wong, Cheng, Statistics in Medicine 39 (2020) 2980-2993.
+    """
+    positive, negative = split_by_label(labels, probabilities)
+    t = _checked(thresholds)
+    num = len(positive) + len(negative)
+    if num < 2:
+        return np.full(len(t), math.nan), np.full(len(t), math.nan)
+    mean = net_benefit(labels, probabilities, t)
+    hits = len(positive) - np.searchsorted(np.sort(positive), t, side="right")
+    alarms = len(negative) - np.searchsorted(np.sort(negative), t, side="right")
+    squares = (hits + alarms * (t / (1 - t)) ** 2) / num
+    variance = np.maximum(0, squares - mean**2) / (num - 1)
+    reach = norm.ppf(0.975) * np.sqrt(variance)
+    return mean - reach, mean + reach
+
+
 def net_benefit_of_all(labels: ArrayLike, thresholds: ArrayLike) -> Floats:
     """Return the net benefit of calling every patient positive, (T,); that of none is 0."""
     y, t = np.asarray(labels), _checked(thresholds)
@@ -73,9 +107,12 @@ def decision_curve(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NetBene
         return ()
     model = net_benefit(labels, probabilities, THRESHOLDS)
     everybody = net_benefit_of_all(labels, THRESHOLDS)
+    low, high = net_benefit_interval(labels, probabilities, THRESHOLDS)
     return tuple(
-        NetBenefit(t, float(m), float(a))
-        for t, m, a in zip(THRESHOLDS, model, everybody, strict=True)
+        NetBenefit(
+            t, float(m), float(a), None if math.isnan(start) else (float(start), float(stop))
+        )
+        for t, m, a, start, stop in zip(THRESHOLDS, model, everybody, low, high, strict=True)
     )
 
 
