@@ -25,6 +25,7 @@ from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.results import ALPHA, Claim, Family, TargetResult
 from radiotrain.evaluation.stability.replicates import ensembles, replicates
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
+from radiotrain.evaluation.statistics.pooled_auc import factor_of_sizes
 from radiotrain.evaluation.statistics.power import smallest_area_above
 
 Pair = tuple[str, str]
@@ -230,7 +231,10 @@ def _corrected(result: TargetResult, p_of: dict[Pair, float], family: Family) ->
     else:
         num_negative = result.num_patients - result.num_positive
         alpha = ALPHA / family.size
-        found = smallest_area_above(0.5, result.num_positive, num_negative, alpha=alpha)
+        # As many as in a single test set that shows as much.
+        factor = factor_of_sizes([o.num_patients for o in result.outer], result.num_patients)
+        counts = round(result.num_positive / factor), round(num_negative / factor)
+        found = smallest_area_above(0.5, *counts, alpha=alpha)
         least = None if math.isnan(found) else found
         if least is None:
             corrected = f", corrected for {family.size} results" if family.size > 1 else ""

@@ -140,8 +140,10 @@ def fold_scores(df: pd.DataFrame, run: str, target: str, split: str) -> tuple[Pa
 def _of_outer_parts(rows: pd.DataFrame, run: str, target: str, split: str) -> PatientScores:
     """Gather each outer part's predictions, and of each patient those of the first part."""
     parts = {
-        int(str(number)): patient_scores(part.drop(columns="outer"), run, target, split)
-        for number, part in rows.groupby("outer", sort=True)
+        number: patient_scores(
+            rows[rows["outer"] == number].drop(columns="outer"), run, target, split
+        )
+        for number in sorted(int(n) for n in rows["outer"].unique())
     }
     first: dict[str, tuple[int, float]] = {}
     for part in parts.values():

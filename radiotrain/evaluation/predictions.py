@@ -127,6 +127,8 @@ def validate_predictions(df: pd.DataFrame, *, name: str = "predictions table") -
     checked["probability"] = _probabilities(rows, checked, df["probability"])
     for column in _optional(df):
         checked[column] = rows.parse(column, *_OPTIONAL[column])
+    if "outer" in checked:
+        checked = _with_outer(checked, name)
     _check_no_repeats(checked, name)
     _check_one_of_run(checked, name)
     _check_one_label(checked, name)

@@ -189,7 +189,9 @@ def _put_calls(
 
 def _put_equal_rate(values: Values, a: PatientScores, b: PatientScores) -> None:
     if a.parts:
-        values.reasons["equal_rate"] = "outer parts differ in level, so no threshold is common"
+        values.reasons["equal_rate"] = (
+            "the probabilities of different outer parts are not on one scale"
+        )
         return
     found = compare_at_equal_rate(a.labels, a.scores, b.scores)
     if found is not None:

@@ -35,7 +35,9 @@ def with_threshold_cautions(
 
 
 def _caution(table: pd.DataFrame, result: TargetResult, members: Sequence[str]) -> str:
-    if result.threshold is None or not result.num_patients:
+    if not any(p.threshold is not None or p.thresholds for p in result.operating_points):
+        return ""
+    if not result.num_patients:
         return ""
     least, most = _averaged(table, result, members, "validation")
     _, tested = _averaged(table, result, members, "test")
@@ -59,5 +61,8 @@ def _averaged(
     runs = members or (result.run,)
     chosen = (table["target"] == result.target) & (table["split"] == split)
     rows = table[chosen & table["run"].isin(runs) & (table["label"] != MISSING_LABEL)]
-    counts = rows["patient_id"].value_counts()
+    # In a cross-validated test, each outer part has models of its own.
+    counts = rows[["patient_id", *(["outer"] if "outer" in rows else [])]].value_counts(
+        dropna=False
+    )
     return int(counts.min()), int(counts.max())

@@ -55,7 +55,8 @@ def validation_gap(table: pd.DataFrame, run: str, target: str) -> ValidationGap:
     DeLong's variances of the two are added, degrees of freedom are Satterthwaite's. A patient who
     validates in several folds (repeated cross-validation) adds one contribution, the sum over
     them. Where folds' patients are different ones this is DeLong's variance of each fold, divided
-    by the square of their number.
+    by the square of their number. Not defined in a cross-validated test, whose validation patients are
+    test patients, too.
 
     Parameters
     ----------
@@ -68,7 +69,11 @@ def validation_gap(table: pd.DataFrame, run: str, target: str) -> ValidationGap:
     Bulletin 2 (1946) 110-114.
     """
     validation = _mean_area(fold_scores(table, run, target, "validation"))
-    test = _mean_area([patient_scores(table, run, target, "test")])
+    tested = patient_scores(table, run, target, "test")
+    if tested.parts:
+        # The validation patients of one outer part are the test patients of others.
+        return ValidationGap(math.nan, math.nan, math.nan)
+    test = _mean_area([tested])
     if validation is None or test is None:
         return ValidationGap(math.nan, math.nan, math.nan)
     total, freedom = combined([*validation.parts, *test.parts])

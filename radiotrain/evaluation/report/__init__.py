@@ -4,7 +4,11 @@
 ``context.py``            what it can say beyond the predictions table
 ``facts.py``              what is known of the networks and the data, as plain values
 ``verdict.py``            one plain sentence for each result
-``page.py``               what its templates are given
+``page.py``               what its templates are given; ``pages.py`` which page shows what
+``overview.py``           the figure of the summary
+``characteristics.py``    table 1: patients by partition
+``failures.py``           false negatives and false positives by group
+``numbers.py``            how numbers are written; ``places.py`` places without a machine's paths
 ``plots.py``              ROC plots; ``result_plots.py`` those of one result, ``probability_plots.py``
                           calibration and decision curves, ``flow_diagram.py`` the flow of patients
 ``sentences.py``          networks and images in words, for the card and the checklists

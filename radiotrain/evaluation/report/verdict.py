@@ -10,6 +10,7 @@ from typing import Literal
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
 from radiotrain.evaluation.cautions import FEW_OF_A_CLASS, is_suspect
 from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.report.numbers import auc_text, number, p_value
 from radiotrain.evaluation.report.published import PublishedResult, published_for
 from radiotrain.evaluation.results import (
     ALPHA,
@@ -258,12 +259,11 @@ def _numbers(result: TargetResult, family: Family) -> str:
         return f"AUC is not defined: {result.reasons['auc']}."
     if result.auc_ci95 is None:
         why = result.reasons["auc_ci95"]
-        return f"AUC {result.auc:.3f} without an interval: {why}."
-    low, high = result.auc_ci95
-    words = f"AUC {result.auc:.3f} (95% CI, {low:.3f}-{high:.3f}) on {result.num_patients} test patients"
+        return f"AUC {number(result.auc)} without an interval: {why}."
+    words = f"AUC {auc_text(result)} on {result.num_patients} test patients"
     p, corrected = result.permutation_p, result.permutation_p_holm
     if p is not None:
-        words += f"; permutation test, p {_equals(p)}"
+        words += f"; permutation test, {_equals(p)}"
         if corrected is not None and family.size > 1:
             words += f", corrected for {family.size} results {_equals(corrected)}"
     words += "."
@@ -288,7 +288,8 @@ def _about_least_p(family: Family) -> str:
 
 
 def _equals(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    text = p_value(p)
+    return f"P {text}" if text[0] in "<>" else f"P = {text}"
 
 
 def _about_claim(result: TargetResult, family: Family) -> str:

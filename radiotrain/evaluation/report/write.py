@@ -77,7 +77,9 @@ def write_report(
     # An earlier report is gone before anything that it speaks of changes, and so is what this one has not.
     earlier = [f"{FOLDER}/{name}" for name in files.list_names(files.join(url, FOLDER))]
     gone = [name for name in (*earlier, *tables) if name not in (*beside, *html)]
-    files.remove(*(files.join(url, name) for name in (REPORT_NAME, FILE_NAME, *gone)))
+    # In two steps, each synced: a loss of power may keep one of two removals.
+    files.remove(files.join(url, REPORT_NAME))
+    files.remove(*(files.join(url, name) for name in (FILE_NAME, *gone)))
     files.write_bytes(files.join(url, TABLE_NAME), rows)
     report = html.pop("")
     for name, content in (*beside.items(), *html.items()):

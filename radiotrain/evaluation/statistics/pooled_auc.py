@@ -104,9 +104,13 @@ def dependence_factor(parts: Sequence[Part]) -> float:
     patients is 1 / (K - 1). 1 for a single part. For a linear model that learns from noise the factor is 2,
     since each pair of parts counts twice, once in either; with a strong signal it is near 1.
     """
-    num_tests = sum(len(part.patient_ids) for part in parts)
-    filled = sum(bool(part.patient_ids) for part in parts)
-    num_parts = round(filled * len(_patients(parts)) / num_tests) if num_tests else 0
+    return factor_of_sizes([len(part.patient_ids) for part in parts], len(_patients(parts)))
+
+
+def factor_of_sizes(sizes: Sequence[int], num_patients: int) -> float:
+    """Return `dependence_factor` of parts with so many patients, so many different ones in all."""
+    filled = [size for size in sizes if size]
+    num_parts = round(len(filled) * num_patients / sum(filled)) if filled else 0
     return 1 + num_parts / (num_parts - 1) if num_parts > 1 else 1.0
 
 

@@ -219,7 +219,7 @@ def readers(results: Results) -> dict[str, tuple[Path, Callable[[], Any]]]:
         ),
         "comparison.json": (
             results.comparison / "comparison.json",
-            lambda: read_json(str(results.comparison / "comparison.json"), 1, "compare again"),
+            lambda: read_json(str(results.comparison / "comparison.json"), 2, "compare again"),
         ),
     }
 

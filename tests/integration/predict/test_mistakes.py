@@ -50,4 +50,4 @@ def test_other_places_are_refused(world: World, patient: NewPatient, tmp_path: P
         )
         assert words in the_sentence(error)
     _, error = call("predict", er, er, patient.folder, *patient.words, "--out", tmp_path / "out", status=2)  # fmt: skip
-    assert "name one for each target" in the_sentence(error)
+    assert "name each once" in the_sentence(error)

@@ -109,7 +109,7 @@ def test_one_that_only_correction_makes_unclear_is_called_exploratory() -> None:
     verdict = judge(found[0], (), family)
     assert (verdict.kind, found[0].permutation_p_holm) == ("unclear", pytest.approx(0.09))
     assert verdict.headline.startswith("Exploratory: after correction for multiple testing")
-    assert "p = 0.030, corrected for 3 results = 0.090" in verdict.details[0]
+    assert "P = .03, corrected for 3 results P = .09" in verdict.details[0]
 
 
 def test_corrected_p_and_interval_have_to_agree() -> None:

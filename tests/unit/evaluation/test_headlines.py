@@ -149,7 +149,7 @@ def test_a_headline_needs_interval_and_permutation_test_to_agree() -> None:
     assert judge(with_p(turned, 0.01)).kind == "worse"
     assert judge(with_p(turned, 0.2)).kind == "unclear"
     chance = replace(found, auc=0.5, auc_ci95=(0.4, 0.6))
-    assert judge(with_p(chance, 0.9)).details[0].endswith("permutation test, p = 0.900.")
+    assert judge(with_p(chance, 0.9)).details[0].endswith("permutation test, P = .90.")
 
 
 def with_p(result: TargetResult, p: float) -> TargetResult:

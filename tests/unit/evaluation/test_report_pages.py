@@ -30,7 +30,8 @@ def many(num_runs: int) -> tuple[pd.DataFrame, Evaluation]:
     runs = [f"run {k}" for k in range(num_runs)]
     results = tuple(replace(r, run=run) for run in runs for r in measured.results)
     table = pd.concat([one.assign(run=run) for run in runs], ignore_index=True)
-    return validate_predictions(table), replace(measured, results=results)
+    family = replace(measured.family, headlines=tuple((r.run, r.target) for r in results))
+    return validate_predictions(table), replace(measured, results=results, family=family)
 
 
 def test_few_results_are_all_in_the_report() -> None:

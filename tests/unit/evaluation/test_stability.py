@@ -395,7 +395,7 @@ def test_report_says_it_and_metrics_json_is_documented(table: pd.DataFrame, tmp_
     evil = validate_predictions(pd.concat([evil, other], ignore_index=True))
     evaluation = evaluate_table(evil, num_resamples=100)
     page = Path(write_report(evaluation, evil, tmp_path)).read_text(encoding="utf-8")
-    assert "Would it come out the same again?" in page
+    assert "Reproducibility across seeds and folds" in page
     assert "<b>x</b>" not in page
     assert "Noise floor 0." in page
     text = (tmp_path / "metrics.json").read_text("utf-8")
