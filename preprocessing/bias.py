@@ -18,12 +18,15 @@ from preprocessing import n4, n4_simpleitk
 from preprocessing.cohort import Box
 from preprocessing.config import PreprocessConfig
 from preprocessing.geometry import Shape
+from preprocessing.outliers import find_limits
 from preprocessing.volumes import Volume
 
 Positions = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 # A darkest block brighter than this, relative to the brightest, is no air.
 _AIR = 0.1
+# Of a volume with voxels that are no tissue, how many spreads beyond the percentiles blocks may lie.
+_MARGIN_OF_BROKEN = 1.0
 # An axis is never shrunk below this many voxels: the finest lattice has 8 spans an axis.
 _FEWEST_VOXELS = 16
 
@@ -83,6 +86,9 @@ def fit_bias_field(volume: Volume, config: PreprocessConfig) -> BiasField:
     """
     shrink = choose_shrink(volume.grid.shape, config.shrink)
     small, centre = read_shrunk(volume, shrink)
+    digest = _digest(small)
+    if config.outlier_margin is not None:
+        small = _without_outliers(small, config.outlier_margin)
     mask = tissue_mask(small)
     shape = (small.shape[0], small.shape[1], small.shape[2])
     lattice = _fit(small, mask, config)
@@ -92,7 +98,18 @@ def fit_bias_field(volume: Volume, config: PreprocessConfig) -> BiasField:
     mean = float(log_field.mean())
     tissue = small[mask] * np.exp(mean - log_field)
     median = float(np.median(tissue))
-    return BiasField(lattice - mean, shape, shrink, centre, median, _digest(small))
+    return BiasField(lattice - mean, shape, shrink, centre, median, digest)
+
+
+def _without_outliers(small: NDArray[np.float64], margin: float) -> NDArray[np.float64]:
+    """Return blocks as they are, or, where some are no tissue, without any far from the rest.
+
+    Otsu's threshold would lie between all tissue and those few.
+    """
+    if find_limits(small, margin).hold(small):
+        return small
+    limits = find_limits(small, _MARGIN_OF_BROKEN)
+    return small.clip(limits.low, limits.high)
 
 
 def _fit(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from preprocessing.n4 import N4Settings
+
+# Settings that were added after stores had been made, each with the value that those were made with:
+# a store that does not name one is read, extended and compared as if it did.
+ADDED_SETTINGS: Mapping[str, Any] = {"outlier_margin": None}
 
 Millimetres = Annotated[float, Field(gt=0.05, le=20)]
 
@@ -57,6 +62,12 @@ class PreprocessConfig(BaseModel):
     """Units of the stored values: the scanner's own, or 1000 for the median of the corrected
     pre-contrast tissue. One gain a patient, so that the enhancement curve is what it was."""
 
+    outlier_margin: float | None = Field(default=10.0, ge=1)
+    """How far beyond its tissue a voxel may lie before it is set to the limit, with a finding: p99 plus
+    this many spreads, p1 less as many, of each phase in the crop without its zeros; a spread is p99 − p1,
+    or the median if that is larger. So no broken voxel takes the grey levels of all others. None clips
+    nothing, as in stores of earlier versions."""
+
     implausible: Literal["mark", "exclude"] = "mark"
     """What becomes of a patient whose crops no examination shows, such as a tumour that takes up no
     contrast or a phase with another gain: used with a finding, or excluded. Phases that are constant,
@@ -84,3 +95,11 @@ class PreprocessConfig(BaseModel):
     def n4(self) -> N4Settings:
         """The N4 settings."""
         return N4Settings(iterations=self.n4_iterations, convergence=self.n4_convergence)
+
+
+def with_added_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a store's settings with those of `ADDED_SETTINGS` that it does not name.
+
+    Empty settings stay empty: nothing is known of that store.
+    """
+    return {**ADDED_SETTINGS, **settings} if settings else {}

@@ -19,6 +19,7 @@ from preprocessing.failures import finding_of, is_of_one_patient
 from preprocessing.geometry import Orientation
 from preprocessing.motion import LARGEST_SHIFT_MM, Motion, find_motion
 from preprocessing.opening import OpenedPatient, open_patient
+from preprocessing.outliers import OutlierClip
 from preprocessing.plausibility import Acquired, find_implausible
 from preprocessing.sampling import CropGrid
 from preprocessing.shown_names import shown_reason
@@ -136,13 +137,16 @@ def _process(
     # Before voxels are read and a field is fitted for nothing.
     region, notes = _region(opened, place_crop(opened, config))
     view = _make_view(opened, config)
+    clip = OutlierClip(config.outlier_margin)
     if view.grid.is_native and config.motion == "none":
         part = view.grid.crop.inside
-        images = np.stack([view.grid.crop.place(view.read(v, part)) for v in opened.volumes])
+        images = np.stack(
+            [view.grid.crop.place(clip.clip(view.read(v, part))) for v in opened.volumes]
+        )
         motions: tuple[Motion | None, ...] = ()
         images, no_data = _split_no_data(images)
     else:
-        images, no_data, motions = _sample(opened, view, config)
+        images, no_data, motions = _sample(opened, view, config, clip)
     if not np.isfinite(images).all():
         raise UnreadableImageError(
             Finding("not-finite", "the images hold values that are not finite")
@@ -157,7 +161,7 @@ def _process(
     if config.implausible == "exclude":
         odd = tuple(replace(finding, excludes=True) for finding in odd)
     moved = _implausible(opened.volumes, motions)
-    findings = (*opened.findings, *notes, *lost, *moved, *odd)
+    findings = (*opened.findings, *notes, *lost, *clip.findings(), *moved, *odd)
     if any(finding.excludes for finding in odd):
         return _excluded(patient, index, findings), None
     record = PatientRecord(
@@ -171,7 +175,11 @@ def _process(
         box_in_crop=(in_crop.start, in_crop.stop),
         phase_names=tuple(v.name for v in opened.volumes),
         phase_times_s=_relative_times(opened.volumes),
-        details={**_details(view, motions), **_phase_details(patient, opened)},
+        details={
+            **_details(view, motions),
+            **clip.details(),
+            **_phase_details(patient, opened),
+        },
     )
     return record, PatientTensor(images, region, field)
 
@@ -191,7 +199,7 @@ def _make_view(opened: OpenedPatient, config: PreprocessConfig) -> _View:
 
 
 def _sample(
-    opened: OpenedPatient, view: _View, config: PreprocessConfig
+    opened: OpenedPatient, view: _View, config: PreprocessConfig, clip: OutlierClip
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[Motion | None, ...]]:
     """Return the interpolated crops (P, R, C, S), where any has no data (R, C, S), and motions.
 
@@ -199,12 +207,13 @@ def _sample(
     """
     rigid = config.motion == "rigid"
     part = view.grid.needed_part(LARGEST_SHIFT_MM if rigid else 0.0)
-    pre, lost = _split_no_data(view.read(opened.volumes[0], part)[None])
+    # Before interpolation, which would spread a broken voxel over its neighbours.
+    pre, lost = _split_no_data(clip.clip(view.read(opened.volumes[0], part))[None])
     first, no_data = _sample_one(view, part, pre[0], lost, None)
     images = [first]
     motions: list[Motion | None] = [None]
     for volume in opened.volumes[1:]:
-        post, lost = _split_no_data(view.read(volume, part)[None])
+        post, lost = _split_no_data(clip.clip(view.read(volume, part))[None])
         # A copy has not moved: interpolated where it is, it stays equal and is found as one.
         moves = rigid and not np.array_equal(pre[0], post[0])
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing import files
+from preprocessing.config import with_added_settings
 from preprocessing.errors import InputError, StorageFullError, is_disk_full
 from preprocessing.json_values import first_difference
 from preprocessing.store import layout, metadata, records
@@ -172,7 +173,7 @@ def _merge(url: str, found: StoreSpec, wanted: StoreSpec) -> StoreSpec:
     there = dict(zip(found.patient_ids, found.labels, strict=True))
     given = dict(zip(wanted.patient_ids, wanted.labels, strict=True))
     same = replace(wanted, patient_ids=found.patient_ids, labels=found.labels)
-    _check_same(url, found.to_json(), same.to_json())
+    _check_same(url, _as_now(found), _as_now(same))
     for patient_id, labels in given.items():
         if there.get(patient_id, labels) != labels:
             before = dict(zip(found.targets, there[patient_id], strict=True))
@@ -191,6 +192,11 @@ def _merge(url: str, found: StoreSpec, wanted: StoreSpec) -> StoreSpec:
         patient_ids=(*found.patient_ids, *new),
         labels=(*found.labels, *new.values()),
     )
+
+
+def _as_now(spec: StoreSpec) -> dict[str, Any]:
+    """Return a spec as JSON, with the settings that its version did not know."""
+    return {**spec.to_json(), "settings": with_added_settings(spec.settings)}
 
 
 def _check_same(url: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

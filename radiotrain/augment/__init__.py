@@ -15,7 +15,8 @@ from torch import Tensor
 from preprocessing.errors import InputError
 from radiotrain.augment.draw import Draw, draw
 from radiotrain.augment.intensity import change_intensities
-from radiotrain.augment.spatial import input_from_output, resample
+from radiotrain.augment.spatial import grid_thetas, input_from_output, resample
+from radiotrain.one_copy import copy_together
 
 __all__ = ["Draw", "apply", "draw"]
 
@@ -50,7 +51,9 @@ def apply(images: Tensor, drawn: Draw, spacing_mm: Tensor) -> Tensor:
         )
     changed = torch.empty_like(images, memory_format=torch.contiguous_format)
     matrices, offsets = input_from_output(drawn, spacing_mm)
+    # One copy for the batch: one for each patient would let the host wait for the device each time.
+    (thetas,) = copy_together([grid_thetas(matrices, offsets, images.shape[2:])], images.device)
     for n, image in enumerate(changed):
-        resample(images[n], matrices[n], offsets[n], image)
+        resample(images[n], matrices[n], offsets[n], image, thetas[n : n + 1])
         change_intensities(image, drawn.rows(n, n + 1))
     return changed

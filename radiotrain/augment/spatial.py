@@ -8,10 +8,13 @@ With x in mm from the centre of the crop, what was at x moves to
     y = zoom · R_plane(angle) · R_row(tilt_0) · R_column(tilt_1) · diag(flip) · x + shift
 
 R_plane turns rows towards columns, R_row columns towards slices, R_column slices towards rows.
-Voxels are interpolated trilinearly; outside the crop its nearest voxel is repeated.
+Voxels are interpolated trilinearly; outside the crop its nearest voxel is repeated: of
+three rules it was nearest to what really lies there (docs/decisions/0041-robust-inputs.md).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -60,7 +63,26 @@ def _rotation(angle: Tensor, first: int, second: int) -> Tensor:
     return matrix
 
 
-def resample(image: Tensor, matrix: Tensor, offset: Tensor, out: Tensor) -> None:
+def grid_thetas(matrices: Tensor, offsets: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return what torch's affine_grid takes, float32 (B, 3, 4), on the host.
+
+    Parameters
+    ----------
+    matrices, offsets
+        float64 (B, 3, 3) and (B, 3), of `input_from_output`.
+    shape
+        (R, C, S).
+    """
+    # grid_sample's axes are slice, column, row and run from -1 to 1 over each side.
+    side = torch.tensor(tuple(shape), dtype=torch.float64)
+    scaled = matrices * side / side.unsqueeze(1)
+    moved = (2 * offsets / side).flip(1).unsqueeze(2)
+    return torch.cat([scaled.flip(1, 2), moved], 2).to(torch.float32)
+
+
+def resample(
+    image: Tensor, matrix: Tensor, offset: Tensor, out: Tensor, theta: Tensor | None = None
+) -> None:
     """Move one patient's phases by the way that is fastest on their device.
 
     Parameters
@@ -71,6 +93,8 @@ def resample(image: Tensor, matrix: Tensor, offset: Tensor, out: Tensor) -> None
         float64 (3, 3) and (3,), of `input_from_output`.
     out
         float32 (P, R, C, S), contiguous, filled.
+    theta
+        float32 (1, 3, 4), of `grid_thetas`, on the image's device; None to make and copy it here.
     """
     if not offset.any() and torch.equal(matrix, torch.diag(matrix.diagonal().sign())):
         axes = (matrix.diagonal() < 0).nonzero().flatten() + 1
@@ -78,20 +102,19 @@ def resample(image: Tensor, matrix: Tensor, offset: Tensor, out: Tensor) -> None
     elif image.device.type == "cpu" and not _couples_slices(matrix):
         resample_separably(image, matrix, offset, out)
     else:
-        resample_on_grid(image, matrix, offset, out)
+        resample_on_grid(image, matrix, offset, out, theta)
 
 
 def _couples_slices(matrix: Tensor) -> bool:
     return bool(matrix[:2, 2].any() or matrix[2, :2].any())
 
 
-def resample_on_grid(image: Tensor, matrix: Tensor, offset: Tensor, out: Tensor) -> None:
+def resample_on_grid(
+    image: Tensor, matrix: Tensor, offset: Tensor, out: Tensor, theta: Tensor | None = None
+) -> None:
     """Resample by torch's grid_sample; parameters as for `resample`."""
-    # grid_sample's axes are slice, column, row and run from -1 to 1 over each side.
-    side = torch.tensor(image.shape[1:], dtype=torch.float64)
-    scaled = matrix * side / side.unsqueeze(1)
-    theta = torch.cat([scaled.flip(0, 1), (2 * offset / side).flip(0).unsqueeze(1)], 1)
-    theta = theta.to(image.device, torch.float32).unsqueeze(0)
+    if theta is None:
+        theta = grid_thetas(matrix[None], offset[None], image.shape[1:]).to(image.device)
     grid = functional.affine_grid(theta, [1, *image.shape], align_corners=False)
     out.copy_(
         functional.grid_sample(

@@ -66,8 +66,9 @@ def _prepare(
     taken = patients.source.take(rows)
     if stream is None:
         return patients.to_batch(rows, taken, device), None
-    # Only pinned memory crosses the bus while the network computes.
-    voxels, gain, offset = (value.pin_memory() for value in taken)
+    # Only pinned memory crosses the bus while the network computes; the rest is pinned together.
+    voxels, gain, offset = taken
+    voxels = voxels.pin_memory()
     with torch.cuda.stream(stream):
         batch = patients.to_batch(rows, (voxels, gain, offset), device)
         return batch, stream.record_event()

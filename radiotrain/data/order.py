@@ -37,10 +37,25 @@ def balanced_order(seed: int, epoch: int, labels: NDArray[np.int8]) -> NDArray[n
     missing = np.flatnonzero((labels != 0) & (labels != 1))
     drawn = [missing]
     for part, rows in enumerate(classes):
-        wanted = (len(labels) - len(missing) + part) // len(classes)
+        wanted = _num_draws(len(labels) - len(missing), part, len(classes))
         rounds = [generator.permutation(rows) for _ in range(-(-wanted // len(rows)))]
         drawn.append(np.concatenate(rounds)[:wanted])
     return generator.permutation(np.concatenate(drawn))
+
+
+def expected_draws(labels: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return how often `balanced_order` draws each patient in an epoch, on average: float64 (N,)."""
+    draws = np.ones(len(labels))
+    classes = [rows for value in (0, 1) if len(rows := np.flatnonzero(labels == value))]
+    num_known = sum(len(rows) for rows in classes)
+    for part, rows in enumerate(classes):
+        draws[rows] = _num_draws(num_known, part, len(classes)) / len(rows)
+    return draws
+
+
+def _num_draws(num_known: int, part: int, num_classes: int) -> int:
+    """Return how often an epoch draws from a class; of an odd number, positives have one more."""
+    return (num_known + part) // num_classes
 
 
 def global_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:

@@ -28,7 +28,8 @@ from radiotrain.data.placement import (
     measure_room,
 )
 from radiotrain.data.shared import READERS, SharedCopy, missing_bytes
-from radiotrain.data.voxels import read_voxels
+from radiotrain.data.voxels import NormalisationRule, read_voxels
+from radiotrain.one_copy import copy_together
 from radiotrain.seal import TestAccess, check_sealed
 from radiotrain.split import Split
 
@@ -110,15 +111,14 @@ class Patients:
         self, rows: NDArray[np.int64], taken: tuple[Tensor, Tensor, Tensor], device: torch.device
     ) -> Batch:
         """Return a batch of what the source gave for `rows`."""
-        voxels, gain, offset = (value.to(device, non_blocking=True) for value in taken)
+        voxels, gain, offset = taken
+        voxels = voxels.to(device, non_blocking=True)
+        labels = torch.from_numpy(self.labels[rows])
+        covariates = torch.from_numpy(self.covariates[rows])
+        gain, offset, labels, covariates = copy_together((gain, offset, labels, covariates), device)
         shape = (-1, 1, 1, 1, 1)
         images = torch.addcmul(offset.view(shape), voxels.float(), gain.view(shape))
-        return Batch(
-            rows,
-            images,
-            torch.from_numpy(self.labels[rows]).to(device, non_blocking=True),
-            torch.from_numpy(self.covariates[rows]).to(device, non_blocking=True),
-        )
+        return Batch(rows, images, labels, covariates)
 
 
 def part_ids(split: Split, fold: int | None, part: Part) -> tuple[str, ...]:
@@ -134,6 +134,7 @@ def load_patients(
     patient_ids: Sequence[str],
     targets: Sequence[str],
     *,
+    rule: NormalisationRule,
     placement: str = "stream",
     device: torch.device = torch.device("cpu"),  # noqa: B008 - a value, never changed
     access: TestAccess | None = None,
@@ -145,6 +146,8 @@ def load_patients(
     ----------
     targets
         Which of the store's targets become columns of `labels`, in this order.
+    rule
+        How intensities are normalised: the run's `train.normalisation`.
     placement
         A `Placement`, or ``auto``.
     access
@@ -162,7 +165,7 @@ def load_patients(
     check_sealed(split, patient_ids, access)
     columns = target_columns(store, targets)
     indices = [store.index_of(patient_id) for patient_id in patient_ids]
-    source, chosen, where = _place(store, indices, placement, device, advance)
+    source, chosen, where = _place(store, indices, rule, placement, device, advance)
     records = tuple(store.records[i] for i in indices)
     spacing = [record.spacing_mm or (1.0, 1.0, 1.0) for record in records]
     return Patients(
@@ -198,14 +201,19 @@ class _Resident:
 
     @classmethod
     def read(
-        cls, store: Store, indices: Sequence[int], device: torch.device, advance: Advance
+        cls,
+        store: Store,
+        indices: Sequence[int],
+        rule: NormalisationRule,
+        device: torch.device,
+        advance: Advance,
     ) -> _Resident:
         """Read patients from the store."""
         voxels = torch.empty((len(indices), *store.image_shape), dtype=torch.int16, device=device)
         gain, offset = torch.empty(len(indices)), torch.empty(len(indices))
 
         def read(n: int) -> None:
-            patient = read_voxels(store, indices[n])
+            patient = read_voxels(store, indices[n], rule)
             gain[n], offset[n] = float(patient.gain), float(patient.offset)
             voxels[n] = torch.from_numpy(patient.voxels)
             advance()
@@ -226,9 +234,11 @@ class _Shared:
     is_on_device = False
 
     @classmethod
-    def fill(cls, store: Store, indices: Sequence[int], advance: Advance) -> _Shared:
+    def fill(
+        cls, store: Store, indices: Sequence[int], rule: NormalisationRule, advance: Advance
+    ) -> _Shared:
         """Put patients there that are not there yet."""
-        copy = SharedCopy(store, SHARED_MEMORY)
+        copy = SharedCopy(store, SHARED_MEMORY, rule)
         try:
             copy.fill(indices, advance)
         except BaseException:
@@ -253,12 +263,16 @@ class _Streamed:
 
     is_on_device = False
 
-    def __init__(self, store: Store, indices: Sequence[int]) -> None:
-        self._store, self._indices = store, list(indices)
+    def __init__(self, store: Store, indices: Sequence[int], rule: NormalisationRule) -> None:
+        self._store, self._indices, self._rule = store, list(indices), rule
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="store")
 
     def take(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        found = list(self._pool.map(lambda row: read_voxels(self._store, self._indices[row]), rows))
+        found = list(
+            self._pool.map(
+                lambda row: read_voxels(self._store, self._indices[row], self._rule), rows
+            )
+        )
         return (
             torch.from_numpy(np.stack([patient.voxels for patient in found])),
             torch.tensor([float(patient.gain) for patient in found]),
@@ -269,6 +283,7 @@ class _Streamed:
 def _place(
     store: Store,
     indices: Sequence[int],
+    rule: NormalisationRule,
     setting: str,
     device: torch.device,
     advance: Advance,
@@ -276,14 +291,14 @@ def _place(
     """Return where voxels are, after putting them there, and where that is in words."""
     num_bytes = len(indices) * int(np.prod(store.image_shape)) * 2
     size = f"{num_bytes / 1e6:.0f} MB as int16"
-    missing = missing_bytes(store, indices, SHARED_MEMORY)
+    missing = missing_bytes(store, indices, SHARED_MEMORY, rule)
     choice = choose_placement(setting, num_bytes, missing, measure_room(device))
     if choice.placement is Placement.device:
         where = f"{size} in {device.type} memory ({choice.reason})"
-        return _Resident.read(store, indices, device, advance), choice.placement, where
+        return _Resident.read(store, indices, rule, device, advance), choice.placement, where
     if choice.placement is Placement.shared:
         try:
-            shared = _Shared.fill(store, indices, advance)
+            shared = _Shared.fill(store, indices, rule, advance)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -292,4 +307,4 @@ def _place(
             where = f"{size} in shared memory, one copy for this host ({choice.reason})"
             return shared, choice.placement, where
     where = f"{size} streamed from the store ({choice.reason})"
-    return _Streamed(store, indices), choice.placement, where
+    return _Streamed(store, indices, rule), choice.placement, where

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from preprocessing.private_folder import make_own
 from preprocessing.store import Store
-from radiotrain.data.voxels import read_voxels
+from radiotrain.data.voxels import NormalisationRule, read_voxels
 
 READERS = 8
 
@@ -48,9 +48,9 @@ class SharedCopy:
         float32 (M, 2).
     """
 
-    def __init__(self, store: Store, memory: Path) -> None:
-        self._store = store
-        self.folder = copy_folder(store, memory)
+    def __init__(self, store: Store, memory: Path, rule: NormalisationRule) -> None:
+        self._store, self._rule = store, rule
+        self.folder = copy_folder(store, memory, rule)
         remove_unused(memory, keep=self.folder)
         self._users = _enter(self.folder)
         self._leave = weakref.finalize(self, _leave, self.folder, self._users)
@@ -82,7 +82,7 @@ class SharedCopy:
         self._leave()
 
     def _put(self, index: int) -> None:
-        patient = read_voxels(self._store, index)
+        patient = read_voxels(self._store, index, self._rule)
         pair = np.array([patient.gain, patient.offset], dtype=np.float32)
         # Written, not assigned to a mapping: a full shared memory is then an error, not a signal.
         _write(self.folder / "voxels", index, patient.voxels)
@@ -100,15 +100,17 @@ class SharedCopy:
         return np.memmap(path, dtype, "c", shape=shape)
 
 
-def copy_folder(store: Store, memory: Path) -> Path:
-    """Return where a user's copy of a store lies."""
-    return memory / f"{_prefix()}{store.fingerprint}"
+def copy_folder(store: Store, memory: Path, rule: NormalisationRule) -> Path:
+    """Return where a user's copy of a store lies; each rule of normalisation has its own."""
+    return memory / f"{_prefix()}{store.fingerprint}{'' if rule == 'plain' else f'-{rule}'}"
 
 
-def missing_bytes(store: Store, indices: Sequence[int], memory: Path) -> int:
+def missing_bytes(
+    store: Store, indices: Sequence[int], memory: Path, rule: NormalisationRule
+) -> int:
     """Return what shared memory would have to take to hold these of the store's patients."""
     try:
-        done = np.fromfile(copy_folder(store, memory) / "done", dtype=np.uint8)
+        done = np.fromfile(copy_folder(store, memory, rule) / "done", dtype=np.uint8)
     except FileNotFoundError:
         done = np.empty(0, dtype=np.uint8)
     patient_bytes = int(np.prod(store.image_shape)) * 2

@@ -80,7 +80,9 @@ def test_batches_are_the_same_wherever_patients_are(store, split, memory, world_
     ids = part_ids(split, 0, "train")
     found = {}
     for placement in PLACEMENTS:
-        patients = load_patients(store, split, ids, ["ER"], placement=placement, device=CPU)
+        patients = load_patients(
+            store, split, ids, ["ER"], rule="plain", placement=placement, device=CPU
+        )
         assert patients.placement == placement
         order = epoch_order(0, 0, len(patients))
         groups = [
@@ -99,7 +101,7 @@ def test_batches_are_the_same_wherever_patients_are(store, split, memory, world_
 def test_where_patients_are_is_said(store, split, memory):
     ids = part_ids(split, 0, "train")
     said = {
-        placement: load_patients(store, split, ids, ["ER"], placement=placement).where
+        placement: load_patients(store, split, ids, ["ER"], rule="plain", placement=placement).where
         for placement in PLACEMENTS
     }
     assert said["device"] == "1 MB as int16 in cpu memory (as configured)"
@@ -110,10 +112,10 @@ def test_where_patients_are_is_said(store, split, memory):
 
 
 def test_an_error_while_batches_are_made_ready_reaches_the_caller(store, split, monkeypatch):
-    patients = load_patients(store, split, part_ids(split, 0, "train"), ["ER"])
+    patients = load_patients(store, split, part_ids(split, 0, "train"), ["ER"], rule="plain")
     groups = [np.arange(4), np.arange(4, 8), np.arange(8, 12)]
 
-    def damaged(store: Store, index: int) -> None:
+    def damaged(store: Store, index: int, rule: str) -> None:
         raise InputError("chunk is damaged")
 
     ready = batches(patients, groups, CPU)
@@ -124,7 +126,7 @@ def test_an_error_while_batches_are_made_ready_reaches_the_caller(store, split, 
 
 
 def test_no_more_batches_are_made_ready_than_asked_for(store, split):
-    patients = load_patients(store, split, part_ids(split, 0, "train"), ["ER"])
+    patients = load_patients(store, split, part_ids(split, 0, "train"), ["ER"], rule="plain")
     taken = []
     take = patients.source.take
 
@@ -145,27 +147,27 @@ def test_no_more_batches_are_made_ready_than_asked_for(store, split):
 
 
 def test_copy_is_filled_once_and_removed_by_who_leaves_last(store: Store, memory: Path):
-    first, second = SharedCopy(store, memory), SharedCopy(store, memory)
+    first, second = SharedCopy(store, memory, "plain"), SharedCopy(store, memory, "plain")
     first.fill([3, 1], lambda: None)
     modes = {p.stat().st_mode & 0o777 for p in first.folder.iterdir()}
     assert (first.folder.stat().st_mode & 0o777, modes) == (0o700, {0o600})
-    assert missing_bytes(store, [1, 3], memory) == 0
-    assert missing_bytes(store, [1, 2], memory) == int(np.prod(store.image_shape)) * 2
+    assert missing_bytes(store, [1, 3], memory, "plain") == 0
+    assert missing_bytes(store, [1, 2], memory, "plain") == int(np.prod(store.image_shape)) * 2
     begun = (first.folder / "voxels").stat().st_mtime_ns
     second.fill([1, 3], lambda: None)
     assert (first.folder / "voxels").stat().st_mtime_ns == begun
-    expected = read_voxels(store, 3)
+    expected = read_voxels(store, 3, "plain")
     assert np.array_equal(second.voxels[3], expected.voxels)
     assert second.normalisation[3].tolist() == [expected.gain, expected.offset]
     first.close()
-    assert np.array_equal(second.voxels[1], read_voxels(store, 1).voxels)
-    assert copy_folder(store, memory).is_dir()
+    assert np.array_equal(second.voxels[1], read_voxels(store, 1, "plain").voxels)
+    assert copy_folder(store, memory, "plain").is_dir()
     second.close()
     assert not list(memory.iterdir())
 
 
 def test_writing_to_a_mapping_changes_nobody_elses(store, memory):
-    first, second = SharedCopy(store, memory), SharedCopy(store, memory)
+    first, second = SharedCopy(store, memory, "plain"), SharedCopy(store, memory, "plain")
     first.fill([0], lambda: None)
     before = second.voxels[0].copy()
     first.voxels[0] += 1
@@ -174,7 +176,7 @@ def test_writing_to_a_mapping_changes_nobody_elses(store, memory):
 
 @pytest.mark.parametrize("how", ["link", "open to all", "file"])
 def test_a_folder_that_another_user_laid_there_is_refused(store, memory, tmp_path_factory, how):
-    folder = copy_folder(store, memory)
+    folder = copy_folder(store, memory, "plain")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     if how == "link":
         folder.symlink_to(elsewhere)
@@ -184,7 +186,7 @@ def test_a_folder_that_another_user_laid_there_is_refused(store, memory, tmp_pat
         folder.mkdir()
         folder.chmod(0o777)
     with pytest.raises(InputError, match="is not this user's own"):
-        SharedCopy(store, memory)
+        SharedCopy(store, memory, "plain")
     assert list(elsewhere.iterdir()) == []
 
 
@@ -193,7 +195,7 @@ import sys, time
 from pathlib import Path
 from preprocessing.store import Store
 from radiotrain.data.shared import SharedCopy
-copy = SharedCopy(Store.open(sys.argv[1]), Path(sys.argv[2]))
+copy = SharedCopy(Store.open(sys.argv[1]), Path(sys.argv[2]), "plain")
 copy.fill(range(10), lambda: None)
 print("filled", flush=True)
 time.sleep(60)
@@ -210,17 +212,17 @@ def test_copy_outlives_nobody_for_long(store, memory, how):
         text=True,
     )
     assert process.stdout.readline() == "filled\n"
-    other = SharedCopy(_other_store(store), memory)  # does not touch what is in use
-    assert copy_folder(store, memory).is_dir()
+    other = SharedCopy(_other_store(store), memory, "plain")  # does not touch what is in use
+    assert copy_folder(store, memory, "plain").is_dir()
     process.send_signal(how)
     process.wait(timeout=30)
     process.stdout.close()
-    assert copy_folder(store, memory).is_dir() == (how == signal.SIGKILL)
+    assert copy_folder(store, memory, "plain").is_dir() == (how == signal.SIGKILL)
     if how == signal.SIGKILL:
-        assert missing_bytes(store, range(10), memory) == 0
+        assert missing_bytes(store, range(10), memory, "plain") == 0
     remove_unused(memory)
-    assert not copy_folder(store, memory).is_dir()
-    assert copy_folder(_other_store(store), memory).is_dir()
+    assert not copy_folder(store, memory, "plain").is_dir()
+    assert copy_folder(_other_store(store), memory, "plain").is_dir()
     other.close()
     assert not list(memory.iterdir())
 
@@ -230,7 +232,7 @@ def _other_store(store: Store) -> Store:
 
 
 def _fill_and_sum(url: str, memory: str) -> int:
-    copy = SharedCopy(Store.open(url), Path(memory))
+    copy = SharedCopy(Store.open(url), Path(memory), "plain")
     copy.fill(range(20), lambda: None)
     return int(copy.voxels[:20].astype(np.int64).sum())
 
@@ -240,7 +242,9 @@ def test_processes_that_begin_together_agree(store, memory):
     context = multiprocessing.get_context("spawn")
     with context.Pool(3) as pool:
         sums = pool.starmap(_fill_and_sum, [(store.url, str(memory))] * 6)
-    expected = sum(int(read_voxels(store, i).voxels.astype(np.int64).sum()) for i in range(20))
+    expected = sum(
+        int(read_voxels(store, i, "plain").voxels.astype(np.int64).sum()) for i in range(20)
+    )
     assert set(sums) == {expected}
 
 
@@ -250,7 +254,7 @@ def test_full_shared_memory_is_streamed_around(store: Store, split: Split, memor
 
     monkeypatch.setattr(SharedCopy, "_put", full)
     ids = part_ids(split, 0, "train")
-    patients = load_patients(store, split, ids, ["ER"], placement="auto")
+    patients = load_patients(store, split, ids, ["ER"], rule="plain", placement="auto")
     assert patients.placement is Placement.stream
     assert "is full" in patients.where
     assert not list(memory.iterdir())
@@ -266,7 +270,7 @@ patients.measure_room = lambda device: Room(None, 10**12, 10**12)
 store = Store.open(sys.argv[1])
 split = make_split(store, seed=3, num_folds=4)
 ids = patients.part_ids(split, 0, "train")
-print(patients.load_patients(store, split, ids, ["ER"], placement="auto").where)
+print(patients.load_patients(store, split, ids, ["ER"], rule="plain", placement="auto").where)
 """
 
 
