@@ -9,7 +9,9 @@ the others by Ray Tune's own schedulers, with some trials at a time, in many ran
 
 saved: epochs not trained, of all. lost: score of the sweep's best trial less that of the chosen one,
 both trained to their ends; the score is the validation AUC of the best epoch, or the best mean of three
-successive ones. Mean over sweeps, targets and orders, and the share of cases that lose 0.01 or more.
+successive ones. These scores are of the patients that the ways of stopping look at, and the maximum
+favours what maximises it: they say how far a way agrees with training all to the end, not that it
+finds better networks (see `benchmarks.learning.epochs` for that). Mean over sweeps, targets and orders, and the share of cases that lose 0.01 or more.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def monai_steps(
     network.train()
     optimizer = make_optimizer(network, config, device)
     dtype = autocast_dtype(config.precision, device)
-    weight = torch.ones(1, device=device)
+    weight = torch.ones(2, 1, device=device)
     while True:
         for batch in loader:
             images = torch.as_tensor(batch["image"]).to(device, non_blocking=True)

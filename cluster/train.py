@@ -243,7 +243,9 @@ def _follow(folder: RunFolder) -> Iterator[None]:
             print_line(notice)
             notices += 1
         for metrics in folder.read_metrics()[epochs:]:
-            print_line(metrics.describe())
+            config = folder.read_config()
+            has_validation = config is None or config.fold is not None
+            print_line(metrics.describe(has_validation=has_validation))
             epochs += 1
 
     def follow() -> None:

@@ -20,9 +20,10 @@ from preprocessing.digests import check_text, has_text_digest, text_with_digest
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
 from preprocessing.redaction import has_credentials, without_credentials
 from radiotrain.networks.registry import check_network_name
+from radiotrain.training.early_stopping import Choose
 from radiotrain.yaml_text import dump_yaml, load_yaml
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
@@ -30,6 +31,23 @@ _MAX_SHOWN = 200
 
 # Where a run is kept and what it runs on do not change what it computes.
 _NOT_IDENTITY = ("store", "split", "out", "device", "speed", "show")
+
+# Keys that were added after runs had been recorded, each with the value by which those runs were trained.
+# A recorded configuration without the key is read with it, and it is no part of a run's identity: runs
+# keep their digests, and are resumed and evaluated by their own rules.
+ADDED_KEYS: Mapping[str, Any] = {
+    "train.normalisation": "plain",
+    "network.allow_covariates": [],
+    "network.covariate_start": "zero",
+    "train.class_weight_rule": "patients",
+    "train.ema_bias_correction": False,
+    "early_stopping.choose": "best_auc",
+    # Means nothing to that rule.
+    "early_stopping.window": 5,
+    "averaging": "raw",
+    # Of a sweep.
+    "covariate_start": "zero",
+}
 
 
 class Section(BaseModel):
@@ -55,6 +73,11 @@ class NetworkConfig(Section):
     """File of published weights to begin with (a state dict, such as MedicalNet's): path or s3://…"""
     covariates: tuple[str, ...] = ()
     """Clinical columns of the store that have a say beside the images (late fusion), e.g. age."""
+    allow_covariates: tuple[str, ...] = ()
+    """Columns that may be used although their name or values tell a target; reports name them."""
+    covariate_start: Literal["logistic", "zero"] = "logistic"
+    """logistic: the covariates' weights start at a penalised logistic regression of the training patients,
+    and the image network's logit at 0. zero: they start at 0, as before this key."""
 
     @field_validator("name")
     @classmethod
@@ -66,7 +89,7 @@ class TrainConfig(Section):
     """How it is trained."""
 
     epochs: int = Field(default=60, ge=1)
-    """Most epochs; early stopping may end the run sooner."""
+    """Epochs; early stopping may end the run sooner."""
     batch_size: int = Field(default=16, ge=2)
     """Patients in one step over all workers together (the global batch)."""
     micro_batch_size: int | None = Field(default=None, ge=2)
@@ -80,19 +103,30 @@ class TrainConfig(Section):
     """Epochs over which the learning rate rises from 0; then it falls along a cosine."""
     final_lr_fraction: float = Field(default=0.01, ge=0, le=1)
     """Learning rate at the last step, as a fraction of `lr`."""
+    normalisation: Literal["plain", "robust"] = "robust"
+    """Intensities that the network is given, in standard deviations from the pre-contrast mean of each
+    patient. robust: voxels far beyond the tissue, such as spikes, are set to a limit and enter neither
+    mean nor deviation; other patients are the same. plain: all voxels as stored."""
     gradient_clip: float | None = Field(default=5.0, gt=0)
     """Largest norm of the gradient; null for no clipping."""
     class_weights: bool = True
-    """Weight positives by negatives / positives of the training fold, each target by itself."""
+    """Weight both classes equally in each target; see `class_weight_rule`."""
+    class_weight_rule: Literal["draws", "patients"] = "draws"
+    """draws: each class has half of a target's weight over what `sampling` draws, and a label weighs 1 on
+    average. patients: positives weigh negatives / positives of the training fold, as before this key."""
     loss: Literal["bce", "focal"] = "bce"
     """Binary cross-entropy, or the focal loss that counts easy patients less."""
     focal_gamma: float = Field(default=2.0, ge=0)
-    """How much less the focal loss counts easy patients; 0 is cross-entropy."""
+    """How much less the focal loss counts easy patients; 0 is cross-entropy. Of no effect with bce."""
     sampling: Literal["once", "balanced"] = "once"
     """once: every patient once an epoch. balanced: as many draws, positives and negatives of the first
     target equally often."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """Validate and keep the moving average of the weights with this decay a step, e.g. 0.99."""
+    """Validate and keep the moving average of the weights with this decay a step, e.g. 0.99. As the
+    learning rate falls to nearly 0 by itself, it changes little where the last epoch is kept."""
+    ema_bias_correction: bool = True
+    """Let the moving average forget the first weights as if it had run for ever (as Adam's moments);
+    false: as before this key."""
     sync_batch_norm: bool = False
     """Normalise by the whole global batch, not by each worker's share."""
 
@@ -107,12 +141,29 @@ class TrainConfig(Section):
 
 
 class EarlyStoppingConfig(Section):
-    """When a run ends before its last epoch."""
+    """Which epoch's network is kept, and when a run ends before its last epoch."""
 
-    patience: int | None = Field(default=15, ge=1)
-    """Epochs without a better validation AUC before the run stops; null for never."""
+    choose: Choose = "last"
+    """last: the last epoch of a run of fixed length, the same number for all folds. smoothed_loss,
+    smoothed_auc: the epoch with the best mean validation loss or AUC over the `window` epochs that end
+    with it, all after the warm-up. best_auc: the best single validation AUC, mostly luck on few patients."""
+    window: int = Field(default=5, ge=1)
+    """Epochs that smoothed_loss and smoothed_auc average."""
+    patience: int | None = Field(default=None, ge=1)
+    """Epochs without a better one before the run stops; null for never, as where the last one is kept.
+    Where no validation AUC is defined, smoothed_auc goes by the loss."""
     min_delta: float = Field(default=0.0, ge=0, lt=1)
-    """How much better a validation AUC has to be to count."""
+    """How much better than before the AUC or loss that `choose` goes by has to be to count."""
+
+    @model_validator(mode="after")
+    def _last_has_a_length(self) -> EarlyStoppingConfig:
+        if self.choose == "last" and self.patience is not None:
+            raise ValueError(
+                f"patience is {self.patience} and choose is last, which trains all epochs: set patience to"
+                " null, or choose to smoothed_loss, the rule that stops early and keeps the best networks"
+                " of those that do"
+            )
+        return self
 
 
 class AugmentConfig(Section):
@@ -196,8 +247,12 @@ class RunConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     speed: SpeedConfig = SpeedConfig()
     show: ShowConfig = ShowConfig()
+    averaging: Literal["calibrated", "raw"] = "calibrated"
+    """How its probabilities enter the mean with other runs of its configuration (folds, seeds):
+    calibrated on its own validation patients, so that all have one scale, or raw."""
     precision: Precision = "auto"
-    """auto: bfloat16 autocast where the device is a GPU that has it, float32 elsewhere."""
+    """auto: bfloat16 autocast where the device is a GPU that has it, float32 elsewhere. float32 has all its
+    digits; tf32 lets a GPU drop 13 of 23 binary ones in matrix products and convolutions."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: the GPU if there is one."""
 
@@ -222,16 +277,30 @@ class RunConfig(Section):
     def _possible(self) -> RunConfig:
         if self.out in (self.store, self.split):
             raise ValueError(f"out is {self.out}, the same as the store or split: name a folder")
-        if self.device == "cpu" and self.precision == "bfloat16":
+        if self.device == "cpu" and self.precision in ("bfloat16", "tf32"):
             raise ValueError(
-                "precision is bfloat16 and device is cpu, expected a GPU for bfloat16:"
+                f"precision is {self.precision} and device is cpu, expected a GPU for {self.precision}:"
                 " set precision to float32 or auto"
             )
         return self
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides what the run computes, as JSON values (no paths, no device)."""
+        return without_added_keys(self.full_identity())
+
+    def full_identity(self) -> dict[str, Any]:
+        """Return the identity with the keys that were added and have their old values, to compare."""
         values = self.model_dump(mode="json")
+        # It changes what may be asked for, and nothing that is computed.
+        del values["network"]["allow_covariates"]
+        network, train = values["network"], values["train"]
+        # Keys without an effect: a run that was recorded before them can go on.
+        if not network["covariates"]:
+            del network["covariate_start"]
+        if not train["class_weights"] and train["sampling"] == "once":
+            del train["class_weight_rule"]
+        if train["ema_decay"] is None:
+            del train["ema_bias_correction"]
         return {k: v for k, v in values.items() if k not in _NOT_IDENTITY}
 
     def lineage(self) -> dict[str, Any]:
@@ -258,26 +327,80 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     InputError
         If a key is unknown (the nearest valid one is named), or a value cannot be used.
     """
-    return parse_config(RunConfig, apply_overrides(read_yaml(path), overrides), path)
+    return read_config(RunConfig, path, overrides)
+
+
+def read_config(model: type[_ModelT], path: str, overrides: Sequence[str] = ()) -> _ModelT:
+    """Read a YAML file into a configuration model; see `load_config`.
+
+    A file that carries a checksum was recorded by radiotrain, in the folder of a run or a sweep: keys
+    that were added since have the values by which that was trained.
+    """
+    text = _read_text(path)
+    values = apply_overrides(_parse_yaml(text, path), overrides)
+    parse = parse_recorded if has_text_digest(text) else parse_config
+    return parse(model, values, path)
+
+
+def parse_recorded(model: type[_ModelT], values: Mapping[str, Any], source: str) -> _ModelT:
+    """Check a recorded configuration; keys of `ADDED_KEYS` that it lacks have their old values.
+
+    Raises
+    ------
+    InputError
+        As `parse_config`.
+    """
+    if not isinstance(values, Mapping):
+        return parse_config(model, values, source)
+    result: dict[str, Any] = dict(values)
+    for dotted, value in ADDED_KEYS.items():
+        section, _, key = dotted.partition(".")
+        if section not in model.model_fields:
+            continue
+        if not key:
+            result.setdefault(section, value)
+        elif isinstance(found := result.get(section) or {}, Mapping):
+            result[section] = {key: value, **found}
+    return parse_config(model, result, source)
+
+
+def without_added_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration's JSON values less the keys of `ADDED_KEYS` that have their old values."""
+    result = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for dotted, value in ADDED_KEYS.items():
+        section, _, key = dotted.partition(".")
+        place, name = (result.get(section), key) if key else (result, section)
+        if isinstance(place, dict) and name in place and place[name] == value:
+            del place[name]
+    return result
 
 
 def read_yaml(path: str) -> dict[str, Any]:
     """Return a YAML file's mapping; where the file carries a checksum, it has to match."""
+    return _parse_yaml(_read_text(path), path)
+
+
+def _read_text(path: str) -> str:
     place = Path(path)
     # /dev/zero has no end, and a pipe that nothing writes into lets wait for ever.
     if place.exists() and not (place.is_file() or place.is_dir()):
         raise InputError(f"{path} is a device or a pipe, expected a YAML file")
     try:
         text = files.read_text(files.absolute(path))
-        if has_text_digest(text):
-            check_text(text, path, "delete its last line if it was changed on purpose")
-        values = load_yaml(text)
     except FileNotFoundError:
         raise MissingPathError(f"no configuration at {path}: name an existing YAML file") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder, expected a YAML file") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is no text, expected a YAML file") from None
+    if has_text_digest(text):
+        check_text(text, path, "delete its last line if it was changed on purpose")
+    return text
+
+
+def _parse_yaml(text: str, path: str) -> dict[str, Any]:
+    try:
+        values = load_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

@@ -22,6 +22,7 @@ of two runs in one folder are refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,7 +35,7 @@ from preprocessing.errors import DamagedFileError, InputError, MissingPathError
 from preprocessing.json_values import first_difference, parse_values
 from radiotrain.checked_json import read_json
 from radiotrain.checked_parquet import check_parquet, from_parquet, to_parquet
-from radiotrain.config import RunConfig, digest, dump_checked_config, parse_config
+from radiotrain.config import ADDED_KEYS, RunConfig, digest, dump_checked_config, parse_recorded
 from radiotrain.logs.metrics_file import MetricsFile, append_metrics, read_metrics
 from radiotrain.training.length import has_same_length, is_over, why_not_changed, without_length
 from radiotrain.training.metrics import EpochMetrics, null_for_nan
@@ -175,7 +176,7 @@ class RunFolder:
             values = load_yaml(text)
         except yaml.YAMLError:
             raise InputError(f"{url} is not what radiotrain wrote: {REMEDY}") from None
-        return parse_config(RunConfig, values, url)
+        return parse_recorded(RunConfig, values, url)
 
     def write_config(self, config: RunConfig) -> None:
         """Write the resolved configuration."""
@@ -285,8 +286,8 @@ class RunFolder:
         before, record = self.read_config(), self.read_record()
         if before is not None and record is not None:
             self.check_origin(before, record)
-        found: dict[str, Any] = before.identity() if before else {}
-        wanted = config.identity() if before else {}
+        found: dict[str, Any] = before.full_identity() if before else {}
+        wanted = config.full_identity() if before else {}
         if record:
             if split.extended_from(record.split_fingerprint) is not None:
                 raise InputError(
@@ -296,7 +297,7 @@ class RunFolder:
             found |= {"patients": record.patients_fingerprint, "split": record.split_fingerprint}
             wanted |= {"patients": split.patients_fingerprint, "split": split.fingerprint}
         (found, _), (wanted, _) = without_length(found), without_length(wanted)
-        difference = first_difference(found, wanted)
+        difference = _difference(found, wanted)
         if difference:
             raise InputError(
                 f"{self.url} holds a run of another configuration, {difference}: name a new"
@@ -394,3 +395,29 @@ def open_run(url: str) -> tuple[RunFolder, RunConfig, RunRecord]:
         raise MissingPathError(f"no run at {folder.url}: make one with 'radiotrain train'")
     folder.check_whole(config, record)
     return folder, config, record
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Say what differs first in two identities; keys that were added later come last."""
+    added = [tuple(dotted.split(".")) for dotted in ADDED_KEYS]
+    plain = [
+        {
+            k: {n: x for n, x in v.items() if (k, n) not in added} if isinstance(v, dict) else v
+            for k, v in values.items()
+            if (k,) not in added
+        }
+        for values in (found, wanted)
+    ]
+    difference = first_difference(*plain)
+    if difference is not None:
+        return difference
+    for dotted, old in ADDED_KEYS.items():
+        section, _, key = dotted.partition(".")
+        a, b = (values.get(section, {}) if key else values for values in (found, wanted))
+        name = key or section
+        if name in a or name in b:
+            before, now = a.get(name, old), b.get(name, old)
+            if before != now:
+                shown = [json.dumps(value).strip('"') for value in (before, now)]
+                return f"{dotted} is {shown[0]} there and {shown[1]} now (it was added later: set it to {shown[0]})"
+    return first_difference(found, wanted)

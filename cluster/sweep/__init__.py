@@ -8,6 +8,7 @@
 ``suggest.py``   what is tried next
 ``trial.py``     what a trial does in its actor
 ``ladder.py``    who goes on and who stops; `scheduler.py` acts on it for Ray Tune
+``optimism.py``  how much of the best score is luck
 ``book.py``      what the driver knows of its trials while they train
 ``folder.py``    what was tried, from storage alone; `progress.py` the same in numbers
 ``membership.py``  which trials an edited sweep has; `reuse.py` says so in words

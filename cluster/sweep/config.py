@@ -22,9 +22,8 @@ from radiotrain.config import (
     ShowConfig,
     SpeedConfig,
     TrainConfig,
-    apply_overrides,
     parse_config,
-    read_yaml,
+    read_config,
 )
 from radiotrain.networks.registry import check_network_name
 
@@ -51,8 +50,8 @@ class HalvingConfig(Section):
     """At each rung one in this many trials goes on, rounded up. Rungs lie at grace_epochs times its
     powers; with several folds also after 1, factor, factor², … of them."""
     smooth_epochs: int = Field(default=1, ge=1)
-    """A fold's score is its best mean validation AUC over this many successive epochs. More than one
-    makes luck count less, and puts trials that still rise at a disadvantage."""
+    """A fold's score is its mean validation AUC over this many epochs, which end with the one that is
+    kept (early_stopping.choose; with best_auc: the best such mean)."""
 
 
 class ResourcesConfig(Section):
@@ -107,6 +106,10 @@ class SweepConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     speed: SpeedConfig = SpeedConfig()
     show: ShowConfig = ShowConfig()
+    covariate_start: Literal["logistic", "zero"] = "logistic"
+    """As `network.covariate_start` in a run's configuration, for trials with covariates."""
+    averaging: Literal["calibrated", "raw"] = "calibrated"
+    """As in a run's configuration."""
     precision: str = "auto"
     """As in a run's configuration."""
     device: str = "auto"
@@ -213,7 +216,7 @@ class TrialPlan:
 
 def load_sweep(path: str, overrides: Sequence[str] = ()) -> SweepConfig:
     """Read a sweep's configuration; see `radiotrain.config.load_config` for the errors."""
-    return parse_config(SweepConfig, apply_overrides(read_yaml(path), overrides), path)
+    return read_config(SweepConfig, path, overrides)
 
 
 @dataclass(frozen=True)
@@ -315,7 +318,8 @@ def plan_trial(
         "split": sweep.split,
         "targets": targets,
         "seed": seed,
-        "network": {"name": network},
+        "network": {"name": network, "covariate_start": sweep.covariate_start},
+        "averaging": sweep.averaging,
         "precision": sweep.precision,
         "device": sweep.device,
         **{section: getattr(sweep, section).model_dump() for section in _SHARED_SECTIONS},

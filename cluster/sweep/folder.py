@@ -23,7 +23,6 @@ from cluster.sweep.config import (
     SweepConfig,
     TrialPlan,
     group_of,
-    load_sweep,
     plan_trial,
 )
 from cluster.sweep.ladder import Action, Entrant, FoldCurve, Ladder, Verdict, judge, make_ladder
@@ -39,8 +38,9 @@ from preprocessing.digests import check_text, dump_with_digest
 from preprocessing.errors import DamagedFileError, InputError, MissingPathError
 from preprocessing.json_values import parse_values
 from radiotrain.checked_json import read_json
-from radiotrain.config import dump_checked_config
+from radiotrain.config import dump_checked_config, read_config
 from radiotrain.runs import REMEDY, RunFolder, RunRecord, run_digest
+from radiotrain.training.length import epoch_choice
 from radiotrain.training.metrics import EpochMetrics
 
 # Trials are read side by side: an object store answers slowly, but many at a time.
@@ -126,8 +126,14 @@ class TrialState:
 
     def entrant(self, failed: bool = False) -> Entrant:
         """Return what the ladder sees of it."""
+        choice = epoch_choice(self.plan.run)
         curves = tuple(
-            FoldCurve(tuple(m.validation_auc for m in history), record.status == "finished")
+            FoldCurve(
+                tuple(m.validation_auc for m in history),
+                record.status == "finished",
+                tuple(m.validation_loss for m in history),
+                choice,
+            )
             for record, history in zip(self.records, self.histories, strict=True)
         )
         return Entrant(self.plan.name, curves, failed)
@@ -208,7 +214,7 @@ class SweepFolder:
         url = files.join(self.url, "sweep.yaml")
         try:
             check_text(files.read_bytes(url), url, _SWEEP_AGAIN)
-            sweep = load_sweep(url)
+            sweep = read_config(SweepConfig, url)
         except FileNotFoundError:
             raise MissingPathError(
                 f"no sweep at {self.url}: make one with 'radiotrain tune'"

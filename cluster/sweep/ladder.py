@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from radiotrain.training.early_stopping import EpochChoice, decide
 
 # Below every AUC: what a trial has whose AUC is not defined.
 _NO_SCORE = -1.0
@@ -52,8 +54,8 @@ class Ladder:
     reduction_factor
         At each rung one in this many goes on, rounded up.
     smooth_epochs
-        A fold's score is its best mean over this many successive epochs: a single epoch's AUC on a
-        few dozen patients is mostly luck.
+        A fold's score is the mean AUC of this many epochs, which end with the one that is kept; see
+        `curve_score`.
     """
 
     rungs: tuple[Rung, ...]
@@ -74,10 +76,16 @@ class FoldCurve:
     ----------
     ended
         Whether no more will come: it has all epochs, or its own early stopping ended it.
+    losses
+        Validation losses of the same epochs.
+    choice
+        How the run chooses the epoch that it keeps.
     """
 
     aucs: tuple[float, ...]
     ended: bool
+    losses: tuple[float, ...] = ()
+    choice: EpochChoice = field(default_factory=EpochChoice)
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,31 @@ def fold_score(aucs: Sequence[float], smooth_epochs: int) -> float:
     return best
 
 
+def curve_score(curve: FoldCurve, num_epochs: int, smooth_epochs: int) -> float:
+    """Return a fold's score after so many epochs: the AUC of the epoch that would be kept.
+
+    Not the best that was seen: that of many epochs is mostly luck, and the network is no more. With the
+    rule best_auc, which keeps that epoch, it is `fold_score`.
+
+    Parameters
+    ----------
+    smooth_epochs
+        So many epochs are averaged, those that end with the one that is kept.
+
+    Returns
+    -------
+    -1 where no AUC of these epochs is defined.
+    """
+    aucs, losses = curve.aucs[:num_epochs], curve.losses[:num_epochs]
+    if curve.choice.choose == "best_auc":
+        return fold_score(aucs, smooth_epochs)
+    if not aucs:
+        return _NO_SCORE
+    end = decide(aucs, losses, None, curve.choice).best_epoch + 1
+    window = [auc for auc in aucs[max(0, end - smooth_epochs) : end] if not math.isnan(auc)]
+    return sum(window) / len(window) if window else _NO_SCORE
+
+
 def score_at(folds: Sequence[FoldCurve], rung: Rung, smooth_epochs: int) -> float | None:
     """Return the mean score over the folds seen up to a rung, None where it is not reached.
 
@@ -184,8 +217,9 @@ def score_at(folds: Sequence[FoldCurve], rung: Rung, smooth_epochs: int) -> floa
     last = folds[rung.fold]
     if len(last.aucs) < rung.epochs and not last.ended:
         return None
-    curves = [fold.aucs for fold in folds[: rung.fold]] + [last.aucs[: rung.epochs]]
-    return sum(fold_score(aucs, smooth_epochs) for aucs in curves) / len(curves)
+    scores = [curve_score(fold, len(fold.aucs), smooth_epochs) for fold in folds[: rung.fold]]
+    scores.append(curve_score(last, rung.epochs, smooth_epochs))
+    return sum(scores) / len(scores)
 
 
 def judge(

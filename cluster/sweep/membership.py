@@ -182,7 +182,7 @@ def _planned_again(sweep: SweepConfig, known: KnownTrial) -> TrialPlan | str:
 
 def _identity(sweep: SweepConfig, run: RunConfig) -> dict[str, Any]:
     """Return what tells a trial from others: its fold and its length do not."""
-    identity, (_, patience) = without_length(run.identity())
+    identity, (_, patience) = without_length(run.full_identity())
     if _PATIENCE in sweep.search:
         identity[_PATIENCE] = patience
     return {key: value for key, value in identity.items() if key != "fold"}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from scipy.stats import norm
 
 from cluster.sweep.config import SweepConfig, group_of
@@ -27,11 +28,13 @@ from cluster.sweep.folder import (
 )
 from cluster.sweep.ladder import Action, Ladder, num_places
 from cluster.sweep.membership import suggested_per_group
+from cluster.sweep.optimism import expected_optimism
 from preprocessing import files
 from preprocessing.errors import MissingPathError
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.statistics.auc import auc, delong_variance
 from radiotrain.runs import PredictedBy, RunFolder
+from radiotrain.training.length import epoch_choice
 
 _READERS = 16
 # A run writes after each epoch and every so many minutes; half as long again is no alarm yet.
@@ -41,11 +44,11 @@ _SHORTEST_ALARM_S = 300.0
 
 @dataclass(frozen=True)
 class AucEstimate:
-    """A trial's AUC on its validation patients, at its best epochs.
+    """A trial's AUC on its validation patients, at the epochs that are kept.
 
     Of several folds: the mean of their AUCs. Its interval takes the folds as independent, each with
-    DeLong's variance: it speaks of the patients' chance, not of that of another training. The best
-    epoch was chosen on these very patients, so that the AUC is somewhat flattered.
+    DeLong's variance: it speaks of the patients' chance, not of that of another training. Where the
+    epoch was chosen on these very patients, the AUC is somewhat optimistic.
 
     Parameters
     ----------
@@ -78,6 +81,9 @@ class TrialProgress:
         Trained, and of a trial that is trained to its end, over all folds.
     score
         At the last rung it reached; None before the first or where no AUC is defined.
+    optimism
+        Of the best of its group: by how much that score is expected to exceed its AUC on new patients,
+        because it is the best of several trials and epochs; None of others, or where it is not known.
     quiet_s
         Of a running trial: since it last wrote anything.
     is_silent
@@ -95,6 +101,7 @@ class TrialProgress:
     epochs: int
     epochs_full: int
     score: float | None
+    optimism: float | None
     aucs: tuple[AucEstimate, ...]
     quiet_s: float | None
     is_silent: bool
@@ -287,6 +294,39 @@ def estimate_auc(
     return AucEstimate(target, mean, low, high, sum(num for _, _, num in defined))
 
 
+def optimism_of(best: Standing, group: Sequence[Standing]) -> float | None:
+    """Return by how much a group's best score is expected to exceed its AUC on new patients.
+
+    Of several targets: the mean.
+
+    Returns
+    -------
+    None where there is no score, or a fold's validation patients have one class.
+    """
+    score, histories = best.verdict.score, best.state.histories
+    if score is None or score < 0:
+        return None
+    num_trials = sum(standing.verdict.score is not None for standing in group)
+    by_target: dict[str, list[tuple[int, int]]] = {}
+    for run, record in zip(best.plan.runs, best.state.records, strict=False):
+        with suppress(MissingPathError):
+            for target, _, classes in _fold_aucs(run.out, record.run_digest, record.best_epoch):
+                by_target.setdefault(target, []).append(classes)
+    choice, num_epochs = epoch_choice(best.plan.run), max(map(len, histories))
+    # A target that has one class in a fold is no part of the score there.
+    defined = {
+        target: kept
+        for target, folds in by_target.items()
+        if (kept := [classes for classes in folds if min(classes) > 0])
+    }
+    expected = [
+        expected_optimism(score, num_trials, folds, choice, num_epochs)
+        for folds in defined.values()
+    ]
+    known = [value for value in expected if value is not None]
+    return sum(known) / len(known) if known else None
+
+
 def last_sign_of_life(run_url: str) -> float | None:
     """Return when a run last wrote an epoch or a checkpoint, in seconds since 1970."""
     folder = RunFolder(run_url)
@@ -311,6 +351,8 @@ def _trials(sweep: SweepConfig, ordered: Sequence[Standing]) -> tuple[TrialProgr
     for standing, estimates, quiet_s in zip(ordered, aucs, quiet, strict=True):
         plan, verdict, score = standing.plan, standing.verdict, standing.verdict.score
         ranks[plan.group] += score is not None
+        is_best = score is not None and ranks[plan.group] == 1
+        group = [s for s in ordered if s.plan.group == plan.group]
         trials.append(
             TrialProgress(
                 name=plan.name,
@@ -324,6 +366,7 @@ def _trials(sweep: SweepConfig, ordered: Sequence[Standing]) -> tuple[TrialProgr
                 epochs=standing.state.num_epochs,
                 epochs_full=_full(sweep),
                 score=score if score is not None and score >= 0 else None,
+                optimism=optimism_of(standing, group) if is_best else None,
                 aucs=estimates,
                 quiet_s=quiet_s,
                 is_silent=quiet_s is not None and quiet_s > alarm,
@@ -336,24 +379,27 @@ def _aucs(standing: Standing) -> tuple[AucEstimate, ...]:
     by_target: dict[str, list[tuple[float, float, int]]] = {}
     for run, record in zip(standing.plan.runs, standing.state.records, strict=False):
         with suppress(MissingPathError):
-            for target, found in _fold_aucs(run.out, record.run_digest, record.best_epoch):
+            for target, found, _ in _fold_aucs(run.out, record.run_digest, record.best_epoch):
                 by_target.setdefault(target, []).append(found)
     estimates = [estimate_auc(target, folds) for target, folds in by_target.items()]
     return tuple(estimate for estimate in estimates if estimate is not None)
 
 
-# Who watches a sweep reads a table again only when there is another best epoch.
+# Who watches a sweep reads a table again only when there is another epoch is kept.
 @lru_cache(maxsize=4096)
 def _fold_aucs(
     run_url: str, run_digest: str, best_epoch: int | None
-) -> tuple[tuple[str, tuple[float, float, int]], ...]:
+) -> tuple[tuple[str, tuple[float, float, int], tuple[int, int]], ...]:
+    """Return each target's AUC, variance and number of patients, and that of each class."""
     table = RunFolder(run_url).read_predictions(PredictedBy(run_digest))
     found = []
     for run, target in dict.fromkeys(zip(table["run"], table["target"], strict=True)):
         rows = patient_scores(table, run, target, "validation")
         value = auc(rows.labels, rows.scores)
         variance = delong_variance(rows.labels, rows.scores)
-        found.append((str(target), (value, variance, rows.num_patients)))
+        num_positive = int(np.sum(rows.labels == 1))
+        classes = num_positive, rows.num_patients - num_positive
+        found.append((str(target), (value, variance, rows.num_patients), classes))
     return tuple(found)
 
 

@@ -19,11 +19,13 @@ from cluster.sweep.config import SweepConfig, group_of
 from cluster.sweep.folder import (
     Standing,
     SweepFolder,
+    TrialState,
     best_of_each_group,
     read_states,
     standings,
 )
 from cluster.sweep.membership import suggested_per_group
+from cluster.sweep.progress import optimism_of
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError, RadiotrainError, nearest_hint
 from preprocessing.folder_lock import exclusive_beside
@@ -31,12 +33,16 @@ from preprocessing.private_folder import make_private
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.evaluation.model import open_model
+from radiotrain.evaluation.stability.replicates import calibrate_members
+from radiotrain.evaluation.statistics.member_scale import Scales
 from radiotrain.inputs import keeps_inputs, read_inputs, write_inputs
 from radiotrain.places import open_inputs
 from radiotrain.predict import check_best, check_run, read_best
 from radiotrain.promoted import Kind, Promoted, member_urls, read_promoted, write_promoted
 from radiotrain.runs import PredictedBy, RunFolder, open_run
 from radiotrain.split import Split
+from radiotrain.training.early_stopping import joint_epoch
+from radiotrain.training.length import epoch_choice
 
 How = Literal["auto", "retrain", "ensemble"]
 # Trains a run until so many epochs are done.
@@ -82,6 +88,8 @@ class Promotion:
         """Return a line about it."""
         made = self.promoted
         score = "undefined" if made.score is None else f"{made.score:.3f}"
+        if made.optimism is not None:
+            score += f", of which about {made.optimism:.2f} is expected to be luck"
         what = f"ensemble of its {len(made.members)} networks"
         if made.kind == "retrain":
             epochs = f"{made.epochs} epoch{'s' * (made.epochs != 1)}"
@@ -141,9 +149,9 @@ def plan_promotions(
                 f"no trial of {group} in sweep {folder.url} has come far enough to be compared:"
                 f" run 'radiotrain tune' again{left_out}"
             )
-        num_trials = sum(standing.plan.group == group for standing in found)
+        members_of_group = [standing for standing in found if standing.plan.group == group]
         url = files.join(files.absolute(out or files.join(folder.url, "promoted")), group)
-        promotion = _plan(folder.url, best[group], num_trials, how, url)
+        promotion = _plan(folder.url, best[group], members_of_group, how, url)
         _check_possible(promotion, *opened)
         promotions.append(promotion)
     return tuple(promotions)
@@ -180,14 +188,21 @@ def _promote_alone(promotion: Promotion, train_until: TrainUntil) -> None:
         ):
             _copy_network(run, RunFolder(url))
     folder = RunFolder(promotion.url)
-    table, predicted_by = _out_of_fold(promotion.runs)
+    table, predicted_by = _out_of_fold(promotion.runs, promotion.promoted.members)
+    scales: tuple[Scales, ...] = ()
+    if promotion.promoted.kind == "ensemble":
+        table, scales = calibrate_members(table, promotion.promoted.members)
     folder.write_predictions(
         table.assign(run=folder.name), PredictedBy(weights=",".join(predicted_by))
     )
     members = member_urls(promotion.url, promotion.promoted)
     weights = tuple(str(open_run(member)[2].weights_digest) for member in members)
     made = replace(
-        promotion.promoted, status="finished", weights=weights, predicted_by=predicted_by
+        promotion.promoted,
+        status="finished",
+        weights=weights,
+        predicted_by=predicted_by,
+        scales=scales,
     )
     write_promoted(promotion.url, made)
 
@@ -230,7 +245,9 @@ def _check_ended(
             )
 
 
-def _plan(sweep_url: str, best: Standing, num_trials: int, how: How, url: str) -> Promotion:
+def _plan(
+    sweep_url: str, best: Standing, members: Sequence[Standing], how: How, url: str
+) -> Promotion:
     trained = [
         (run, record.best_epoch)
         for run, record in zip(best.plan.runs, best.state.records, strict=False)
@@ -252,16 +269,39 @@ def _plan(sweep_url: str, best: Standing, num_trials: int, how: How, url: str) -
         status="running",
         sweep=sweep_url,
         trial=best.plan.name,
-        num_trials=num_trials,
+        num_trials=len(members),
         score=score if score is not None and score >= 0 else None,
+        optimism=optimism_of(best, members),
         folds=folds,
     )
     if kind == "retrain":
-        promoted = replace(promoted, epochs=_mean_epochs([epoch + 1 for _, epoch in trained]))
+        promoted = replace(promoted, epochs=num_epochs(best.state))
     else:
-        members = tuple(f"{best.plan.name}_fold{fold}" for fold in folds)
-        promoted = replace(promoted, members=members)
+        names = tuple(f"{best.plan.name}_fold{fold}" for fold in folds)
+        promoted = replace(promoted, members=names)
     return Promotion(best.plan.group, url, promoted, runs)
+
+
+def num_epochs(trial: TrialState) -> int:
+    """Return for how many epochs a network is trained again: one number for all folds of a trial.
+
+    It is the rule's choice from the mean curve of the folds, those at their end if there are any: the
+    luck of one fold's few patients decides less. The rule best_auc has the mean of the folds' own
+    epochs, as models by it were always made.
+    """
+    choice, records = epoch_choice(trial.plan.run), trial.records
+    if choice.choose == "best_auc":
+        return _mean_epochs([r.best_epoch + 1 for r in records if r.best_epoch is not None])
+    folds = [history for history in trial.histories if history]
+    ended = [
+        history
+        for record, history in zip(records, trial.histories, strict=True)
+        if history and record.status == "finished"
+    ]
+    folds = ended or folds
+    aucs = [[m.validation_auc for m in history] for history in folds]
+    losses = [[m.validation_loss for m in history] for history in folds]
+    return joint_epoch(aucs, losses, choice) + 1
 
 
 def _mean_epochs(epochs: Sequence[int]) -> int:
@@ -352,8 +392,15 @@ def _copy_network(run: RunConfig, copy: RunFolder) -> None:
     copy.write_record(replace(record, status=status, error=None))
 
 
-def _out_of_fold(runs: Sequence[RunConfig]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _out_of_fold(
+    runs: Sequence[RunConfig], names: Sequence[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Return each validation patient's prediction by the network that was not trained on them.
+
+    Parameters
+    ----------
+    names
+        That the runs have in the table; by default their own.
 
     Returns
     -------
@@ -364,4 +411,7 @@ def _out_of_fold(runs: Sequence[RunConfig]) -> tuple[pd.DataFrame, tuple[str, ..
         folder, _, record = open_run(run.out)
         made_by.append(PredictedBy.of(record))
         tables.append(folder.read_predictions(made_by[-1]))
+        # Runs of one trial may have one name; members of a model have different ones.
+        if names:
+            tables[-1] = tables[-1].assign(run=names[len(tables) - 1])
     return pd.concat(tables, ignore_index=True), tuple(one.weights for one in made_by)

@@ -16,6 +16,7 @@ from cluster.sweep.charts import BEST, Curve, Dimension, curves_svg, parallel_sv
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import Standing, ladder_of
 from cluster.sweep.ladder import Rung, score_at
+from cluster.sweep.optimism import describe_optimism
 from cluster.sweep.progress import SweepProgress, TrialProgress, measure, read_standings
 from cluster.sweep.search import Distribution
 from preprocessing import files
@@ -199,12 +200,20 @@ def _words(group: str, trials: Sequence[TrialProgress]) -> str:
         text += f" (95 % CI {estimate.low:.2f} to {estimate.high:.2f})."
         if estimate.low <= 0.5:
             text += " That interval holds 0.5: it may be no better than a coin."
+    text += _optimism_words(best, len(ranked))
     if len(ranked) > 1 and _overlap(best, ranked[1]):
         text += (
             " The interval of the second best overlaps: which of them is better is not settled by"
             " so few patients."
         )
     return text
+
+
+def _optimism_words(best: TrialProgress, num_compared: int) -> str:
+    """Return what is expected of the best trial on new patients."""
+    if best.score is None or not best.optimism:
+        return ""
+    return " " + describe_optimism(best.score, best.optimism, num_compared)
 
 
 def _overlap(one: TrialProgress, other: TrialProgress) -> bool:

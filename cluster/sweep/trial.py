@@ -34,7 +34,7 @@ from radiotrain.training.loop import OnEpoch, print_line, train
 from radiotrain.training.metrics import EpochMetrics
 
 # This process's hold on a host's copy of a store, by the store's URL.
-_held: dict[str, SharedCopy] = {}
+_held: dict[tuple[str, str], SharedCopy] = {}
 
 
 def train_trial(
@@ -185,7 +185,9 @@ def _placed(run: RunConfig, resources: Mapping[str, float]) -> RunConfig:
     if run.speed.placement != "auto" or not 0 < resources["GPU"] < 1:
         return run
     store = Store.open(run.store)
-    missing = missing_bytes(store, range(len(store.patient_ids)), SHARED_MEMORY)
+    missing = missing_bytes(
+        store, range(len(store.patient_ids)), SHARED_MEMORY, run.train.normalisation
+    )
     room = measure_room(torch.device("cpu"))
     choice = choose_placement("auto", sys.maxsize, missing, room)
     speed = run.speed.model_copy(update={"placement": choice.placement.value})
@@ -194,11 +196,12 @@ def _placed(run: RunConfig, resources: Mapping[str, float]) -> RunConfig:
 
 def _hold_copy(run: RunConfig) -> None:
     """Keep hold of the host's copy of the cohort between trials: the last user removes it."""
-    if run.speed.placement not in ("auto", "shared") or run.store in _held:
+    rule = run.train.normalisation
+    if run.speed.placement not in ("auto", "shared") or (run.store, rule) in _held:
         return
     with suppress(OSError):  # no room: the loop streams then
         _held.clear()
-        _held[run.store] = SharedCopy(Store.open(run.store), SHARED_MEMORY)
+        _held[run.store, rule] = SharedCopy(Store.open(run.store), SHARED_MEMORY, rule)
 
 
 class _Watchdog:

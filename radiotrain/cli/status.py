@@ -52,7 +52,7 @@ def status(
     fields of SweepProgress in `cluster/sweep/progress.py`: sweep, num_trials, num_by_status, has_ended,
     epochs_trained, epochs_to_come, epochs_full, epochs_saved, device_hours, is_device_hours_bound,
     seconds_per_epoch, num_training, remaining_s, left_out, and trials with name, group, rank, network, seed,
-    settings, status, why, epochs, epochs_full, score, aucs, quiet_s, is_silent.
+    settings, status, why, epochs, epochs_full, score, optimism, aucs, quiet_s, is_silent.
 
     Example: `radiotrain status sweep --watch`
 
@@ -135,8 +135,21 @@ def render(progress: SweepProgress, width: int) -> RenderableType:
     parts: list[Any] = [Text(line) for line in headlines(progress)]
     for group, trials in progress.groups.items():
         parts.append(_table(group, trials, width))
+        parts += [Text(line) for line in luck_of_the_best(trials)]
     parts += [Text(line) for line in reasons(progress)]
     return Group(*parts)
+
+
+def luck_of_the_best(trials: list[TrialProgress]) -> list[str]:
+    """Return a line on what to expect of a group's best trial, nothing where that is not known."""
+    from cluster.sweep.optimism import describe_optimism
+
+    ranked = [trial for trial in trials if trial.rank is not None]
+    return [
+        f"{trial.name}: {describe_optimism(trial.score, trial.optimism, len(ranked))}"
+        for trial in ranked[:1]
+        if trial.score is not None and trial.optimism
+    ]
 
 
 def headlines(progress: SweepProgress) -> list[str]:

@@ -158,6 +158,6 @@ def _parse_workers(text: str) -> tuple[int, int]:
 def _print_result(result: RunResult) -> None:
     aucs = ", ".join(f"{t} {v:.3f}" for t, v in result.validation_auc_per_target.items())
     typer.echo(
-        f"{result.status}: best epoch {result.best_epoch + 1} of {len(result.history)},"
+        f"{result.status}: epoch {result.best_epoch + 1} of {len(result.history)} is kept,"
         f" validation AUC {aucs}, in {result.run_url}"
     )

@@ -155,7 +155,7 @@ def print_standings(found: Sequence[Standing]) -> None:
     """Print all trials, the best first within each target."""
     from rich.table import Table
 
-    table = Table(title="sweep: mean validation AUC of each trial's best epochs")
+    table = Table(title="sweep: mean validation AUC of each trial at the epochs that are kept")
     columns = ["target", "network", "seed", "status", "epochs", "score"]
     if any(standing.plan.searched for standing in found):
         columns.append("settings")

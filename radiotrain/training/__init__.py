@@ -4,7 +4,9 @@
 ``loop.py``             the loop, for one process or one worker of several
 ``training.py``         one worker's share: steps, validation, state
 ``build.py``            network and optimiser, from the configuration
-``losses.py``           the losses
+``covariate_start.py``  where late fusion starts
+``losses.py``           the losses, and how much labels weigh
+``options.py``          options that are not right together
 ``schedule.py``         the learning rate
 ``early_stopping.py``   when to stop
 ``length.py``           whether a run is over, and may be made longer

@@ -211,7 +211,7 @@ def _step(training: Training, batch: Batch, number: int) -> float:
     """Take one step; return the loss before it."""
     training.optimizer.zero_grad(set_to_none=True)
     logits = _forward(training, batch)
-    loss = masked_loss(logits, batch.labels, training.positive_weight)
+    loss = masked_loss(logits, batch.labels, training.class_weights)
     with _named_gradients(number):
         loss.backward()  # type: ignore[no-untyped-call]
     training.optimizer.step()

@@ -1,4 +1,9 @@
-"""When to stop: a pure decision on the history of validation AUCs."""
+"""Which epoch is kept and when to stop: pure decisions on the history of validation.
+
+The AUC of a few dozen validation patients goes up and down by 0.05 or more from epoch to epoch, so that
+its maximum is mostly luck: rules that look at several epochs together, or at none, keep better
+networks (docs/decisions/0036-which-epoch-is-kept.md).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
+
+Choose = Literal["last", "smoothed_loss", "smoothed_auc", "best_auc"]
 
 
 class Action(Enum):
@@ -16,13 +24,49 @@ class Action(Enum):
 
 
 @dataclass(frozen=True)
+class EpochChoice:
+    """How the epoch to keep is chosen.
+
+    Parameters
+    ----------
+    choose
+        last: the newest. smoothed_loss, smoothed_auc: the one with the best mean over the `window`
+        epochs that end with it. best_auc: the one with the best AUC, warm-up or not.
+    window
+        Epochs that a smoothed rule averages.
+    warmup_epochs
+        Smoothed rules look at the epochs after these only.
+    min_delta
+        How much better than the epoch kept so far another one has to be to replace it.
+    """
+
+    choose: Choose = "best_auc"
+    window: int = 1
+    warmup_epochs: float = 0.0
+    min_delta: float = 0.0
+
+    @property
+    def first_epoch(self) -> int:
+        """First epoch, from 0, that a smoothed rule can compare; before, the newest is kept."""
+        return math.ceil(self.warmup_epochs) + self.window - 1
+
+    def num_looks(self, num_epochs: int) -> int:
+        """Return among how many epochs of so many the rule chooses by their validation."""
+        if self.choose == "last":
+            return 1
+        if self.choose == "best_auc":
+            return max(1, num_epochs)
+        return max(1, num_epochs - self.first_epoch)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A decision, with what it rests on.
 
     Parameters
     ----------
     best_epoch
-        Epoch to keep, counted from 0. The last one while no AUC is defined.
+        Epoch to keep, counted from 0. The last one while nothing is defined.
     is_best
         Whether the last epoch is that epoch.
     """
@@ -33,9 +77,12 @@ class Verdict:
 
 
 def decide(
-    aucs: Sequence[float], losses: Sequence[float], patience: int | None, min_delta: float = 0.0
+    aucs: Sequence[float],
+    losses: Sequence[float],
+    patience: int | None,
+    choice: EpochChoice | None = None,
 ) -> Verdict:
-    """Decide after an epoch whether to go on.
+    """Decide after an epoch which one is kept, and whether to go on.
 
     Parameters
     ----------
@@ -43,25 +90,79 @@ def decide(
         Validation AUC of every epoch so far, NaN where undefined; at least one.
     losses
         Validation loss of the same epochs. It decides between equal AUCs, which a few dozen
-        validation patients often give.
+        validation patients often give, and where no AUC is defined at all.
     patience
-        Epochs without a better one before stopping; None for never.
-    min_delta
-        How much larger an AUC must be to count.
+        Epochs without a better one before stopping; None for never. A run that keeps its last epoch
+        has a fixed length.
 
     Returns
     -------
-    An undefined AUC is never better; while none is defined nothing stops.
+    The epoch that is kept is the newest one whenever it changes: its weights are still there. One
+    whose criterion is undefined is never better; while none is defined nothing stops.
     """
+    choice = choice or EpochChoice()
+    last = len(aucs) - 1
+    if choice.choose == "last":
+        # Of one whose predictions are not finite the loss is not, either.
+        finite = [epoch for epoch, loss in enumerate(losses) if math.isfinite(loss)]
+        best = finite[-1] if finite else last
+        return Verdict(Action.CONTINUE, best, best == last)
+    find = _best_auc if choice.choose == "best_auc" else _best_smoothed
+    best = find(aucs, losses, choice)
+    if best < 0:
+        return Verdict(Action.CONTINUE, last, is_best=True)
+    stop = patience is not None and last - best >= patience
+    return Verdict(Action.STOP if stop else Action.CONTINUE, best, best == last)
+
+
+def joint_epoch(
+    aucs: Sequence[Sequence[float]], losses: Sequence[Sequence[float]], choice: EpochChoice
+) -> int:
+    """Return the epoch, from 0, that the mean curve of several folds leads to.
+
+    Parameters
+    ----------
+    aucs, losses
+        Of each fold's epochs. As many epochs are compared as all folds have.
+    """
+    num_epochs = min(map(len, aucs))
+    defined = [fold for fold in aucs if any(map(math.isfinite, fold[:num_epochs]))]
+    mean_aucs = [_mean([fold[epoch] for fold in defined]) for epoch in range(num_epochs)]
+    mean_losses = [_mean([fold[epoch] for fold in losses]) for epoch in range(num_epochs)]
+    return decide(mean_aucs, mean_losses, None, choice).best_epoch
+
+
+def _best_auc(aucs: Sequence[float], losses: Sequence[float], choice: EpochChoice) -> int:
     best = -1
     for epoch, auc in enumerate(aucs):
         if math.isnan(auc):
             continue
         tied = best >= 0 and auc == aucs[best] and losses[epoch] < losses[best]
-        if best < 0 or auc > aucs[best] + min_delta or tied:
+        if best < 0 or auc > aucs[best] + choice.min_delta or tied:
             best = epoch
-    last = len(aucs) - 1
-    if best < 0:
-        return Verdict(Action.CONTINUE, last, is_best=True)
-    stop = patience is not None and last - best >= patience
-    return Verdict(Action.STOP if stop else Action.CONTINUE, best, best == last)
+    return best
+
+
+def _best_smoothed(aucs: Sequence[float], losses: Sequence[float], choice: EpochChoice) -> int:
+    """Return the epoch with the best window, -1 while there is none."""
+    # Higher is better, the second decides between equals.
+    negative = [-loss for loss in losses]
+    by_loss = choice.choose == "smoothed_loss" or not any(map(math.isfinite, aucs))
+    first, second = (negative, negative) if by_loss else (aucs, negative)
+    best, best_keys = -1, (0.0, 0.0)
+    for epoch in range(choice.first_epoch, len(aucs)):
+        begin = epoch + 1 - choice.window
+        keys = _mean(first[begin : epoch + 1]), _mean(second[begin : epoch + 1])
+        if not math.isfinite(keys[0]):
+            continue
+        tied = keys[0] == best_keys[0] and keys[1] > best_keys[1]
+        if best < 0 or keys[0] > best_keys[0] + choice.min_delta or tied:
+            best, best_keys = epoch, keys
+    return best
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean; NaN where a value is not finite, or there is none."""
+    if not values or not all(map(math.isfinite, values)):
+        return math.nan
+    return math.fsum(values) / len(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from radiotrain.config import RunConfig
@@ -10,6 +11,7 @@ from radiotrain.data.patients import part_ids, target_columns
 from radiotrain.networks.registry import build_network
 from radiotrain.places import open_inputs
 from radiotrain.runs import RunFolder
+from radiotrain.training.options import check_options
 
 
 def check_fits(config: RunConfig, workers: int | tuple[int, int] = 1) -> None:
@@ -26,9 +28,14 @@ def check_fits(config: RunConfig, workers: int | tuple[int, int] = 1) -> None:
         With the worker's own words.
     """
     store, split = open_inputs(config.store, config.split)
-    RunFolder(config.out).check_same_run(config, split)
-    target_columns(store, config.targets)
-    num_patients = len(part_ids(split, config.fold, "train"))
+    folder = RunFolder(config.out)
+    folder.check_same_run(config, split)
+    columns = target_columns(store, config.targets)
+    ids = part_ids(split, config.fold, "train")
+    num_patients = len(ids)
+    if folder.read_record() is None:
+        indices = [store.index_of(patient_id) for patient_id in ids]
+        check_options(config, store.labels[np.ix_(indices, columns)])
     fewest, most = (workers, workers) if isinstance(workers, int) else workers
     for count in range(most, fewest - 1, -1):
         check_batches(num_patients, config.train.batch_size, count, config.train.micro_batch_size)

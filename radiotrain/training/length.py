@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from radiotrain.config import RunConfig
-from radiotrain.training.early_stopping import Action, Verdict, decide
+from radiotrain.training.early_stopping import Action, EpochChoice, Verdict, decide
 from radiotrain.training.metrics import EpochMetrics
 
 _KEYS = (("train", "epochs"), ("early_stopping", "patience"))
@@ -18,10 +18,17 @@ _KEYS = (("train", "epochs"), ("early_stopping", "patience"))
 
 def verdict_of(history: Sequence[EpochMetrics], config: RunConfig) -> Verdict:
     """Decide on the epochs so far, of which there is at least one."""
-    stopping = config.early_stopping
     aucs = [metrics.validation_auc for metrics in history]
     losses = [metrics.validation_loss for metrics in history]
-    return decide(aucs, losses, stopping.patience, stopping.min_delta)
+    return decide(aucs, losses, config.early_stopping.patience, epoch_choice(config))
+
+
+def epoch_choice(config: RunConfig) -> EpochChoice:
+    """Return how a run chooses the epoch that it keeps."""
+    stopping = config.early_stopping
+    return EpochChoice(
+        stopping.choose, stopping.window, config.train.warmup_epochs, stopping.min_delta
+    )
 
 
 def is_over(history: Sequence[EpochMetrics], config: RunConfig) -> bool:

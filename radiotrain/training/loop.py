@@ -28,6 +28,7 @@ from radiotrain.training.early_stopping import Verdict
 from radiotrain.training.length import has_same_length, is_over
 from radiotrain.training.memory import find_micro_batch
 from radiotrain.training.metrics import EpochMetrics, nan_for_null
+from radiotrain.training.options import check_options
 from radiotrain.training.shown import Shown
 from radiotrain.training.training import Notice, Training
 from radiotrain.training.watch import NonFiniteLossError
@@ -149,6 +150,8 @@ def _train(
     # Before anything is written: a configuration that does not fit leaves no folder behind.
     training = Training(config, worker, store, split)
     training.notice = notice
+    if record is None:
+        check_options(config, training.patients.labels)
     _fit_into_memory(training, record)
     is_resumed = _resume(training, folder, record, reporter)
     before, record = record, _new_record(training, split)

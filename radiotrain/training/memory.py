@@ -73,7 +73,7 @@ def fits(training: Training, num_patients: int) -> bool:
     try:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             logits = call_network(network, batch.images, batch.covariates)
-        loss = masked_loss(logits, batch.labels, training.positive_weight)
+        loss = masked_loss(logits, batch.labels, training.class_weights)
         loss.backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -25,13 +25,13 @@ class EpochMetrics:
     train_loss
         Mean over the epoch's labels.
     validation_auc
-        Mean over the targets whose AUC is defined.
+        Mean over the targets of which both classes validate; undefined where a prediction is not finite.
     validation_auc_per_target
         AUC of each target.
     lr
         Learning rate of the last step.
     is_best
-        Whether this is the best epoch so far.
+        Whether this is the epoch that would be kept if the run ended with it.
     samples_per_s
         Training patients a second, over all workers.
     seconds
@@ -88,16 +88,27 @@ class EpochMetrics:
         # The values as they were: 1 and 1.0 are written as different lines, with different checksums.
         return EpochMetrics(**plain)
 
-    def describe(self) -> str:
-        """Return one line for a person."""
+    def describe(self, *, has_validation: bool = True) -> str:
+        """Return one line for a person.
+
+        Parameters
+        ----------
+        has_validation
+            Whether any patient validates.
+        """
         remaining = self.num_epochs - self.epoch - 1
         aucs = ", ".join(f"{t} {v:.3f}" for t, v in self.validation_auc_per_target.items())
         validation = (
             f" validation loss {self.validation_loss:.4f}, validation AUC {aucs}"
-            f"{' (best)' if self.is_best else ''},"
+            f"{' (kept)' if self.is_best else ''},"
         )
-        if math.isnan(self.validation_loss) and math.isnan(self.validation_auc):
+        if not has_validation:
             validation = " nothing to validate on,"
+        elif not math.isfinite(self.validation_loss):
+            validation = (
+                " validation loss and mean AUC undefined because predictions are not finite"
+                f" (AUC {aucs}),"
+            )
         memory = self.peak_memory_bytes
         return (
             f"epoch {self.epoch + 1}/{self.num_epochs}: loss {self.train_loss:.4f},"
@@ -142,6 +153,28 @@ def auc_per_target(
 ) -> dict[str, float]:
     """Return each target's AUC from (N, T) labels and scores."""
     return {t: auc(labels[:, i], scores[:, i]) for i, t in enumerate(targets)}
+
+
+def mean_auc(
+    labels: NDArray[np.int8], scores: NDArray[np.float32], per_target: Mapping[str, float]
+) -> float:
+    """Return the mean AUC over targets, undefined where it would leave one out that it has else.
+
+    Parameters
+    ----------
+    labels, scores
+        (N, T), as `auc` has them.
+    per_target
+        Their AUCs. One is undefined in every epoch where its patients have one class, and is left out.
+
+    Returns
+    -------
+    NaN where any score of a labelled patient is not finite: the mean over the other targets would be
+    compared with means over all.
+    """
+    if not np.all(np.isfinite(scores[labels != MISSING_LABEL])):
+        return math.nan
+    return mean_defined(list(per_target.values()))
 
 
 def mean_defined(values: Sequence[float]) -> float:

@@ -82,8 +82,8 @@ class Shown:
         """Show an epoch that is written; its checkpoint is the newest."""
         training, metrics = self._training, self._training.history[-1]
         self._saved = time.monotonic()
-        self._reporter(metrics.describe())
         validates = len(training.validation) > 0
+        self._reporter(metrics.describe(has_validation=validates))
         # Where nobody validates there are no curves to draw, and nobody to look at.
         drawn = training.config.targets if validates else ()
         self._log.epoch(metrics, training.validation.labels, logits, drawn)

@@ -62,9 +62,9 @@ from radiotrain.training.checkpoint import (
 )
 from radiotrain.training.early_stopping import Verdict
 from radiotrain.training.length import verdict_of
-from radiotrain.training.losses import masked_loss, masked_losses, positive_weights
+from radiotrain.training.losses import LossWeights, masked_loss, masked_losses
 from radiotrain.training.memory import is_out_of_memory, out_of_memory
-from radiotrain.training.metrics import EpochMetrics, auc_per_target, mean_defined
+from radiotrain.training.metrics import EpochMetrics, auc_per_target, mean_auc
 from radiotrain.training.schedule import learning_rate_factor
 from radiotrain.training.watch import Seen, SharedFlag, Watch, not_finite
 
@@ -143,10 +143,8 @@ class Training:
             self.wrapped.compile()
         self.optimizer = make_optimizer(self.network, config, worker.device)
         self.dtype = autocast_dtype(config.precision, worker.device)
-        weights = positive_weights(self.patients.labels)
-        if not config.train.class_weights:
-            weights = np.ones_like(weights)
-        self.positive_weight = torch.from_numpy(weights).to(worker.device)
+        self.loss_weights = LossWeights.of(self.patients.labels, config.train)
+        self.class_weights = torch.from_numpy(self.loss_weights.training).to(worker.device)
         self._watch: Watch[Step] = Watch(worker.device)
         self.notice: Notice = lambda: None
         self.is_stopped = False
@@ -166,6 +164,7 @@ class Training:
                 split,
                 ids,
                 self.config.targets,
+                rule=self.config.train.normalisation,
                 placement=self.config.speed.placement,
                 device=self.worker.device,
                 advance=advance,
@@ -358,7 +357,7 @@ class Training:
                 with torch.autocast(worker.device.type, self.dtype, enabled=self.dtype is not None):
                     logits = call_network(self.wrapped, images, batch.covariates)
                 gamma = train.focal_gamma if train.loss == "focal" else 0.0
-                losses = masked_losses(logits, batch.labels, self.positive_weight, gamma)
+                losses = masked_losses(logits, batch.labels, self.class_weights, gamma)
                 # DDP takes the mean over workers, where the sum of their parts is meant.
                 part = losses.sum() * (worker.world_size / max(num_known, 1))
                 part.backward()  # type: ignore[no-untyped-call]
@@ -424,17 +423,14 @@ class Training:
         per_target = auc_per_target(labels, logits, self.config.targets)
         loss = math.nan
         if len(labels):
-            loss = float(
-                masked_loss(
-                    torch.from_numpy(logits), torch.from_numpy(labels), self.positive_weight.cpu()
-                )
-            )
+            weights = torch.from_numpy(self.loss_weights.validation)
+            loss = float(masked_loss(torch.from_numpy(logits), torch.from_numpy(labels), weights))
         return EpochMetrics(
             epoch=epoch,
             num_epochs=self.config.train.epochs,
             train_loss=train_loss,
             validation_loss=loss,
-            validation_auc=mean_defined(list(per_target.values())),
+            validation_auc=mean_auc(labels, logits, per_target),
             validation_auc_per_target=per_target,
             lr=self.optimizer.param_groups[0]["lr"],
             is_best=False,
@@ -486,7 +482,7 @@ class Training:
         return True
 
     def save_best(self, folder: RunFolder, logits: NDArray[np.float32]) -> None:
-        """Write the weights of this epoch, and its validation predictions if anybody validates."""
+        """Write the weights of this epoch, and its validation predictions if there are any."""
         state = {
             "run": self.run_digest,
             "epoch": len(self.history) - 1,

@@ -41,9 +41,8 @@ Trouble = Callable[[int, int], None]
 def make_config(store: Store, split_url: str, tmp_path: Path) -> Callable[..., RunConfig]:
     def make(name: str, **train: object) -> RunConfig:
         values = {"epochs": NUM_EPOCHS, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1} | train
-        patience = {"patience": values["epochs"]}
         # The log goes on, too, where a run was broken off.
-        changes = {"early_stopping": patience, "show": {"tensorboard": True}}
+        changes = {"show": {"tensorboard": True}}
         return run_config(store, split_url, tmp_path / name, train=values, **changes)
 
     return make
@@ -56,9 +55,7 @@ def undisturbed(
     """Two workers whom nothing happens to."""
     values = {"epochs": NUM_EPOCHS, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1}
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    config = run_config(
-        store, split_url, out, train=values, early_stopping={"patience": NUM_EPOCHS}
-    )
+    config = run_config(store, split_url, out, train=values)
     train_on_ray(config, workers=2)
     return config
 

@@ -44,7 +44,7 @@ def make_config(own_store: Store, tmp_path: Path) -> Callable[..., RunConfig]:
 
     def make(name: str, **changes: object) -> RunConfig:
         values = {"epochs": 4000, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1}
-        stopping = {"patience": 4000}
+        stopping = {"patience": None}
         return run_config(
             own_store, split_url, tmp_path / name, train=values, early_stopping=stopping, **changes
         )

@@ -53,7 +53,7 @@ def test_every_section_of_a_run_reaches_its_trials():
         "speed": {"placement": "stream"},
         "show": {"tensorboard": False},
         "augment": {"tilt_degrees": 5},
-        "early_stopping": {"patience": 3},
+        "early_stopping": {"choose": "smoothed_loss", "patience": 3},
     }
     for plan in plan_trials(sweep_of(**changes)):
         for section, values in changes.items():
@@ -66,6 +66,7 @@ SEARCH = {
     "train.batch_size": {"choice": [8, 16]},
     "train.loss": {"grid": ["bce", "focal"]},
     "augment.noise": {"uniform": [0.0, 0.2]},
+    "early_stopping.choose": {"choice": ["smoothed_loss", "smoothed_auc"]},
     "early_stopping.patience": {"integer": [3, 9]},
 }
 
@@ -90,6 +91,7 @@ def test_what_is_searched_is_what_is_run_and_lies_where_it_was_asked_for():
             "train.batch_size": run.train.batch_size,
             "train.loss": run.train.loss,
             "augment.noise": run.augment.noise,
+            "early_stopping.choose": run.early_stopping.choose,
             "early_stopping.patience": run.early_stopping.patience,
         }
         assert 1e-4 <= run.train.lr <= 1e-2

@@ -20,6 +20,8 @@ from radiotrain.training.metrics import EpochMetrics
 
 LR = {"train.lr": {"loguniform": [1e-4, 1e-2]}}
 LOSS = {"train.loss": {"grid": ["bce", "focal"]}}
+# A rule that ends runs early; no window is longer than the runs here.
+STOPPING = {"choose": "smoothed_loss", "window": 1, "patience": 15}
 
 
 @pytest.fixture
@@ -214,15 +216,16 @@ def test_a_key_that_is_searched_no_more_or_now_has_the_bases_value(
              "search": {"train.final_lr_fraction": {"grid": [1.0]}}},
             "no checkpoint to go on from",
         ),
-        ({"early_stopping": {"patience": 1}}, "patience is 15 there and 1 now"),
+        ({"early_stopping": STOPPING | {"patience": 1}}, "patience is 15 there and 1 now"),
+        ({"early_stopping": {}}, "choose is 'smoothed_loss' there and 'last' now"),
     ],
 )  # fmt: skip
 def test_what_every_trial_has_cannot_change(make, finish, changes, sentence):
-    first = make(search=changes.get("search", {}))
+    first = make(search=changes.get("search", {}), early_stopping=STOPPING)
     finish(first)
     before = Path(first.out, "sweep.yaml").read_text()
     with pytest.raises(InputError, match=sentence):
-        check_members(make(**changes))
+        check_members(make(**{"early_stopping": STOPPING} | changes))
     assert Path(first.out, "sweep.yaml").read_text() == before
 
 
@@ -252,6 +255,7 @@ TPE = {
         "network.covariates": {"choice": [[], ["age"]]},
     },
     "samples": 3,
+    "early_stopping": STOPPING,
     "networks": ["ResNet10-narrow", "ResNet10"],
 }
 

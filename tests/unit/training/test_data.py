@@ -12,6 +12,7 @@ from radiotrain.data.order import (
     balanced_order,
     check_batches,
     epoch_order,
+    expected_draws,
     global_batches,
     micro_batches,
     rank_share,
@@ -88,9 +89,22 @@ def test_balanced_order_draws_both_classes_equally_often(labels: list[int], epoc
     assert np.array_equal(order, balanced_order(1, epoch, values))
 
 
+@given(st.lists(st.sampled_from([0, 0, 0, 1, -1]), min_size=1, max_size=30))
+def test_expected_draws_are_the_mean_over_epochs(labels: list[int]) -> None:
+    values = np.array(labels, dtype=np.int8)
+    expected = expected_draws(values)
+    assert expected.sum() == pytest.approx(len(values))
+    epochs = [balanced_order(0, epoch, values) for epoch in range(50)]
+    counts = np.mean([np.bincount(order, minlength=len(values)) for order in epochs], axis=0)
+    for value in (-1, 0, 1):
+        same = values == value
+        assert counts[same].sum() == pytest.approx(expected[same].sum())
+        assert len(set(expected[same])) <= 1
+
+
 def test_batch_is_normalised_by_the_pre_contrast_phase(store: Store, split: Split) -> None:
     ids = part_ids(split, 0, "train")
-    patients = load_patients(store, split, ids, ["HER2", "ER"])
+    patients = load_patients(store, split, ids, ["HER2", "ER"], rule="plain")
     rows = np.array([3, 0])
     batch = patients.batch(rows, torch.device("cpu"))
     images, labels = batch.images, batch.labels
@@ -112,11 +126,11 @@ def test_batch_is_normalised_by_the_pre_contrast_phase(store: Store, split: Spli
 
 def test_flat_and_empty_images_stay_finite() -> None:
     flat = np.full((2, 2, 2), 7, dtype=np.int16)
-    assert normalisation(flat, np.zeros((2, 2, 2), dtype=bool), 0.5) == (0.5, -3.5)
+    assert normalisation(flat, np.zeros((2, 2, 2), dtype=bool), 0.5, "plain") == (0.5, -3.5)
     everything_padded = np.ones((2, 2, 2), dtype=bool)
-    assert normalisation(flat, everything_padded, 0.5) == (1.0, 0.0)
+    assert normalisation(flat, everything_padded, 0.5, "plain") == (1.0, 0.0)
 
 
 def test_unknown_target_is_named(store: Store, split: Split) -> None:
     with pytest.raises(InputError, match="did you mean 'HER2'"):
-        load_patients(store, split, part_ids(split, 0, "train"), ["HER3"])
+        load_patients(store, split, part_ids(split, 0, "train"), ["HER3"], rule="plain")

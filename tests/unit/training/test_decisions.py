@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radiotrain.seeds import Purpose, seed_for
-from radiotrain.training.early_stopping import Action, decide
+from radiotrain.training.early_stopping import Action, EpochChoice, decide
 from radiotrain.training.metrics import EpochMetrics, auc, mean_defined
 from radiotrain.training.schedule import learning_rate_factor
 
@@ -48,8 +48,10 @@ def test_learning_rate_without_warmup_or_of_one_step() -> None:
         ([NAN, 0.3, NAN, NAN], None, 2, 0.0, "stop", 1, False),
     ],
 )
-def test_early_stopping(aucs, losses, patience, min_delta, action, best, is_best) -> None:
-    verdict = decide(aucs, losses or [1.0] * len(aucs), patience, min_delta)
+def test_the_best_single_auc(aucs, losses, patience, min_delta, action, best, is_best) -> None:
+    verdict = decide(
+        aucs, losses or [1.0] * len(aucs), patience, EpochChoice("best_auc", min_delta=min_delta)
+    )
     assert (verdict.action, verdict.best_epoch, verdict.is_best) == (Action(action), best, is_best)
 
 

@@ -29,7 +29,9 @@ def make(store: Store, split_url: str) -> MakeConfig:
         out: Path, epochs: int = 2, patience: int | None = None, **changes: object
     ) -> RunConfig:
         train_values = CONSTANT | {"epochs": epochs} | dict(changes.pop("train", {}))  # type: ignore[call-overload]
-        stopping = {"patience": patience} | dict(changes.pop("early_stopping", {}))  # type: ignore[call-overload]
+        stopping = {"choose": "best_auc", "patience": patience} | dict(
+            changes.pop("early_stopping", {})
+        )  # type: ignore[call-overload]
         return run_config(
             store, split_url, out, train=train_values, early_stopping=stopping, **changes
         )

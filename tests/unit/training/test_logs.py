@@ -382,7 +382,7 @@ def test_older_metrics_are_read() -> None:
 
 def test_epoch_is_described_in_one_line() -> None:
     assert measured(2).describe() == (
-        "epoch 3/60: loss 0.5000, validation loss 0.8000, validation AUC ER 0.750, PR nan (best),"
+        "epoch 3/60: loss 0.5000, validation loss 0.8000, validation AUC ER 0.750, PR nan (kept),"
         " lr 3.00e-04, 12.3 patients/s, 11.2 GB, 10 min to go at most"
     )
     last = measured(59, peak_memory_bytes=None, is_best=False).describe()

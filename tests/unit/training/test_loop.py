@@ -188,7 +188,7 @@ def test_early_stopping_ends_a_run(make_config: MakeConfig, tmp_path: Path) -> N
     config = make_config(
         tmp_path / "run",
         train={"epochs": 9, "batch_size": 8, "lr": 1e-12, "warmup_epochs": 0},
-        early_stopping={"patience": 1, "min_delta": 0.9},
+        early_stopping={"choose": "best_auc", "patience": 1, "min_delta": 0.9},
     )
     result = train(config, reporter=lambda _: None)
     assert result.status == "finished"

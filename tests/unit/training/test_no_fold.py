@@ -45,7 +45,7 @@ def finished(store: Store, split_url: str, tmp_path_factory: pytest.TempPathFact
         tmp_path_factory.mktemp("runs") / "all",
         fold=None,
         targets=["ER", "HER2"],
-        early_stopping={"patience": 1, "min_delta": 0.5},
+        early_stopping={"choose": "best_auc", "patience": 1, "min_delta": 0.5},
         show={"tensorboard": True, "image_epochs": 1},
     )
     return train(config, reporter=quiet)
@@ -60,7 +60,8 @@ def test_all_but_the_test_patients_train_and_nobody_validates(
     assert training.patients.ids == split.development_ids
     assert len(training.validation) == 0
     labels = training.patients.labels[:, 0]
-    assert float(training.positive_weight[0]) == pytest.approx((labels == 0).sum() / labels.sum())
+    negative, positive = training.class_weights[:, 0].tolist()
+    assert positive / negative == pytest.approx((labels == 0).sum() / labels.sum())
 
 
 def test_the_last_epoch_is_the_best_and_early_stopping_never_acts(finished: RunResult) -> None:
@@ -86,7 +87,7 @@ def test_what_is_undefined_is_null_in_the_files(finished: RunResult) -> None:
     config = folder.read_config()
     assert config is not None
     assert config.fold is None
-    assert "nothing to validate on, lr" in finished.history[0].describe()
+    assert "nothing to validate on, lr" in finished.history[0].describe(has_validation=False)
     with pytest.raises(MissingPathError, match=r"predictions\.parquet is missing"):
         folder.read_predictions()
 

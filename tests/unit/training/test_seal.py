@@ -14,7 +14,7 @@ from radiotrain.split import Split, save_split
 
 def test_test_patients_are_refused_without_access(store: Store, split: Split) -> None:
     with pytest.raises(SealedTestSetError, match="only 'radiotrain evaluate' opens it"):
-        load_patients(store, split, [split.test_ids[0]], ["ER"])
+        load_patients(store, split, [split.test_ids[0]], ["ER"], rule="plain")
 
 
 def test_opening_gives_access_and_is_logged(store: Store, split: Split, tmp_path) -> None:
@@ -24,7 +24,7 @@ def test_opening_gives_access_and_is_logged(store: Store, split: Split, tmp_path
     made = {"a": "ER ResNet18, seed 0, fold 1, configuration 12ab"}
     access = open_test_set(url, "evaluation", ["a", "b"], made)
     open_test_set(url, "again", ["c"])
-    patients = load_patients(store, split, split.test_ids, ["ER"], access=access)
+    patients = load_patients(store, split, split.test_ids, ["ER"], rule="plain", access=access)
     assert patients.ids == split.test_ids
     first, second = read_access_log(url).records
     assert (first.purpose, first.runs, second.purpose) == ("evaluation", ("a", "b"), "again")

@@ -61,17 +61,27 @@ def test_micro_batches_add_up_to_the_batch(make, micro_batch_size):
         assert torch.allclose(parts[name], gradient, atol=1e-6, rtol=1e-4), name
 
 
-def test_average_of_weights_is_the_one_kept_by_hand(make):
-    training = make(train={"ema_decay": 0.8, "lr": 1e-2, "warmup_epochs": 0})
-    expected: dict[str, torch.Tensor] = {}
+@pytest.mark.parametrize("is_corrected", [False, True])
+@pytest.mark.parametrize("decay", [0.8, 0.9999])
+def test_average_of_weights_is_the_one_kept_by_hand(make, is_corrected, decay):
+    options = {"ema_decay": decay, "ema_bias_correction": is_corrected}
+    training = make(train={**options, "lr": 1e-2, "warmup_epochs": 0})
+    seen: dict[str, list[torch.Tensor]] = {}
     training.wrapped.train()
     for step in training.plan(0):
         training.take_step(step)
         for name, weight in training.network.named_parameters():
-            before = expected.get(name, weight.detach())
-            expected[name] = 0.8 * before + 0.2 * weight.detach()
+            seen.setdefault(name, []).append(weight.detach().clone())
+    num = len(training.plan(0))
+    shares = np.array([decay ** (num - 1 - k) * (1 - decay) for k in range(num)])
+    if is_corrected:
+        shares /= shares.sum()
+    else:
+        shares[0] = decay ** (num - 1)
+    assert shares.sum() == pytest.approx(1)
     for name, weight in training.evaluated.named_parameters():
-        assert torch.allclose(weight, expected[name], atol=1e-6), name
+        expected = sum(float(s) * w for s, w in zip(shares, seen[name], strict=True))
+        assert torch.allclose(weight, expected, atol=1e-6), name
     assert not torch.equal(
         next(training.network.parameters()), next(training.evaluated.parameters())
     )

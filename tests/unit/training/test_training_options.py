@@ -49,7 +49,11 @@ def test_covariates_have_a_say_in_training_and_in_predictions(clinical, tmp_path
         store,
         split_url,
         tmp_path / "run",
-        network={"name": "ResNet10-narrow", "covariates": ["age", "menopause"]},
+        network={
+            "name": "ResNet10-narrow",
+            "covariates": ["age", "menopause"],
+            "allow_covariates": ["age", "menopause"],
+        },
         train={"epochs": 6, "batch_size": 8, "lr": 3e-2, "warmup_epochs": 1},
     )
     result = train(config, reporter=lambda _: None)
@@ -72,7 +76,11 @@ def test_encoder_knows_the_training_patients_only(clinical, tmp_path):
         store,
         split_url,
         tmp_path / "run",
-        network={"name": "ResNet10-narrow", "covariates": ["age"]},
+        network={
+            "name": "ResNet10-narrow",
+            "covariates": ["age"],
+            "allow_covariates": ["age"],
+        },
     )
     encoders = [
         Training(config, Worker.single("cpu"), s, split).encoder
