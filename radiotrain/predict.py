@@ -104,7 +104,9 @@ def load_part(
     """Load what `predict_run` predicts with and of whom; raises what it raises."""
     folder, config = check_run(run_url, store, split)
     ids = part_ids(split, config.fold, which)
-    patients = load_patients(store, split, ids, config.targets, access=access)
+    patients = load_patients(
+        store, split, ids, config.targets, rule=config.train.normalisation, access=access
+    )
     worker = Worker.single(device)
     trained = load_network(run_url)
     if trained.encoder is not None:

@@ -2,7 +2,8 @@
 
 ======================  ================================================================
 ``promoted.json``       what the model is
-``predictions.parquet``  what the trial's networks said of patients that they had not seen
+``predictions.parquet``  what the trial's networks said of patients that they had not seen; of an ensemble
+                         after calibration of each network, fitted without the patient
 ``members/``            of an ensemble: the run folder of each of its networks
 ======================  ================================================================
 
@@ -11,6 +12,7 @@ The folder of a retrained model is a run folder besides.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -18,6 +20,7 @@ from preprocessing import files
 from preprocessing.digests import dump_with_digest
 from preprocessing.json_values import parse_values
 from radiotrain.checked_json import read_json
+from radiotrain.evaluation.statistics.member_scale import MemberScale
 from radiotrain.split import Split
 
 SCHEMA_VERSION = 2
@@ -43,6 +46,9 @@ class Promoted:
         Trials that were compared.
     score
         Of the trial in its sweep; None where no AUC was defined.
+    optimism
+        By how much that score is expected to exceed the AUC on new patients, because the trial is the
+        best of several; None where it is not known.
     folds
         Of the trial; of their patients the folder has predictions.
     epochs
@@ -52,6 +58,10 @@ class Promoted:
     weights, predicted_by
         Checksums of the networks' files, and of those of the trial's networks that made the
         predictions; empty until everything is in the folder.
+    scales
+        Of an ensemble, by which each network's probabilities are calibrated before the mean: one for each
+        of `members`, by target. Empty of a model of an older version, which averages them as
+        predicted, and so it stays.
     """
 
     kind: Kind
@@ -65,6 +75,8 @@ class Promoted:
     members: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     predicted_by: tuple[str, ...] = ()
+    optimism: float | None = None
+    scales: tuple[Mapping[str, MemberScale], ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def is_same_model(self, other: Promoted) -> bool:
@@ -81,8 +93,9 @@ class Promoted:
         num = sum(len(split.validation_ids(fold)) for fold in self.folds)
         folds = f"fold{'s' * (len(self.folds) > 1)} {', '.join(map(str, self.folds))}"
         if self.kind == "ensemble":
+            calibrated = ", each calibrated on its own validation patients," if self.scales else ""
             return (
-                f"mean probability of the {len(self.members)} networks of {found}, each trained"
+                f"mean probability of the {len(self.members)} networks{calibrated} of {found}, each trained"
                 f" on all development patients but those of its fold; threshold from their"
                 f" out-of-fold predictions of the {num} patients of {folds}"
             )
@@ -90,7 +103,7 @@ class Promoted:
             f"one network with the configuration of {found}, trained on all"
             f" {len(split.development_ids)} development patients for {self.epochs}"
             f" epoch{'s' * (self.epochs != 1)}, the number that the trial found best"
-            f"{' (mean over its folds)' * (len(self.folds) > 1)}; threshold"
+            f"{' (one for all its folds)' * (len(self.folds) > 1)}; threshold"
             f" from the trial's out-of-fold predictions of the {num} patients of {folds}, whom"
             " this network was trained on"
         )

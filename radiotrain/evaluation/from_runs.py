@@ -26,6 +26,7 @@ from radiotrain.evaluation.family import (
     plan_of_access,
 )
 from radiotrain.evaluation.from_outer import predict_outer
+from radiotrain.evaluation.leaks.in_covariates import notes_on_covariates
 from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.evaluation.model import Model, open_model
 from radiotrain.evaluation.predicting import Beside, Predicting, cautions_about
@@ -37,7 +38,7 @@ from radiotrain.evaluation.report.published import collection_of
 from radiotrain.evaluation.saliency.find import find_saliency
 from radiotrain.evaluation.shortcuts.left_out import TrainedWithout, predict_left_out, set_aside
 from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.evaluation.stability.replicates import add_ensembles
+from radiotrain.evaluation.stability.replicates import add_ensembles, notes_on_scales
 from radiotrain.evaluation.subgroups.find import find_subgroups
 from radiotrain.evaluation.subgroups.from_store import facts_of_split
 from radiotrain.places import open_inputs, open_split
@@ -188,6 +189,9 @@ def predict_runs(
             *_notes_on_split(given, split, store, first.split),
             *subgroups.warnings,
             *cautions_about(models),
+            *notes_on_covariates({m.name: m.config.network for m in models}, store, split),
+            *notes_on_scales(table),
+            *_note_on_draws(num_draws),
             *(beside.fitted.notes if beside else ()),
         ),
         leak_checks=leak_checks,
@@ -242,7 +246,16 @@ def _with_configurations(table: pd.DataFrame, models: Sequence[Model]) -> pd.Dat
     return table.assign(
         configuration=[names.get(run, "") for run in table["run"]],
         seed=pd.array([seeds.get(run) for run in table["run"]], dtype="Int64"),
+        averaging=[configs[run].averaging if run in configs else "" for run in table["run"]],
     )
+
+
+def _note_on_draws(num_draws: int) -> Iterator[str]:
+    if num_draws:
+        yield (
+            f"Probabilities are means over {num_draws} changed views of each image, which 'radiotrain predict' does"
+            ' not average: the calibration "as deployed" is that of such means.'
+        )
 
 
 def _headlines_of(models: Sequence[Model]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.augmented_prediction import AugmentedPrediction, predict_augmented
 from radiotrain.config import RunConfig, digest
+from radiotrain.evaluation.statistics.member_scale import Scales, on_one_scale
 from radiotrain.inputs import keeps_inputs, read_inputs
 from radiotrain.places import split_of_run
 from radiotrain.predict import check_run, load_network, predict_run
@@ -57,6 +58,12 @@ class Model:
             words.append(f"{len(self.members)} networks, of the first")
         return f"{', '.join(words)}, configuration {digest(config.identity())}"
 
+    @property
+    def scales(self) -> tuple[Scales | None, ...]:
+        """Scales of each network, by which a promoted ensemble's are averaged; None: as predicted."""
+        found = () if self.promoted is None else self.promoted.scales
+        return found or (None,) * len(self.members)
+
     def validation(self, store: Store, split: Split) -> pd.DataFrame:
         """Return predictions of patients that the network behind each had not seen."""
         if self.promoted is None:
@@ -74,8 +81,14 @@ class Model:
         return RunFolder(self.url).read_predictions(made_by).assign(run=self.name)
 
     def test(self, store: Store, split: Split, access: TestAccess) -> pd.DataFrame:
-        """Return every network's predictions of the test patients, of which the mean will count."""
-        tables = [predict_run(url, store, split, "test", access) for url in self.members]
+        """Return every network's predictions of the test patients, of which the mean will count.
+
+        Of a promoted ensemble they are calibrated as it says.
+        """
+        tables = [
+            _scaled(predict_run(url, store, split, "test", access), scales)
+            for url, scales in zip(self.members, self.scales, strict=True)
+        ]
         return pd.concat(tables, ignore_index=True).assign(run=self.name)
 
     def augmented(
@@ -107,6 +120,21 @@ class Model:
 
         found = [read_network_features(url, store, split) for url in self.members]
         return tuple(features for features in found if features is not None)
+
+
+def _scaled(table: pd.DataFrame, scales: Scales | None) -> pd.DataFrame:
+    """Return one network's predictions table as its ensemble's mean takes it."""
+    if scales is None:
+        return table
+    parts = [
+        rows.assign(
+            probability=on_one_scale(
+                rows["probability"].to_numpy()[:, None], [str(target)], scales
+            )[:, 0]
+        )
+        for target, rows in table.groupby("target", sort=False)
+    ]
+    return pd.concat(parts)
 
 
 def open_models(urls: Sequence[str], splits: Sequence[str] = ()) -> tuple[Model, ...]:
@@ -183,6 +211,14 @@ def _check_promoted(url: str, promoted: Promoted, records: Sequence[RunRecord]) 
         raise InputError(
             f"promoted.json in {url} was written for other networks than those beside it: remove {url}"
             " and promote again"
+        )
+    if not promoted.scales:
+        return
+    targets = {tuple(sorted(record.targets)) for record in records}
+    if [tuple(sorted(scales)) for scales in promoted.scales] != [*targets] * len(records):
+        raise InputError(
+            f"promoted.json in {url} has calibrations of {len(promoted.scales)} networks for other targets than"
+            f" those of its {len(records)} networks: remove {url} and promote again"
         )
 
 

@@ -24,6 +24,7 @@ from radiotrain.evaluation.shortcuts.find import Development, find_shortcuts, re
 from radiotrain.evaluation.shortcuts.left_out import TrainedWithout
 from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
 from radiotrain.evaluation.shortcuts.results import Shortcuts
+from radiotrain.evaluation.statistics.member_scale import describe_scales
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split
 
@@ -69,6 +70,13 @@ class Predicting:
         return {"test-time augmentation": words}
 
 
+def allowed_covariates(models: Sequence[Model]) -> tuple[str, ...]:
+    """Return the covariates that some of the models' configurations allow by name."""
+    return tuple(
+        dict.fromkeys(name for model in models for name in model.config.network.allow_covariates)
+    )
+
+
 @dataclass(frozen=True)
 class Beside:
     """Baseline models, and what the look for shortcuts knows before the test set is opened."""
@@ -90,9 +98,14 @@ class Beside:
         targets = tuple(dict.fromkeys(t for model in models for t in model.config.targets))
         ids = split.development_ids
         with progress("features", len(ids)) as advance:
-            sets = read_sets(store, split, ids, radiomics=radiomics, on_patient=advance)
+            allowed = allowed_covariates(models)
+            sets = read_sets(
+                store, split, ids, radiomics=radiomics, allowed=allowed, on_patient=advance
+            )
         with progress("baselines", count_baselines(targets, sets)) as advance:
-            fitted = fit_baselines(store, split, targets, sets=sets, on_fitted=advance)
+            fitted = fit_baselines(
+                store, split, targets, sets=sets, allowed=allowed, on_fitted=advance
+            )
         known = read_development(store, split, targets, sets)
         return cls(fitted, known, {model.name: model.features(store, split) for model in models})
 
@@ -124,6 +137,12 @@ def cautions_about(models: Sequence[Model]) -> Iterator[str]:
             f"Runs {', '.join(alike)} are one: their weights are the same to the bit. That they agree"
             " says nothing, and they count several times in means over runs. Evaluate one of them."
         )
+    for model in models:
+        promoted = model.promoted
+        if promoted is None or not promoted.scales:
+            continue
+        for name, scales in zip(promoted.members, promoted.scales, strict=True):
+            yield from describe_scales(f"Network {name} of {model.name}", scales)
     for kind in ("retrain", "ensemble"):
         runs = [m.name for m in models if m.promoted is not None and m.promoted.kind == kind]
         if not runs:

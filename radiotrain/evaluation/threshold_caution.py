@@ -49,7 +49,7 @@ def _caution(table: pd.DataFrame, result: TargetResult, members: Sequence[str]) 
         f" prediction{'' if most == 1 else 's'} per patient, but are used on means over {tested}."
         " Means over more predictions vary less, so sensitivity and specificity can lie far from"
         " those chosen on validation: a sensitivity of 0.90 may become 0.95 or more. Calibration is affected"
-        " as well; the AUC is not."
+        " as well (probabilities of the mean lie too near the prevalence, slope above 1); the AUC is not."
     )
 
 

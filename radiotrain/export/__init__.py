@@ -9,7 +9,8 @@
 ``card.py``            the model card; `how_to_run.py` its part on running each format
 ``weights.py``         safetensors
 ``load.py``            a safetensors folder, read back
-``to_bundle.py``       a MONAI bundle; `crop_evaluator.py` travels with it
+``to_bundle.py``       a MONAI bundle; `crop_evaluator.py` travels with it, and so may
+                       `robust_intensities.py`, which is in model cards too
 ``to_onnx.py``         one graph for onnxruntime
 =====================  ============================================================================
 """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
+from preprocessing.errors import InputError
 from preprocessing.redaction import without_credentials
 from preprocessing.store import Store
+from radiotrain.data.voxels import CLIP_MARGIN, COUNT_MARGIN, NormalisationRule
 from radiotrain.evaluation.model import Model
 from radiotrain.export.cohort_ranges import VoxelMeasures, common_phase_names, describe_cohort
 from radiotrain.export.description import (
@@ -22,6 +24,7 @@ from radiotrain.export.description import (
     Normalisation,
     Origin,
     Output,
+    Scale,
     Training,
 )
 from radiotrain.export.meaning import (
@@ -42,9 +45,15 @@ _RULE = (
     " the pre-contrast phase over the voxels of the crop that are no padding; padding becomes 0 (in"
     " training the int16 step nearest to the mean, less than one step away)"
 )
+_ROBUST_RULE = (
+    f"{_RULE}; before, each phase's voxels beyond p99 + {CLIP_MARGIN:g} spreads and p1 - {CLIP_MARGIN:g}"
+    " spreads are set to that limit (spread: the largest of p99 - p1, |p50| and the pre-contrast's spread,"
+    " of voxels other than 0 and padding), and mean and deviation leave out what lies beyond"
+    f" {COUNT_MARGIN:g} spreads"
+)
 _LOGITS = (
     "one a target, in the order of 'targets'; of several members the log odds of their mean"
-    " probability"
+    " probability, each member's logits calibrated first by its 'scales' where it has them"
 )
 _PROBABILITY = (
     "sigmoid of the logit, as predicted: thresholds of 'operating_points' are for it, 'calibration'"
@@ -74,7 +83,17 @@ class TrainedModel:
     def network(self) -> MeanOfNetworks:
         """All members as one, ready to predict."""
         members = [trained.network for trained in self.trained]
-        return MeanOfNetworks(members, self.num_covariates).eval()
+        return MeanOfNetworks(members, self.num_covariates, self.scales).eval()
+
+    @property
+    def scales(self) -> list[list[tuple[float, float]]]:
+        """Slope and intercept of each member and target; empty where they are averaged as predicted."""
+        targets = self.model.config.targets
+        return [
+            [(scales[t].slope, scales[t].intercept) for t in targets]
+            for scales in self.model.scales
+            if scales is not None
+        ]
 
 
 def load_model(model: Model, store: Store, split: Split) -> TrainedModel:
@@ -87,7 +106,12 @@ def load_model(model: Model, store: Store, split: Split) -> TrainedModel:
     """
     found = []
     for url in model.members:
-        check_run(url, store, split)
+        _, config = check_run(url, store, split)
+        if config.train.normalisation != model.config.train.normalisation:
+            raise InputError(
+                f"networks of {model.name} were trained with different train.normalisation, so that no one"
+                " image is right for all: export a model of one"
+            )
         found.append(load_network(url, faster=False))
     return TrainedModel(model, tuple(found))
 
@@ -123,7 +147,7 @@ def describe_model(
             num_phases=store.spec.num_phases,
             phase_names=common_phase_names(records),
             crop_shape=store.spec.crop_shape,
-            normalisation=Normalisation(rule=_RULE),
+            normalisation=_normalisation(config.train.normalisation),
             preprocessing=dict(store.spec.settings),
             layout=str(store.spec.cohort.get("layout", "")),
         ),
@@ -170,6 +194,10 @@ def _network(trained: TrainedModel, store: Store) -> Network:
     )
 
 
+def _normalisation(rule: NormalisationRule) -> Normalisation:
+    return Normalisation(kind=rule, rule=_ROBUST_RULE if rule == "robust" else _RULE)
+
+
 def _members(trained: TrainedModel, split: Split) -> Sequence[Member]:
     return [
         Member(
@@ -183,9 +211,15 @@ def _members(trained: TrainedModel, split: Split) -> Sequence[Member]:
                 precision=config.precision,
                 augment=config.augment,
             ),
+            scales=None
+            if scales is None
+            else {target: Scale(**asdict(scale)) for target, scale in scales.items()},
         )
-        for network, (_, config, record) in zip(
-            trained.trained, map(open_run, trained.model.members), strict=True
+        for network, scales, (_, config, record) in zip(
+            trained.trained,
+            trained.model.scales,
+            map(open_run, trained.model.members),
+            strict=True,
         )
     ]
 

@@ -64,6 +64,21 @@ class Training(_Part):
     """How its training images were changed; a new patient's are, to see how far answers spread."""
 
 
+class Scale(_Part):
+    """Calibration of one network before the mean: probability = sigmoid(slope × logit + intercept)."""
+
+    slope: float = Field(ge=0)
+    """0: the network gives all patients the same probability, and the others decide."""
+    intercept: float
+    source: Literal["own patients", "other members", "equal spread", "as predicted"]
+    """Which validation patients the slope is fitted to."""
+    num_patients: int = Field(ge=0)
+    """Validation patients of this network with a known label."""
+    num_positive: int = Field(ge=0)
+    reason: str = ""
+    """Why the slope is not that of its own patients, or 0."""
+
+
 class Member(_Part):
     """One trained network; several are averaged."""
 
@@ -75,11 +90,16 @@ class Member(_Part):
     covariates: dict[str, Any] | None
     """How clinical columns become numbers, learnt from its training patients; null where it reads none."""
     training: Training
+    scales: dict[str, Scale] | None = None
+    """By target, by which its probabilities are calibrated before the mean; null: averaged as
+    predicted."""
 
 
 class Normalisation(_Part):
     """What the network's input is, in terms of the stored crop."""
 
+    kind: Literal["plain", "robust"] = "plain"
+    """``train.normalisation`` of the runs; exports of earlier versions, which do not name it, are plain."""
     rule: str
     """In words; ``docs/export.md`` has it as code."""
     reference_phase: int = 0
@@ -270,6 +290,9 @@ class ModelDescription(_Part):
                 raise ValueError(f"{name} lacks {min(missing)}")
         if not self.members:
             raise ValueError("there are no members")
+        scaled = {None if m.scales is None else frozenset(m.scales) for m in self.members}
+        if scaled not in ({None}, {frozenset(self.targets)}):
+            raise ValueError("scales are not those of all targets of all members")
         return self
 
 

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from radiotrain.export.description import ModelDescription
+
+_ROOT = Path(__file__).parent
 
 _CROPS = """\
 `voxels` is the crop of one patient, `model.json` has its phases, shape, orientation and preprocessing; NaN
-where it lies outside the image. Any linear unit will do.
+where it lies outside the image. {unit} will do.
 """
 
-_NORMALISE = """\
+_LINEAR = "Any linear unit"
+_PROPORTIONAL = "Any unit in which no signal is 0"
+
+_PLAIN = """\
 import numpy as np
 
 pre = voxels[0]
 images = np.nan_to_num((voxels - np.nanmean(pre)) / np.nanstd(pre), nan=0.0).astype(np.float32)
 """
+
+
+def _crops(description: ModelDescription) -> str:
+    is_robust = description.input.normalisation.kind == "robust"
+    return _CROPS.format(unit=_PROPORTIONAL if is_robust else _LINEAR)
+
+
+def _normalise(description: ModelDescription) -> str:
+    """Return the code that makes ``images`` of ``voxels``."""
+    if description.input.normalisation.kind == "plain":
+        return _PLAIN
+    code = (_ROOT / "robust_intensities.py").read_text("utf-8")
+    code = code.partition('"""\n\n')[2]
+    return f"{code}\n\nimages = normalise(voxels)\n"
 
 
 def how_to_run(description: ModelDescription) -> str:
@@ -29,13 +50,13 @@ def _safetensors(description: ModelDescription) -> str:
 From an examination (DICOM, NIfTI or NRRD) to a page, JSON and DICOM SR:
 `radiotrain predict THIS_FOLDER PATIENT --box R0 R1 C0 C1 S0 S1 --out DIR`. From a crop, in Python:
 
-{_CROPS}
+{_crops(description)}
 ```python
 import torch
 
 from radiotrain.export.load import load_export
 
-{_NORMALISE}
+{_normalise(description)}
 model = load_export("THIS_FOLDER")
 with torch.inference_mode():
     logits = model.network(torch.from_numpy(images)[None]{_covariates(description)})
@@ -44,7 +65,7 @@ print(model.description.targets, torch.sigmoid(logits))
 
 Without radiotrain: `network.monai` of `model.json` is the call of `monai.networks.nets` that builds a network,
 and each `network-N.safetensors` is its state dict{_late(description)}. The probability is the mean of the
-networks' sigmoids.
+networks' sigmoids{_scaled(description)}.
 """
 
 
@@ -53,14 +74,14 @@ def _onnx(description: ModelDescription) -> str:
     beside = f', "covariates": covariates  # float32 (1, {num})' if num else ""
     closing = "\n" if num else ""
     return f"""\
-{_CROPS}
+{_crops(description)}
 ```python
 import os
 
 {_environment()}  # before the import, see below
 import onnxruntime
 
-{_NORMALISE}
+{_normalise(description)}
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 inputs = {{"images": images[None]{beside}{closing}}}
 probability, logits, member_logits = session.run(None, inputs)
@@ -83,10 +104,12 @@ def _environment() -> str:
     return "\n".join(f'os.environ["{name}"] = "{value}"' for name, value in NO_TELEMETRY.items())
 
 
-def _bundle(_: ModelDescription) -> str:
-    return """\
+def _bundle(description: ModelDescription) -> str:
+    is_robust = description.input.normalisation.kind == "robust"
+    unit = _PROPORTIONAL if is_robust else _LINEAR
+    return f"""\
 Crops are files `crops/NAME.npy`: float32 (phase, row, column, slice) as `model.json` has them, NaN where they lie
-outside the image, in any linear unit. From this folder:
+outside the image, in {unit[0].lower()}{unit[1:]}. From this folder:
 
 ```
 pip install monai[fire] safetensors
@@ -117,6 +140,15 @@ def _late(description: ModelDescription) -> str:
     return (
         " under the prefix `network.`; `linear.weight` times the encoded covariates is added to its"
         " logits"
+    )
+
+
+def _scaled(description: ModelDescription) -> str:
+    if all(member.scales is None for member in description.members):
+        return ""
+    return (
+        ", each network's logit (no farther from 0 than 13.8) first times `slope` plus `intercept` of its"
+        "\n`scales` in `model.json`"
     )
 
 

@@ -75,7 +75,12 @@ def load_export(url: str) -> LoadedExport:
     check_packages("safetensors")
     members = tuple(_load_member(url, description, member) for member in description.members)
     num_covariates = [0 if m.encoder is None else m.encoder.num_columns for m in members]
-    network = MeanOfNetworks([m.network for m in members], num_covariates)
+    scales = [
+        [(m.scales[t].slope, m.scales[t].intercept) for t in description.targets]
+        for m in description.members
+        if m.scales is not None
+    ]
+    network = MeanOfNetworks([m.network for m in members], num_covariates, scales)
     return LoadedExport(description, members, network.eval())
 
 

@@ -24,9 +24,15 @@ _SCHEMA = (
 # Files of radiotrain that a bundle carries with it, by their names there.
 _EVALUATOR = "scripts/evaluator.py"
 _MEAN = "scripts/mean.py"
+_INTENSITIES = "scripts/intensities.py"
 # Crops to numbers as `radiotrain.data.voxels` makes them, but for padding, which becomes 0 itself.
 _READ = "$lambda path: numpy.load(path, allow_pickle=False).astype('float64')"
 _NORMALISE = "$lambda x: numpy.nan_to_num((x - numpy.nanmean(x[0])) / numpy.nanstd(x[0]), nan=0.0)"
+# MONAI hands on a tensor of its own.
+_NORMALISE_ROBUSTLY = (
+    "$(lambda normalise: lambda x: normalise(x.numpy() if hasattr(x, 'numpy') else x))"
+    f"(runpy.run_path(@bundle_root + '/{_INTENSITIES}')['normalise'])"
+)
 
 
 def check_bundle(trained: TrainedModel) -> None:
@@ -55,6 +61,8 @@ def write_bundle(
     _write_json(folder / "configs/inference.json", _inference(description))
     (folder / "scripts").mkdir()
     _carry("radiotrain.export", "crop_evaluator.py", folder / _EVALUATOR)
+    if description.input.normalisation.kind == "robust":
+        _carry("radiotrain.export", "robust_intensities.py", folder / _INTENSITIES)
     if len(description.members) > 1:
         _carry("radiotrain.networks", "mean.py", folder / _MEAN)
     return description
@@ -121,10 +129,18 @@ def _inference(description: ModelDescription) -> dict[str, Any]:
     monai = description.network.monai
     network = {"_target_": f"monai.networks.nets.{monai.function}", **monai.arguments}
     num = len(description.members)
+    is_robust = description.input.normalisation.kind == "robust"
+    normalise = _NORMALISE_ROBUSTLY if is_robust else _NORMALISE
     if num == 1:
         members: dict[str, Any] = {"network_def": network, "members": ["@network_def"]}
     else:
-        mean = f"$runpy.run_path(@bundle_root + '/{_MEAN}')['MeanOfNetworks'](@members)"
+        scales = [
+            [[m.scales[t].slope, m.scales[t].intercept] for t in description.targets]
+            for m in description.members
+            if m.scales is not None
+        ]
+        beside = f", scales={scales}" if scales else ""
+        mean = f"$runpy.run_path(@bundle_root + '/{_MEAN}')['MeanOfNetworks'](@members{beside})"
         members = {"members": [network] * num, "network_def": mean}
     # One by one: names of the configuration are not seen inside a comprehension.
     load = [
@@ -149,7 +165,7 @@ def _inference(description: ModelDescription) -> dict[str, Any]:
             "_target_": "Compose",
             "transforms": [
                 {"_target_": "Lambdad", "keys": "image", "func": _READ},
-                {"_target_": "Lambdad", "keys": "image", "func": _NORMALISE},
+                {"_target_": "Lambdad", "keys": "image", "func": normalise},
                 {"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"},
             ],
         },

@@ -43,7 +43,7 @@ _CARDS: dict[Format, str] = {
 # What may be there of an upload that was not finished.
 _OURS = re.compile(
     r"model\.json|model\.onnx(?:\.data)?|model-card\.md|(?:models/)?network-\d+\.safetensors"
-    r"|docs/README\.md|configs/(?:metadata|inference)\.json|scripts/(?:evaluator|mean)\.py"
+    r"|docs/README\.md|configs/(?:metadata|inference)\.json|scripts/(?:evaluator|mean|intensities)\.py"
 )
 
 

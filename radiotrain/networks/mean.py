@@ -1,4 +1,4 @@
-"""Several networks as one, whose probability is the mean of theirs.
+"""Several networks as one, whose probability is the mean of theirs, each calibrated first where that is said.
 
 Needs torch alone: exports carry this file with them.
 
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_FARTHEST = 13.815509557963774
+"""Logit of the probability 1 - 1e-6, nearest to 1 that is calibrated."""
+
 
 class MeanOfNetworks(nn.Module):
     """Networks of one input, whose probabilities are averaged.
@@ -25,15 +28,34 @@ class MeanOfNetworks(nn.Module):
     num_covariates
         Columns that each member reads, for each learnt its encoding from its own training patients;
         by default none.
+    scales
+        Slope and intercept of each target (T) for each member, by which its logits are calibrated before
+        the mean: slope × logit + intercept. By default the logits are taken as they are.
     """
 
-    def __init__(self, members: Sequence[nn.Module], num_covariates: Sequence[int] = ()) -> None:
+    slopes: Tensor | None
+    intercepts: Tensor | None
+
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        num_covariates: Sequence[int] = (),
+        scales: Sequence[Sequence[tuple[float, float]]] = (),
+    ) -> None:
         super().__init__()
+        if scales and len(scales) != len(members):
+            raise ValueError(f"{len(scales)} scales of {len(members)} members")
+        values = torch.tensor(scales, dtype=torch.float32) if scales else None
+        # Not among the weights, which are the members' own.
+        self.register_buffer("slopes", None if values is None else values[..., 0], persistent=False)
+        self.register_buffer(
+            "intercepts", None if values is None else values[..., 1], persistent=False
+        )
         self.members = nn.ModuleList(members)
         self.num_covariates = tuple(num_covariates) or (0,) * len(members)
 
     def member_logits(self, images: Tensor, covariates: Tensor | None = None) -> Tensor:
-        """Return each member's logits (B, M, T).
+        """Return each member's logits (B, M, T) as their mean takes them.
 
         Parameters
         ----------
@@ -50,7 +72,11 @@ class MeanOfNetworks(nn.Module):
             else:
                 found.append(member(images))
             start += num
-        return torch.stack(found, dim=1)
+        logits = torch.stack(found, dim=1)
+        if self.slopes is None or self.intercepts is None:
+            return logits
+        # As far from 0 as a probability counts where the scales were fitted.
+        return self.slopes * torch.clamp(logits, -_FARTHEST, _FARTHEST) + self.intercepts
 
     def forward(self, images: Tensor, covariates: Tensor | None = None) -> Tensor:
         """Return logits (B, T) whose sigmoid is the members' mean probability."""

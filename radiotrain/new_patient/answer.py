@@ -206,6 +206,7 @@ def _target(target: TargetAnswer) -> dict[str, Any]:
         "no_rates_test": tested.no_rates,
         "auc_test": tested.auc,
         "auc_test_ci95": tested.auc_ci95,
+        "calibration_test": None if tested.calibration is None else asdict(tested.calibration),
         "attention": None if target.attention is None else _attention(target.attention, tested),
     }
 

@@ -83,12 +83,17 @@ def look(
     steps
         Each costs a forward and a backward pass of every network.
     probabilities
-        float64 (M,), what the networks gave for the images.
+        float64 (M,), what the networks gave for the images, as their mean takes it.
     """
     explained = Explained(
         tuple(member.trained.network for member in model.members),
         tuple(encode(member, patient.record).to(model.device) for member in model.members),
         target,
+        tuple(
+            member.scales[model.rules[target].target]
+            for member in model.members
+            if member.scales is not None
+        ),
     )
     own = float(logit(np.clip(probabilities, _NEAREST, 1 - _NEAREST)).mean())
     found = integrated_gradients(explained, images[0].to(model.device), steps, own)

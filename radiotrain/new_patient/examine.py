@@ -138,7 +138,7 @@ def examine(patient: Patient, asked: Asked, out: str) -> PatientAnswer:
             prepared[settings] = prepare(patient, model.preprocessing)
         of_model = prepared[settings]
         _check_sealed(model, of_model)
-        images = of_model.images()
+        images = of_model.images(model.normalisation)
         answers.append(_answer_of(model, of_model, images, asked))
         maps.update(_maps(answers[-1], of_model, images))
     first = next(iter(prepared.values()))
@@ -301,7 +301,7 @@ def _write(
     out: str,
 ) -> None:
     phases = draw_phases(
-        patient.images()[0].numpy(),
+        patient.images("robust")[0].numpy(),
         patient.tumour,
         phase_titles(patient.record.phase_times_s),
         patient.slice_names,

@@ -10,6 +10,7 @@ from preprocessing import files
 from preprocessing.config import PreprocessConfig
 from preprocessing.errors import InputError
 from radiotrain.distributed import choose_device
+from radiotrain.evaluation.statistics.member_scale import MemberScale, Scales
 from radiotrain.evaluation.statistics.operating_point import Confusion
 from radiotrain.evaluation.statistics.platt import PlattCurve
 from radiotrain.export.description import (
@@ -21,6 +22,7 @@ from radiotrain.export.description import (
     ModelDescription,
     OperatingPoint,
 )
+from radiotrain.export.description import Member as ExportedMember
 from radiotrain.export.load import load_export
 from radiotrain.inputs import Span
 from radiotrain.new_patient.operating_point import Rates, Rule, rates_of
@@ -52,17 +54,23 @@ def load_exported_model(url: str, device: str = "auto") -> TrainedModel:
     trainings, images = [member.training for member in found.members], found.cohort.images
     preprocessing = _preprocessing(found, where)
     chosen = choose_device(device)
-    digest = digest_of(loaded.members)
+    scales = [_scales(member) for member in found.members]
+    digest = digest_of(loaded.members, scales)
     members = []
-    for trained, member, training in zip(loaded.members, found.members, trainings, strict=True):
+    for trained, member, training, of_member in zip(
+        loaded.members, found.members, trainings, scales, strict=True
+    ):
         trained.network.to(chosen).requires_grad_(False)
-        members.append(Member(trained, training.augment, member.seed, training.precision))
+        members.append(
+            Member(trained, training.augment, member.seed, training.precision, of_member)
+        )
     num_patients = max(training.num_patients for training in trainings)
     return TrainedModel(
         name=found.name,
         members=tuple(members),
         rules=tuple(_rule(found, target, where) for target in found.targets),
         preprocessing=preprocessing,
+        normalisation=found.input.normalisation.kind,
         images=_training_images(images, found.cohort.num_patients),
         examinations=None,
         store_fingerprint=found.origin.store_fingerprint,
@@ -72,10 +80,17 @@ def load_exported_model(url: str, device: str = "auto") -> TrainedModel:
             num_patients,
             trainings[0].num_epochs,
             is_promoted=bool(found.origin.made),
+            scales=scales,
         ),
         digest=digest,
         device=chosen,
     )
+
+
+def _scales(member: ExportedMember) -> Scales | None:
+    if member.scales is None:
+        return None
+    return {target: MemberScale(**scale.model_dump()) for target, scale in member.scales.items()}
 
 
 def _preprocessing(found: ModelDescription, where: str) -> PreprocessConfig:

@@ -54,7 +54,7 @@ class Rule:
     calibration
         None where there is none; `no_calibration` says why.
     threshold
-        Of the networks' own probabilities, Youden's on validation; None where there is none, and
+        Of the networks' mean probability before that, Youden's on validation; None where there is none, and
         `no_threshold` says why.
     validation
         What it did on the patients that chose it: optimistic.
@@ -95,6 +95,22 @@ def no_rule(target: str, reason: str) -> Rule:
 
 
 @dataclass(frozen=True)
+class TestedCalibration:
+    """How right the shown probabilities were on the test patients."""
+
+    __test__ = False
+
+    num_patients: int
+    brier: float | None = None
+    brier_ci95: Interval | None = None
+    ece: float | None = None
+    calibration_intercept: float | None = None
+    calibration_intercept_ci95: Interval | None = None
+    calibration_slope: float | None = None
+    calibration_slope_ci95: Interval | None = None
+
+
+@dataclass(frozen=True)
 class Tested:
     """What a report says of one model and target.
 
@@ -104,6 +120,9 @@ class Tested:
         On the test patients; None where they are not known, and `no_rates` says why.
     auc, auc_ci95
         On the test patients; the interval that the report shows first.
+    calibration
+        Of the probabilities that are shown here, on the test patients: Brier score, calibration error,
+        intercept and slope as ``deployed`` of the report has them; None where the report has none.
     attention
         Its verdict on maps of where the networks look: supported, doubtful or unsupported; None where
         it has none.
@@ -113,6 +132,7 @@ class Tested:
     no_rates: str = ""
     auc: float | None = None
     auc_ci95: Interval | None = None
+    calibration: TestedCalibration | None = None
     attention: str | None = None
 
 
@@ -159,7 +179,28 @@ def find_tested(report: Mapping[str, Any] | None, run: str, rule: Rule) -> Teste
         return Tested(
             no_rates="the report was made with another threshold: it is of another model", **of_test
         )
-    return Tested(rates=rates_of("test", Confusion(**counts)), **of_test)
+    return Tested(
+        rates=rates_of("test", Confusion(**counts)),
+        calibration=_tested_calibration(result, rule),
+        **of_test,
+    )
+
+
+def _tested_calibration(result: Mapping[str, Any], rule: Rule) -> TestedCalibration | None:
+    """Return what a report says of the shown probabilities; older reports say nothing."""
+    found = result.get("deployed")
+    if not found or found["is_calibrated"] != (rule.calibration is not None):
+        return None
+    return TestedCalibration(
+        num_patients=result["num_patients"],
+        brier=found["brier"],
+        brier_ci95=_pair(found["brier_ci95"]),
+        ece=found["ece"],
+        calibration_intercept=found["calibration_intercept"],
+        calibration_intercept_ci95=_pair(found["calibration_intercept_ci95"]),
+        calibration_slope=found["calibration_slope"],
+        calibration_slope_ci95=_pair(found["calibration_slope_ci95"]),
+    )
 
 
 def rates_of(patients: Literal["validation", "test"], found: Confusion) -> Rates:

@@ -13,7 +13,7 @@ from preprocessing.page import make_environment
 from radiotrain.evaluation.statistics.auc import Interval
 from radiotrain.new_patient import RESEARCH_USE
 from radiotrain.new_patient.answer import PatientAnswer, TargetAnswer
-from radiotrain.new_patient.operating_point import Rates
+from radiotrain.new_patient.operating_point import Rates, TestedCalibration
 from radiotrain.new_patient.out_of_range import Comparison
 from radiotrain.new_patient.probability import Spread
 
@@ -83,6 +83,23 @@ def rates_sentence(rates: Rates, target: str) -> str:
     return " and ".join(parts)
 
 
+def calibration_sentence(found: TestedCalibration) -> str:
+    """Say how right the shown probabilities were on test patients."""
+    parts = []
+    for name, value, ci, right in (
+        ("Brier score", found.brier, found.brier_ci95, "0 is best"),
+        ("calibration error", found.ece, None, "0 is best"),
+        ("intercept", found.calibration_intercept, found.calibration_intercept_ci95, "0 is right"),
+        ("slope", found.calibration_slope, found.calibration_slope_ci95, "1 is right"),
+    ):
+        if value is not None:
+            ends = "" if ci is None else f"95 % CI {ci[0]:.2f} to {ci[1]:.2f}; "
+            parts.append(f"{name} {value:.2f} ({ends}{right})")
+    if not parts:
+        return ""
+    return f"Probabilities made in this very way, of {found.num_patients} test patients: {', '.join(parts)}."
+
+
 def spread_sentence(spread: Spread) -> str:
     """Say how far the predictions lie apart, and what that is."""
     if spread.sd is None or spread.low is None or spread.high is None:
@@ -131,5 +148,6 @@ def _environment() -> jinja2.Environment:
         "called": _called,
         "spread_sentence": spread_sentence,
         "rates_sentence": rates_sentence,
+        "calibration_sentence": calibration_sentence,
     }
     return make_environment(jinja2.PackageLoader("radiotrain.new_patient"), filters)

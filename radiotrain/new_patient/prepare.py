@@ -22,7 +22,7 @@ from preprocessing.patient import place_crop, process_opened
 from preprocessing.staging import staging
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, quantise
 from preprocessing.store.layout import bias_shape
-from radiotrain.data.voxels import for_network
+from radiotrain.data.voxels import NormalisationRule, for_network
 from radiotrain.new_patient.dicom_source import DicomSource, instance_numbers, read_source
 from radiotrain.new_patient.identity import check_belongs, check_same_person
 
@@ -96,11 +96,11 @@ class Prepared:
         found: NDArray[np.bool_] = (self.region & REGION_PADDING) != 0
         return found
 
-    def images(self) -> Tensor:
+    def images(self, rule: NormalisationRule) -> Tensor:
         """Return float32 (1, P, R, C, S) as networks are given it."""
         scale = self.record.scale
         assert scale is not None
-        found = for_network(self.voxels, self.region, scale)
+        found = for_network(self.voxels, self.region, scale, rule)
         voxels = torch.from_numpy(found.voxels).float()
         offset, gain = torch.tensor(float(found.offset)), torch.tensor(float(found.gain))
         return torch.addcmul(offset, voxels, gain)[None]

@@ -18,6 +18,7 @@ from preprocessing.store import PatientRecord
 from radiotrain import augment
 from radiotrain.augmented_prediction import draw_changes
 from radiotrain.distributed import autocast_dtype
+from radiotrain.evaluation.statistics.member_scale import on_one_scale
 from radiotrain.new_patient.operating_point import Rule
 from radiotrain.new_patient.trained_model import Member, TrainedModel
 from radiotrain.predict import call_network
@@ -62,7 +63,7 @@ class Answer:
     probability
         Of the mean network on the image as it is, calibrated where there is a calibration.
     uncalibrated
-        As the networks gave it.
+        The networks' mean, before the calibration of the mean.
     threshold
         On the scale of `probability`; None where there is none.
     call
@@ -79,7 +80,7 @@ class Answer:
 
 
 def ask(model: TrainedModel, images: Tensor, record: PatientRecord, num_draws: int) -> Floats:
-    """Return the probability that each network gives each view, float64 (M, V, T).
+    """Return the probability that each network gives each view, float64 (M, V, T), as their mean takes it.
 
     Parameters
     ----------
@@ -92,6 +93,7 @@ def ask(model: TrainedModel, images: Tensor, record: PatientRecord, num_draws: i
         trained without any, the left-right mirror instead, once.
     """
     images = images.to(model.device)
+    targets = [rule.target for rule in model.rules]
     spacing_mm = torch.tensor([record.spacing_mm or (1.0, 1.0, 1.0)])
     answers = []
     for member in model.members:
@@ -99,7 +101,8 @@ def ask(model: TrainedModel, images: Tensor, record: PatientRecord, num_draws: i
         for draw in draw_changes(member.augment, member.seed, 1, num_draws):
             views.append(augment.apply(images, draw.rows(0, 1), spacing_mm))
         covariates = encode(member, record).to(model.device)
-        answers.append([_probabilities(member, view, covariates) for view in views])
+        each = [_probabilities(member, view, covariates) for view in views]
+        answers.append(on_one_scale(each, targets, member.scales))
     return np.array(answers, dtype=np.float64)
 
 
@@ -127,7 +130,7 @@ def read_answer(rule: Rule, probabilities: Floats) -> Answer:
         threshold = None if threshold is None else float(rule.calibration.apply(threshold))
     call: Call | None = None
     num_same = None
-    # Compared as the networks gave them, as the test of the model does.
+    # Compared before the calibration of the mean, as the test of the model does.
     if rule.threshold is not None:
         call = "at or above" if own >= rule.threshold else "below"
         num_same = int(((probabilities >= rule.threshold) == (call == "at or above")).sum())

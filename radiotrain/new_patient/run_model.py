@@ -9,9 +9,12 @@ import pandas as pd
 
 from preprocessing import files
 from preprocessing.errors import InputError, MissingPathError
+from radiotrain.data.voxels import NormalisationRule
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.model import Model, open_models
 from radiotrain.evaluation.stability.configurations import name_configurations
+from radiotrain.evaluation.stability.replicates import on_one_scale, scales_of_runs
+from radiotrain.evaluation.statistics.member_scale import Scales
 from radiotrain.export.meaning import NOBODY_VALIDATED
 from radiotrain.inputs import Span, TrainingInputs, read_inputs
 from radiotrain.new_patient.operating_point import Rule, make_rule, no_rule
@@ -78,19 +81,29 @@ def _load(models: Sequence[Model], name: str, what: str, device: str) -> Trained
     chosen = choose_device(device)
     urls = [member for model in models for member in model.members]
     networks = [load_network(member) for member in urls]
-    digest = digest_of(networks)
+    table = _validation_table(models)
+    scales = _scales(models, table)
+    digest = digest_of(networks, scales)
     members, each = [], []
-    for member, trained in zip(urls, networks, strict=True):
+    rules: set[NormalisationRule] = set()
+    for member, trained, of_member in zip(urls, networks, scales, strict=True):
         trained.network.to(chosen).requires_grad_(False)
         _, config, record = open_run(member)
-        members.append(Member(trained, config.augment, config.seed, config.precision))
+        members.append(Member(trained, config.augment, config.seed, config.precision, of_member))
         each.append(read_inputs(member, record))
+        rules.add(config.train.normalisation)
+    if len(rules) > 1:
+        raise InputError(
+            f"networks of {what} were trained with different train.normalisation, so that no one image is right"
+            " for all: predict by those of one"
+        )
     inputs = merge_inputs(each)
     return TrainedModel(
         name=name,
         members=tuple(members),
-        rules=_rules(models, name),
+        rules=_rules(models, table, name),
         preprocessing=preprocessing_of(inputs.settings, what),
+        normalisation=rules.pop(),
         images=TrainingImages(inputs.num_patients, inputs.spans, inputs.counts, "extremes"),
         examinations=Examinations(inputs.development, inputs.test),
         store_fingerprint=inputs.store_fingerprint,
@@ -100,6 +113,7 @@ def _load(models: Sequence[Model], name: str, what: str, device: str) -> Trained
             inputs.num_patients,
             first.record.num_epochs,
             is_promoted=first.promoted is not None,
+            scales=scales,
         ),
         digest=digest,
         device=chosen,
@@ -162,10 +176,28 @@ def _open(url: str) -> Model:
     return model
 
 
-def _rules(models: Sequence[Model], name: str) -> tuple[Rule, ...]:
-    targets = models[0].config.targets
+def _validation_table(models: Sequence[Model]) -> pd.DataFrame | None:
+    """Return what is kept of the models' validation patients; None where no fold validated any of them."""
     validated = [m for m in models if m.promoted is not None or m.config.fold is not None]
     if not validated:
+        return None
+    # Two runs in different folders may have one name.
+    kept = [m.kept_predictions().assign(run=m.url, averaging=m.config.averaging) for m in validated]
+    return pd.concat(kept, ignore_index=True)
+
+
+def _scales(models: Sequence[Model], table: pd.DataFrame | None) -> list[Scales | None]:
+    """Return the scales of all networks: a promoted model's own, of several runs those of their mean."""
+    if len(models) == 1:
+        return list(models[0].scales)
+    found = {} if table is None else scales_of_runs(table, [m.url for m in models])
+    return [found.get(m.url) for m in models]
+
+
+def _rules(models: Sequence[Model], table: pd.DataFrame | None, name: str) -> tuple[Rule, ...]:
+    targets = models[0].config.targets
+    if table is None:
         return tuple(no_rule(target, NOBODY_VALIDATED) for target in targets)
-    table = pd.concat([m.kept_predictions() for m in validated], ignore_index=True)
+    if len(models) > 1:
+        table = on_one_scale(table)
     return tuple(make_rule(table.assign(run=name), name, target) for target in targets)

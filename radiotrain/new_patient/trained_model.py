@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 
-from preprocessing.config import PreprocessConfig
+from preprocessing.config import PreprocessConfig, with_added_settings
 from preprocessing.errors import InputError
 from radiotrain.config import AugmentConfig, Precision, parse_config
+from radiotrain.data.voxels import NormalisationRule
+from radiotrain.evaluation.statistics.member_scale import Scales, describe_scales
 from radiotrain.new_patient.operating_point import Rule
 from radiotrain.new_patient.out_of_range import TrainingImages
 from radiotrain.predict import TrainedNetwork
@@ -36,12 +38,15 @@ class Member:
         Of its training, and of those changes.
     precision
         That it was trained with.
+    scales
+        By target, by which its probabilities are calibrated before the mean; None: averaged as predicted.
     """
 
     trained: TrainedNetwork
     augment: AugmentConfig
     seed: int
     precision: Precision
+    scales: Scales | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,13 @@ class TrainedModel:
     Parameters
     ----------
     members
-        Its networks, whose mean probability counts.
+        Its networks, whose mean probability counts, each calibrated first where it has `Member.scales`.
     rules
         One a target, in the order of the networks' outputs.
     preprocessing
         How the images that it reads are made.
+    normalisation
+        Which of their intensities it was trained on.
     images
         How those of its training patients vary.
     examinations
@@ -79,6 +86,7 @@ class TrainedModel:
     members: tuple[Member, ...]
     rules: tuple[Rule, ...]
     preprocessing: PreprocessConfig
+    normalisation: NormalisationRule
     images: TrainingImages
     examinations: Examinations | None
     store_fingerprint: str
@@ -93,8 +101,16 @@ class TrainedModel:
         return tuple(dict.fromkeys(c.name for encoder in encoders for c in encoder.columns))
 
 
-def digest_of(networks: Sequence[TrainedNetwork]) -> str:
-    """Return a digest over networks' weights and what they make of covariates, whatever file holds them."""
+def digest_of(networks: Sequence[TrainedNetwork], scales: Sequence[Scales | None] = ()) -> str:
+    """Return a digest over all that makes a model's mean, whatever file holds it.
+
+    Parameters
+    ----------
+    networks
+        Whose weights count, and what they make of covariates.
+    scales
+        Of each network, if they are calibrated before the mean.
+    """
     found = hashlib.sha256()
     for trained in networks:
         for name, tensor in sorted(trained.network.state_dict().items()):
@@ -102,6 +118,10 @@ def digest_of(networks: Sequence[TrainedNetwork]) -> str:
             found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         if trained.encoder is not None:
             found.update(json.dumps(trained.encoder.to_json(), sort_keys=True).encode())
+    for of_member in scales:
+        if of_member is not None:
+            curves = {t: (s.slope, s.intercept) for t, s in of_member.items()}
+            found.update(json.dumps(curves, sort_keys=True).encode())
     return found.hexdigest()[:_DIGITS]
 
 
@@ -125,11 +145,18 @@ def preprocessing_of(settings: Mapping[str, Any], model: str) -> PreprocessConfi
             f"{model} was trained on a store that 'radiotrain preprocess' did not make, so nobody knows how"
             " a new patient's images would have to be made: train on one that it made"
         )
+    settings = with_added_settings(settings)
     return parse_config(PreprocessConfig, settings, f"preprocessing settings of {model}")
 
 
 def describe_training(
-    network: str, num_networks: int, num_patients: int, num_epochs: int, *, is_promoted: bool
+    network: str,
+    num_networks: int,
+    num_patients: int,
+    num_epochs: int,
+    *,
+    is_promoted: bool,
+    scales: Sequence[Scales | None] = (),
 ) -> str:
     """Return what a model is, in words.
 
@@ -139,12 +166,23 @@ def describe_training(
         That its network was trained on; of several networks the most that one was.
     num_epochs
         Of the only network.
+    scales
+        Of each network, if they are calibrated before the mean.
     """
     if num_networks > 1:
-        return (
+        said = (
             f"mean of {num_networks} {network} networks, each trained on up to"
             f" {num_patients} patients"
         )
+        if any(of_member is not None for of_member in scales):
+            said += " and calibrated on its own validation patients before the mean"
+        notes = [
+            note.rstrip(".")
+            for n, of_member in enumerate(scales)
+            if of_member is not None
+            for note in describe_scales(f"network {n + 1}", of_member)
+        ]
+        return "; ".join([said, *notes])
     epochs = f"{num_epochs} epoch{'s' * (num_epochs != 1)}"
     said = f"one {network} network, trained on {num_patients} patients for {epochs}"
     return f"{said}, as its sweep found best" if is_promoted else said

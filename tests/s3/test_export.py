@@ -33,7 +33,7 @@ def test_a_bucket_gets_the_whole_folder(bucket, url, tmp_path) -> None:
     assert files.list_names(f"{url}/er") == sorted([*description.files, "model.json"])
 
     table = RunFolder(f"{url}/run").read_predictions()
-    patients = [read_voxels(store, store.index_of(i)) for i in table["patient_id"]]
+    patients = [read_voxels(store, store.index_of(i), "robust") for i in table["patient_id"]]
     images = np.stack([np.float32(p.voxels * p.gain + p.offset) for p in patients])
     with torch.inference_mode():
         found = torch.sigmoid(load_export(f"{url}/er").network(torch.from_numpy(images)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from radiotrain.evaluation.statistics.member_scale import MemberScale
 from radiotrain.predict import call_network
 
 
@@ -21,23 +22,29 @@ class Explained:
     Parameters
     ----------
     networks
-        In eval mode; those of an ensemble count equally.
+        In eval mode; those of an ensemble count equally, after `scales`.
     covariates
         float32 (1, K) of the patient for each network; K is 0 for none. They are not explained.
     target
         Which logit.
+    scales
+        Of the target for each network, by which its logits are calibrated first; empty: as they are.
     """
 
     networks: tuple[nn.Module, ...]
     covariates: tuple[Tensor, ...]
     target: int
+    scales: tuple[MemberScale, ...] = ()
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the mean logit of each image: (B, P, R, C, S) to (B,)."""
         total = images.new_zeros(len(images))
-        for network, covariates in zip(self.networks, self.covariates, strict=True):
+        for n, (network, covariates) in enumerate(zip(self.networks, self.covariates, strict=True)):
             each = covariates.expand(len(images), -1)
-            total = total + call_network(network, images, each).float()[:, self.target]
+            logits = call_network(network, images, each).float()[:, self.target]
+            if self.scales:
+                logits = self.scales[n].slope * logits + self.scales[n].intercept
+            total = total + logits
         return total / len(self.networks)
 
     def logits_without_gradient(self, images: Sequence[Tensor], batch: int) -> Tensor:

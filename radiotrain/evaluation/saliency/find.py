@@ -155,7 +155,14 @@ class _Looked:
     def _explained(self, patient_id: str) -> tuple[Tensor, Explained]:
         """Return the patient's images as the networks are given them, and the function."""
         targets = self.model.config.targets
-        patients = load_patients(self.store, self.split, (patient_id,), targets, access=self.access)
+        patients = load_patients(
+            self.store,
+            self.split,
+            (patient_id,),
+            targets,
+            rule=self.model.config.train.normalisation,
+            access=self.access,
+        )
         batch = patients.batch(np.array([0]), self.device)
         covariates = []
         for one in self.trained:
@@ -164,7 +171,12 @@ class _Looked:
                 encoded = np.asarray(one.encoder.transform(patients.records), dtype=np.float32)
             covariates.append(torch.from_numpy(encoded).to(self.device))
         networks = tuple(one.network for one in self.trained)
-        return batch.images[0], Explained(networks, tuple(covariates), targets.index(self.target))
+        return batch.images[0], Explained(
+            networks,
+            tuple(covariates),
+            targets.index(self.target),
+            tuple(scales[self.target] for scales in self.model.scales if scales is not None),
+        )
 
     def _with_random_weights(
         self, explained: Explained, images: Tensor, last_only: bool

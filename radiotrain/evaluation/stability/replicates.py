@@ -2,19 +2,30 @@
 
 Runs with the same ``configuration`` are replicates: one configuration, trained again with another
 seed or on another fold. Their mean is an ensemble, kept in the table as a run of its own, so that
-it gets every number that a run gets.
+it gets every number that a run gets. Where the column ``averaging`` says ``calibrated``, each run is first
+calibrated on its own validation patients, so that none decides by its louder logits; the runs' own
+rows stay as they were predicted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import mean
 
+import numpy as np
 import pandas as pd
 
+from preprocessing.cohort import MISSING_LABEL
 from preprocessing.errors import InputError
 from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.statistics.member_scale import (
+    MemberPatients,
+    MemberScale,
+    cross_fitted_members,
+    describe_scales,
+    fit_member_scales,
+)
 
 _PARTS = ("validation", "test")
 _KEY = ["target", "split", "patient_id"]
@@ -48,7 +59,7 @@ def ensembles(table: pd.DataFrame) -> dict[str, str]:
 def add_ensembles(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with the mean of each configuration's runs as a run of its own.
 
-    A test patient gets the mean of all runs; a validation patient that of the runs which had not
+    A test patient gets the mean of all runs, calibrated as `on_one_scale` says; a validation patient that of the runs which had not
     seen the patient, since others have no row. Ensembles that are there already are made anew, so
     that judging a table again changes nothing.
 
@@ -74,6 +85,118 @@ def add_ensembles(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept[~beside], means, kept[beside]], ignore_index=True)
 
 
+def on_one_scale(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one configuration's runs as their mean takes them.
+
+    Where all of the runs have ``calibrated`` in the column ``averaging``, each run and target is calibrated by
+    `statistics.member_scale`, in a cross-validated test within each outer part: test patients by the curve of
+    all validation patients of the run, validation patients by curves that were fitted without them.
+    Otherwise the rows stay as they are.
+    """
+    if not _is_calibrated(table):
+        return table
+    found = table["probability"].to_numpy(dtype=np.float64, copy=True)
+    for places, members in _members_of(table):
+        scales = fit_member_scales(members)
+        for of_run, scale, held in zip(places, scales, cross_fitted_members(members), strict=True):
+            found[of_run] = scale.apply(found[of_run])
+            found[of_run[_fitted(table.iloc[of_run])]] = held
+    return table.assign(probability=found)
+
+
+def notes_on_scales(table: pd.DataFrame) -> tuple[str, ...]:
+    """Say which runs enter their mean by another scale than that of their own validation patients.
+
+    Parameters
+    ----------
+    table
+        A table from `predictions.validate_predictions`.
+    """
+    notes: list[str] = []
+    for runs in (runs for runs in replicates(table).values() if len(runs) > 1):
+        rows = table[table["run"].isin(runs) & table["split"].isin(_PARTS)]
+        if not _is_calibrated(rows):
+            continue
+        for places, members in _members_of(rows):
+            if len(places) < 2:
+                continue
+            for of_run, scale in zip(places, fit_member_scales(members), strict=True):
+                first = rows.iloc[of_run[0]]
+                part = f", outer part {first['outer']}" if "outer" in rows else ""
+                scales = {str(first["target"]): scale}
+                notes += describe_scales(
+                    f"Run {first['run']}{part} in the mean of its runs", scales
+                )
+    return tuple(notes)
+
+
+def calibrate_members(
+    table: pd.DataFrame, members: Sequence[str]
+) -> tuple[pd.DataFrame, tuple[dict[str, MemberScale], ...]]:
+    """Return validation rows of an ensemble's members as their mean takes them, and each one's scales.
+
+    Parameters
+    ----------
+    table
+        Predictions table of the validation patients of each.
+    members
+        Their names in its column ``run``.
+    """
+    marked = table.assign(averaging="calibrated").reset_index(drop=True)
+    scales = scales_of_runs(marked, members)
+    return on_one_scale(marked)[list(table.columns)], tuple(scales[name] for name in members)
+
+
+def scales_of_runs(table: pd.DataFrame, runs: Sequence[str]) -> dict[str, dict[str, MemberScale]]:
+    """Return the scales of runs of one configuration by target; of none where raw ones are averaged.
+
+    Parameters
+    ----------
+    table
+        Validation rows of the runs, of a single split.
+    runs
+        All that are averaged; those without validation patients have no rows.
+    """
+    if not _is_calibrated(table):
+        return {}
+    found: dict[str, dict[str, MemberScale]] = {run: {} for run in runs}
+    for target, rows in table.groupby("target", sort=False):
+        members = [_patients_of(rows[rows["run"] == run]) for run in runs]
+        for run, scale in zip(runs, fit_member_scales(members), strict=True):
+            found[run][str(target)] = scale
+    return found
+
+
+def _is_calibrated(table: pd.DataFrame) -> bool:
+    return "averaging" in table and bool((table["averaging"] == "calibrated").all())
+
+
+def _members_of(
+    table: pd.DataFrame,
+) -> Iterator[tuple[list[np.ndarray], list[MemberPatients]]]:
+    """Yield, for each target and outer part, the rows of each run by place, and its validation patients."""
+    numbered = table.reset_index(drop=True)
+    keys = ["target", *(["outer"] if "outer" in table else [])]
+    for _, rows in numbered.groupby(keys, sort=False, dropna=False):
+        places = [of_run.index.to_numpy() for _, of_run in rows.groupby("run", sort=False)]
+        yield places, [_patients_of(numbered.iloc[of_run]) for of_run in places]
+
+
+def _patients_of(rows: pd.DataFrame) -> MemberPatients:
+    """Return the patients that a run is calibrated on."""
+    fitted = rows[_fitted(rows)]
+    return MemberPatients(
+        tuple(fitted["patient_id"].tolist()),
+        fitted["label"].to_numpy(dtype=np.float64),
+        fitted["probability"].to_numpy(dtype=np.float64),
+    )
+
+
+def _fitted(rows: pd.DataFrame) -> np.ndarray:
+    """Return which rows a run is calibrated on."""
+    return np.asarray((rows["split"] == "validation") & (rows["label"] != MISSING_LABEL))
+
+
 def _key_of(table: pd.DataFrame) -> list[str]:
     """Return what rows of one patient share: in a cross-validated test the outer part, too."""
     return [*_KEY, *(["outer"] if "outer" in table else [])]
@@ -89,7 +212,7 @@ def _means(table: pd.DataFrame, name: str, runs: tuple[str, ...]) -> Iterator[pd
     for _, rows in of_runs.groupby("target", sort=False):
         num = rows["run"].nunique()
         if num > 1:
-            yield _mean_rows(rows, name).assign(run=f"{name}, mean of {num}")
+            yield _mean_rows(on_one_scale(rows), name).assign(run=f"{name}, mean of {num}")
 
 
 def _mean_rows(rows: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -118,6 +241,7 @@ def _mean_rows(rows: pd.DataFrame, name: str) -> pd.DataFrame:
                 "probability": mean(mean(values) for values in by_run.values()),
                 "configuration": name,
                 "seed": pd.NA,
+                **({"averaging": rows["averaging"].iloc[0]} if "averaging" in rows else {}),
                 **({"outer": outer[0]} if outer else {}),
             }
         )

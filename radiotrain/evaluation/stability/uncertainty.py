@@ -17,7 +17,7 @@ from scipy.special import xlogy
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.results import TargetResult
 from radiotrain.evaluation.spreadsheet import as_text
-from radiotrain.evaluation.stability.replicates import ensembles, replicates
+from radiotrain.evaluation.stability.replicates import ensembles, on_one_scale, replicates
 from radiotrain.evaluation.stability.results import PatientUncertainty
 
 DRAW_COLUMNS = ("run", "patient_id", "target", "split", "draw", "probability")
@@ -65,6 +65,8 @@ def find_uncertainty(
         if not is_baseline(result.run) and key in rows_of:
             runs = members_of.get(result.run, (result.run,))
             parts = [rows_of[run, result.target] for run in runs if (run, result.target) in rows_of]
+            if len(runs) > 1:
+                parts = _as_averaged(table, runs, result.target)
             # One run's predictions of a patient follow another's, in the order of the table.
             source = parts[0] if len(parts) == 1 else pd.concat(parts).sort_index(kind="stable")
             found += _of_result(rows_of[key], source, result, runs, draws)
@@ -81,6 +83,13 @@ def uncertainty_csv(patients: Sequence[PatientUncertainty]) -> str:
         frame[column] = frame[column].map(as_text)
     frame.to_csv(buffer, index=False)
     return buffer.getvalue()
+
+
+def _as_averaged(table: pd.DataFrame, runs: tuple[str, ...], target: str) -> list[pd.DataFrame]:
+    """Return the test rows of an ensemble's members as their mean takes them."""
+    scaled = on_one_scale(table[table["run"].isin(runs) & (table["target"] == target)])
+    tested = scaled[scaled["split"] == "test"]
+    return [rows for _, rows in tested.groupby("run", sort=False)]
 
 
 def _members(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:

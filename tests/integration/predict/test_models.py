@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from radiotrain.promoted import read_promoted
 from tests.checked_files import change_values
 from tests.commands import call, the_sentence
 from tests.integration.predict.world import NewPatient, World, check_dicom, read_json
@@ -60,6 +61,10 @@ def test_an_ensemble_is_the_mean_of_its_networks(
         "predict", ensemble, patient.folder, *patient.words, "--draws", 0, "--out", tmp_path / "all"
     )
     (target,) = read_json(tmp_path / "all")["targets"]
+    promoted = read_promoted(str(ensemble))
+    assert promoted is not None
+    assert list(promoted.members) == [member.name for member in members]
+    alone = [float(s["ER"].apply(p)) for s, p in zip(promoted.scales, alone, strict=True)]
     assert target["uncalibrated"] == pytest.approx(np.mean(alone), abs=1e-6)
     spread = target["spread"]
     assert (spread["num_networks"], spread["num_views"]) == (2, 1)

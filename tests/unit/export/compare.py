@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from preprocessing.store import REGION_PADDING, PatientRecord, Store
-from radiotrain.data.voxels import read_voxels
+from radiotrain.data.voxels import NormalisationRule, read_voxels
 from radiotrain.evaluation.model import open_models
 from radiotrain.seal import open_test_set
 from radiotrain.split import Split
@@ -39,10 +39,11 @@ class Said:
     same_images: NDArray[np.float32]
     crops: NDArray[np.float32]
     records: list[PatientRecord]
+    rule: NormalisationRule
 
     @property
     def own_images(self) -> NDArray[np.float32]:
-        return np.stack([normalise_as_documented(crop) for crop in self.crops])
+        return np.stack([normalise_as_documented(crop, self.rule) for crop in self.crops])
 
 
 def ask(url: str, store: Store, split: Split) -> Said:
@@ -53,20 +54,24 @@ def ask(url: str, store: Store, split: Split) -> Said:
     # The mean over a model's networks.
     wide = table.groupby(["patient_id", "target"])["probability"].mean().unstack("target")
     indices = [store.index_of(str(i)) for i in wide.index]
+    rule = model.config.train.normalisation
     return Said(
         wide[list(model.config.targets)].to_numpy(),
-        np.stack([_loop_image(store, i) for i in indices]),
+        np.stack([loop_image(store, i, rule) for i in indices]),
         np.stack([_crop(store, i) for i in indices]),
         [store.records[i] for i in indices],
+        rule,
     )
 
 
-def normalise_as_documented(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalise_as_documented(
+    voxels: NDArray[np.float32], rule: NormalisationRule
+) -> NDArray[np.float32]:
     """Run the code of docs/export.md."""
     code = next(
         block
         for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-        if "pre =" in block
+        if "pre =" in block and ("def normalise" in block) == (rule == "robust")
     )
     names = {"voxels": voxels}
     exec(code, names)  # noqa: S102
@@ -77,8 +82,8 @@ def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-x.astype(np.float64)))
 
 
-def _loop_image(store: Store, index: int) -> NDArray[np.float32]:
-    patient = read_voxels(store, index)
+def loop_image(store: Store, index: int, rule: NormalisationRule) -> NDArray[np.float32]:
+    patient = read_voxels(store, index, rule)
     return np.float32(patient.voxels * patient.gain + patient.offset)
 
 

@@ -46,11 +46,14 @@ def models(store: Store, split_url: str, folder: Path) -> dict[str, str]:
     """Folders of trained models, by what they are."""
     runs = folder / "runs"
     covariates = {"name": "ResNet10-narrow", "covariates": ["age_years", "manufacturer"]}
+    covariates["allow_covariates"] = ["manufacturer"]
     train_run(store, split_url, runs / "single")
     train_run(store, split_url, runs / "several", targets=["ER", "PR", "HER2"])
-    train_run(store, split_url, runs / "nobody", fold=None)
+    slower = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1}
+    train_run(store, split_url, runs / "nobody", fold=None, train=slower)
     train_run(store, split_url, runs / "covariates", network=covariates)
     train_ensemble(store, split_url, runs / "ensemble", targets=["ER", "PR"])
+    train_ensemble(store, split_url, runs / "ensemble-raw", calibrated=False, targets=["ER", "PR"])
     train_ensemble(store, split_url, runs / "ensemble-covariates", network=covariates)
     return {path.name: str(path) for path in runs.iterdir()}
 

@@ -123,7 +123,7 @@ def test_the_bundle_has_these_files(models, tmp_path) -> None:
     export(models["single"], "bundle", tmp_path / "one")
     one = {
         "model.json", "configs/inference.json", "configs/metadata.json", "docs/README.md",
-        "models/network-0.safetensors", "scripts/evaluator.py",
+        "models/network-0.safetensors", "scripts/evaluator.py", "scripts/intensities.py",
     }  # fmt: skip
     assert file_names(tmp_path / "one") == one
     export(models["ensemble"], "bundle", tmp_path / "two")

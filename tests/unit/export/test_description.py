@@ -138,7 +138,7 @@ def test_a_retrained_models_thresholds_are_its_trials(models, split, tmp_path) -
     folder.write_predictions(table, PredictedBy(weights="of the trial"))
     weights = (folder.read_record().weights_digest,)
     of_fold_0 = replace(read_promoted(models["ensemble"]), kind="retrain", folds=(0,), epochs=2)
-    own = {"members": (), "weights": weights, "predicted_by": ("of the trial",)}
+    own = {"members": (), "weights": weights, "predicted_by": ("of the trial",), "scales": ()}
     write_promoted(str(tmp_path / "model"), replace(of_fold_0, **own))
     told = export(str(tmp_path / "model"), "safetensors", tmp_path / "out")
     assert told.calibration["ER"].num_patients == len(split.validation_ids(0))

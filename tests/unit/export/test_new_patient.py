@@ -21,7 +21,9 @@ from tests.checked_files import change_config, change_values
 from tests.unit.export.exporting import export
 from tests.unit.training.synthetic import CROP_SHAPE
 
-KINDS = ("single", "several", "covariates", "ensemble", "ensemble-covariates", "nobody")
+KINDS = (
+    "single", "several", "covariates", "ensemble", "ensemble-raw", "ensemble-covariates", "nobody",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def test_a_retrained_model_too(models, tmp_path) -> None:
         members=(),
         weights=(str(model.read_record().weights_digest),),
         predicted_by=(weights,),
+        scales=(),
     )
     write_promoted(str(url), made)
     export(str(url), "safetensors", tmp_path / "out")

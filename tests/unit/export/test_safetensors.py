@@ -14,7 +14,15 @@ from tests.checked_files import change_values, read_values
 from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
 from tests.unit.export.exporting import export, file_names
 
-KINDS = ("single", "several", "covariates", "ensemble", "ensemble-covariates", "nobody")
+KINDS = (
+    "single",
+    "several",
+    "covariates",
+    "ensemble",
+    "ensemble-raw",
+    "ensemble-covariates",
+    "nobody",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,7 +50,9 @@ def test_monai_alone_runs_each_member(models, store, split, tmp_path) -> None:
         network.load_state_dict(load_file(tmp_path / "out" / member["weights"]))
         with torch.inference_mode():
             logits = network.eval()(torch.from_numpy(said.same_images)).numpy()
-        probabilities.append(sigmoid(logits))
+        scales = [member["scales"][target] for target in values["targets"]]
+        slopes, intercepts = ([s[name] for s in scales] for name in ("slope", "intercept"))
+        probabilities.append(sigmoid(np.array(slopes) * logits + np.array(intercepts)))
     np.testing.assert_allclose(
         np.mean(probabilities, axis=0), said.probabilities, rtol=0, atol=SAME_IMAGES
     )

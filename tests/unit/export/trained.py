@@ -17,9 +17,11 @@ from preprocessing.store import (
     StoreWriter,
 )
 from radiotrain.config import RunConfig
+from radiotrain.evaluation.stability.replicates import calibrate_members
 from radiotrain.promoted import Promoted, write_promoted
 from radiotrain.runs import PredictedBy, RunFolder, open_run
 from radiotrain.training.loop import train
+from tests.checked_files import change_values
 from tests.unit.training.synthetic import CROP_SHAPE, TARGETS, run_config
 
 NUM_PATIENTS = 40
@@ -68,6 +70,12 @@ def write_full_store(url: str) -> Store:
     return writer.finish()
 
 
+def without_scales(values: dict[str, object]) -> dict[str, object]:
+    """Return what promoted.json said before it had them."""
+    del values["scales"]
+    return values
+
+
 def train_run(store: Store, split_url: str, out: Path, **changes: object) -> RunConfig:
     """Train a run of two epochs."""
     values = {"train": {"epochs": 2, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1}}
@@ -76,19 +84,24 @@ def train_run(store: Store, split_url: str, out: Path, **changes: object) -> Run
     return config
 
 
-def train_ensemble(store: Store, split_url: str, out: Path, **changes: object) -> str:
-    """Train two folds and put them together as promote does."""
+def train_ensemble(
+    store: Store, split_url: str, out: Path, *, calibrated: bool = True, **changes: object
+) -> str:
+    """Train two folds and put them together as promote does, or as it did before members were calibrated."""
     names = ("trial_fold0", "trial_fold1")
     tables, weights = [], []
     for fold, name in enumerate(names):
         folder = out / "members" / name
         train_run(store, split_url, folder, fold=fold, **changes)
         run, _, record = open_run(str(folder))
-        tables.append(run.read_predictions())
+        tables.append(run.read_predictions().assign(run=name))
         weights.append(str(record.weights_digest))
     model = RunFolder(str(out))
+    table, scales = pd.concat(tables, ignore_index=True), ()
+    if calibrated:
+        table, scales = calibrate_members(table, names)
     model.write_predictions(
-        pd.concat(tables, ignore_index=True).assign(run=model.name),
+        table.assign(run=model.name),
         PredictedBy(weights=",".join(weights)),
     )
     promoted = Promoted(
@@ -102,6 +115,9 @@ def train_ensemble(store: Store, split_url: str, out: Path, **changes: object) -
         members=names,
         weights=tuple(weights),
         predicted_by=tuple(weights),
+        scales=scales,
     )
     write_promoted(str(out), promoted)
+    if not calibrated:
+        change_values(out / "promoted.json", without_scales)
     return str(out)

@@ -40,6 +40,7 @@ def model(*gains: float, augmented: bool = False) -> TrainedModel:
         Member(TrainedNetwork(MeanOf(gain).eval(), None), changes, 0, "auto") for gain in gains
     )
     return TrainedModel(
+        normalisation="plain",
         name="model",
         members=members,
         rules=(no_rule("ER", "none"), no_rule("PR", "none")),
