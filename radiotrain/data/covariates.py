@@ -16,32 +16,10 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord
+from radiotrain.data.leaky_names import reason_to_refuse
+from radiotrain.data.leaky_values import reason_by_values
 
 _Value = str | float | None
-
-# Columns that say what is to be predicted, or what was done or happened because of it. Matched in
-# names in lower case whose other characters are single underscores.
-_SAYS_RECEPTORS = "it is derived from the receptors"
-_AFTER_TREATMENT = "it is known only after treatment, or follows from the receptors"
-REFUSED_PATTERNS: Mapping[str, str] = {
-    r"(^|_)(er|pr|pgr|her_?2|hr|erbb2|tnbc|hormone|receptors?)(_|$)": _SAYS_RECEPTORS,
-    r"(o?estrogen|progesterone|triple_neg|luminal)": _SAYS_RECEPTORS,
-    r"(^|_)(mol|molecular|intrinsic)_?(type|class)|subtype": _SAYS_RECEPTORS,
-    r"pam50|oncotype|mammaprint|prosigna|endopredict": _SAYS_RECEPTORS,
-    r"(^|_)(ihc|fish|allred|h_score)(_|$)": _SAYS_RECEPTORS,
-    r"therapy|therapies|treatment|(^|_)treated|medication|chemo|radiation|radiotherap": (
-        _AFTER_TREATMENT
-    ),
-    r"endocrine|tamoxifen|aromatase|trastuzumab|herceptin|oophorectomy|ovarian_status|ovaries": (
-        _AFTER_TREATMENT
-    ),
-    r"neoadjuvant|adjuvant|(^|_)(nac|nact|arm)(_|$)|surgery|mastectomy|lumpectomy": (
-        _AFTER_TREATMENT
-    ),
-    r"(^|_)(pcr|rcb|rfs|dfs|os|pfs|ddfs)(_|$)|response|responder": _AFTER_TREATMENT,
-    r"days_to|recur|relapse|surviv|death|(^|_)(dead|deceased|alive|vital)(_|$)": _AFTER_TREATMENT,
-    r"progression|follow_?up|last_contact|outcome|(^|_)event": _AFTER_TREATMENT,
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +67,9 @@ class CovariateEncoder:
     columns: tuple[_Column, ...]
 
     @staticmethod
-    def fit(records: Sequence[PatientRecord], names: Sequence[str]) -> CovariateEncoder:
+    def fit(
+        records: Sequence[PatientRecord], names: Sequence[str], allowed: Sequence[str] = ()
+    ) -> CovariateEncoder:
         """Learn how to encode covariates.
 
         Parameters
@@ -98,6 +78,8 @@ class CovariateEncoder:
             Of the training patients of a fold, and of nobody else.
         names
             Covariates to use, in the order of their columns.
+        allowed
+            Covariates whose names are not asked what they tell.
 
         Raises
         ------
@@ -109,7 +91,7 @@ class CovariateEncoder:
             raise InputError(f"covariate {repeated[0]!r} is named twice: name it once")
         known = sorted({name for record in records for name in record.covariates})
         for name in names:
-            check_covariate_name(name, known)
+            check_covariate_name(name, known, allowed)
         return CovariateEncoder(tuple(_fit_column(records, name) for name in names))
 
     @property
@@ -148,25 +130,24 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def reason_to_refuse(name: str) -> str | None:
-    """Say why a covariate would tell what is to be predicted; None where its name does not."""
-    found = (r for pattern, r in REFUSED_PATTERNS.items() if re.search(pattern, plain_name(name)))
-    return next(found, None)
-
-
-def check_covariate_name(name: str, known: Sequence[str]) -> None:
+def check_covariate_name(name: str, known: Sequence[str], allowed: Sequence[str] = ()) -> None:
     """Refuse a covariate that the store lacks, or that would tell what is to be predicted.
+
+    Parameters
+    ----------
+    allowed
+        Covariates to take all the same.
 
     Raises
     ------
     InputError
         If it is one; of an unknown name, the nearest is named.
     """
-    reason = reason_to_refuse(name)
+    reason = None if name in allowed else reason_to_refuse(name)
     if reason is not None:
         raise InputError(
             f"covariate {name!r} is refused, as {reason}: expected what is known when the images"
-            " are made, such as age_years or menopause"
+            f" are made, such as age_years or menopause; {how_to_allow(name)}"
         )
     if name not in known:
         allowed = ", ".join(known) or "no covariates"
@@ -174,6 +155,43 @@ def check_covariate_name(name: str, known: Sequence[str]) -> None:
             f"the training patients have no covariate {name!r}{nearest_hint(name, known)}, expected"
             f" some of {allowed}: correct network.covariates"
         )
+
+
+def check_covariate_values(
+    records: Sequence[PatientRecord],
+    labels: Mapping[str, NDArray[np.integer]],
+    names: Sequence[str],
+    allowed: Sequence[str] = (),
+) -> None:
+    """Refuse covariates whose values alone tell a target; see `radiotrain.data.leaky_values`.
+
+    Parameters
+    ----------
+    records
+        Of the training patients.
+    labels
+        Of the same patients, by target: (N,) of 0, 1 or -1.
+    allowed
+        Covariates to take all the same.
+
+    Raises
+    ------
+    InputError
+        If one is.
+    """
+    for name in names:
+        values = [record.covariates.get(name) for record in records]
+        reason = None if name in allowed else reason_by_values(values, labels)
+        if reason is not None:
+            raise InputError(
+                f"covariate {name!r} is refused, as {reason} that train: expected what does not follow"
+                f" from the target; {how_to_allow(name)}"
+            )
+
+
+def how_to_allow(name: str) -> str:
+    """Return how a covariate is used that was refused."""
+    return f"if it is known before and may be used, set network.allow_covariates to [{name}]"
 
 
 def _fit_column(records: Sequence[PatientRecord], name: str) -> _Column:

@@ -8,12 +8,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from preprocessing.store import PatientRecord
-from radiotrain.data.covariates import plain_name, reason_to_refuse
+from radiotrain.data.covariates import plain_name
+from radiotrain.data.leaky_names import reason_to_refuse
+from radiotrain.data.leaky_values import reason_by_values
 
 Kind = Literal["clinical", "acquisition", "refused"]
 
@@ -66,26 +71,73 @@ class Column:
         return [math.nan if text is None else float(text == c) for c in self.categories]
 
 
-def kind_of(name: str) -> Kind:
+@dataclass(frozen=True)
+class Usable:
+    """Clinical covariates that a baseline may read.
+
+    Parameters
+    ----------
+    columns
+        Those that can be used, and tell no target.
+    told
+        Name to why, of those that are left out as their values tell a target.
+    """
+
+    columns: tuple[Column, ...]
+    told: Mapping[str, str]
+
+
+def kind_of(name: str, allowed: Collection[str] = ()) -> Kind:
     """Tell what a covariate is; what no list names is clinical.
 
     Refused is what training refuses too: what is derived from the receptors, or known only after
-    treatment.
+    treatment, and is not among those that were allowed by name.
     """
-    if reason_to_refuse(name) is not None:
+    if name not in allowed and reason_to_refuse(name) is not None:
         return "refused"
     if any(re.search(pattern, plain_name(name)) for pattern in ACQUISITION_PATTERNS):
         return "acquisition"
     return "clinical"
 
 
-def choose_columns(records: Sequence[PatientRecord], kind: Kind) -> tuple[Column, ...]:
+def usable_clinical(
+    records: Sequence[PatientRecord],
+    labels: Mapping[str, NDArray[np.integer]],
+    allowed: Collection[str] = (),
+) -> Usable:
+    """Return the clinical covariates that can be used and whose values tell no target.
+
+    Parameters
+    ----------
+    records
+        Of the development patients.
+    labels
+        Of the same patients, by target: (N,) of 0, 1 or -1.
+    allowed
+        Covariates that may be used all the same.
+    """
+    columns, told = [], {}
+    for column in choose_columns(records, "clinical", allowed):
+        values = [record.covariates.get(column.name) for record in records]
+        reason = None if column.name in allowed else reason_by_values(values, labels)
+        if reason is None:
+            columns.append(column)
+        else:
+            told[column.name] = reason
+    return Usable(tuple(columns), told)
+
+
+def choose_columns(
+    records: Sequence[PatientRecord], kind: Kind, allowed: Collection[str] = ()
+) -> tuple[Column, ...]:
     """Return the covariates of one kind that can be used, learnt without any label.
 
     Parameters
     ----------
     records
         Of the development patients.
+    allowed
+        Covariates that are not refused by name.
 
     Returns
     -------
@@ -95,7 +147,7 @@ def choose_columns(records: Sequence[PatientRecord], kind: Kind) -> tuple[Column
     columns = (
         make_column(name, [record.covariates.get(name) for record in records])
         for name in names
-        if kind_of(name) == kind
+        if kind_of(name, allowed) == kind
     )
     return tuple(column for column in columns if column is not None)
 

@@ -7,7 +7,7 @@ validation AUC that are those of other models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from preprocessing.store import Store
 from radiotrain.data.patients import target_columns
-from radiotrain.evaluation.baselines.covariates import choose_columns, encode
+from radiotrain.evaluation.baselines.covariates import Usable, encode, kind_of, usable_clinical
 from radiotrain.evaluation.baselines.features import (
     Features,
     from_rows,
@@ -76,6 +76,8 @@ class Baselines:
         Names of what each set holds that varies among development patients.
     names
         Of all its columns.
+    allowed
+        Covariates that might be read although their names or values tell a target.
     """
 
     fitted: tuple[Baseline, ...]
@@ -83,6 +85,7 @@ class Baselines:
     notes: tuple[str, ...]
     features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    allowed: tuple[str, ...] = ()
 
 
 def read_sets(
@@ -92,6 +95,7 @@ def read_sets(
     access: TestAccess | None = None,
     *,
     radiomics: bool = False,
+    allowed: Collection[str] = (),
     on_patient: Callable[[], object] = lambda: None,
 ) -> dict[str, Features]:
     """Return the sets of features that baselines read, empty where there are none of a kind.
@@ -100,6 +104,8 @@ def read_sets(
     ----------
     radiomics
         Whether to measure radiomic features, which takes seconds a patient the first time.
+    allowed
+        Covariates that may be read although their names or values tell a target.
     on_patient
         Called after each patient whose radiomic features are known.
 
@@ -108,8 +114,7 @@ def read_sets(
     SealedTestSetError
         If a test patient is asked for without access.
     """
-    development = read_records(store, split, split.development_ids, None)
-    columns = choose_columns(development, "clinical")
+    columns = read_usable(store, split, allowed).columns
     records = read_records(store, split, patient_ids, access)
     size = read_features(measure_size, store, split, patient_ids, access)
     kinetics = read_features(measure_kinetics, store, split, patient_ids, access)
@@ -124,6 +129,32 @@ def read_sets(
     else:
         sets["radiomics"] = read_radiomics(store, split, patient_ids, access, on_patient)
     return sets
+
+
+def read_usable(store: Store, split: Split, allowed: Collection[str] = ()) -> Usable:
+    """Return the clinical covariates that development patients allow to read."""
+    ids = split.development_ids
+    labels = {target: read_labels(store, split, ids, target) for target in store.targets}
+    return usable_clinical(read_records(store, split, ids, None), labels, allowed)
+
+
+def notes_on_refused(store: Store, split: Split, allowed: Collection[str] = ()) -> tuple[str, ...]:
+    """Return sentences on covariates that clinical baselines leave out, and on what was allowed."""
+    records = read_records(store, split, split.development_ids, None)
+    names = sorted({name for record in records for name in record.covariates})
+    found = []
+    by_name = [name for name in names if kind_of(name, allowed) == "refused"]
+    if by_name:
+        found.append(
+            f"Clinical baselines leave out {', '.join(by_name)}: by their names they follow from the"
+            " receptors, or are known only after treatment; network.allow_covariates allows one by name."
+        )
+    for name, reason in read_usable(store, split, allowed).told.items():
+        found.append(
+            f"Clinical baselines leave out {name}: {reason} in development;"
+            " network.allow_covariates allows it by name."
+        )
+    return tuple(found)
 
 
 def read_labels(
@@ -159,6 +190,7 @@ def fit_baselines(
     sets: Sets | None = None,
     models: Sequence[Model] = MODELS,
     seed: int = 0,
+    allowed: Collection[str] = (),
     on_fitted: Callable[[], None] = lambda: None,
 ) -> Baselines:
     """Fit every model to every set of features for every target; test patients stay sealed.
@@ -167,13 +199,16 @@ def fit_baselines(
     ----------
     sets
         Of the development patients, from `read_sets`; read here by default.
+    allowed
+        As in `read_sets`.
     on_fitted
         Called after each model, `count_baselines` times.
     """
     ids = split.development_ids
-    sets = read_sets(store, split, ids) if sets is None else sets
+    sets = read_sets(store, split, ids, allowed=allowed) if sets is None else sets
     folds = fold_numbers(split, ids)
     fitted, tables, notes = [], [], list(_missing_sets(sets))
+    notes += notes_on_refused(store, split, allowed)
     for target in targets:
         labels = read_labels(store, split, ids, target)
         for name, features in sets.items():
@@ -191,7 +226,7 @@ def fit_baselines(
         for name, features in sets.items()
     }
     columns_of = {name: features.names for name, features in sets.items()}
-    return Baselines(tuple(fitted), _join(tables), tuple(notes), names, columns_of)
+    return Baselines(tuple(fitted), _join(tables), tuple(notes), names, columns_of, tuple(allowed))
 
 
 def count_baselines(targets: Sequence[str], sets: Sets, models: Sequence[Model] = MODELS) -> int:
@@ -220,7 +255,13 @@ def predict_test(
     """
     radiomics = "radiomics" in baselines.features
     sets = read_sets(
-        store, split, split.test_ids, access, radiomics=radiomics, on_patient=on_patient
+        store,
+        split,
+        split.test_ids,
+        access,
+        radiomics=radiomics,
+        allowed=baselines.allowed,
+        on_patient=on_patient,
     )
     tables = []
     for baseline in baselines.fitted:
