@@ -6,7 +6,9 @@ labels to the next only one target changes. Every combination of labels is one c
 of the order, so its count in the test set is within one patient of its share, and its counts
 in any two folds differ by at most one; combinations too rare for that are dealt out together
 with their nearest ones. (Systematic sampling from an ordered list, Cochran 1977, chapter 8; it
-replaces iterative stratification, Sechidis 2011, which bounds neither.)
+replaces iterative stratification, Sechidis 2011, which bounds neither.) Then `radiotrain.split_balance`
+lets patients change places until single targets are even too. Splits from before that are made again
+where their file is: it says how it was dealt.
 
 A split belongs to its patients (`radiotrain.split_patients`). Those that a store gets later are added
 by `radiotrain.split_extension`, which moves none of the others: everything added stands at the end of
@@ -39,6 +41,7 @@ from preprocessing.errors import (
     nearest_hint,
 )
 from preprocessing.store import Store
+from radiotrain.split_balance import BALANCED, balance_parts, most_off
 from radiotrain.split_patients import SplitPatients, was_made_of
 
 SCHEMA_VERSION = 2
@@ -48,6 +51,9 @@ _REMEDY = "restore it from a copy, since runs and the log of the test set refer 
 _MIN_PATIENTS_PER_PART = 2
 # What decides which patient is in which part, beside extensions.
 _DIVISION = ("seed", "targets", "test_fraction", "test_ids", "folds", "folds_by", "groups")
+# Keeps the random numbers of swaps apart from those of dealing, which a deal that is even keeps.
+_SWAPS = 3
+_MOST_DEALS = 6
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,13 @@ class Extension:
         Test patients.
     num_in_folds
         Patients of each fold.
+    dealing
+        How the added patients were dealt, as in `Split`.
     """
 
     num_test: int
     num_in_folds: tuple[int, ...]
+    dealing: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,9 @@ class Split:
         Of the store that a split of schema 1 was made from.
     outer
         Which part of a cross-validated test its test set is; None where it is the only one.
+    dealing
+        How its patients were dealt at first: `split_balance.BALANCED`, or nothing where no swaps evened
+        single targets, as in splits of older versions.
     """
 
     seed: int
@@ -139,6 +151,7 @@ class Split:
     extends: str = ""
     store_fingerprint: str = ""
     outer: OuterPart | None = None
+    dealing: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -261,6 +274,7 @@ def make_split(
     test_fraction: float = 0.2,
     num_folds: int = 5,
     targets: Sequence[str] | None = None,
+    dealing: str = BALANCED,
 ) -> Split:
     """Divide a store's usable patients into a test set and folds.
 
@@ -274,6 +288,8 @@ def make_split(
         Folds over the other patients.
     targets
         Targets to stratify over; all of the store's by default.
+    dealing
+        How to deal, as `Split.dealing` says it; see `dealing_at`.
 
     Raises
     ------
@@ -281,7 +297,9 @@ def make_split(
         If there are too few patients, or a target has one class only.
     """
     chosen, labels = stratified_over(store, targets, test_fraction, num_folds)
-    test, folds = deal(labels, seed=seed, test_fraction=test_fraction, num_folds=num_folds)
+    test, folds = deal(
+        labels, seed=seed, test_fraction=test_fraction, num_folds=num_folds, dealing=dealing
+    )
     ids = store.patient_ids
     return Split(
         seed=seed,
@@ -291,7 +309,16 @@ def make_split(
         folds=tuple(tuple(sorted(ids[i] for i in fold)) for fold in folds),
         patients=SplitPatients.of(store, ids),
         warnings=tuple(class_warnings(labels, chosen, test, folds)),
+        dealing=dealing,
     )
+
+
+def dealing_at(url: str) -> str:
+    """Return how the split in a file was dealt, so that the same command makes it again.
+
+    Where there is no split: how splits are dealt now.
+    """
+    return load_split(url).dealing if files.exists(files.absolute(url)) else BALANCED
 
 
 def stratified_over(
@@ -312,7 +339,12 @@ def stratified_over(
 
 
 def deal(
-    labels: NDArray[np.int8], *, seed: int, test_fraction: float, num_folds: int
+    labels: NDArray[np.int8],
+    *,
+    seed: int,
+    test_fraction: float,
+    num_folds: int,
+    dealing: str = BALANCED,
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     """Deal patients out to a test set and folds.
 
@@ -320,6 +352,8 @@ def deal(
     ----------
     labels
         int8 (N, T) of 0, 1 or -1.
+    dealing
+        As in `make_split`.
 
     Returns
     -------
@@ -327,8 +361,81 @@ def deal(
     """
     generator = np.random.default_rng([seed, len(labels)])
     num_test = max(1, round(len(labels) * test_fraction))
+    if not dealing:
+        test, rest = deal_test(labels, num_test, generator)
+        return np.sort(test).astype(np.int64), deal_in_turn(rest, num_folds, generator)
+    swaps = np.random.default_rng([seed, len(labels), _SWAPS])
+    deals = []
+    # With some test sets, no folds of the others are even: then another test set is dealt.
+    for _ in range(_MOST_DEALS):
+        test, folds, off = _deal_evenly(labels, num_test, num_folds, generator, swaps)
+        deals.append((off, test, folds))
+        if off < 1:
+            break
+    _, test, folds = min(deals, key=lambda found: found[0])
+    return test, folds
+
+
+def _deal_evenly(
+    labels: NDArray[np.int8],
+    num_test: int,
+    num_folds: int,
+    generator: np.random.Generator,
+    swaps: np.random.Generator,
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]], float]:
+    """Return the rows of the test set and of folds, and by how many patients a fold is off at most."""
     test, rest = deal_test(labels, num_test, generator)
-    return np.sort(test).astype(np.int64), deal_in_turn(rest, num_folds, generator)
+    share = num_test / len(labels)
+    is_rest = np.ones(len(labels), dtype=np.int64)
+    is_rest[test] = 0
+    is_rest = balance_parts(labels, is_rest, np.array([share, 1 - share]), swaps)
+    rest = ordered_rows(labels, rest, is_rest == 1)
+    folds = deal_parts(labels, rest, num_folds, generator, swaps)
+    fold_of = np.full(len(labels), -1)
+    for number, fold in enumerate(folds):
+        fold_of[fold] = number
+    shares = np.full(num_folds, 1 / num_folds)
+    off = most_off(labels[is_rest == 1], fold_of[is_rest == 1], shares)
+    return np.flatnonzero(is_rest == 0), folds, off
+
+
+def deal_parts(
+    labels: NDArray[np.int8],
+    ordered: NDArray[np.int64],
+    num_parts: int,
+    generator: np.random.Generator,
+    swaps: np.random.Generator | None,
+) -> list[NDArray[np.int64]]:
+    """Return the row numbers of each part.
+
+    Parameters
+    ----------
+    labels
+        int8 (N, T) of 0, 1 or -1.
+    ordered
+        Row numbers of the patients to deal, in the order of their labels.
+    swaps
+        Gives the random numbers of swaps; None for no swaps, as in splits of older versions.
+    """
+    parts = deal_in_turn(ordered, num_parts, generator)
+    if swaps is None:
+        return parts
+    rows = np.sort(ordered)
+    part_of = np.empty(len(labels), dtype=np.int64)
+    for number, part in enumerate(parts):
+        part_of[part] = number
+    shares = np.full(num_parts, 1 / num_parts)
+    found = balance_parts(labels[rows], part_of[rows], shares, swaps)
+    return [rows[found == number] for number in range(num_parts)]
+
+
+def ordered_rows(
+    labels: NDArray[np.int8], ordered: NDArray[np.int64], wanted: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return the wanted rows in the order of their labels, those of `ordered` as they are there."""
+    kept = ordered[wanted[ordered]]
+    rows = np.concatenate([kept, np.setdiff1d(np.flatnonzero(wanted), kept)])
+    return rows[np.argsort(_gray_rank(labels[rows]), kind="stable")]
 
 
 def deal_in_turn(
@@ -504,8 +611,20 @@ def named_parts(split: Split) -> list[tuple[int, tuple[str, ...]]]:
 
 def _as_json(split: Split) -> dict[str, Any]:
     values = asdict(split)
-    optional = ("folds_by", "groups", "extensions", "extends", "store_fingerprint", "outer")
-    return {k: v for k, v in values.items() if v or k not in optional}
+    optional = (
+        "folds_by",
+        "groups",
+        "extensions",
+        "extends",
+        "store_fingerprint",
+        "outer",
+        "dealing",
+    )
+    values = {k: v for k, v in values.items() if v or k not in optional}
+    for extension in values.get("extensions", ()):
+        if not extension["dealing"]:
+            del extension["dealing"]
+    return values
 
 
 def _gray_rank(labels: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -595,9 +714,10 @@ def _from_json(url: str, values: Any) -> Split:
                 "patients": _patients_from_json(values["patients"]) if found > 1 else None,
                 "warnings": tuple(values["warnings"]),
                 "groups": tuple(values.get("groups", ())),
+                "dealing": str(values.get("dealing", "")),
                 "outer": OuterPart(**values["outer"]) if values.get("outer") else None,
                 "extensions": tuple(
-                    Extension(e["num_test"], tuple(e["num_in_folds"]))
+                    Extension(e["num_test"], tuple(e["num_in_folds"]), str(e.get("dealing", "")))
                     for e in values.get("extensions", ())
                 ),
             }

@@ -5,7 +5,8 @@ test set keeps its share of all patients: each combination of labels has its sha
 patient. Of some such deals the one is taken after which the labels of the whole test set are nearest to
 their share. The others go to the folds one after the other, in an order in which neighbours have similar labels: each to the fold that has fewest patients with the same labels, of
 those to the one that has fewest with each label by itself (minimisation: Pocock and Simon 1975). Where
-the counts of a combination of labels differed by at most one between folds, they do so afterwards.
+the counts of a combination of labels differed by at most one between folds, they do so afterwards. Then
+new patients change places until single targets are as even as they can be: `radiotrain.split_balance`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing import files
 from preprocessing.errors import InputError
 from preprocessing.store import Store
 from radiotrain.split import (
@@ -25,12 +26,17 @@ from radiotrain.split import (
     Split,
     class_warnings,
     deal_test,
+    load_split,
     named_parts,
     not_in_split,
+    ordered_rows,
 )
+from radiotrain.split_balance import BALANCED, balance_parts, count_labels
 from radiotrain.split_patients import SplitPatients
 
 _NUM_DEALS = 32
+# Keeps the random numbers of swaps apart from those of dealing.
+_SWAPS_OF_TEST, _SWAPS_OF_FOLDS = 4, 5
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,15 @@ class NewPatients:
     development: NDArray[np.int64]
 
 
-def extend_split(split: Split, store: Store) -> Split:
+def extend_split(split: Split, store: Store, dealing: str = BALANCED) -> Split:
     """Return a split with the store's new patients added; it has no file to extend yet.
 
     Parameters
     ----------
     split
         Checked against the store.
+    dealing
+        How to deal, as `radiotrain.split.Extension` says it.
 
     Raises
     ------
@@ -64,17 +72,27 @@ def extend_split(split: Split, store: Store) -> Split:
     """
     if split.folds_by:
         raise InputError(f"the folds are values of {split.folds_by}, expected stratified ones")
-    new = deal_new(split, store)
+    new = deal_new(split, store, dealing)
     labels = _labels(split, store)
     row_of = {patient_id: row for row, patient_id in enumerate(store.patient_ids)}
     before = [labels[[row_of[i] for i in ids]] for ids in split.folds]
     generator = np.random.default_rng([split.seed, len(split.patient_ids), len(new.development), 1])
     chosen = deal_to_folds(before, labels[new.development], generator)
+    if dealing:
+        swaps = np.random.default_rng([split.seed, len(split.patient_ids), _SWAPS_OF_FOLDS])
+        shares = np.full(split.num_folds, 1 / split.num_folds)
+        chosen = balance_parts(labels[new.development], chosen, shares, swaps, fixed=before)
     folds = [new.development[chosen == k] for k in range(split.num_folds)]
-    return add_patients(split, store, new.test, folds)
+    return add_patients(split, store, new.test, folds, dealing=dealing)
 
 
-def deal_new(split: Split, store: Store) -> NewPatients:
+def dealing_of_extension_at(url: str) -> str:
+    """Return how the patients that a split got last were dealt; where there is none, how they are now."""
+    extensions = load_split(url).extensions if files.exists(files.absolute(url)) else ()
+    return extensions[-1].dealing if extensions else BALANCED
+
+
+def deal_new(split: Split, store: Store, dealing: str = BALANCED) -> NewPatients:
     """Deal the store's new patients to the test set and to the rest.
 
     It depends on the ids, the labels, the seed and the number of patients before: splits with the same
@@ -97,19 +115,27 @@ def deal_new(split: Split, store: Store) -> NewPatients:
     generator = np.random.default_rng([split.seed, num_before, len(rows)])
     labels = _labels(split, store)
     before = labels[[row_of[i] for i in split.patient_ids]]
-    owed = _count(np.concatenate([before, labels[rows]])) * split.test_fraction
-    owed -= _count(labels[[row_of[i] for i in split.test_ids]])
-    deals = [
-        deal_test(labels[rows], min(max(due, 0), len(rows)), generator) for _ in range(_NUM_DEALS)
-    ]
-    test, others = min(deals, key=lambda d: float(np.sum((_count(labels[rows[d[0]]]) - owed) ** 2)))
-    return NewPatients(rows[test], rows[others])
-
-
-def _count(labels: NDArray[np.int8]) -> NDArray[np.float64]:
-    """Return how many patients have each label of each target, (T, 3)."""
-    values = np.array([0, 1, MISSING_LABEL])
-    return np.asarray((labels[:, :, None] == values).sum(axis=0), dtype=np.float64)
+    owed = count_labels(np.concatenate([before, labels[rows]])) * split.test_fraction
+    owed -= count_labels(labels[[row_of[i] for i in split.test_ids]])
+    num_test = min(max(due, 0), len(rows))
+    deals = [deal_test(labels[rows], num_test, generator) for _ in range(_NUM_DEALS)]
+    test, others = min(
+        deals, key=lambda d: float(np.sum((count_labels(labels[rows[d[0]]]) - owed) ** 2))
+    )
+    if not dealing or not 0 < num_test < len(rows):
+        return NewPatients(rows[test], rows[others])
+    part_of = np.ones(len(rows), dtype=np.int64)
+    part_of[test] = 0
+    share = num_test / len(rows)
+    part_of = balance_parts(
+        labels[rows],
+        part_of,
+        np.array([share, 1 - share]),
+        np.random.default_rng([split.seed, num_before, len(rows), _SWAPS_OF_TEST]),
+        due=np.stack([owed, count_labels(labels[rows]) - owed]),
+    )
+    left = ordered_rows(labels[rows], others, part_of == 1)
+    return NewPatients(rows[np.flatnonzero(part_of == 0)], rows[left])
 
 
 def deal_to_folds(
@@ -156,6 +182,8 @@ def add_patients(
     test: NDArray[np.int64],
     folds: Sequence[NDArray[np.int64]],
     groups: Sequence[str] = (),
+    *,
+    dealing: str = BALANCED,
 ) -> Split:
     """Return a split with patients of the store, by row numbers, added at the end of its parts.
 
@@ -165,6 +193,8 @@ def add_patients(
         Of each fold, and after them of new ones.
     groups
         Names of the new ones, where folds are values of a covariate.
+    dealing
+        How they were dealt.
     """
     ids = store.patient_ids
     if not len(test) and not any(len(rows) for rows in folds):
@@ -180,7 +210,7 @@ def add_patients(
         groups=(*split.groups, *groups),
         extensions=(
             *split.extensions,
-            Extension(len(split.test_ids), tuple(len(fold) for fold in split.folds)),
+            Extension(len(split.test_ids), tuple(len(fold) for fold in split.folds), dealing),
         ),
         store_fingerprint="",
     )

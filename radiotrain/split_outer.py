@@ -1,7 +1,8 @@
 """Splits of a cross-validated test: every patient is a test patient of one of them.
 
 All patients are divided into outer parts as `radiotrain.split` divides the others into folds: each
-combination of labels has within one patient as many in any two parts. Each part is the sealed test set
+combination of labels has within one patient as many in any two parts, and so has each label of a target
+wherever that can be. Each part is the sealed test set
 of an ordinary split, whose folds are stratified over all other patients, with an access log of its own.
 So tuning, choosing an epoch and thresholds lie inside each part (nested cross-validation: Varma and
 Simon, BMC Bioinformatics 7 (2006) 91), and no command has to know of the others but ``evaluate``.
@@ -29,18 +30,19 @@ from radiotrain.split import (
     OuterPart,
     Split,
     class_warnings,
-    deal_in_turn,
+    deal_parts,
     in_order_of_labels,
     load_split,
     save_split,
     stratified_over,
 )
+from radiotrain.split_balance import BALANCED
 from radiotrain.split_patients import SplitPatients
 
 INDEX_SCHEMA_VERSION = 1
 _REMEDY = "restore it from a copy, or name the splits themselves"
 # Keeps the random numbers apart from those of `split.deal` and of extensions.
-_OUTER = 2
+_OUTER, _SWAPS = 2, 6
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def make_outer_splits(
     seed: int = 0,
     num_folds: int = 5,
     targets: Sequence[str] | None = None,
+    dealing: str = BALANCED,
 ) -> OuterSplits:
     """Divide a store's usable patients into outer test parts, the others of each into folds.
 
@@ -77,7 +80,7 @@ def make_outer_splits(
         Of each repeat; each patient is a test patient of one.
     num_repeats
         How often all patients are divided.
-    seed, num_folds, targets
+    seed, num_folds, targets, dealing
         As in `radiotrain.split.make_split`.
 
     Raises
@@ -98,11 +101,13 @@ def make_outer_splits(
     made = []
     for repeat in range(num_repeats):
         generator = np.random.default_rng([seed, len(labels), _OUTER, repeat])
-        parts = deal_in_turn(in_order_of_labels(labels, generator), num_parts, generator)
+        swaps = np.random.default_rng([seed, len(labels), _SWAPS, repeat]) if dealing else None
+        every = in_order_of_labels(labels, generator)
+        parts = deal_parts(labels, every, num_parts, generator, swaps)
         for number, test in enumerate(parts, start=1):
             rest = np.setdiff1d(np.arange(len(labels)), test)
             ordered = rest[in_order_of_labels(labels[rest], generator)]
-            folds = deal_in_turn(ordered, num_folds, generator)
+            folds = deal_parts(labels, ordered, num_folds, generator, swaps)
             split = Split(
                 seed=seed,
                 targets=chosen,
@@ -112,6 +117,7 @@ def make_outer_splits(
                 patients=SplitPatients.of(store, ids),
                 warnings=tuple(class_warnings(labels, chosen, test, folds)),
                 outer=OuterPart("", number, num_parts, repeat + 1, num_repeats),
+                dealing=dealing,
             )
             made.append(split)
     division = digest_division(made)
@@ -124,6 +130,12 @@ def digest_division(splits: Sequence[Split]) -> str:
     """Return the digest of which patients are in which part; it is that of all splits together."""
     parts = sorted((_part(split).number, sorted(split.test_ids)) for split in splits)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def dealing_of_outer_at(index_url: str) -> str:
+    """Return how the splits that a file lists were dealt; where there is none, how they are now."""
+    listed = read_outer_index(index_url) if files.exists(files.absolute(index_url)) else None
+    return load_split(listed[0]).dealing if listed else BALANCED
 
 
 def split_names(index_url: str, splits: OuterSplits) -> tuple[str, ...]:

@@ -88,8 +88,8 @@ def split(
     from preprocessing.errors import InputError
     from preprocessing.store import Store
     from radiotrain.evaluation.shortcuts.folds import with_folds_by
-    from radiotrain.split import count_table, make_split, save_split
-    from radiotrain.split_outer import make_outer_splits, save_outer_splits
+    from radiotrain.split import count_table, dealing_at, make_split, save_split
+    from radiotrain.split_outer import dealing_of_outer_at, make_outer_splits, save_outer_splits
 
     if folds is not None and folds_by is not None:
         raise InputError("got both --folds and --folds-by, expected one of them")
@@ -111,6 +111,7 @@ def split(
             seed=0 if seed is None else seed,
             num_folds=5 if folds is None else folds,
             targets=names,
+            dealing=dealing_of_outer_at(out),
         )
         _print_outer(made_outer, opened, save_outer_splits(made_outer, out), out)
         return
@@ -130,6 +131,7 @@ def split(
             test_fraction=0.2 if test_fraction is None else test_fraction,
             num_folds=5 if folds is None else folds,
             targets=names,
+            dealing=dealing_at(out),
         )
         if folds_by is not None:
             made = with_folds_by(made, opened, folds_by)
@@ -176,7 +178,7 @@ def _extend(store: Store, extended_url: str, out: str, options: list[str]) -> Sp
     from radiotrain.evaluation.shortcuts.folds import extend_folds_by
     from radiotrain.seal import save_extension
     from radiotrain.split import SCHEMA_VERSION, load_split, not_in_split
-    from radiotrain.split_extension import extend_split
+    from radiotrain.split_extension import dealing_of_extension_at, extend_split
 
     if options:
         raise InputError(
@@ -192,7 +194,8 @@ def _extend(store: Store, extended_url: str, out: str, options: list[str]) -> Sp
             f"store {store.url} has no usable patient that split {extended_url} does not have: add patients"
             " with 'radiotrain preprocess' first"
         )
-    made = (extend_folds_by if extended.folds_by else extend_split)(extended, store)
+    dealing = dealing_of_extension_at(out)
+    made = (extend_folds_by if extended.folds_by else extend_split)(extended, store, dealing)
     return save_extension(made, out, extended_url)
 
 

@@ -32,10 +32,12 @@ from radiotrain.evaluation.family import (
     headline_pairs,
     plan_of_access,
 )
+from radiotrain.evaluation.leaks.in_covariates import notes_on_covariates
 from radiotrain.evaluation.leaks.in_store import check_outer_parts
 from radiotrain.evaluation.model import Model
-from radiotrain.evaluation.predicting import Beside, Predicting, cautions_about
+from radiotrain.evaluation.predicting import Beside, Predicting, allowed_covariates, cautions_about
 from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.report.characteristics import describe_partitions
 from radiotrain.evaluation.report.context import (
     CohortFlow,
     LabelCounts,
@@ -47,7 +49,7 @@ from radiotrain.evaluation.saliency.find import find_saliency
 from radiotrain.evaluation.saliency.results import Saliency
 from radiotrain.evaluation.shortcuts.results import Shortcuts
 from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.evaluation.stability.replicates import add_ensembles
+from radiotrain.evaluation.stability.replicates import add_ensembles, notes_on_scales
 from radiotrain.evaluation.subgroups.facts import Facts
 from radiotrain.evaluation.subgroups.find import find_subgroups
 from radiotrain.evaluation.subgroups.from_store import facts_of_split
@@ -155,6 +157,8 @@ def predict_outer(
             *notes_on(first, store, parts[0].url),
             *subgroups.warnings,
             *dict.fromkeys(cautions_about(models)),
+            *notes_on_covariates({m.name: m.config.network for m in models}, store, first),
+            *notes_on_scales(table),
             *_notes_of_baselines(parts),
             *_about_first_part(parts[0], shortcuts, saliency),
         ),
@@ -164,6 +168,12 @@ def predict_outer(
         saliency=saliency,
         plan=_plan(confirmatory, accesses),
         cohort=collection_of(store),
+        # Every patient is in development and test, so that there is one column.
+        characteristics=describe_partitions(
+            {"All patients": sorted({i for part in parts for i in part.split.test_ids})},
+            facts,
+            tuple(dict.fromkeys(t for model in models for t in model.config.targets)),
+        ),
         draws=_draws(parts, predicting, known),
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
@@ -228,13 +238,14 @@ class _Names:
     ----------
     run
         Name in the table, of each model by its URL.
-    configuration, seed
+    configuration, seed, averaging
         By that name; those of a promoted model are its own.
     """
 
     run: Mapping[str, str]
     configuration: Mapping[str, str]
     seed: Mapping[str, int]
+    averaging: Mapping[str, str]
 
     @classmethod
     def of(cls, models: Sequence[Model]) -> _Names:
@@ -246,13 +257,14 @@ class _Names:
             place = model.config.seed, model.config.fold
             members.setdefault(configurations[model.url], set()).add(place)
         run = {model.url: model.name for model in models if model.promoted is not None}
-        configuration, seed = {}, {}
+        configuration, seed, averaging = {}, {}, {}
         for model in trained:
             name = configurations[model.url]
             words = name + _distinguished(model, members[name])
             run[model.url] = words
             configuration[words], seed[words] = name, model.config.seed
-        return cls(run, configuration, seed)
+            averaging[words] = model.config.averaging
+        return cls(run, configuration, seed, averaging)
 
     def headlines(self, models: Sequence[Model]) -> pd.DataFrame:
         """Return a table of a made-up patient, to know what will get a headline before any is read."""
@@ -281,6 +293,7 @@ class _Names:
         return table.assign(
             configuration=[self.configuration.get(run, "") for run in table["run"]],
             seed=pd.array([self.seed.get(run) for run in table["run"]], dtype="Int64"),
+            averaging=[self.averaging.get(run, "") for run in table["run"]],
             outer=table["outer"].astype("Int64"),
         )
 
@@ -322,10 +335,12 @@ def _fit_baselines(
     radiomics: bool,
 ) -> None:
     targets = tuple(dict.fromkeys(t for model in models for t in model.config.targets))
+    allowed = allowed_covariates(models)
     with progress("baselines", len(parts)) as advance:
         for part in parts:
-            sets = read_sets(store, part.split, part.split.development_ids, radiomics=radiomics)
-            part.baselines = fit_baselines(store, part.split, targets, sets=sets)
+            ids = part.split.development_ids
+            sets = read_sets(store, part.split, ids, radiomics=radiomics, allowed=allowed)
+            part.baselines = fit_baselines(store, part.split, targets, sets=sets, allowed=allowed)
             advance()
 
 

@@ -17,6 +17,7 @@ from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.results import OuterResult
 from radiotrain.evaluation.statistics.auc import auc
 from radiotrain.evaluation.statistics.auc_interval import auc_interval
+from radiotrain.evaluation.statistics.deployed import as_deployed
 from radiotrain.evaluation.statistics.operating_point import OperatingPoint
 from radiotrain.evaluation.statistics.pooled_auc import (
     Part,
@@ -152,6 +153,28 @@ def outer_results(
             )
         )
     return tuple(found)
+
+
+def outer_deployed(
+    test: PatientScores, validation: PatientScores
+) -> tuple[NDArray[np.float64], str]:
+    """Return test probabilities (n,) after Platt's curve of each part's own validation patients.
+
+    Returns
+    -------
+    The probabilities, and why those of a part are not calibrated.
+    """
+    found = test.scores.copy()
+    part_of = test.part_of
+    whys = []
+    for number in test.parts:
+        mine = part_of == number
+        of_part = validation.parts.get(number)
+        y, p = (np.empty(0), np.empty(0)) if of_part is None else (of_part.labels, of_part.scores)
+        found[mine], why = as_deployed(test.scores[mine], y, p)
+        if why:
+            whys.append(f"{why} of outer part {number}")
+    return found, "; ".join(whys)
 
 
 def outer_recalibrations(

@@ -103,6 +103,9 @@ def test_the_numbers_are_those_of_the_parts(report: Path) -> None:
                     pairs += 1
         assert found["auc"] == pytest.approx(wins / pairs)
     assert metrics["flow"]["num_test"] == 60
+    assert metrics["characteristics"]["partitions"] == [["All patients", 60]]
+    page = (report / "report.html").read_text("utf-8")
+    assert "Table 1. Characteristics of patients" in page
     assert len(metrics["openings"]) >= NUM_PARTS
     page = (report / "report.html").read_text("utf-8")
     assert "Cross-validated test: results of each outer part" in page

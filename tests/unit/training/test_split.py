@@ -75,12 +75,16 @@ def test_same_seed_same_split(store: Store) -> None:
 
 
 def test_a_seed_deals_as_it_always_has() -> None:
-    """A seed that somebody has published has to give the same patients again."""
+    """A seed that was published has to give the same patients again, by the way that its file says."""
     labels = np.array([[i % 2, i % 3 == 0] for i in range(40)], dtype=np.int8)
     labels[4::9, 1] = -1
-    test, folds = deal(labels, seed=7, test_fraction=0.2, num_folds=4)
+    test, folds = deal(labels, seed=7, test_fraction=0.2, num_folds=4, dealing="")
     assert test.tolist() == [3, 4, 16, 17, 21, 30, 32, 35]
     assert folds[0].tolist() == [5, 6, 11, 13, 26, 28, 34, 39]
+    assert folds[3].tolist() == [1, 7, 8, 12, 20, 22, 33, 37]
+    test, folds = deal(labels, seed=7, test_fraction=0.2, num_folds=4)
+    assert test.tolist() == [3, 4, 16, 17, 21, 30, 32, 35]
+    assert folds[0].tolist() == [5, 6, 11, 15, 26, 28, 34, 39]
     assert folds[3].tolist() == [1, 7, 8, 12, 20, 22, 33, 37]
 
 

@@ -81,13 +81,15 @@ def test_access_to_the_old_split_does_not_open_what_was_added(
     urls, splits = _write(stores, str(tmp_path))
     added = splits[1].test_parts[1]
     with pytest.raises(SealedTestSetError, match="only 'radiotrain evaluate' opens it"):
-        load_patients(stores[1], splits[1], added, ["ER"])
+        load_patients(stores[1], splits[1], added, ["ER"], rule="plain")
     access = open_test_set(urls[0], "of a", [])
     with pytest.raises(SealedTestSetError, match="open the right one"):
-        load_patients(stores[1], splits[1], added, ["ER"], access=access)
+        load_patients(stores[1], splits[1], added, ["ER"], rule="plain", access=access)
     of_runs = splits[1].for_runs_of(splits[0].fingerprint)
     access = open_test_set(urls[1], "of a in b", [], split=of_runs)
-    assert load_patients(stores[1], of_runs, added, ["ER"], access=access).ids == added
+    assert (
+        load_patients(stores[1], of_runs, added, ["ER"], rule="plain", access=access).ids == added
+    )
 
 
 def test_a_split_of_another_lineage_opens_nothing(
