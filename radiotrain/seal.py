@@ -112,6 +112,8 @@ def open_external_cohort(
     copies: Sequence[str],
     sealed: Split,
     cohort: Mapping[str, str],
+    primary: Sequence[str] = (),
+    other_logs: Sequence[str] = (),
 ) -> TestAccess:
     """Open a cohort that no run was trained on, on record in a log of its own.
 
@@ -127,6 +129,14 @@ def open_external_cohort(
         The cohort's patients as the test patients of a split.
     cohort
         See `AccessRecord`.
+    primary
+        Results that are named as primary, ``RUN:TARGET`` each.
+    other_logs
+        Logs of the same cohort that are read but not written, for `others`.
+
+    Returns
+    -------
+    The access, with the other accesses to the same patients in `others`.
     """
     record = AccessRecord(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,8 +146,13 @@ def open_external_cohort(
         configurations=dict(configurations),
         parts=(_digest_part(sealed.test_ids),),
         cohort=dict(cohort),
+        primary=tuple(primary),
     )
-    return TestAccess(add_access(log_url, record, copies), _OPENED_HERE)
+    written = add_access(log_url, record, copies)
+    others = [*_others([log_url], written, copies)]
+    for url in other_logs:
+        others += [r for r in read_access_log(url).records if r not in others]
+    return TestAccess(written, _OPENED_HERE, others)
 
 
 def read_external_log(log_url: str, copies: Sequence[str] = ()) -> AccessLog:

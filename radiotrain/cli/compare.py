@@ -40,6 +40,21 @@ def compare(
     out: Annotated[
         str | None, typer.Option(help="Folder for comparison.html and comparison.json.")
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Test whether A is non-inferior to B: by how much its AUC may be lower, e.g. 0.05; fixed"
+            " before any result was seen."
+        ),
+    ] = None,
+    equal_rate: Annotated[
+        float | None,
+        typer.Option(
+            show_default="the share of positives",
+            help="Compare sensitivities where both runs classify this share of the test patients as positive,"
+            " e.g. 0.3.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
 ) -> None:
@@ -49,6 +64,8 @@ def compare(
 
     Example: `radiotrain compare report-resnet report-densenet --out comparison`
 
+    Example: `radiotrain compare report-small report-large --margin 0.05 --out comparison`
+
     Example: `radiotrain compare report report-2 --run ER_ResNet10 --run "baseline size (logistic)"`
     """
     from preprocessing.progress import progress
@@ -56,13 +73,28 @@ def compare(
     from radiotrain.evaluation.compare.report_folder import read_report
     from radiotrain.evaluation.compare.write import write_comparison
     from radiotrain.evaluation.report.claim import Subject, claimed, mark
+    from radiotrain.evaluation.run_pairs import check_rate
+    from radiotrain.evaluation.statistics.noninferiority import check_margin
 
+    if margin is not None:
+        check_margin(margin)
+    if equal_rate is not None:
+        check_rate(equal_rate)
     subject = Subject.of("comparison", [first, second], run or [])
     page = None
     with claimed(out, subject) if out is not None else nullcontext():
         a, b, runs = read_report(first), read_report(second), run or []
         with progress("compare", len(choose_pairs(a, b, runs))) as advance:
-            found = compare_reports(a, b, runs, seed=seed, num_resamples=resamples, on_pair=advance)
+            found = compare_reports(
+                a,
+                b,
+                runs,
+                seed=seed,
+                num_resamples=resamples,
+                margin=margin,
+                equal_rate=equal_rate,
+                on_pair=advance,
+            )
         if out is not None:
             mark(out, subject)
             page = write_comparison(found, out)
@@ -75,6 +107,8 @@ def _print(found: ReportComparison) -> None:
     _print_pairs(found)
     for pair in found.pairs:
         typer.echo(pair.sentence)
+        if pair.non_inferiority is not None:
+            typer.echo(pair.non_inferiority.sentence)
     _print_settings(found)
     for warning in found.warnings:
         typer.echo(f"note: {warning}")
@@ -100,7 +134,10 @@ def _cells(pair: Pair) -> tuple[str, ...]:
     at_equal_rate = "-"
     if c.equal_rate is not None:
         gain = c.equal_rate.sensitivity[0] - c.equal_rate.sensitivity[1]
-        at_equal_rate = f"{gain:+.3f} ({_p(c.equal_rate_p_holm)})"
+        at_equal_rate = (
+            f"{gain:+.3f} ({_p(c.equal_rate_p_holm)})\n{c.equal_rate.num_called} of"
+            f" {pair.first.num_patients} positive"
+        )
     return (
         pair.target,
         pair.first.run,

@@ -193,13 +193,15 @@ def evaluate(
     asked = External(external, targets or [], phases, by)
     asked.check(
         runs or [],
-        {"--tta": tta, "--saliency": saliency, "--radiomics": radiomics, "--primary": primary},
+        {"--tta": tta, "--saliency": saliency, "--radiomics": radiomics},
     )
     subject = Subject.of("report", sources)
     # Before the test set is opened for it.
     with claimed(out, subject):
         table, context = (
-            asked.predict(runs or [], out, store, split or [], patients, purpose, baselines)
+            asked.predict(
+                runs or [], out, store, split or [], patients, purpose, baselines, primary or []
+            )
             if external is not None
             else _predictions(
                 runs or [],
@@ -280,6 +282,7 @@ class External:
         patients: str | None,
         purpose: str | None,
         baselines: bool | None,
+        primary: list[str],
     ) -> tuple[pd.DataFrame, ReportContext]:
         """Predict the other cohort."""
         from preprocessing.errors import InputError
@@ -305,6 +308,7 @@ class External:
             by=self.by,
             purpose="external evaluation" if purpose is None else purpose,
             baselines=baselines is not False,
+            primary=tuple(primary),
         )
         return predict_external(request, progress)
 

@@ -17,6 +17,7 @@
 ``validation_gap.py``     whether validation AUCs are higher than test AUCs
 ``threshold_caution.py``  thresholds of single networks used on means
 ``describe_runs.py``      what the report says of the store, split and training that runs came from
+``withheld.py``           which counts of patients are not shown
 ``spreadsheet.py``        texts from the data that no spreadsheet takes for formulas
 ``statistics/``           pure functions of labels and probabilities
 ``baselines/``            what a network has to beat

@@ -10,6 +10,7 @@ import pandas as pd
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
 from radiotrain.evaluation.family import least_p
 from radiotrain.evaluation.patients import patient_scores
+from radiotrain.evaluation.report.numbers import p_text
 from radiotrain.evaluation.report.published import DUKE, LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
 from radiotrain.evaluation.results import ALPHA, Family, TargetResult
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
@@ -18,6 +19,10 @@ from radiotrain.evaluation.validation_gap import validation_gap
 
 FEW_OF_A_CLASS = 10
 """With fewer positives or negatives, one patient moves sensitivity or specificity by over 10 %."""
+
+_MOST_CLASSES = 2
+_FEWEST_PROBABILITIES = 4
+"""Up to so many predictions two different values are no sign of classes."""
 
 _CHECK_LABELS = "Check whether labels or probabilities are inverted."
 
@@ -62,7 +67,7 @@ def find_cautions(
         ]
     found += _about_leaks_of_baselines(baselines, cohort)
     # Of baselines, what the networks' own cautions say of the same test set is not said again.
-    for about in (_about_test_set, _about_threshold, _about_folds):
+    for about in (_about_test_set, _about_classes, _about_threshold, _about_folds):
         found += _together([(r, about(table, r)) for r in networks or results])
     found += _about_comparing_runs(table, results)
     found += _about_power(results, family, num_resamples)
@@ -124,7 +129,7 @@ def _turned(results: Sequence[TargetResult]) -> dict[tuple[str, str], str]:
     p_values = holm_adjusted([float(r.permutation_p or 0) for r in tested])
     return {
         _pair(r): (
-            f"the AUC {r.auc:.3f} is below 0.5 beyond chance (p = {_p(p)}, corrected for"
+            f"the AUC {r.auc:.3f} is below 0.5 beyond chance ({p_text(p)}, corrected for"
             f" {len(tested)} result{'' if len(tested) == 1 else 's'}). {_CHECK_LABELS}"
         )
         for r, p in zip(tested, p_values, strict=True)
@@ -142,17 +147,13 @@ def _higher_on_validation(
     return {
         _pair(r): (
             f"the validation AUC {gap.validation:.3f} is higher than the test AUC {gap.test:.3f} by"
-            f" more than expected by chance alone (one-sided p = {_p(p)}, corrected for"
+            f" more than expected by chance alone (one-sided {p_text(p)}, corrected for"
             f" {num} result{'' if num == 1 else 's'}). Possible reasons: model selection on"
             " validation, or different patients."
         )
         for r, gap, p in zip(results, gaps, p_values, strict=True)
         if p < ALPHA
     }
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _about_leaks_of_baselines(results: Sequence[TargetResult], cohort: str) -> Iterator[str]:
@@ -212,6 +213,25 @@ def _about_test_set(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
             f"a small test set, {counts}. Intervals are wide, and their 95 % is approximate with"
             f" fewer than {FEW_OF_A_CLASS} of a class."
         )
+
+
+def _about_classes(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:
+    """Say where a table has classes in the place of probabilities; a mean of folds hides them."""
+    is_here = (table["run"] == result.run) & (table["target"] == result.target)
+    given = table.loc[is_here & (table["split"] == "test"), "probability"]
+    values = sorted(set(given))
+    if len(given) <= _FEWEST_PROBABILITIES or len(values) > _MOST_CLASSES:
+        return
+    if len(values) == 1:
+        yield (
+            f"all test probabilities are {values[0]:g}, so patients are not ranked and nothing was tested."
+        )
+        return
+    yield (
+        f"test probabilities are {values[0]:g} or {values[1]:g} only, as classes are (hard labels). The"
+        " AUC is then the mean of one sensitivity and one specificity; calibration, Brier score and net"
+        " benefit do not apply. Give probabilities."
+    )
 
 
 def _about_threshold(table: pd.DataFrame, result: TargetResult) -> Iterator[str]:

@@ -166,6 +166,8 @@ def _is_same_test(record: AccessRecord, own: AccessRecord) -> bool:
         and record.configurations == own.configurations
         and record.primary == own.primary
         and record.split_fingerprint == own.split_fingerprint
+        # Of an external cohort: its labels for the targets, and the phases.
+        and record.cohort == own.cohort
     )
 
 

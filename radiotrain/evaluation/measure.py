@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from radiotrain.evaluation.measure_outer import (
+    outer_deployed,
     outer_operating_point,
     outer_recalibrations,
     outer_results,
@@ -25,6 +27,7 @@ from radiotrain.evaluation.statistics.auc import auc, delong_interval
 from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.bootstrap import bootstrap_interval
 from radiotrain.evaluation.statistics.decision_curve import decision_curve
+from radiotrain.evaluation.statistics.deployed import as_deployed, measure_deployed
 from radiotrain.evaluation.statistics.influence import (
     SAMPLINGS,
     Sampling,
@@ -105,6 +108,7 @@ def measure(
         num_validation_positive=validation.num_positive,
         sampling=sampling,
         reliability=calibration.reliability_bins(test.labels, test.scores),
+        deployed=measure_deployed(test.labels, *deployed_probabilities(test, validation), sampling),
         recalibrations=(
             outer_recalibrations(test, validation)
             if test.parts
@@ -118,6 +122,22 @@ def measure(
         reasons=values.reasons,
         **values.defined,
     )
+
+
+def deployed_probabilities(
+    test: PatientScores, validation: PatientScores
+) -> tuple[NDArray[np.float64], str]:
+    """Return test patients' probabilities (n,) as ``radiotrain predict`` shows them.
+
+    In a cross-validated test each outer part has a curve of its own.
+
+    Returns
+    -------
+    The probabilities, and why they, or some of them, are not calibrated: often empty.
+    """
+    if test.parts:
+        return outer_deployed(test, validation)
+    return as_deployed(test.scores, validation.labels, validation.scores)
 
 
 def _put_folds(values: Values, folds: Sequence[PatientScores]) -> None:

@@ -15,11 +15,13 @@ One row is one prediction of one patient:
 A column of labels may say false and true, no and yes, or negative and positive instead, and a column
 of probabilities may have decimal commas, or a per cent sign behind every number.
 
-Two more columns may be there; what a run has in them is the same in all its rows:
+Three more columns may be there; what a run has in them is the same in all its rows:
 
 =================  =============================================================================
 ``configuration``  text or empty; runs with the same are one configuration trained again
 ``seed``           integer from 0, or empty
+``averaging``      how runs of one configuration are averaged: ``calibrated`` on each one's
+                   validation patients, or ``raw`` (as predicted; also where empty)
 =================  =============================================================================
 
 And one of a cross-validated test, in which each patient is tested by models that never saw the patient:
@@ -54,7 +56,7 @@ from radiotrain.evaluation.table_files import read_table
 
 COLUMNS = ("run", "patient_id", "target", "split", "fold", "label", "probability")
 SPLITS = ("train", "validation", "test")
-OPTIONAL_COLUMNS = ("configuration", "seed", "outer")
+OPTIONAL_COLUMNS = ("configuration", "seed", "averaging", "outer")
 
 _KEY = ["run", "patient_id", "target", "split", "fold"]
 
@@ -317,6 +319,13 @@ def _text_or_empty(value: Any) -> str:
     return "" if _is_empty(value) else _text(value)
 
 
+def _averaging(value: Any) -> str:
+    word = _text_or_empty(value)
+    if word not in ("", "raw", "calibrated"):
+        raise ValueError
+    return word
+
+
 def _fold(value: Any) -> Any:
     if _is_empty(value):
         return pd.NA
@@ -456,9 +465,10 @@ def _or(words: Sequence[str]) -> str:
 _OPTIONAL: dict[str, tuple[Callable[[Any], Any], str, Any]] = {
     "configuration": (_text_or_empty, "a name or empty", "str"),
     "seed": (_fold, "an integer from 0 or empty", "Int64"),
+    "averaging": (_averaging, "raw, calibrated or empty", "str"),
     "outer": (_outer, "an integer from 1 or empty", "Int64"),
 }
-_OF_RUN = ("configuration", "seed")
+_OF_RUN = ("configuration", "seed", "averaging")
 
 
 def _with_outer(df: pd.DataFrame, name: str) -> pd.DataFrame:

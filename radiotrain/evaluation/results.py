@@ -10,6 +10,7 @@ from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.statistics.auc import Interval
 from radiotrain.evaluation.statistics.calibration import Bin
 from radiotrain.evaluation.statistics.decision_curve import NetBenefit
+from radiotrain.evaluation.statistics.deployed import Deployed
 from radiotrain.evaluation.statistics.influence import Sampling
 from radiotrain.evaluation.statistics.operating_point import Confusion, OperatingPoint
 from radiotrain.evaluation.statistics.paired_calls import EqualRate
@@ -104,6 +105,9 @@ class TargetResult:
         PPV and NPV of the first operating point at other prevalences.
     reliability
         The bins of the calibration plot.
+    deployed
+        Calibration of the probabilities that ``radiotrain predict`` shows: after Platt's curve of
+        validation.
     recalibrations
         As predicted, and after temperature and isotonic scaling fitted on validation.
     net_benefits
@@ -167,6 +171,7 @@ class TargetResult:
     calibration_curve: CalibrationCurve = field(default_factory=CalibrationCurve)
     predictive_values: tuple[PredictiveValues, ...] = ()
     reliability: tuple[Bin, ...] = ()
+    deployed: Deployed = field(default_factory=Deployed)
     recalibrations: tuple[Recalibration, ...] = ()
     net_benefits: tuple[NetBenefit, ...] = ()
     auc_validation: float | None = None

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from preprocessing.errors import InputError
 from radiotrain.evaluation.choose_pairs import choose_pairs
 from radiotrain.evaluation.leaks.in_table import plain_id
 from radiotrain.evaluation.measure import Values
@@ -46,6 +47,7 @@ def compare_runs(
     seed: int,
     num_resamples: int,
     primary: frozenset[tuple[str, str]] = frozenset(),
+    equal_rate: float | None = None,
 ) -> tuple[Comparison, ...]:
     """Compare pairs of runs of each target on their test patients; `choose_pairs` says which.
 
@@ -59,6 +61,9 @@ def compare_runs(
         Of the bootstrap.
     primary
         (run, target) named as primary before the test.
+    equal_rate
+        Share of patients that both runs call positive where they are compared at an equal rate; None:
+        as many as are positive.
     """
     found = []
     for chosen in choose_pairs(table, results, primary):
@@ -67,8 +72,23 @@ def compare_runs(
         tested = {run: patient_scores(table, run, target, "test") for run in runs}
         for first, second in chosen.pairs:
             pair = tested[first.run], tested[second.run]
-            found.append(_compare(first, second, *pair, seed, num_resamples))
+            found.append(_compare(first, second, *pair, seed, num_resamples, equal_rate))
     return _corrected(found)
+
+
+def check_rate(rate: float) -> float:
+    """Return a share of patients that can be called positive.
+
+    Raises
+    ------
+    InputError
+        If it is not a number above 0 and below 1.
+    """
+    if not 0 < rate < 1:
+        raise InputError(
+            f"equal rate is {rate:g}, expected a share of test patients above 0 and below 1, e.g. 0.3"
+        )
+    return rate
 
 
 def _compare(
@@ -78,6 +98,7 @@ def _compare(
     b: PatientScores,
     seed: int,
     num_resamples: int,
+    equal_rate: float | None,
 ) -> Comparison:
     values = Values()
     common = set(a.patient_ids) & set(b.patient_ids)
@@ -98,7 +119,7 @@ def _compare(
         _put_difference(values, difference, why)
         _put_detectable(values, first, second, a, difference, why)
         _put_calls(values, first, second, a, b)
-        _put_equal_rate(values, a, b)
+        _put_equal_rate(values, a, b, equal_rate)
     elif not common and _are_respelt(a.patient_ids, b.patient_ids):
         for name in _VALUES:
             values.reasons[name] = "the runs write the ids of the same test patients differently"
@@ -187,13 +208,14 @@ def _put_calls(
             values.put(name, value if num else None, why)
 
 
-def _put_equal_rate(values: Values, a: PatientScores, b: PatientScores) -> None:
+def _put_equal_rate(values: Values, a: PatientScores, b: PatientScores, rate: float | None) -> None:
     if a.parts:
         values.reasons["equal_rate"] = (
             "the probabilities of different outer parts are not on one scale"
         )
         return
-    found = compare_at_equal_rate(a.labels, a.scores, b.scores)
+    num = None if rate is None else round(rate * a.num_patients)
+    found = compare_at_equal_rate(a.labels, a.scores, b.scores, num)
     if found is not None:
         values.defined["equal_rate"] = found
     elif a.num_positive in (0, a.num_patients):

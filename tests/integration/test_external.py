@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from radiotrain.access_log import read_access_log
 from radiotrain.config import dump_config
+from radiotrain.evaluation.statistics.member_scale import MemberPatients, fit_member_scales
 from radiotrain.split import make_split, save_split
 from tests.commands import call, the_sentence
 from tests.unit.evaluation.cohort_store import SETTINGS, write_cohort
@@ -81,8 +82,24 @@ def test_two_folds_and_their_mean_are_tested_on_every_patient(world: Path, tmp_p
     assert (test["label"] == test["patient_id"].str[1:].astype(int) % 2).all()
     mean = "ER+PR ResNet10-narrow, mean of 2"
     by_run = test.groupby(["run", "patient_id"])["probability"].mean().unstack(0)
-    expected = (by_run["fold0"] + by_run["fold1"]) / 2
-    assert np.allclose(by_run[mean], expected, atol=1e-15)
+    # Each is calibrated on the validation patients of its own fold, in the training's cohort.
+    known = table[(table["split"] == "validation") & (table["target"] == "ER")]
+    own = [known[known["run"] == run] for run in ("fold0", "fold1")]
+    scales = fit_member_scales(
+        [
+            MemberPatients(
+                tuple(rows["patient_id"]),
+                rows["label"].to_numpy(np.float64),
+                rows["probability"].to_numpy(np.float64),
+            )
+            for rows in own
+        ]
+    )
+    assert all(scale.slope > 0 for scale in scales)
+    expected = sum(
+        scale.apply(by_run[run]) for scale, run in zip(scales, ("fold0", "fold1"), strict=True)
+    )
+    assert np.allclose(by_run[mean], expected / 2, atol=1e-12)
     kept = metrics(out)
     # The cohort's patients are in no validation row, the training's in no test row.
     assert set(table.loc[table["split"] == "validation", "patient_id"].str[0]) == {"A"}
@@ -106,6 +123,8 @@ def test_two_folds_and_their_mean_are_tested_on_every_patient(world: Path, tmp_p
     page = (out / "report.html").read_text("utf-8")
     assert "This cohort was tested <b>1 time</b>" in page
     assert "random part of the same cohort" not in page
+    assert "All 40 usable patients of" in page
+    assert "predictions table;" not in page
     assert str(tmp_path) not in page
     assert "Research use only" in page
     assert mean in said
@@ -302,3 +321,37 @@ def test_options_of_an_external_test_need_one(
 ) -> None:
     _, error = call("evaluate", world / "fold0", "--out", tmp_path / "o", *words, status=2)
     assert sentence in the_sentence(error)
+
+
+def test_a_primary_result_is_on_record_and_alone_confirmatory(world: Path, tmp_path: Path) -> None:
+    cohort = other(tmp_path, seed=17)
+    error = external(world, cohort, tmp_path / "none", "--primary", "HER2", status=2)
+    assert "--primary 'HER2' names no result that gets a headline" in error
+    assert read_access_log(f"{cohort}.external").records == ()
+
+    external(world, cohort, tmp_path / "first", "--primary", "ER")
+    (record,) = read_access_log(f"{cohort}.external").records
+    assert record.primary == ("fold0:ER",)
+    family = metrics(tmp_path / "first")["family"]
+    assert family["primary"] == family["members"] == [["fold0", "ER"]]
+    assert (family["on_record"], family["too_late"], family["num_earlier"]) == (True, "", 0)
+    runs = metrics(tmp_path / "first")["runs"]["fold0"]
+    assert (runs["ER"]["claim"], runs["PR"]["claim"]) == ("primary", "exploratory")
+
+    # The same test again is no second look; another primary result is one.
+    external(world, cohort, tmp_path / "again", "--primary", "ER")
+    assert metrics(tmp_path / "again")["family"]["too_late"] == ""
+    external(world, cohort, tmp_path / "late", "--primary", "PR")
+    assert (
+        "named another primary result, fold0:ER" in metrics(tmp_path / "late")["family"]["too_late"]
+    )
+    assert metrics(tmp_path / "late")["runs"]["fold0"]["PR"]["claim"] == "exploratory"
+
+
+def test_other_phases_or_labels_are_another_test(world: Path, tmp_path: Path) -> None:
+    cohort = other(tmp_path, seed=19, labels={"ER": [0, 1] * 20, "HR": [1, 1, 0, 0] * 10})
+    external(world, cohort, tmp_path / "first", "--primary", "ER", "--targets", "ER=HR")
+    external(world, cohort, tmp_path / "second", "--primary", "ER")
+    family = metrics(tmp_path / "second")["family"]
+    assert family["num_earlier"] == 1
+    assert family["too_late"]

@@ -5,6 +5,7 @@
 ``pairs.py``          each run of the one with each of the other, corrected for how many
 ``calls.py``          how sensitivity and specificity differ
 ``proportions.py``    intervals of the difference of two shares
+``margin.py``         whether A is non-inferior to B
 ``settings.py``       which settings differ
 ``cautions.py``       what to know before believing it
 ``verdict.py``        what to make of it, in words

@@ -6,10 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from radiotrain.evaluation.compare.report_folder import Report
 from radiotrain.evaluation.compare.settings import has_configuration
+from radiotrain.evaluation.report.places import last_name
 
 
 def find_cautions(
-    first: Report, second: Report, chosen: Sequence[tuple[str, str, str]]
+    first: Report,
+    second: Report,
+    chosen: Sequence[tuple[str, str, str]],
+    margin: float | None = None,
+    equal_rate: float | None = None,
 ) -> Iterator[str]:
     """Yield sentences.
 
@@ -17,16 +22,28 @@ def find_cautions(
     ----------
     chosen
         Target, run of the first report and run of the second, of each pair.
+    margin, equal_rate
+        As they were given.
     """
     yield from _about_reports(first, second)
     yield from _about_pairs(first, second, chosen)
+    if margin is not None:
+        yield (
+            f"The margin of {margin:g} counts only if it was fixed before any result was seen; no record"
+            " here shows when it was."
+        )
+    if equal_rate is not None:
+        yield (
+            f"The rate of {100 * equal_rate:g}% counts only if it was fixed before any result was seen:"
+            " one that was chosen for its P value is exploratory."
+        )
 
 
 def _about_reports(first: Report, second: Report) -> Iterator[str]:
     for report in (first, second):
         if not report.provenance:
             yield (
-                f"How the predictions of {report.name} were made is not known, so settings and"
+                f"How the predictions of {last_name(report.name)} were made is not known, so settings and"
                 " splits cannot be compared."
             )
     if not first.provenance or not second.provenance:

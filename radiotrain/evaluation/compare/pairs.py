@@ -12,6 +12,7 @@ from preprocessing.cohort import MISSING_LABEL
 from preprocessing.errors import InputError, nearest_hint
 from radiotrain.evaluation.compare.calls import call_differences
 from radiotrain.evaluation.compare.cautions import find_cautions
+from radiotrain.evaluation.compare.margin import judge_margins, measure_margin
 from radiotrain.evaluation.compare.report_folder import Report
 from radiotrain.evaluation.compare.results import Pair, ReportComparison
 from radiotrain.evaluation.compare.settings import (
@@ -22,7 +23,8 @@ from radiotrain.evaluation.compare.verdict import judge_pair
 from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import COLUMNS
-from radiotrain.evaluation.run_pairs import compare_runs, corrected_p_values
+from radiotrain.evaluation.run_pairs import check_rate, compare_runs, corrected_p_values
+from radiotrain.evaluation.statistics.noninferiority import check_margin
 
 Chosen = tuple[str, str, str]
 """Target, run of the first report, run of the second."""
@@ -35,6 +37,8 @@ def compare_reports(
     *,
     seed: int = 0,
     num_resamples: int = 10_000,
+    margin: float | None = None,
+    equal_rate: float | None = None,
     on_pair: Callable[[], None] = lambda: None,
 ) -> ReportComparison:
     """Compare two reports.
@@ -45,30 +49,41 @@ def compare_reports(
         A run of each; empty for every pair of runs that are no baselines.
     seed, num_resamples
         Of the bootstrap.
+    margin
+        By how much the AUC of A may be lower than that of B; None: non-inferiority is not asked.
+    equal_rate
+        Share of patients that both runs call positive where they are compared at an equal rate; None:
+        as many as are positive.
     on_pair
         Called after each pair of `choose_pairs`.
 
     Raises
     ------
     InputError
-        If there is no such run or no common target, or labels disagree.
+        If there is no such run or no common target, labels disagree, or the margin or the rate is none.
     """
+    if margin is not None:
+        check_margin(margin)
+    if equal_rate is not None:
+        check_rate(equal_rate)
     chosen = choose_pairs(first, second, runs)
     for target, run, other in chosen:
         _check_labels(first, run, second, other, target)
     pairs = []
     for pair in chosen:
-        pairs.append(_compare(first, second, pair, seed, num_resamples))
+        pairs.append(_compare(first, second, pair, seed, num_resamples, margin, equal_rate))
         on_pair()
-    warnings = tuple(find_cautions(first, second, chosen))
+    warnings = tuple(find_cautions(first, second, chosen, margin, equal_rate))
     return ReportComparison(
         first.name,
         second.name,
-        tuple(_judged(pairs)),
+        tuple(_judged(pairs, margin)),
         differing_settings(first, second),
         warnings,
         seed,
         num_resamples,
+        margin,
+        equal_rate,
     )
 
 
@@ -135,7 +150,15 @@ def _labels(report: Report, run: str, target: str) -> dict[str, int]:
     return dict(zip(known["patient_id"], known["label"].tolist(), strict=True))
 
 
-def _compare(first: Report, second: Report, pair: Chosen, seed: int, num_resamples: int) -> Pair:
+def _compare(
+    first: Report,
+    second: Report,
+    pair: Chosen,
+    seed: int,
+    num_resamples: int,
+    margin: float | None,
+    equal_rate: float | None,
+) -> Pair:
     target, run, other = pair
     names = f"A ({run})", f"B ({other})"
     table = pd.concat(
@@ -143,7 +166,9 @@ def _compare(first: Report, second: Report, pair: Chosen, seed: int, num_resampl
         ignore_index=True,
     )
     results = [measure(table, n, target, seed=seed, num_resamples=num_resamples) for n in names]
-    (comparison,) = compare_runs(table, results, seed=seed, num_resamples=num_resamples)
+    (comparison,) = compare_runs(
+        table, results, seed=seed, num_resamples=num_resamples, equal_rate=equal_rate
+    )
     a, b = (patient_scores(table, name, target, "test") for name in names)
     is_same = a.patient_ids == b.patient_ids and np.array_equal(a.labels, b.labels)
     values = call_differences(results[0], results[1], a, b, comparison.design)
@@ -154,6 +179,7 @@ def _compare(first: Report, second: Report, pair: Chosen, seed: int, num_resampl
         replace(comparison, run=run, other=other),
         is_identical=is_same and np.array_equal(a.scores, b.scores),
         settings=differing_run_settings(first, run, second, other),
+        non_inferiority=None if margin is None else measure_margin(comparison, a, b, margin),
         reasons=values.reasons,
         **values.defined,
     )
@@ -167,8 +193,10 @@ def _rows(report: Report, run: str, target: str, name: str) -> pd.DataFrame:
     return rows[columns].assign(run=name)
 
 
-def _judged(pairs: Sequence[Pair]) -> Iterator[Pair]:
+def _judged(pairs: Sequence[Pair], margin: float | None) -> Iterator[Pair]:
     """Correct p values for all pairs, and judge."""
+    if margin is not None:
+        pairs = judge_margins(pairs, margin)
     found = [pair.comparison for pair in pairs]
     num = sum(comparison.p is not None for comparison in found)
     for pair, p_values in zip(pairs, corrected_p_values(found), strict=True):

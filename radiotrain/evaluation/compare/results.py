@@ -13,6 +13,8 @@ SCHEMA_VERSION = 2
 
 VerdictKind = Literal["identical", "first", "second", "not shown", "not comparable"]
 
+MarginVerdict = Literal["non-inferior", "not shown"]
+
 _OF_EACH = (
     "run", "num_patients", "num_positive", "auc", "auc_ci95", "auc_ci95_delong", "threshold",
     "sensitivity", "sensitivity_ci95", "specificity", "specificity_ci95",
@@ -26,6 +28,32 @@ class Setting:
     name: str
     first: str
     second: str
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Whether the AUC of A is lower than that of B by less than a margin.
+
+    A value that is not defined is None, and `reasons` says why under the value's name.
+
+    Parameters
+    ----------
+    lower_limit
+        One-sided 97.5 % limit of A − B, not corrected.
+    p, p_holm
+        One-sided; the latter corrected for all pairs.
+    verdict
+        ``non-inferior`` where `p_holm` is below 0.025.
+    sentence
+        The verdict in words, with what limits it.
+    """
+
+    lower_limit: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    verdict: MarginVerdict = "not shown"
+    sentence: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +74,8 @@ class Pair:
         Each at its own Youden threshold from validation.
     settings
         Settings of the two runs that differ.
+    non_inferiority
+        Of A to B, where a margin was given.
     """
 
     target: str
@@ -60,12 +90,15 @@ class Pair:
     settings: tuple[Setting, ...] = ()
     verdict: VerdictKind = "not shown"
     sentence: str = ""
+    non_inferiority: NonInferiority | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
         comparison = asdict(self.comparison)
         reasons = {**comparison.pop("reasons"), **self.reasons}
+        if self.non_inferiority is None:
+            reasons["non_inferiority"] = "no margin was given"
         for name in ("target", "run", "other"):
             del comparison[name]
         each = {
@@ -82,6 +115,9 @@ class Pair:
             **comparison,
             **{name: getattr(self, name) for name in own},
             "settings": [asdict(setting) for setting in self.settings],
+            "non_inferiority": (
+                None if self.non_inferiority is None else asdict(self.non_inferiority)
+            ),
             "reasons": reasons,
         }
 
@@ -100,6 +136,11 @@ class ReportComparison:
         What to know before believing it.
     seed, num_resamples
         Of the bootstrap.
+    margin
+        Of non-inferiority, as it was given; None: not asked.
+    equal_rate
+        Share of patients that both runs of a pair call positive, as it was given; None: as many as
+        are positive.
     """
 
     first: str
@@ -109,6 +150,8 @@ class ReportComparison:
     warnings: tuple[str, ...]
     seed: int
     num_resamples: int
+    margin: float | None = None
+    equal_rate: float | None = None
 
     @property
     def run_settings(self) -> tuple[tuple[str, str, tuple[Setting, ...]], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from radiotrain.evaluation.compare.results import Pair, VerdictKind
+from radiotrain.evaluation.report.numbers import between, number, p_text
 from radiotrain.evaluation.statistics.power import ALPHA
 
 
@@ -31,26 +32,25 @@ def judge_pair(pair: Pair, num_pairs: int) -> tuple[VerdictKind, str]:
         return "not shown", f"{pair.target}: {said}.{_resolution(pair)}"
     a, b = f"A ({pair.first.run})", f"B ({pair.second.run})"
     high, low = (a, b) if found.difference > 0 else (b, a)
-    higher = f"the AUC of {high} is higher than that of {low} by {abs(found.difference):.3f}"
+    higher = f"the AUC of {high} is higher than that of {low} by {number(abs(found.difference), 3)}"
     sure = _how_sure(pair, num_pairs)
     if found.p_holm < ALPHA:
         return "first" if found.difference > 0 else "second", f"{pair.target}: {higher} {sure}."
-    said = f"no difference was shown; {higher}, but chance alone does as much {sure}"
+    said = f"no difference was shown; {higher}, which is compatible with chance {sure}"
     return "not shown", f"{pair.target}: {said}.{_resolution(pair)}"
 
 
 def _how_sure(pair: Pair, num_pairs: int) -> str:
     corrected = f", corrected for {num_pairs} comparisons" if num_pairs > 1 else ""
     p = pair.comparison.p_holm or 0.0
-    p_words = "below 0.001" if p < 0.001 else f"{p:.3f}"
-    return f"({_interval(pair)}p {p_words}{corrected})"
+    return f"({_interval(pair)}{p_text(p)}{corrected})"
 
 
 def _resolution(pair: Pair) -> str:
     least = pair.comparison.detectable_difference
     if least is None:
         return ""
-    return f" Four of five such test sets would show a difference of {least:.3f} or more."
+    return f" Minimum detectable difference: {number(least, 3)} (80% power)."
 
 
 def _interval(pair: Pair) -> str:
@@ -59,4 +59,4 @@ def _interval(pair: Pair) -> str:
         return ""
     # Turned round where B is higher, as the sentence is.
     low, high = ends if pair.comparison.difference > 0 else (-ends[1], -ends[0])
-    return f"95 % CI {low:.3f} to {high:.3f}, ".replace("-", "−")
+    return f"95% CI, {between((low, high))}; "

@@ -12,6 +12,7 @@ from preprocessing import files
 from preprocessing.digests import dump_with_digest
 from radiotrain.evaluation.compare.results import SCHEMA_VERSION, ReportComparison
 from radiotrain.evaluation.report.page import report_environment
+from radiotrain.evaluation.report.places import short_names
 
 PAGE_NAME, JSON_NAME = "comparison.html", "comparison.json"
 
@@ -41,7 +42,8 @@ def render_comparison(comparison: ReportComparison) -> str:
     ]
     environment = report_environment(jinja2.ChoiceLoader(loaders))
     template = environment.get_template("comparison.html.j2")
-    return template.render(version=radiotrain.__version__, comparison=comparison)
+    names = short_names(comparison.first, comparison.second)
+    return template.render(version=radiotrain.__version__, comparison=comparison, names=names)
 
 
 def comparison_json(comparison: ReportComparison) -> str:
@@ -53,6 +55,8 @@ def comparison_json(comparison: ReportComparison) -> str:
         "pairs": [pair.to_json() for pair in comparison.pairs],
         "settings": [asdict(setting) for setting in comparison.settings],
         "warnings": list(comparison.warnings),
+        "margin": comparison.margin,
+        "equal_rate": comparison.equal_rate,
         "bootstrap": {"seed": comparison.seed, "num_resamples": comparison.num_resamples},
     }
     return dump_with_digest(document, in_order=True)

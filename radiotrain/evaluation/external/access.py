@@ -42,6 +42,8 @@ def access_cohort(
     run_urls: Sequence[str],
     targets: Sequence[CohortTarget],
     out: str,
+    phases: Sequence[int] = (),
+    primary: Sequence[str] = (),
 ) -> LoggedAccess:
     """Write an access to a cohort down, and return leave to read it.
 
@@ -51,12 +53,17 @@ def access_cohort(
         Run folders, each of which keeps a copy.
     out
         Of the report, beside which the log lies where the store cannot have it.
+    phases
+        Of the cohort that the networks read; empty: all.
+    primary
+        Results that are named as primary, ``RUN:TARGET`` each.
     """
     copies = [files.join(url, "external", cohort.fingerprint) for url in run_urls]
     about = {
         "cohort": cohort.fingerprint,
         "store": cohort.store.fingerprint,
         "patients": str(len(cohort.patient_ids)),
+        **({"phases": ", ".join(map(str, phases))} if phases else {}),
         **{f"target {t.target}": _describe(t) for t in targets},
     }
     beside_store = f"{cohort.store.url}.external"
@@ -65,7 +72,7 @@ def access_cohort(
     where = beside_store
     try:
         access = open_external_cohort(
-            where, purpose, runs, configurations, copies, cohort.sealed, about
+            where, purpose, runs, configurations, copies, cohort.sealed, about, primary
         )
     except OSError as error:
         if not isinstance(error, PermissionError) and error.errno not in (
@@ -75,7 +82,15 @@ def access_cohort(
             raise
         where = beside_report
         access = open_external_cohort(
-            where, purpose, runs, configurations, copies, cohort.sealed, about
+            where,
+            purpose,
+            runs,
+            configurations,
+            copies,
+            cohort.sealed,
+            about,
+            primary,
+            other_logs=[beside_store],
         )
         notes = (
             (

@@ -5,7 +5,7 @@ Axis legend: N patients, K features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from preprocessing.store import Store
-from radiotrain.evaluation.baselines.covariates import choose_columns, encode
+from radiotrain.evaluation.baselines.covariates import encode, usable_clinical
 from radiotrain.evaluation.baselines.features import (
     Features,
     from_rows,
@@ -23,7 +23,7 @@ from radiotrain.evaluation.baselines.features import (
     read_records,
 )
 from radiotrain.evaluation.baselines.kinetics import measure_kinetics
-from radiotrain.evaluation.baselines.predict import Baselines, Sets
+from radiotrain.evaluation.baselines.predict import Baselines, Sets, read_usable
 from radiotrain.evaluation.baselines.size import measure_size
 from radiotrain.evaluation.external.cohort import Cohort
 from radiotrain.evaluation.external.models import load_labels
@@ -62,20 +62,33 @@ class CohortSets:
 
 
 def read_cohort_sets(
-    cohort: Cohort, training: Store | None, split: Split | None, access: TestAccess
+    cohort: Cohort,
+    training: Store | None,
+    split: Split | None,
+    access: TestAccess,
+    allowed: Collection[str] = (),
 ) -> CohortSets:
-    """Read the features of the cohort's patients."""
+    """Read the features of the cohort's patients.
+
+    Parameters
+    ----------
+    allowed
+        Covariates that may be read although their names or values tell a target.
+    """
     store, sealed, ids = cohort.store, cohort.sealed, cohort.patient_ids
     records = read_records(store, sealed, ids, access)
     size = read_features(measure_size, store, sealed, ids, access)
     kinetics = read_features(measure_kinetics, store, sealed, ids, access)
-    own = from_rows(ids, encode(records, choose_columns(records, "clinical")))
-    notes: tuple[str, ...] = ()
+    labels = load_labels(store, sealed, store.targets)
+    usable = usable_clinical(records, dict(zip(store.targets, labels.T, strict=True)), allowed)
+    own = from_rows(ids, encode(records, usable.columns))
+    notes: tuple[str, ...] = tuple(
+        f"Clinical models of the external cohort leave out {name}: {reason} there."
+        for name, reason in usable.told.items()
+    )
     clinical = own
     if training is not None and split is not None:
-        columns = choose_columns(
-            read_records(training, split, split.development_ids, None), "clinical"
-        )
+        columns = read_usable(training, split, allowed).columns
         clinical = from_rows(ids, encode(records, columns))
         missing = [
             column.name
@@ -83,7 +96,7 @@ def read_cohort_sets(
             if all(record.covariates.get(column.name) is None for record in records)
         ]
         if missing:
-            notes = (
+            notes += (
                 (
                     f"The clinical baseline of the training cohort reads {', '.join(missing)}, which the external"
                     " cohort does not have: it predicted as with missing values."

@@ -21,6 +21,7 @@ from radiotrain.evaluation.subgroups.cuts import UNKNOWN, cut_fields, cut_texts
 from radiotrain.evaluation.subgroups.facts import Facts, Value
 from radiotrain.evaluation.subgroups.results import FEWEST_SHOWN
 from radiotrain.evaluation.subgroups.variables import FIELD_STRENGTH, shown_name
+from radiotrain.evaluation.withheld import withheld, withheld_text
 
 _MOST_VARIABLES = 12
 _MANUFACTURER = "scanner manufacturer"
@@ -161,16 +162,21 @@ def _categories(name: str, first: Sequence[Value], second: Sequence[Value]) -> I
     ]
     both = [[found[group] for group in cut.groups] for found in counts]
     sums = [sum(found) for found in both]
+    hidden = [withheld(found) for found in both]
     # Of two categories the sign is that of the first row's share.
     difference = difference_of_shares(both[0][::-1], both[1][::-1])
     for k, group in enumerate(cut.groups):
         yield CaseMixRow(
             name,
             group,
-            _share(both[0][k], sums[0]),
-            _share(both[1][k], sums[1]),
+            _cell(both[0][k], sums[0], k in hidden[0]),
+            _cell(both[1][k], sums[1], k in hidden[1]),
             difference if k == 0 else None,
         )
+
+
+def _cell(num: int, of: int, is_hidden: bool) -> str:
+    return f"{withheld_text(num)} of {of}" if is_hidden else _share(num, of)
 
 
 def _share(num: int, of: int) -> str:
@@ -188,4 +194,4 @@ def _count(num: int) -> str:
 def _mean(values: Sequence[float]) -> str:
     if len(values) < FEWEST_SHOWN:
         return "not known" if not values else f"<{FEWEST_SHOWN} known"
-    return f"{np.mean(values):.1f} ({np.std(values, ddof=1):.1f}), n={len(values)}"
+    return f"{np.mean(values):.1f} ({np.std(values, ddof=1):.1f}), n = {len(values)}"

@@ -39,12 +39,15 @@ from radiotrain.evaluation.external.results import CaseMixRow, External, RangeRo
 from radiotrain.evaluation.external.sites import choose_sites, results_by_site
 from radiotrain.evaluation.external.targets import MappedTargets, map_targets
 from radiotrain.evaluation.external.transport import find_transports
+from radiotrain.evaluation.family import as_text, find_primary, headline_pairs, plan_of_access
+from radiotrain.evaluation.leaks.in_covariates import notes_on_covariates
 from radiotrain.evaluation.leaks.results import LeakCheck
 from radiotrain.evaluation.predictions import COLUMNS, validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
+from radiotrain.evaluation.report.published import collection_of
 from radiotrain.evaluation.shortcuts.results import AcquisitionResult
 from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.evaluation.stability.replicates import add_ensembles
+from radiotrain.evaluation.stability.replicates import add_ensembles, notes_on_scales
 from radiotrain.evaluation.subgroups.facts import Facts
 from radiotrain.evaluation.subgroups.find import find_subgroups
 from radiotrain.evaluation.subgroups.from_store import facts_of_patients
@@ -75,6 +78,8 @@ class Request:
         Of the cohort that the networks read; empty: all, as they are.
     by
         Covariate that tells sites apart; None: found by its name.
+    primary
+        Results that are confirmatory, ``TARGET`` or ``RUN:TARGET``; see `family.find_primary`.
     """
 
     models: tuple[str, ...]
@@ -87,6 +92,7 @@ class Request:
     by: str | None = None
     purpose: str = "external evaluation"
     baselines: bool = True
+    primary: tuple[str, ...] = ()
 
 
 def predict_external(asked: Request, progress: Progress) -> tuple[pd.DataFrame, ReportContext]:
@@ -119,17 +125,24 @@ def predict_external(asked: Request, progress: Progress) -> tuple[pd.DataFrame, 
         asked.targets or {},
         cohort.store.url,
     )
+    named = find_primary(asked.primary, _headlines_of(models, mapped)) if asked.primary else ()
     sites = choose_sites(cohort.store.records, asked.by, cohort.store.url)
-    fitted = _fit_baselines(training, mapped, progress) if asked.baselines else None
-    logged = _access(asked, cohort, models, mapped, () if fitted is None else fitted.runs)
+    networks = {m.name: m.model.config.network for m in models if m.model is not None}
+    allowed = tuple(dict.fromkeys(n for c in networks.values() for n in c.allow_covariates))
+    fitted = _fit_baselines(training, mapped, progress, allowed) if asked.baselines else None
+    baselines = () if fitted is None else fitted.runs
+    logged = _access(asked, cohort, models, mapped, baselines, named)
     tables = _predict(cohort, models, mapped, logged, progress)
     own: tuple[AcquisitionResult, ...] = ()
     if asked.baselines:
         of_cohort, own, found = _baselines(cohort, training, fitted, mapped, logged, progress)
         tables += [table for table in of_cohort if len(table)]
         notes += found
+    where = (None, None) if training is None else (training.store, training.split)
+    notes += notes_on_covariates(networks, *where)
     table = pd.concat(tables, ignore_index=True)
     table = add_ensembles(validate_predictions(_with_configurations(table, models)))
+    notes += notes_on_scales(table)
     copies = look_for_copies(cohort, training, progress)
     external = _describe(cohort, training, models, mapped, table, sites, logged, asked)
     external = replace(
@@ -140,8 +153,9 @@ def predict_external(asked: Request, progress: Progress) -> tuple[pd.DataFrame, 
     )
     facts = _facts(cohort, training, mapped)
     subgroups = find_subgroups(table, facts[1] if facts[0] is None else facts[0].beside(facts[1]))
-    return table, _context(
-        external, models, cohort, training, logged, (*overlap, copies), subgroups
+    context = _context(external, models, cohort, training, logged, (*overlap, copies), subgroups)
+    return table, replace(
+        context, plan=plan_of_access(named, logged.access.record, logged.access.others)
     )
 
 
@@ -228,15 +242,18 @@ class _Fitted:
 
 
 def _fit_baselines(
-    training: TrainingCohort | None, mapped: MappedTargets, progress: Progress
+    training: TrainingCohort | None,
+    mapped: MappedTargets,
+    progress: Progress,
+    allowed: Sequence[str],
 ) -> _Fitted | None:
     if training is None or training.store is None:
         return None
     store, split = training.store, training.split
     targets = [t for t in mapped.label_of if t in store.targets]
-    sets = read_sets(store, split, split.development_ids)
+    sets = read_sets(store, split, split.development_ids, allowed=allowed)
     with progress("baselines", count_baselines(targets, sets)) as advance:
-        found = fit_baselines(store, split, targets, sets=sets, on_fitted=advance)
+        found = fit_baselines(store, split, targets, sets=sets, allowed=allowed, on_fitted=advance)
     return _Fitted(found, tuple(dict.fromkeys(map(str, found.validation["run"]))))
 
 
@@ -246,6 +263,7 @@ def _access(
     models: Sequence[TestedModel],
     mapped: MappedTargets,
     baselines: Sequence[str],
+    named: Sequence[tuple[str, str]],
 ) -> LoggedAccess:
     return access_cohort(
         cohort,
@@ -255,7 +273,23 @@ def _access(
         [model.url for model in models if model.model is not None],
         mapped.tested,
         asked.out,
+        asked.phases,
+        [as_text(pair) for pair in named],
     )
+
+
+def _headlines_of(
+    models: Sequence[TestedModel], mapped: MappedTargets
+) -> tuple[tuple[str, str], ...]:
+    """Return what will get a headline, from a table of a made-up patient."""
+    rows = [
+        (model.name, "any", target, "test", None, 0, 0.5)
+        for model in models
+        for target in model.targets
+        if target in mapped.label_of
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return headline_pairs(add_ensembles(validate_predictions(_with_configurations(table, models))))
 
 
 def _predict(
@@ -291,7 +325,8 @@ def _baselines(
 ) -> tuple[list[pd.DataFrame], tuple[AcquisitionResult, ...], list[str]]:
     store = None if training is None else training.store
     split = None if training is None else training.split
-    sets = read_cohort_sets(cohort, store, split, logged.access)
+    allowed = () if fitted is None else fitted.baselines.allowed
+    sets = read_cohort_sets(cohort, store, split, logged.access, allowed)
     tables, notes = [], list(sets.notes)
     if fitted is not None:
         tested, found = predict_cohort(fitted.baselines, sets, cohort, mapped.label_of)
@@ -314,6 +349,7 @@ def _with_configurations(table: pd.DataFrame, models: Sequence[TestedModel]) -> 
     return table.assign(
         configuration=[names.get(run, "") for run in table["run"]],
         seed=pd.array([seeds.get(run) for run in table["run"]], dtype="Int64"),
+        averaging=[configs[run].averaging if run in configs else "" for run in table["run"]],
     )
 
 
@@ -422,6 +458,8 @@ def _context(
         leak_checks=checks,
         subgroups=subgroups,
         external=external,
+        # Published results are of the label that a target is named after.
+        cohort="" if mapped else collection_of(cohort.store),
         generated_at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.config import PreprocessConfig
+from preprocessing.config import ADDED_SETTINGS, PreprocessConfig
 from preprocessing.errors import InputError
 from preprocessing.store import PatientRecord
 from radiotrain.evaluation.baselines.covariates import as_text
 from radiotrain.evaluation.external.results import RangeRow
+from radiotrain.evaluation.withheld import withheld, withheld_text
 from radiotrain.new_patient.out_of_range import TrainingImages, Verdict, compare
 
 # Of the settings of preprocessing: with another value, networks read another quantity or another scale.
@@ -85,8 +86,8 @@ def setting_differences(
                 " the shape of images alone."
             ),
         )
-    # What a version did not know yet, it did as the default does.
-    defaults = PreprocessConfig().model_dump(mode="json")
+    # What a version did not know yet, it did as the default does, or as ADDED_SETTINGS say.
+    defaults = {**PreprocessConfig().model_dump(mode="json"), **ADDED_SETTINGS}
     wanted, found = {**defaults, **wanted}, {**defaults, **found}
     different = [
         name
@@ -199,7 +200,11 @@ def _counts(values: Iterator[str]) -> str:
     for value in values:
         counts[value] = counts.get(value, 0) + 1
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{value} ({num if num >= 5 else '<5'})" for value, num in ordered[:8])
+    hidden = withheld([num for _, num in ordered])
+    return ", ".join(
+        f"{value} ({withheld_text(num) if k in hidden else num})"
+        for k, (value, num) in enumerate(ordered[:8])
+    )
 
 
 def _shape(values: Sequence[int]) -> str:

@@ -18,10 +18,12 @@ from preprocessing.errors import InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import Precision
 from radiotrain.data.patients import load_patients
+from radiotrain.data.voxels import NormalisationRule
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.evaluation.external.results import PointTransport, RateTransport
 from radiotrain.evaluation.model import Model, open_model
 from radiotrain.evaluation.predictions import COLUMNS
+from radiotrain.evaluation.statistics.member_scale import Scales, on_one_scale
 from radiotrain.export.description import FILE_NAME, read_description
 from radiotrain.inputs import TrainingInputs, read_inputs
 from radiotrain.new_patient.exported_model import load_exported_model
@@ -46,6 +48,8 @@ class TestedMember:
     ----------
     fold
         That validated it; None where none did, or where that is not known.
+    scales
+        By which its probabilities are calibrated before the mean; None: averaged as predicted.
     """
 
     __test__ = False
@@ -54,6 +58,8 @@ class TestedMember:
     fold: int | None
     batch_size: int
     precision: Precision
+    normalisation: NormalisationRule
+    scales: Scales | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,10 @@ class TestedModel:
         names: Sequence[str],
         access: TestAccess,
     ) -> NDArray[np.float64]:
-        """Return float64 (N, T) of one network."""
-        patients = load_patients(store, sealed, sealed.test_ids, names, access=access)
+        """Return float64 (N, T) of one network, as the mean takes them."""
+        patients = load_patients(
+            store, sealed, sealed.test_ids, names, rule=member.normalisation, access=access
+        )
         encoder = member.trained.encoder
         if encoder is not None:
             patients = replace(patients, covariates=encoder.transform(patients.records))
@@ -167,7 +175,8 @@ class TestedModel:
             device,
             autocast_dtype(member.precision, device),
         )
-        return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))
+        found = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        return on_one_scale(found, self.targets, member.scales)
 
 
 def load_labels(store: Store, sealed: Split, names: Sequence[str]) -> NDArray[np.int64]:
@@ -198,13 +207,20 @@ def open_tested(url: str, splits: Sequence[str] = ()) -> TestedModel:
 def _open_run(model: Model) -> TestedModel:
     members, inputs, notes = [], [], []
     shapes: set[tuple[int, int, int, int]] = set()
-    for url in model.members:
+    for url, scales in zip(model.members, model.scales, strict=True):
         folder, config, record = open_run(url)
         saved = check_best(read_best(folder), folder.best_weights, record)
         rows, columns, slices = map(int, saved["crop_shape"])
         shapes.add((int(saved["num_phases"]), rows, columns, slices))
         members.append(
-            TestedMember(load_network(url), config.fold, config.train.batch_size, config.precision)
+            TestedMember(
+                load_network(url),
+                config.fold,
+                config.train.batch_size,
+                config.precision,
+                config.train.normalisation,
+                scales,
+            )
         )
         try:
             inputs.append(read_inputs(url, record))
@@ -252,7 +268,9 @@ def _open_export(url: str) -> TestedModel:
         url=files.absolute(url),
         targets=tuple(rule.target for rule in found.rules),
         members=tuple(
-            TestedMember(m.trained, fold, _BATCH_SIZE_OF_EXPORTS, m.precision)
+            TestedMember(
+                m.trained, fold, _BATCH_SIZE_OF_EXPORTS, m.precision, found.normalisation, m.scales
+            )
             for m, fold in zip(found.members, folds, strict=True)
         ),
         image_shape=(config.num_phases, *config.crop_shape),

@@ -15,8 +15,8 @@ from radiotrain.evaluation.predictions import SPLITS
 from radiotrain.evaluation.report.numbers import number
 from radiotrain.evaluation.subgroups.cuts import UNKNOWN
 from radiotrain.evaluation.subgroups.facts import Facts
-from radiotrain.evaluation.subgroups.results import FEWEST_SHOWN
 from radiotrain.evaluation.subgroups.variables import candidates, is_continuous
+from radiotrain.evaluation.withheld import withheld, withheld_text
 
 _FEWEST_FOR_QUARTILES = 10
 
@@ -145,16 +145,9 @@ def _count(
 
 def _column(counts: Sequence[int], total: int) -> tuple[str, ...]:
     """Write the counts of one variable and partition; small ones are withheld."""
-    hidden = {k for k, num in enumerate(counts) if 0 < num < FEWEST_SHOWN}
-    if len(hidden) == 1:
-        # The total would give a single one away: the smallest of the others goes with it.
-        others = [k for k, num in enumerate(counts) if num >= FEWEST_SHOWN]
-        hidden |= set(sorted(others, key=lambda k: counts[k])[:1])
+    hidden = withheld(counts)
     return tuple(
-        _share(num, total)
-        if k not in hidden
-        else (f"<{FEWEST_SHOWN}" if num < FEWEST_SHOWN else f"≥{FEWEST_SHOWN}")
-        for k, num in enumerate(counts)
+        withheld_text(num) if k in hidden else _share(num, total) for k, num in enumerate(counts)
     )
 
 

@@ -49,6 +49,12 @@ def p_value(value: float | None) -> str:
     return f"{value:.{digits}f}".removeprefix("0")
 
 
+def p_text(value: float) -> str:
+    """Write a P value as a sentence has it: P = .03."""
+    text = p_value(value)
+    return f"P {text[0]} {text[1:]}" if text[0] in "<>" else f"P = {text}"
+
+
 def percent(value: float | None) -> str:
     """Write a share in per cent."""
     return "–" if value is None else f"{100 * value:.0f}%"

@@ -250,6 +250,7 @@ def report_environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
         "percent": numbers.percent,
         "at": _position,
         "p": numbers.p_value,
+        "p_text": numbers.p_text,
         "signed": numbers.signed,
         "between": numbers.between,
         "counted": numbers.counted,

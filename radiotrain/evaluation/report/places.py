@@ -29,6 +29,16 @@ _QUOTED = re.compile(
 )
 
 
+def short_names(first: str, second: str) -> tuple[str, str]:
+    """Return the ends of two paths that tell them apart, not more: the rest names machines and users."""
+    parts = [[p for p in path.split("/") if p] for path in (first, second)]
+    ends = [
+        ("/".join(parts[0][-num:]), "/".join(parts[1][-num:]))
+        for num in range(1, max(map(len, parts)) + 1)
+    ]
+    return next((end for end in ends if end[0] != end[1]), ends[0] if ends else (first, second))
+
+
 def last_name(place: str) -> str:
     """Return the last name of a path or URL.
 

@@ -50,7 +50,7 @@ def describe_final(model: ModelFacts) -> str:
     if model.fold is None:
         return f"the weights after the last of {model.epochs} epochs; no validation set"
     return (
-        f"the epoch with the best validation AUC (fold {model.fold}): {model.best_epoch} of"
+        f"the epoch that training chose to keep (fold {model.fold} validates): {model.best_epoch} of"
         f" {model.epochs} trained"
     )
 

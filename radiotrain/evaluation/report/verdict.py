@@ -10,7 +10,7 @@ from typing import Literal
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
 from radiotrain.evaluation.cautions import FEW_OF_A_CLASS, is_suspect
 from radiotrain.evaluation.leaks.results import LeakCheck
-from radiotrain.evaluation.report.numbers import auc_text, number, p_value
+from radiotrain.evaluation.report.numbers import auc_text, number, p_text
 from radiotrain.evaluation.report.published import PublishedResult, published_for
 from radiotrain.evaluation.results import (
     ALPHA,
@@ -110,15 +110,19 @@ def judge(
     kind = _kind(result)
     caveats = tuple(_caveats(result, comparisons, family, concerns))
     headline = _headline(result, kind)
-    if caveats and kind != "undefined":
-        headline = f"{headline} Caveat: {caveats[0]}."
+    # A tiny class stands in the headline, whatever is graver.
+    tiny = _tiny_class(result)
+    leading = tuple(dict.fromkeys([*caveats[:1], *([tiny] if tiny else [])]))
+    others = [caveat for caveat in caveats if caveat not in leading]
+    if leading and kind != "undefined":
+        headline = f"{headline} Caveat{'s' * (len(leading) > 1)}: {'; '.join(leading)}."
     details = (
         _numbers(result, family),
         _about_claim(result, family),
         _operating_point(result),
         _beside_baselines(result, comparisons),
         _beside_published(result, cohort),
-        f"Further caveats: {'; '.join(caveats[1:])}." if len(caveats) > 1 else "",
+        f"Further caveat{'s' * (len(others) > 1)}: {'; '.join(others)}." if others else "",
     )
     return Verdict(kind, headline, tuple(d for d in details if d), caveats)
 
@@ -213,10 +217,8 @@ def _caveats(
     yield from (alarm.caveat for alarm in concerns if alarm.is_about(result))
     if is_suspect(result):
         yield "the AUC is so high that a leak is suspected"
-    few = min(result.num_positive, result.num_patients - result.num_positive)
-    if result.auc is not None and few < FEW_OF_A_CLASS:
-        kind = "positive" if result.num_positive == few else "negative"
-        yield f"only {few} {kind} test patient{'' if few == 1 else 's'}"
+    if tiny := _tiny_class(result):
+        yield tiny
     if gains := _gains(result, comparisons):
         yield from _about_gains(gains, _excludes_chance(result))
     if result.claim == "primary" and not family.on_record:
@@ -229,6 +231,14 @@ def _caveats(
             f"not confirmatory, as the log has {num} other access{'' if num == 1 else 'es'} to these"
             " test patients, which no p is corrected for"
         )
+
+
+def _tiny_class(result: TargetResult) -> str:
+    few = min(result.num_positive, result.num_patients - result.num_positive)
+    if result.auc is None or few >= FEW_OF_A_CLASS:
+        return ""
+    kind = "positive" if result.num_positive == few else "negative"
+    return f"only {few} {kind} test patient{'' if few == 1 else 's'}"
 
 
 def _about_gains(gains: Sequence[_Gain], excludes_chance: bool) -> Iterator[str]:
@@ -263,9 +273,9 @@ def _numbers(result: TargetResult, family: Family) -> str:
     words = f"AUC {auc_text(result)} on {result.num_patients} test patients"
     p, corrected = result.permutation_p, result.permutation_p_holm
     if p is not None:
-        words += f"; permutation test, {_equals(p)}"
+        words += f"; permutation test, {p_text(p)}"
         if corrected is not None and family.size > 1:
-            words += f", corrected for {family.size} results {_equals(corrected)}"
+            words += f", corrected for {family.size} results {p_text(corrected)}"
     words += "."
     if _excludes_chance(result) and p is not None and p >= ALPHA:
         words += (
@@ -285,11 +295,6 @@ def _about_least_p(family: Family) -> str:
         f" With so few resamples or patients the least{' corrected' if family.size > 1 else ''} p"
         f" possible is {least:.3f}: nothing could have been significant."
     )
-
-
-def _equals(p: float) -> str:
-    text = p_value(p)
-    return f"P {text}" if text[0] in "<>" else f"P = {text}"
 
 
 def _about_claim(result: TargetResult, family: Family) -> str:

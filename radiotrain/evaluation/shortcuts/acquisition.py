@@ -119,7 +119,7 @@ def background_features(
 ) -> Mapping[str, float]:
     """Return first-order features of the crop without the tumour and 10 mm around its box.
 
-    Intensities are normalised as networks are given them. Only the pre-contrast phase counts:
+    Intensities are normalised as new runs' networks are given them. Only the pre-contrast phase counts:
     how the parenchyma enhances is biology, and known to go with receptors.
 
     Parameters
@@ -143,7 +143,7 @@ def background_features(
     found = dict.fromkeys(names, math.nan) | {"padding_share": float(padding.mean())}
     if not outside.any():
         return found
-    gain, offset = normalisation(pre_contrast, padding, scale)
+    gain, offset = normalisation(pre_contrast, padding, scale, "robust")
     image = pre_contrast.astype(np.float64) * gain + offset
     inside = image[outside]
     numbers = [*np.percentile(inside, _PERCENTILES), inside.std()]

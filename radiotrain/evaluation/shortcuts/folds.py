@@ -14,6 +14,7 @@ from radiotrain.evaluation.baselines.features import read_records
 from radiotrain.evaluation.shortcuts.acquisition import scanner_name, scanner_of
 from radiotrain.evaluation.shortcuts.stratified import FEWEST_OF_A_CLASS
 from radiotrain.split import Split, class_warnings
+from radiotrain.split_balance import BALANCED
 from radiotrain.split_extension import add_patients, deal_new
 
 SCANNER = "scanner"
@@ -61,13 +62,13 @@ def with_folds_by(split: Split, store: Store, name: str) -> Split:
     )
 
 
-def extend_folds_by(split: Split, store: Store) -> Split:
+def extend_folds_by(split: Split, store: Store, dealing: str = BALANCED) -> Split:
     """Return a split whose folds are values of a covariate with the store's new patients added.
 
     Each goes to the fold of its value; values that no patient of the folds had get folds of their own,
     as `with_folds_by` makes them. New test patients' values are not read.
     """
-    new = deal_new(split, store)
+    new = deal_new(split, store, dealing)
     known = {
         scanner_of(record, split.folds_by): fold
         for fold, ids in enumerate(split.folds)
@@ -82,7 +83,7 @@ def extend_folds_by(split: Split, store: Store) -> Split:
     labels = store.labels[unknown][:, [store.targets.index(t) for t in split.targets]]
     added = dict(_groups(values[fold_of < 0], labels))
     folds += [unknown[rows] for rows in added.values()]
-    return add_patients(split, store, new.test, folds, tuple(added))
+    return add_patients(split, store, new.test, folds, tuple(added), dealing=dealing)
 
 
 def _covariate(records: Sequence[PatientRecord], name: str, url: str) -> str:

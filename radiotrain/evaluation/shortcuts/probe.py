@@ -56,7 +56,7 @@ def read_network_features(run_url: str, store: Store, split: Split) -> NetworkFe
     ids = part_ids(split, config.fold, "validation")
     if not ids:
         return None
-    patients = load_patients(store, split, ids, config.targets)
+    patients = load_patients(store, split, ids, config.targets, rule=config.train.normalisation)
     trained = load_network(run_url)
     if trained.encoder is not None:
         patients = replace(patients, covariates=trained.encoder.transform(patients.records))

@@ -7,6 +7,7 @@
 ``influence.py``           intervals of Brier score and average precision, for either sampling
 ``bootstrap.py``           the AUC's interval by resampling, many resamples at a time
 ``comparison.py``          whether the AUCs of two models differ
+``noninferiority.py``      whether an AUC is lower than another by less than a margin
 ``satterthwaite.py``       degrees of freedom of a sum of estimated variances
 ``paired_calls.py``        whether two models differ in sensitivity or specificity
 ``paired_permutation.py``  the differences that chance gives
@@ -19,6 +20,8 @@
 ``smooth_calibration.py``  calibration as a curve, observed to expected events, scaled Brier score
 ``recalibration.py``       probabilities put right by validation patients: one temperature, or a step
 ``platt.py``               the same by a logistic curve, which `predict` and exports use
+``member_scale.py``        members of an ensemble, each calibrated before the mean
+``deployed.py``            how good test probabilities are as `predict` gives them
 ``decision_curve.py``      net benefit
 =========================  ==========================================================================
 """

@@ -73,10 +73,10 @@ def test_training_is_never_given_other_voxels(undisturbed, tmp_path, array, dama
     store = Store.open(str(tmp_path / "store"))
     split = make_split(store, seed=0, test_fraction=0.25, num_folds=2)
     someone = split.train_ids(0)[0]
-    load_patients(store, split, [someone], ["ER"], placement="device")
+    load_patients(store, split, [someone], ["ER"], rule="plain", placement="device")
     damage(chunk(tmp_path / "store", array, store.index_of(someone)))
     with pytest.raises(InputError, match=f"{array} of {someone} cannot be read .* --repair"):
-        load_patients(store, split, [someone], ["ER"], placement="device")
+        load_patients(store, split, [someone], ["ER"], rule="plain", placement="device")
 
 
 def test_a_repaired_store_is_what_it_was(cohort, undisturbed, tmp_path):

@@ -18,7 +18,7 @@ from radiotrain.evaluation.results import Evaluation
 from tests.unit.evaluation.full_context import make_context, make_model
 from tests.unit.evaluation.small_tables import TEST, VALIDATION, evaluate, make_rows
 
-NAMES = ("CLAIM 2024", "TRIPOD+AI", "METRICS")
+NAMES = ("CLAIM 2024", "TRIPOD+AI", "STARD-AI", "PROBAST+AI", "METRICS")
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,22 @@ def by_of(filled: Filled, number: str) -> str:
 
 
 def test_lists_have_the_published_numbers_of_items() -> None:
-    """CLAIM 2024: 44. TRIPOD+AI: 27 with 52 subitems. METRICS: 30, weights of Table 1."""
+    """CLAIM 2024: 44. TRIPOD+AI: 27 with 52 subitems. STARD-AI: 40 with 48. PROBAST+AI: 16 and 18.
+    METRICS: 30, weights of Table 1."""
     _, _, claim = read_items("claim_2024.yaml")
     assert [item.number for item in claim] == [str(k) for k in range(1, 45)]
     _, _, tripod = read_items("tripod_ai.yaml")
     assert len(tripod) == len({item.number for item in tripod}) == 52
     main = list(dict.fromkeys(int(re.sub(r"\D", "", item.number)) for item in tripod))
     assert main == list(range(1, 28))
+    _, _, stard = read_items("stard_ai.yaml")
+    assert len(stard) == len({item.number for item in stard}) == 48
+    main = list(dict.fromkeys(int(re.sub(r"\D", "", item.number)) for item in stard))
+    assert main == list(range(1, 41))
+    _, _, probast = read_items("probast_ai.yaml")
+    parts = [sum(item.number.startswith(part) for item in probast) for part in "DE"]
+    assert parts == [16, 18]
+    assert len({item.number for item in probast}) == 34
     _, _, metrics = read_items("metrics_2024.yaml")
     assert [item.number for item in metrics] == [str(k) for k in range(1, 31)]
     assert sum(item.weight or 0 for item in metrics) == pytest.approx(1, abs=1e-9)
@@ -165,7 +174,7 @@ def test_the_table_of_checklists_has_a_line_an_item_and_no_formula(evaluation: E
     filled = fill_checklists(evaluation, context)
     text = checklists_csv(filled)
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert len(rows) == 44 + 52 + 30
+    assert len(rows) == 44 + 52 + 48 + 34 + 30
     assert {row["answered by"] for row in rows} == {"run", "author", "not applicable"}
     assert not any(str(value).startswith(("=", "+", "@")) for row in rows for value in row.values())
     assert len(pd.read_csv(io.StringIO(text))) == len(rows)

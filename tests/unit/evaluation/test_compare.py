@@ -20,6 +20,7 @@ from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
+from radiotrain.evaluation.report.places import short_names
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
 from tests.commands import call, the_sentence
@@ -125,7 +126,7 @@ def test_verdict_names_the_better_one_whichever_comes_first() -> None:
     again = make_report("b", make_table("x", seed=9))
     pair = only(compare(weak, again))
     assert pair.verdict == "not shown"
-    assert "Four of five such test sets would show" in pair.sentence
+    assert "Minimum detectable difference: 0." in pair.sentence
 
 
 def test_different_patients_are_compared_without_pairing() -> None:
@@ -313,3 +314,122 @@ def test_probabilities_are_compared_exactly() -> None:
     found = only(compare(make_report("a", table), make_report("b", moved)))
     assert not found.is_identical
     assert found.verdict == "not shown"
+
+
+# --- non-inferiority, and another operating point -------------------------------------------
+
+
+def test_a_margin_is_judged_by_the_lower_end_of_the_interval() -> None:
+    a, b = make_report("a", make_table(num=400)), make_report("b", make_table("x", num=400))
+    moved = b.table.copy()
+    noise = np.random.default_rng(0).normal(0, 0.01, len(moved))
+    moved["probability"] = (moved["probability"] + noise).clip(0, 1)
+    found = compare_reports(a, make_report("b", moved), num_resamples=100, margin=0.05)
+    pair = only(found)
+    tested = pair.non_inferiority
+    assert tested is not None
+    assert pair.comparison.difference_ci95_delong is not None
+    assert tested.lower_limit == pair.comparison.difference_ci95_delong[0]
+    assert (tested.verdict, found.margin) == ("non-inferior", 0.05)
+    assert "A (net) is non-inferior to B (x) within 0.05" in tested.sentence
+    page = render_comparison(found)
+    assert "Non-inferior within 0.05" in page
+    assert "no record here shows when it was" in page
+    values = json.loads(comparison_json(found))
+    assert values["margin"] == 0.05
+    assert values["pairs"][0]["non_inferiority"]["verdict"] == "non-inferior"
+
+
+def test_a_weaker_model_is_not_called_non_inferior() -> None:
+    a, b = make_report("a", make_table()), make_report("b", make_table("x", shift=3, seed=3))
+    pair = only(compare_reports(a, b, num_resamples=100, margin=0.05))
+    assert pair.non_inferiority is not None
+    assert pair.non_inferiority.verdict == "not shown"
+    assert "within 0.05 is not shown (lower one-sided 97.5%" in pair.non_inferiority.sentence
+
+
+def test_non_inferiority_to_nothing_is_said_to_be_that() -> None:
+    """Two models without signal are non-inferior to each other where there are patients enough."""
+    a = make_table(num=3000, shift=0.0)
+    b = a.assign(run="x", probability=(a["probability"] * 0.9 + 0.05))
+    b.loc[::7, "probability"] = 0.5
+    found = compare_reports(make_report("a", a), make_report("b", b), num_resamples=100, margin=0.1)
+    tested = only(found).non_inferiority
+    assert tested is not None
+    assert tested.verdict == "non-inferior"
+    assert "B is not shown to exceed chance by more than the margin" in tested.sentence
+
+
+def test_non_inferiority_is_corrected_for_all_pairs() -> None:
+    a = make_report("a", make_table(num=200))
+    b = make_report("b", *(make_table(r, num=200, seed=s) for r, s in (("x", 4), ("y", 5))))
+    found = compare_reports(a, b, num_resamples=100, margin=0.15)
+    tested = [p.non_inferiority for p in found.pairs]
+    assert all(t is not None for t in tested)
+    p = [t.p or 0.0 for t in tested if t is not None]
+    assert [t.p_holm for t in tested if t is not None] == list(holm_adjusted(p))
+    assert "corrected for 2 comparisons" in (tested[0] or found).sentence  # type: ignore[union-attr]
+
+
+def test_identical_runs_show_no_non_inferiority() -> None:
+    report = make_report("a", make_table())
+    found = compare_reports(report, report, num_resamples=100, margin=0.05)
+    tested = only(found).non_inferiority
+    assert tested is not None
+    assert (tested.verdict, tested.p) == ("not shown", None)
+    assert "both rank the patients alike" in tested.sentence
+    assert "not shown" in render_comparison(found)
+
+
+def test_an_equal_rate_is_that_share_of_patients() -> None:
+    a, b = make_report("a", make_table()), make_report("b", make_table("x", shift=1.6, seed=3))
+    found = compare_reports(a, b, num_resamples=100, equal_rate=0.25)
+    at = only(found).comparison.equal_rate
+    assert at is not None
+    table = a.table[a.table["split"] == "test"]
+    assert at.num_called == round(0.25 * len(table))
+    called = table["probability"] >= np.sort(table["probability"])[-at.num_called]
+    assert at.sensitivity[0] == pytest.approx(called[table["label"] == 1].mean())
+    assert "both classify 25% of patients as positive" in render_comparison(found)
+    assert json.loads(comparison_json(found))["equal_rate"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--margin", "0", "margin is 0, expected a difference of AUCs"),
+        ("--margin", "5", "margin is 5, expected"),
+        ("--margin", "nan", "margin is nan, expected"),
+        ("--equal-rate", "30", "equal rate is 30, expected a share"),
+        ("--equal-rate", "0", "equal rate is 0, expected a share"),
+    ],
+)
+def test_margins_and_rates_that_are_none_are_refused(
+    reports: tuple[Path, Path], tmp_path: Path, option: str, value: str, words: str
+) -> None:
+    _, error = call("compare", *reports, "--out", tmp_path / "out", f"{option}={value}", status=2)
+    assert words in the_sentence(error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_tests_a_margin(reports: tuple[Path, Path]) -> None:
+    out, _ = call(
+        "compare", *reports, "--margin", "0.05", "--equal-rate", "0.3", "--resamples", 100
+    )
+    assert "ER: non-inferiority of A (net) to B (<b>x</b>) within 0.05 is not shown" in out
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("/home/ann/a", "/home/ann/b", ("a", "b")),
+        ("/home/ann/x/report/", "/home/ann/y/report", ("x/report", "y/report")),
+        ("/home/ann/report", "/home/ann/report", ("report", "report")),
+        ("report", "old/report", ("report", "old/report")),
+        ("s3://bucket/a/report", "s3://bucket/b/report", ("a/report", "b/report")),
+    ],
+)
+def test_pages_name_reports_by_the_ends_of_their_places(
+    first: str, second: str, names: tuple[str, str]
+) -> None:
+    assert short_names(first, second) == names

@@ -353,7 +353,7 @@ def test_metrics_are_kept_by_run_and_target() -> None:
     assert document["flow"] is None
     assert document["published"] == []
     of_duke = strict_json(replace(evaluation, cohort=DUKE))
-    assert [row["target"] for row in of_duke["published"]] == ["ER", "ER", "PR", "PR"]
+    assert [row["target"] for row in of_duke["published"]] == ["ER"] * 3 + ["PR"] * 3
 
 
 def _keys(document: Any) -> Iterator[str]:
@@ -489,3 +489,30 @@ def test_runs_tested_on_different_patients_are_not_compared_silently() -> None:
     assert any("2 runs" in w and "tested on the same question" in w for w in warnings)
     same = evaluate(tables[0], make_rows(TEST, "test", run="other")).warnings
     assert not any("tested on different patients" in w for w in same)
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ((0.0, 1.0), "test probabilities are 0 or 1 only, as classes are (hard labels)"),
+        ((0.2, 0.8), "test probabilities are 0.2 or 0.8 only"),
+        ((0.5, 0.5), "all test probabilities are 0.5, so patients are not ranked"),
+        ((0.0, 0.5, 1.0), ""),
+    ],
+)
+def test_classes_in_the_place_of_probabilities_are_named(
+    levels: tuple[float, ...], words: str
+) -> None:
+    patients = [(i % 2, levels[(i // 3) % len(levels)]) for i in range(30)]
+    said = " ".join(evaluate(make_rows(patients, "test")).warnings)
+    assert words in said
+    assert ("hard labels" in said) == (len(set(levels)) == 2)
+
+
+def test_classes_of_folds_are_named_although_their_mean_has_more_values() -> None:
+    folds = [
+        make_rows([(i % 2, float((i + k) % 3 == 0)) for i in range(30)], "test", fold=k)
+        for k in range(3)
+    ]
+    evaluation = evaluate(*folds)
+    assert "hard labels" in " ".join(evaluation.warnings)

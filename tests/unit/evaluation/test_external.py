@@ -161,7 +161,7 @@ def test_case_mix_joins_the_ways_in_which_a_covariate_is_written() -> None:
     # Three patients would be single ones.
     assert rows["ER", "positive"].external == "<5 of 7"
     assert rows["ER", "label missing"].external == "<5"
-    assert rows["age (years)", "mean (SD)"].external == "64.0 (2.7), n=9"
+    assert rows["age (years)", "mean (SD)"].external == "64.0 (2.7), n = 9"
     assert rows["field strength", "1.5 T"].training == "9 of 9 (100%)"
     assert rows["field strength", "1.5 T"].external == "0 of 9 (0%)"
     assert rows["scanner manufacturer", "ge"].difference == 0.0

@@ -325,8 +325,9 @@ def test_the_strongest_caveat_is_in_the_headline() -> None:
         "better than chance. Caveat: only 4 positive test patients."
     )
     verdict = judge(few, concerns=concerns)
-    assert verdict.headline.endswith("Caveat: a leak was found, so this result may be too good.")
-    assert verdict.details[-1] == "Further caveats: only 4 positive test patients."
+    assert verdict.headline.endswith(
+        "Caveats: a leak was found, so this result may be too good; only 4 positive test patients."
+    )
     suspect = replace(strong(), target="er ", auc=0.8)
     assert judge(suspect).caveats == ("the AUC is so high that a leak is suspected",)
     assert judge(strong()).headline == "HER2 status is predicted better than chance."

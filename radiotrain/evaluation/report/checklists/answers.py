@@ -107,12 +107,12 @@ def _about_measures(
 
 
 def _uncertainty(evaluation: Evaluation, results: list[TargetResult]) -> str:
-    parts = [
-        (
-            f"95% CIs after DeLong and of {evaluation.num_resamples:,} bootstrap resamples (seed"
-            f" {evaluation.seed})"
-        )
-    ]
+    beside = ["DeLong's"] if any(r.auc_ci95_delong is not None for r in results) else []
+    if any(r.auc_ci95_bootstrap is not None for r in results):
+        resamples = f"{evaluation.num_resamples:,} bootstrap resamples, seed {evaluation.seed}"
+        beside.append(f"the percentile interval ({resamples})")
+    words = f"; beside it {' and '.join(beside)}" if beside else ""
+    parts = [f"95% CIs of the AUC (score interval{words})"]
     if any(r.sensitivity_ci95 is not None for r in results):
         parts.append("Wilson's for proportions")
     if any(r.permutation_p is not None for r in results):
@@ -140,6 +140,15 @@ def _about_values(
     ]
     if called:
         yield "diagnostic_performance", Answer("run", f"{listed(called)}.", "table")
+    tables = [
+        f"{r.target}, {r.run}: {c.tp} true and {c.fp} false positive, {c.tn} true and {c.fn} false negative"
+        for r in networks
+        if (c := r.confusion) is not None
+    ]
+    if tables:
+        yield "cross_tabulation", Answer("run", f"{listed(tables)}.", "results")
+    text = "Each probability is in predictions.parquet beside the report, with its digest in metrics.json."
+    yield "outputs", Answer("run", text, "predictions.parquet")
     counts = {f"{r.target}: {r.num_patients} tested, {r.num_positive} positive" for r in networks}
     yield "counts", Answer("run", f"{listed(sorted(counts))}.", "table")
     text = "Precision and power of this test set are given; why it has this size is for the author."
@@ -177,8 +186,13 @@ def _about_patients(context: ReportContext) -> Iterator[tuple[str, Answer]]:
         if known.has_covariates:
             names = ", ".join(v.name for v in known.variables)
             partitions = ", ".join(name for name, _ in known.partitions)
-            text = f"Table 1, by partition ({partitions}): {names}."
-        by: By = "run" if known.has_covariates and len(known.partitions) > 1 else "author"
+            by_partition = (
+                f"by partition ({partitions})" if len(known.partitions) > 1 else partitions
+            )
+            text = f"Table 1, {by_partition}: {names}."
+        # In a cross-validated test each patient is in every partition.
+        is_whole = len(known.partitions) > 1 or (context.flow is not None and context.flow.outer)
+        by: By = "run" if known.has_covariates and is_whole else "author"
         yield "characteristics", Answer(by, text, "patients")
     flow = context.flow
     if flow is None:
@@ -188,6 +202,11 @@ def _about_patients(context: ReportContext) -> Iterator[tuple[str, Answer]]:
         f" {flow.divided}; flow diagram."
     )
     yield "flow", Answer("run", text, "patients")
+    text = (
+        "None: every tested patient has a probability, and a class where there is a threshold. Examinations"
+        " that cannot be used are excluded beforehand, with their reasons."
+    )
+    yield "indeterminate", Answer("run", text, "patients")
     text = f"Technical exclusions are listed ({len(flow.excluded)}); clinical criteria are for the author."
     yield "eligibility", Answer("author", text, "patients")
     if flow.labels:

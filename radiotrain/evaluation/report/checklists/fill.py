@@ -23,7 +23,13 @@ from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.results import Evaluation
 from radiotrain.evaluation.spreadsheet import as_text
 
-_FILES = ("claim_2024.yaml", "tripod_ai.yaml", "metrics_2024.yaml")
+_FILES = (
+    "claim_2024.yaml",
+    "tripod_ai.yaml",
+    "stard_ai.yaml",
+    "probast_ai.yaml",
+    "metrics_2024.yaml",
+)
 _AUTHOR = Answer("author")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.external.results import External
 from radiotrain.evaluation.report.checklists.answers import Answer, listed
 from radiotrain.evaluation.report.context import CohortFlow, ReportContext
 from radiotrain.evaluation.report.facts import DataFacts, ModelFacts, RunFacts
@@ -21,19 +22,70 @@ from radiotrain.evaluation.results import Evaluation
 
 def known_from_facts(evaluation: Evaluation, context: ReportContext) -> dict[str, Answer]:
     """Return answers about networks, training, data and split; none where these are not known."""
+    found = {} if context.external is None else dict(_about_external(context.external))
     facts = context.facts
     if facts is None:
-        return {}
-    found = dict(_about_networks(evaluation, facts))
-    found |= dict(_about_data(facts.data))
+        return found
+    found |= dict(_about_networks(evaluation, facts))
+    found |= dict(_about_data(facts))
     found |= dict(_about_inputs(facts))
+    found |= dict(_about_analysis(facts, context))
+    if context.external is not None and context.external.differences:
+        text = f"Training cohort: {found['preprocessing'].text if 'preprocessing' in found else ''}"
+        more = "The external cohort's settings differ: see the cautions."
+        found["preprocessing"] = Answer("run", f"{text} {more}", "warnings")
     if context.flow is not None:
         found |= dict(_about_split(evaluation, context, facts.data, context.flow))
-    if context.external is not None:
-        num = context.external.num_patients
-        text = f"{num} patients of another cohort than the networks' own; see how they differ."
-        found["external_test"] = Answer("run", text, "external", met=True)
     return found
+
+
+def _about_analysis(facts: RunFacts, context: ReportContext) -> Iterator[tuple[str, Answer]]:
+    """Answer what PROBAST+AI asks of the analysis."""
+    trains = [model.config.get("train", {}) for model in facts.models]
+    if all(trains):
+        if any(t.get("class_weights") or t.get("sampling") == "balanced" for t in trains):
+            text = "Temperature and isotonic scaling on validation are shown beside the probabilities as predicted."
+            yield "imbalance_recalibrated", Answer("run", text, "results")
+            text = "Test patients are neither weighted nor sampled by class."
+            yield "imbalance_evaluated", Answer("run", text, "table")
+        else:
+            text = "Class imbalance was not corrected in training."
+            yield "imbalance_recalibrated", Answer("not applicable", text)
+            yield "imbalance_evaluated", Answer("not applicable", text)
+        text = f"{each(facts.models, describe_training)} {each(facts.models, describe_final)}"
+        yield "overfitting", Answer("run", text, "model-card")
+    if context.external is not None:
+        text = "Performance on an external cohort; validation AUCs stand beside it."
+        yield "not_apparent", Answer("run", text, "external", met=True)
+    elif context.flow is not None:
+        text = "Performance on sealed test patients; validation AUCs stand beside it."
+        yield "not_apparent", Answer("run", text, "table", met=True)
+    if context.flow is not None and context.flow.outer:
+        text = "Each outer part was trained, and its thresholds chosen, without its test patients."
+        yield "resampling", Answer("run", text, "outer")
+    else:
+        text = "Performance is not estimated by resampling of development patients."
+        yield "resampling", Answer("not applicable", text)
+
+
+def _about_external(external: External) -> Iterator[tuple[str, Answer]]:
+    if external.recalibrations:
+        text = (
+            "In the large: one shift of the logits, cross-fitted on the external cohort. Temperature scaling"
+            " and isotonic regression, where they stand, were fitted on validation patients."
+        )
+        yield "recalibration", Answer("run", text, "external")
+    text = f"{external.num_patients} patients of another cohort than the networks' own."
+    yield "external_test", Answer("run", text, "external", met=True)
+    shown = ["case mix with standardized differences"] if external.case_mix else []
+    shown += ["ranges of the images"] if external.ranges else []
+    if shown:
+        text = f"Compared with the training cohort: {', '.join(shown)}."
+        yield "external_differences", Answer("run", text, "external")
+        yield "differences", Answer("run", text, "external")
+    else:
+        text = "The training cohort was not at hand: how the cohorts differ is for the author."
+        yield "external_differences", Answer("author", text, "external")
 
 
 def _about_networks(evaluation: Evaluation, facts: RunFacts) -> Iterator[tuple[str, Answer]]:
@@ -85,7 +137,18 @@ def _describe_imbalance(model: ModelFacts) -> str:
     return f"patients {weighed} in the loss, {drawn}"
 
 
-def _about_data(data: DataFacts) -> Iterator[tuple[str, Answer]]:
+def _devices(facts: RunFacts) -> Answer:
+    """Name scanners and software, if all that the item asks for is known."""
+    known = facts.data.acquisition
+    scanners = ", ".join(f"{name} {value}: {num}" for name, value, num in known)
+    software = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    text = f"Development patients: {scanners or 'scanners not known'}. Software: {software}."
+    is_whole = {"manufacturer", "model"} <= {name for name, _, _ in known} and bool(software)
+    return Answer("run" if is_whole else "author", text, "model-card")
+
+
+def _about_data(facts: RunFacts) -> Iterator[tuple[str, Answer]]:
+    data = facts.data
     if data.layout:
         text = (
             f"A cohort in the layout '{data.layout}'; its name, place and dates are for the author."
@@ -99,6 +162,7 @@ def _about_data(data: DataFacts) -> Iterator[tuple[str, Answer]]:
         known = ", ".join(f"{name} {value}: {num}" for name, value, num in data.acquisition)
         text = f"Known of development patients: {known}. Sequence parameters are for the author."
         yield "acquisition", Answer("author", text, "model-card")
+    yield "devices", _devices(facts)
     text = "Labels are those of the cohort's own table; how they were obtained is for the author."
     yield "reference_standard", Answer("author", text, "methods")
     text = "A box or mask that came with the cohort chose the region; how it was made is not known."
@@ -155,3 +219,5 @@ def _about_split(
     yield "internal_test", Answer("run", text, "accesses", met=True)
     text = "None in this report: test patients are of the development patients' cohort."
     yield "external_test", Answer("run", text, "patients", met=False)
+    text = "No external evaluation in this report."
+    yield "external_differences", Answer("not applicable", text)
