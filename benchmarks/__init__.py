@@ -14,6 +14,8 @@
 ``inference.py``      error rates and power of whole reports
 ``large_table.py``    20,000 patients or 100 runs
 ``new_patient.py``    one new patient, from files to page
+``inputs.py``         broken voxels and padding
+``splits.py``         how evenly targets are dealt
 ``object_store.py``   requests of an object store for each patient
 ====================  =======================================================================
 """

@@ -8,7 +8,7 @@ Networks of one target read the same patients, so their scores correlate by 0.5.
 corrections and warnings are those of the program (`correct_for_family`, `judge`, `find_cautions`);
 only what they do not read is not measured (bootstraps, calibration). `--whole` reports are
 evaluated by `evaluate_table` as well, and their verdicts and warnings have to be the same. "Before"
-are the rules that stood until commit 665283a, kept below.
+are the rules that stood before decision 30 (docs/decisions/0030-which-claims-are-corrected.md), kept below.
 
 See docs/statistics.md, "Error rates of a whole report".
 """
@@ -38,6 +38,7 @@ from radiotrain.evaluation.statistics.auc import auc, delong_interval
 from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.comparison import holm_adjusted
 from radiotrain.evaluation.statistics.operating_point import (
+    OperatingPoint,
     sensitivity_threshold,
     wilson_interval,
     youden_threshold,
@@ -245,7 +246,7 @@ def measured(table: pd.DataFrame) -> tuple[TargetResult, ...]:
 
 
 def kind_before(result: TargetResult) -> str:
-    """Return the verdict until commit 665283a: interval and uncorrected p."""
+    """Return the verdict before decision 30: interval and uncorrected p."""
     low, high = result.auc_ci95_delong or (0.0, 1.0)
     if low <= 0.5 <= high or (result.permutation_p or 0) >= 0.05:
         return "unclear"
@@ -360,7 +361,11 @@ def threshold_line(num: int, rng: np.random.Generator) -> str:
 def measured_for_thresholds(table: pd.DataFrame) -> list[TargetResult]:
     """Return results with a threshold and test patients, as a caution needs them."""
     pairs = table[["run", "target"]].drop_duplicates().to_numpy()
-    return [TargetResult(r, t, NUM_TEST, 1, 0, 5, 1, 1, threshold=0.5) for r, t in pairs]
+    points = (OperatingPoint("sensitivity 0.90", threshold=0.5),)
+    return [
+        TargetResult(r, t, NUM_TEST, 1, 0, 5, 1, 1, threshold=0.5, operating_points=points)
+        for r, t in pairs
+    ]
 
 
 def detectable() -> str:

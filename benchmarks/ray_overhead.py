@@ -78,7 +78,6 @@ def make_config(store: Store, folder: Path, name: str, network: str, epochs: int
         folder / name,
         network={"name": network},
         train={"epochs": epochs, "batch_size": 16, "lr": 1e-3, "warmup_epochs": 1},
-        early_stopping={"patience": epochs},
     )
 
 

@@ -41,7 +41,6 @@ def begin_training(
         "targets": ["ER"],
         "network": {"name": "ResNet10-narrow"},
         "train": {"epochs": epochs, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1},
-        "early_stopping": {"patience": epochs},
         "show": {"tensorboard": False},
     }
     text = yaml.safe_dump(values)
