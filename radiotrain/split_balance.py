@@ -66,7 +66,7 @@ def balance_parts(
     shares
         (K,) of all patients that each part has, with a sum of 1.
     fixed
-        Labels of the patients that each part had before, of whom none is moved; empty where it had none.
+        Labels of the patients that each part had before, none of which is moved; empty where it had none.
     due
         (K, T, 3) of the patients with each label that each part should have; by default its share.
     """

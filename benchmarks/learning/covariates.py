@@ -212,7 +212,7 @@ def main(argv: list[str]) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--patients", type=int, default=165, help="a tenth of whom are left out")
+    parser.add_argument("--patients", type=int, default=165, help="a tenth of them are left out")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--case", type=int, nargs="*", help="numbers of cases, from 0")
     given = parser.parse_args(argv)

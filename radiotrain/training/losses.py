@@ -91,7 +91,7 @@ class LossWeights:
     training
         float32 (2, T): of a label that is drawn, negatives first.
     validation
-        float32 (2, T): of a label of a patient, each of whom is validated once. A label weighs
+        float32 (2, T): of a label of a patient; each patient is validated once. A label weighs
         as much as one of its class in training, all draws of an epoch together.
     """
 

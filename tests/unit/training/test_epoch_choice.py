@@ -122,7 +122,7 @@ def test_a_fold_of_one_class_stops_by_its_loss() -> None:
     undefined, losses = [NAN] * 6, [0.9, 0.5, 0.4, 0.6, 0.7, 0.8]
     verdict = decide(undefined, losses, 3, EpochChoice("smoothed_auc", 1))
     assert (verdict.action, verdict.best_epoch) == (Action.STOP, 2)
-    # Nobody validates: neither is defined, and nothing stops.
+    # No validation set: neither is defined, and nothing stops.
     verdict = decide([NAN] * 6, [NAN] * 6, 1, EpochChoice("smoothed_auc", 1))
     assert (verdict.action, verdict.best_epoch) == (Action.CONTINUE, 5)
 
