@@ -75,7 +75,7 @@ def _sweep(store: Store, folder: Path, name: str, trials: int, epochs: int) -> S
         "train": {"epochs": epochs, "batch_size": 16},
         "early_stopping": {"patience": None},
         "halving": {"enabled": False},
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
         "device": "cpu",
     }
     return parse_config(SweepConfig, values, "benchmark")

@@ -19,6 +19,7 @@ from preprocessing import files
 from preprocessing.digests import check_text, has_text_digest, text_with_digest
 from preprocessing.errors import InputError, MissingPathError, nearest_hint
 from preprocessing.redaction import has_credentials, without_credentials
+from radiotrain.deprecation import warn_renamed
 from radiotrain.networks.registry import check_network_name
 from radiotrain.training.early_stopping import Choose
 from radiotrain.yaml_text import dump_yaml, load_yaml
@@ -30,7 +31,7 @@ _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _MAX_SHOWN = 200
 
 # Where a run is kept and what it runs on do not change what it computes.
-_NOT_IDENTITY = ("store", "split", "out", "device", "speed", "show")
+_NOT_IDENTITY = ("store", "split", "out", "device", "speed", "logging")
 
 # Keys that were added after runs had been recorded, each with the value by which those runs were trained.
 # A recorded configuration without the key is read with it, and it is no part of a run's identity: runs
@@ -48,6 +49,19 @@ ADDED_KEYS: Mapping[str, Any] = {
     # Of a sweep.
     "covariate_start": "zero",
 }
+
+# New name by old name. A user's file may have the old one for one release; recorded configurations are
+# read with either, and a run's identity keeps the old names, so that digests stay the same.
+RENAMED_KEYS: Mapping[str, str] = {
+    "show": "logging",
+    "network.weights": "network.pretrained",
+    # Of a sweep.
+    "samples": "num_samples",
+    "searcher": "search_algorithm",
+    "search.network.weights": "search.network.pretrained",
+}
+FIRST_NAMES: Mapping[str, str] = {new: old for old, new in RENAMED_KEYS.items()}
+"""First name by present name of each renamed key, for what has to stay the same: digests and draws."""
 
 
 class Section(BaseModel):
@@ -69,10 +83,10 @@ class NetworkConfig(Section):
 
     name: str = "ResNet18"
     """A name from ``radiotrain models``."""
-    weights: str | None = None
+    pretrained: str | None = None
     """File of published weights to begin with (a state dict, such as MedicalNet's): path or s3://…"""
     covariates: tuple[str, ...] = ()
-    """Clinical columns of the store that have a say beside the images (late fusion), e.g. age."""
+    """Clinical covariates of the store that are read beside the images (late fusion), e.g. age."""
     allow_covariates: tuple[str, ...] = ()
     """Columns that may be used although their name or values tell a target; reports name them."""
     covariate_start: Literal["logistic", "zero"] = "logistic"
@@ -214,13 +228,13 @@ class SpeedConfig(Section):
     """Longest time between checkpoints; there is one after each epoch."""
 
 
-class ShowConfig(Section):
-    """What is shown of a run while it goes on."""
+class LoggingConfig(Section):
+    """Where a run's progress is logged."""
 
     tensorboard: bool = True
     """Write TensorBoard events into the run folder."""
     image_epochs: int = Field(default=10, ge=0)
-    """Show some inputs with their saliency every so many epochs; 0 for never."""
+    """Log some inputs with their saliency every k-th epoch; 0 for never."""
     mlflow: str | None = None
     """Also track the run with MLflow at this address or folder; needs the package mlflow."""
 
@@ -246,7 +260,7 @@ class RunConfig(Section):
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     augment: AugmentConfig = AugmentConfig()
     speed: SpeedConfig = SpeedConfig()
-    show: ShowConfig = ShowConfig()
+    logging: LoggingConfig = LoggingConfig()
     averaging: Literal["calibrated", "raw"] = "calibrated"
     """How its probabilities enter the mean with other runs of its configuration (folds, seeds):
     calibrated on its own validation patients, so that all have one scale, or raw."""
@@ -286,7 +300,7 @@ class RunConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides what the run computes, as JSON values (no paths, no device)."""
-        return without_added_keys(self.full_identity())
+        return _with_names(without_added_keys(self.full_identity()), FIRST_NAMES)
 
     def full_identity(self) -> dict[str, Any]:
         """Return the identity with the keys that were added and have their old values, to compare."""
@@ -337,13 +351,16 @@ def read_config(model: type[_ModelT], path: str, overrides: Sequence[str] = ()) 
     that were added since have the values by which that was trained.
     """
     text = _read_text(path)
-    values = apply_overrides(_parse_yaml(text, path), overrides)
-    parse = parse_recorded if has_text_digest(text) else parse_config
-    return parse(model, values, path)
+    is_recorded = has_text_digest(text)
+    values = with_new_names(model, _parse_yaml(text, path), path, warn=not is_recorded)
+    values = apply_overrides(values, overrides, model)
+    return (parse_recorded if is_recorded else parse_config)(model, values, path)
 
 
 def parse_recorded(model: type[_ModelT], values: Mapping[str, Any], source: str) -> _ModelT:
     """Check a recorded configuration; keys of `ADDED_KEYS` that it lacks have their old values.
+
+    It may have the old names of `RENAMED_KEYS`.
 
     Raises
     ------
@@ -352,7 +369,7 @@ def parse_recorded(model: type[_ModelT], values: Mapping[str, Any], source: str)
     """
     if not isinstance(values, Mapping):
         return parse_config(model, values, source)
-    result: dict[str, Any] = dict(values)
+    result = with_new_names(model, values, source, warn=False)
     for dotted, value in ADDED_KEYS.items():
         section, _, key = dotted.partition(".")
         if section not in model.model_fields:
@@ -372,6 +389,72 @@ def without_added_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         place, name = (result.get(section), key) if key else (result, section)
         if isinstance(place, dict) and name in place and place[name] == value:
             del place[name]
+    return result
+
+
+def with_new_names(
+    model: type[BaseModel], values: Mapping[str, Any], source: str, *, warn: bool = True
+) -> dict[str, Any]:
+    """Return a configuration's values with the old names of `RENAMED_KEYS` replaced.
+
+    Parameters
+    ----------
+    warn
+        Whether to warn about old names.
+
+    Raises
+    ------
+    InputError
+        If a key has both its names.
+    """
+    found: dict[str, str] = {}
+    try:
+        result = _with_names(values, _renamed_keys(model), found)
+    except _TwoNamesError as error:
+        raise InputError(
+            f"{source} has both {error.old} and {error.new}, two names of one setting: remove {error.old}"
+        ) from None
+    if warn:
+        warn_renamed(source, found)
+    return result
+
+
+class _TwoNamesError(Exception):
+    """A key has both its old and its new name."""
+
+    def __init__(self, old: str, new: str) -> None:
+        super().__init__(old, new)
+        self.old, self.new = old, new
+
+
+def _renamed_keys(model: type[BaseModel]) -> dict[str, str]:
+    """Return the entries of `RENAMED_KEYS` that concern a model."""
+    if "sweep" in model.model_fields:
+        return {f"sweep.{old}": f"sweep.{new}" for old, new in RENAMED_KEYS.items()}
+    return {o: n for o, n in RENAMED_KEYS.items() if n.partition(".")[0] in model.model_fields}
+
+
+def _with_names(
+    values: Mapping[str, Any],
+    names: Mapping[str, str],
+    found: dict[str, str] | None = None,
+    prefix: str = "",
+) -> dict[str, Any]:
+    """Return nested values with keys renamed, and add the renamed ones to `found`."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping) and any(old.startswith(f"{dotted}.") for old in names):
+            value = _with_names(value, names, found, f"{dotted}.")
+        if dotted not in names:
+            result[key] = value
+            continue
+        name = names[dotted].removeprefix(prefix)
+        if name in values:
+            raise _TwoNamesError(dotted, names[dotted])
+        result[name] = value
+        if found is not None:
+            found[dotted] = names[dotted]
     return result
 
 
@@ -411,14 +494,16 @@ def _parse_yaml(text: str, path: str) -> dict[str, Any]:
     return values
 
 
-def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `values` with each ``section.key=value`` put in its place."""
+def apply_overrides(
+    values: Mapping[str, Any], overrides: Sequence[str], model: type[BaseModel]
+) -> dict[str, Any]:
+    """Return the values of a model with each ``section.key=value`` put in its place."""
     result: dict[str, Any] = json.loads(json.dumps(values, default=str))
     for text in overrides:
         dotted, equals, value = text.partition("=")
         if not equals or not dotted:
             raise InputError(f"--set {text}: expected section.key=value, e.g. train.lr=1e-3")
-        *sections, key = dotted.strip().split(".")
+        *sections, key = _with_new_name(dotted.strip(), model).split(".")
         place = result
         for section in sections:
             # A section with nothing under its name is null in YAML.
@@ -437,6 +522,16 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
     return result
 
 
+def _with_new_name(dotted: str, model: type[BaseModel]) -> str:
+    """Return the new name of a key that is given to ``--set``, and warn about an old one."""
+    for old, new in _renamed_keys(model).items():
+        if dotted == old or dotted.startswith(f"{old}."):
+            name = new + dotted.removeprefix(old)
+            warn_renamed("--set", {dotted: name})
+            return name
+    return dotted
+
+
 def parse_config(model: type[_ModelT], values: Mapping[str, Any], source: str) -> _ModelT:
     """Check plain values against a configuration model.
 
@@ -446,6 +541,8 @@ def parse_config(model: type[_ModelT], values: Mapping[str, Any], source: str) -
         One sentence about the first thing wrong, unknown keys before anything else.
     """
     _check_no_credentials(values, source)
+    if isinstance(values, Mapping):
+        values = with_new_names(model, values, source)
     try:
         return model.model_validate(values)
     except ValidationError as error:

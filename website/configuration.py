@@ -10,7 +10,7 @@ from cluster.sweep.config import SweepConfig
 from cluster.sweep.search import Distribution
 from preprocessing.config import PreprocessConfig
 from radiotrain.config import RunConfig
-from radiotrain.config_docs import FieldDoc, as_yaml, fields_of
+from radiotrain.config_template import FieldDoc, as_yaml, fields_of
 from radiotrain.reproduction import ReproduceConfig
 
 _SET = "`--set section.key=value` wins over the file. An unknown key is refused, and the nearest one named."

@@ -121,7 +121,7 @@ def run_values(store: str, split: str, out: str, seed: int, arm: str, epochs: in
         "train": {"epochs": epochs},
         "augment": {"enabled": False},
         "device": "cpu",
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
     }
     return parse_config(RunConfig, values, "simulation")
 

@@ -5,7 +5,7 @@
                  seeds
 ``estimate.py``  what it will take; `resources.py` what a trial takes of the cluster
 ``run.py``       the sweep under Ray Tune
-``suggest.py``   what is tried next
+``optuna_search.py``  what is tried next
 ``trial.py``     what a trial does in its actor
 ``ladder.py``    who goes on and who stops; `scheduler.py` acts on it for Ray Tune
 ``optimism.py``  how much of the best score is luck

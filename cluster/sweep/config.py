@@ -17,9 +17,11 @@ from preprocessing.errors import InputError
 from radiotrain.config import (
     AugmentConfig,
     EarlyStoppingConfig,
+    LoggingConfig,
+    NetworkConfig,
+    Precision,
     RunConfig,
     Section,
-    ShowConfig,
     SpeedConfig,
     TrainConfig,
     parse_config,
@@ -30,7 +32,7 @@ from radiotrain.networks.registry import check_network_name
 _ValueT = TypeVar("_ValueT")
 
 # Sections that a sweep has as a run has them.
-_SHARED_SECTIONS = ("train", "early_stopping", "augment", "speed", "show")
+_SHARED_SECTIONS = ("train", "early_stopping", "augment", "speed", "logging")
 _SEARCHED_SECTIONS = ("network", *_SHARED_SECTIONS)
 # The sweep has its own place for these.
 _NOT_SEARCHED = {
@@ -84,10 +86,10 @@ class SweepConfig(Section):
     search: dict[str, Distribution] = Field(default_factory=dict)
     """Fields of a run that are varied, by dotted key: ``train.lr: {loguniform: [1e-4, 1e-2]}``; with
     grid, choice, uniform, loguniform or integer. Every network and target is given the same settings."""
-    searcher: Literal["random", "tpe"] = "random"
+    search_algorithm: Literal["random", "tpe"] = "random"
     """random: drawn beforehand, the same for each network and target. tpe: each target's trials are
     suggested by Optuna from the results of those before, the network being one more choice."""
-    samples: int = Field(default=1, ge=1)
+    num_samples: int = Field(default=1, ge=1)
     """Draws of what is searched and not a grid; with tpe each network's trials, on average."""
     search_seed: int = Field(default=0, ge=0)
     """Seed of these draws."""
@@ -105,14 +107,14 @@ class SweepConfig(Section):
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     augment: AugmentConfig = AugmentConfig()
     speed: SpeedConfig = SpeedConfig()
-    show: ShowConfig = ShowConfig()
+    logging: LoggingConfig = LoggingConfig()
     covariate_start: Literal["logistic", "zero"] = "logistic"
     """As `network.covariate_start` in a run's configuration, for trials with covariates."""
     averaging: Literal["calibrated", "raw"] = "calibrated"
     """As in a run's configuration."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """As in a run's configuration."""
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """As in a run's configuration."""
 
     @field_validator("networks")
@@ -157,23 +159,51 @@ class SweepConfig(Section):
                 raise ValueError(f"{key!r} cannot be searched: {_NOT_SEARCHED[key]}")
         return {key: _configured(key, distribution) for key, distribution in search.items()}
 
+    @property
+    def base(self) -> RunConfig:
+        """What all trials share, as a run: that of the first network, targets, seed and fold."""
+        return RunConfig(
+            store=self.store,
+            split=self.split,
+            out=self.out,
+            targets=self.targets[0],  # type: ignore[arg-type]  # one name or several
+            seed=self.seeds[0],
+            fold=self.folds[0],
+            network=NetworkConfig(name=self.networks[0], covariate_start=self.covariate_start),
+            averaging=self.averaging,
+            precision=self.precision,
+            device=self.device,
+            **{section: getattr(self, section) for section in _SHARED_SECTIONS},
+        )
+
+    @model_validator(mode="after")
+    def _base_is_possible(self) -> SweepConfig:
+        try:
+            _ = self.base
+        except ValidationError as error:
+            (first, *_) = error.errors()
+            raise ValueError(str(first["ctx"]["error"])) from None
+        return self
+
     @model_validator(mode="after")
     def _samples_differ(self) -> SweepConfig:
-        if self.searcher == "tpe":
+        if self.search_algorithm == "tpe":
             return self._tpe_can_choose()
-        if self.samples > 1 and all(d.grid is not None for d in self.search.values()):
+        if self.num_samples > 1 and all(d.grid is not None for d in self.search.values()):
             raise ValueError(
-                f"samples is {self.samples}, but nothing in search is drawn: all would be the same;"
+                f"num_samples is {self.num_samples}, but nothing in search is drawn: all would be the same;"
                 " add a choice, uniform, loguniform or integer, or use seeds"
             )
         return self
 
     def _tpe_can_choose(self) -> SweepConfig:
         if not self.search:
-            raise ValueError("searcher is tpe and search is empty: name the fields to be searched")
+            raise ValueError(
+                "search_algorithm is tpe and search is empty: name the fields to be searched"
+            )
         if len(self.seeds) > 1:
             raise ValueError(
-                f"searcher is tpe and seeds is {list(self.seeds)}, expected one: a suggestion is"
+                f"search_algorithm is tpe and seeds is {list(self.seeds)}, expected one: a suggestion is"
                 " tried once; use folds to measure it better"
             )
         return self
@@ -233,7 +263,7 @@ class Sample:
 def draw_samples(sweep: SweepConfig) -> tuple[Sample, ...]:
     """Draw a sweep's samples; of equal ones the first counts, so that none is trained twice."""
     samples: dict[str, Sample] = {}
-    for number in range(sweep.samples):
+    for number in range(sweep.num_samples):
         values = draw_settings(sweep.search, number, sweep.search_seed)
         samples.setdefault(json.dumps(values), Sample(number, values))
     return tuple(samples.values())
@@ -244,17 +274,17 @@ def plan_trials(
 ) -> tuple[TrialPlan, ...]:
     """Return all trials that are known beforehand, targets going round fastest.
 
-    With the searcher tpe there are none: see `cluster.sweep.suggest`.
+    With the search algorithm tpe there are none: see `cluster.sweep.optuna_search`.
 
     Parameters
     ----------
     samples
         By default those of a sweep that begins.
     """
-    if sweep.searcher == "tpe":
+    if sweep.search_algorithm == "tpe":
         return ()
     samples = draw_samples(sweep) if samples is None else samples
-    per_combination = max([sweep.samples, *(sample.number + 1 for sample in samples)])
+    per_combination = max([sweep.num_samples, *(sample.number + 1 for sample in samples)])
     searched = {
         per_combination * n + sample.number: {**grid, **sample.values}
         for n, grid in enumerate(combinations(sweep.search))
@@ -313,24 +343,16 @@ def plan_trial(
     InputError
         If one of them cannot be used.
     """
-    values: dict[str, Any] = {
-        "store": sweep.store,
-        "split": sweep.split,
-        "targets": targets,
-        "seed": seed,
-        "network": {"name": network, "covariate_start": sweep.covariate_start},
-        "averaging": sweep.averaging,
-        "precision": sweep.precision,
-        "device": sweep.device,
-        **{section: getattr(sweep, section).model_dump() for section in _SHARED_SECTIONS},
-    }
+    base = sweep.base
+    sections: dict[str, dict[str, Any]] = {"network": {"name": network}}
     for key, value in searched.items():
         section, _, name_in_section = key.partition(".")
-        values[section][name_in_section] = value
-    runs = tuple(
-        parse_config(RunConfig, values | {"fold": fold, "out": sweep.out}, "sweep")
-        for fold in sweep.folds
-    )
+        sections.setdefault(section, {})[name_in_section] = value
+    varied = {name: getattr(base, name).model_dump() | new for name, new in sections.items()}
+    # Sections that do not vary are values that were checked: they are taken as they are.
+    values = {**dict(base), **varied, "targets": targets, "seed": seed}
+    run = parse_config(RunConfig, values, "sweep")
+    runs = tuple(run.model_copy(update={"fold": fold}) for fold in sweep.folds)
     plan = TrialPlan("", group_of(targets), runs, dict(searched))
     return place_trial(plan, sweep.out, f"{plan.group}_{network}{suffix}")
 

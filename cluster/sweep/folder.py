@@ -2,7 +2,7 @@
 
 ====================  ====================================================================
 ``sweep.yaml``        the sweep's resolved configuration
-``suggested.json``    trials that were suggested as the sweep went on (searcher tpe)
+``suggested.json``    trials that were suggested as the sweep went on (algorithm tpe)
 ``timeline.json``     who trained what, where and when, for each way to a rung
 ``TRIAL/``            a trial's run folder; with several folds, one in it for each
 ====================  ====================================================================
@@ -38,7 +38,7 @@ from preprocessing.digests import check_text, dump_with_digest
 from preprocessing.errors import DamagedFileError, InputError, MissingPathError
 from preprocessing.json_values import parse_values
 from radiotrain.checked_json import read_json
-from radiotrain.config import dump_checked_config, read_config
+from radiotrain.config import RENAMED_KEYS, dump_checked_config, read_config
 from radiotrain.runs import REMEDY, RunFolder, RunRecord, run_digest
 from radiotrain.training.length import epoch_choice
 from radiotrain.training.metrics import EpochMetrics
@@ -247,9 +247,9 @@ class SweepFolder:
         return find_members(sweep, self.read_known(sweep))
 
     def read_known(self, sweep: SweepConfig) -> tuple[KnownTrial, ...]:
-        """Return the trials that were trained; of the searcher tpe all that were suggested, first."""
+        """Return the trials that were trained; of the search algorithm tpe all that were suggested, first."""
         trained = {trial.name: trial for trial in find_trials(self.url)}
-        if sweep.searcher != "tpe":
+        if sweep.search_algorithm != "tpe":
             return tuple(trained.values())
         by_group = {group_of(targets): targets for targets in sweep.targets}
         ordered = {}
@@ -284,14 +284,15 @@ class SweepFolder:
 def plan_suggestion(
     sweep: SweepConfig, targets: str | tuple[str, ...], suggestion: Suggestion
 ) -> TrialPlan:
-    """Return the trial of a suggestion."""
+    """Return the trial of a suggestion, which may have been recorded with the old names of keys."""
+    searched = {RENAMED_KEYS.get(key, key): value for key, value in suggestion.searched.items()}
     return plan_trial(
         sweep,
         suggestion.network,
         targets,
         sweep.seeds[0],
         f"_{suggestion.number:03d}",
-        suggestion.searched,
+        searched,
     )
 
 

@@ -105,7 +105,7 @@ def find_members(sweep: SweepConfig, known: Sequence[KnownTrial]) -> Membership:
     Parameters
     ----------
     known
-        All in its folder. With the searcher tpe also those that were only suggested; they count in
+        All in its folder. With the search algorithm tpe also those that were only suggested; they count in
         this order.
     """
     members, left_out = [], {}
@@ -115,7 +115,7 @@ def find_members(sweep: SweepConfig, known: Sequence[KnownTrial]) -> Membership:
             members.append((trial, plan))
         elif trial.folds:
             left_out[trial.name] = plan
-    choose = _suggested if sweep.searcher == "tpe" else _drawn
+    choose = _suggested if sweep.search_algorithm == "tpe" else _drawn
     chosen, others = choose(sweep, members, {trial.name for trial in known})
     return Membership(chosen, left_out | {k.name: why for k, why in others if k.folds})
 
@@ -201,7 +201,7 @@ def _suggested(sweep: SweepConfig, members: _Members, _: set[str]) -> _Chosen:
         if num[plan.group] <= suggested_per_group(sweep):
             plans.append(plan)
         else:
-            others.append((known, f"samples is {sweep.samples}"))
+            others.append((known, f"num_samples is {sweep.num_samples}"))
     return tuple(plans), others
 
 
@@ -216,7 +216,7 @@ def _drawn(sweep: SweepConfig, members: _Members, taken: set[str]) -> _Chosen:
     planned = plan_trials(sweep, _choose_samples(sweep, list(by_key.values())))
     chosen = {_key(sweep, plan): plan for plan in planned}
     others += [
-        (known, f"samples is {sweep.samples}")
+        (known, f"num_samples is {sweep.num_samples}")
         for known, plan in members
         if _key(sweep, plan) not in chosen
     ]
@@ -254,9 +254,9 @@ def _choose_samples(sweep: SweepConfig, members: Sequence[TrialPlan]) -> tuple[S
         trained.setdefault(_sample_key(values), values)
     earlier = [values for key, values in trained.items() if key not in drawn]
     there = [sample for key, sample in drawn.items() if key in trained]
-    there += [Sample(sweep.samples + n, values) for n, values in enumerate(earlier)]
+    there += [Sample(sweep.num_samples + n, values) for n, values in enumerate(earlier)]
     new = [sample for key, sample in drawn.items() if key not in trained]
-    return tuple(sorted((there + new)[: sweep.samples], key=lambda sample: sample.number))
+    return tuple(sorted((there + new)[: sweep.num_samples], key=lambda sample: sample.number))
 
 
 def _sample_key(values: Mapping[str, Any]) -> str:
@@ -276,4 +276,4 @@ def _number(plan: TrialPlan) -> tuple[int, str]:
 
 def suggested_per_group(sweep: SweepConfig) -> int:
     """Return how many trials each target will have where they are suggested; 0 where all are known."""
-    return len(sweep.networks) * sweep.samples if sweep.searcher == "tpe" else 0
+    return len(sweep.networks) * sweep.num_samples if sweep.search_algorithm == "tpe" else 0

@@ -30,7 +30,7 @@ def describe_reuse(
     )
     drawn = any(distribution.grid is None for distribution in sweep.search.values())
     if drawn and counts["done"] == num_trials:
-        yield f"nothing is left to train: samples is {sweep.samples}, raise it to try more settings"
+        yield f"nothing is left to train: num_samples is {sweep.num_samples}, raise it to try more settings"
     yield from _some(_trained_again(found))
     yield from _some(
         [f"not in this sweep any more: {name}: {why}" for name, why in left_out.items()]

@@ -33,10 +33,10 @@ from cluster.sweep.membership import (
     suggested_per_group,
 )
 from cluster.sweep.notice import EndAtNotice
+from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.resources import check_room, max_running, trial_resources, worker_resources
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.scheduler import LadderScheduler, name_of
-from cluster.sweep.suggest import NextTrial
 from cluster.sweep.trial import train_trial
 from preprocessing import stop_notice
 from preprocessing.folder_lock import exclusive
@@ -136,7 +136,7 @@ def _tune(book: Book, each: Mapping[str, float]) -> None:
     )
     for name, value in _TUNE.items():
         os.environ.setdefault(name, value)
-    if sweep.searcher == "random":
+    if sweep.search_algorithm == "random":
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MAX_PENDING
     else:
         # A suggestion that is made later knows more.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from radiotrain.config import Section
+from radiotrain.config import FIRST_NAMES, Section
 
 
 class Distribution(Section):
@@ -111,4 +111,5 @@ def draw_settings(search: Mapping[str, Distribution], number: int, seed: int) ->
 
 
 def _generator(seed: int, key: str, sample: int) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(key.encode()), sample])
+    name = FIRST_NAMES.get(key, key)
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), sample])

@@ -46,10 +46,10 @@ def board(
     from preprocessing.errors import InputError
 
     url = files.absolute(sweep)
-    if not open_sweep(url).show.tensorboard:
+    if not open_sweep(url).logging.tensorboard:
         raise InputError(
             f"sweep {url} writes no TensorBoard events, its configuration says"
-            " show.tensorboard: false; use 'radiotrain status'"
+            " logging.tensorboard: false; use 'radiotrain status'"
         )
     with ExitStack() as stack:
         place, is_copy = url, not files.is_local(url)

@@ -83,7 +83,7 @@ def targets_of_sweep(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _keys(model: type[BaseModel], incomplete: str) -> list[str]:
-    from radiotrain.config_docs import fields_of
+    from radiotrain.config_template import fields_of
 
     names = (f"{field.key}=" for field in fields_of(model) if field.section is None)
     return _beginning(names, incomplete)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from preprocessing.store import Store
-    from radiotrain.suggest import Suggestion
+    from radiotrain.defaults import Suggestion
 
 _HOW = (
     "Paths are relative to the folder where the command is called. A setting behind a # with no"
@@ -67,7 +67,7 @@ def run(
     opened = _begin(out, store)
     # Takes seconds: what was mistaken is said before.
     from radiotrain.config import RunConfig
-    from radiotrain.suggest import suggest_run
+    from radiotrain.defaults import suggest_run
 
     suggestion = suggest_run(opened, split, targets=target or (), network=network)
     _write(out, RunConfig, suggestion, store, "run")
@@ -102,7 +102,7 @@ def sweep(
     opened = _begin(out, store)
     # Takes seconds: what was mistaken is said before.
     from cluster.sweep.config import SweepConfig
-    from radiotrain.suggest import suggest_sweep
+    from radiotrain.defaults import suggest_sweep
 
     suggestion = suggest_sweep(opened, split, targets=target or (), networks=network or ())
     _write(out, SweepConfig, suggestion, store, "sweep")
@@ -202,7 +202,7 @@ def _write(
     store: str,
     what: str,
 ) -> None:
-    from radiotrain.commented import commented_yaml
+    from radiotrain.config_template import commented_yaml
 
     header = (f"A {what} on {store}, made by `radiotrain init {what}`.", _HOW)
     # As the user said it: a file with relative paths may move along with what they name.

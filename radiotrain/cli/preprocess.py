@@ -97,7 +97,7 @@ def preprocess(
     }
     values: dict[str, Any] = read_yaml(config) if config else {}
     values |= {k: v for k, v in options.items() if v is not None}
-    values = apply_overrides(values, overrides or [])
+    values = apply_overrides(values, overrides or [], PreprocessConfig)
     # Checked before the cohort is read, which takes its time on a large one.
     resolved = parse_config(PreprocessConfig, values, "settings")
     found = read_cohort(cohort, tables)

@@ -435,10 +435,10 @@ def _metrics(report: str) -> dict[str, Any] | None:
 
 
 def _settings(config: str | None, overrides: list[str], quick: bool) -> ReproduceConfig:
-    from radiotrain.config import apply_overrides, parse_config, read_yaml
+    from radiotrain.config import apply_overrides, parse_config, read_yaml, with_new_names
     from radiotrain.reproduction import QUICK, ReproduceConfig, merged
 
-    values = merged(QUICK if quick else {}, read_yaml(config) if config else {})
-    return parse_config(
-        ReproduceConfig, apply_overrides(values, overrides), config or "reproduction"
-    )
+    source = config or "reproduction"
+    given = with_new_names(ReproduceConfig, read_yaml(config) if config else {}, source)
+    values = apply_overrides(merged(QUICK if quick else {}, given), overrides, ReproduceConfig)
+    return parse_config(ReproduceConfig, values, source)

@@ -122,7 +122,7 @@ def _describe_model(model: Model, split: Split) -> ModelFacts:
         covariates=config.network.covariates,
         num_networks=len(model.members),
         num_parameters=sum(p.numel() for p in network.parameters()),
-        initial_weights=config.network.weights,
+        initial_weights=config.network.pretrained,
         seed=config.seed,
         fold=config.fold,
         epochs=record.num_epochs if one else None,

@@ -39,7 +39,7 @@ def check_mlflow() -> None:
     """Raise an `InputError` where MLflow is not installed."""
     if find_spec("mlflow") is None:
         raise InputError(
-            "show.mlflow is set but the package mlflow is not installed: pip install mlflow"
+            "logging.mlflow is set but the package mlflow is not installed: pip install mlflow"
         )
 
 

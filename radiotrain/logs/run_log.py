@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from radiotrain.config import ShowConfig
+from radiotrain.config import LoggingConfig
 from radiotrain.logs.mlflow import MlflowLog, check_mlflow
 from radiotrain.logs.tensorboard import TensorBoardLog
 from radiotrain.logs.tracker import Tracker, epoch_scalars, run_scalars
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def check_show(show: ShowConfig) -> None:
+def check_show(show: LoggingConfig) -> None:
     """Raise an `InputError` if what is to be shown cannot be, before a run is begun."""
     if show.mlflow is not None:
         check_mlflow()
@@ -53,7 +53,7 @@ class RunLog:
         self,
         run_url: str,
         run_name: str,
-        show: ShowConfig,
+        show: LoggingConfig,
         first_epoch: int,
         parameters: Mapping[str, object],
     ) -> None:

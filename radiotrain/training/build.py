@@ -51,10 +51,10 @@ def build_trained_network(config: RunConfig, store: Store, split: Split) -> Buil
         config.network.name, store.spec.num_phases, len(config.targets), store.spec.crop_shape
     )
     report = encoder = loaded = None
-    if config.network.weights is not None:
+    if config.network.pretrained is not None:
         from radiotrain.networks.weights import load_published_weights
 
-        loaded = load_published_weights(network, config.network.weights)
+        loaded = load_published_weights(network, config.network.pretrained)
         report = loaded.describe()
     if config.network.covariates:
         from radiotrain.data.covariates import CovariateEncoder, check_covariate_values

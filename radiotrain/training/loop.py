@@ -136,7 +136,7 @@ def _train(
     notice: Notice,
     is_leaving: Callable[[], bool],
 ) -> RunResult:
-    check_show(config.show)
+    check_show(config.logging)
     store, split = open_inputs(config.store, config.split)
     folder = RunFolder(config.out)
     folder.check_same_run(config, split)

@@ -51,7 +51,7 @@ class Shown:
         self._log = RunLog(
             folder.url,
             folder.name,
-            config.show,
+            config.logging,
             len(training.history),
             flatten(config.model_dump(mode="json")),
         )

@@ -42,7 +42,7 @@ def make_config(store: Store, split_url: str, tmp_path: Path) -> Callable[..., R
     def make(name: str, **train: object) -> RunConfig:
         values = {"epochs": NUM_EPOCHS, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1} | train
         # The log goes on, too, where a run was broken off.
-        changes = {"show": {"tensorboard": True}}
+        changes = {"logging": {"tensorboard": True}}
         return run_config(store, split_url, tmp_path / name, train=values, **changes)
 
     return make

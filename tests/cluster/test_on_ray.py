@@ -19,8 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def test_two_workers_train_under_ray_train(ray_here, store, split_url, tmp_path):
     train_values = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1}
-    show = {"tensorboard": True}
-    config = run_config(store, split_url, tmp_path / "two", train=train_values, show=show)
+    logging = {"tensorboard": True}
+    config = run_config(store, split_url, tmp_path / "two", train=train_values, logging=logging)
     result = train_on_ray(config, workers=2)
     assert result.status == "finished"
     record = RunFolder(config.out).read_record()

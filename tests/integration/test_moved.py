@@ -45,7 +45,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "networks": ["ResNet10-narrow"],
             "targets": ["ER"],
             "train": TRAIN,
-            "show": {"tensorboard": False},
+            "logging": {"tensorboard": False},
             "device": "cpu",
         },
         "test",

@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "out": str(folder / "run"),
         "network": {"name": "ResNet10-narrow"},
         "train": {"epochs": 3, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1},
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(values))
     call("train", "--config", folder / "run.yaml")

@@ -59,7 +59,7 @@ def sweep_yaml(folder: Path, out: Path) -> Path:
         "networks": ["ResNet10-narrow"],
         "targets": ["ER"],
         "train": {"epochs": 2, "batch_size": 8, "warmup_epochs": 0},
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
         "device": "cpu",
     }
     path = folder / f"{out.name}.yaml"

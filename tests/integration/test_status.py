@@ -248,8 +248,8 @@ def test_board_shows_all_trials_until_ctrl_c(sweep, start):
 
 
 def test_board_without_events_says_so(sweep, capsys, tmp_path):
-    show = sweep.show.model_copy(update={"tensorboard": False})
-    SweepFolder(str(tmp_path)).write_sweep(sweep.model_copy(update={"show": show}))
+    logging = sweep.logging.model_copy(update={"tensorboard": False})
+    SweepFolder(str(tmp_path)).write_sweep(sweep.model_copy(update={"logging": logging}))
     status, _, error = call(capsys, "board", tmp_path)
     assert status == 2
     assert "writes no TensorBoard events" in error

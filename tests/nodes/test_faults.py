@@ -41,7 +41,7 @@ def begin_training(
         "targets": ["ER"],
         "network": {"name": "ResNet10-narrow"},
         "train": {"epochs": epochs, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 1},
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
     }
     text = yaml.safe_dump(values)
     put = f"import s3fs; s3fs.S3FileSystem().pipe({road.out + '/' + name + '.yaml'!r}, {text.encode()!r})"

@@ -34,7 +34,7 @@ def sweep_at(place: str) -> SweepConfig:
         "networks": ["ResNet10-narrow"],
         "targets": ["ER"],
         "search": {"train.lr": {"loguniform": [1e-3, 1e-2]}},
-        "samples": 2,
+        "num_samples": 2,
         "train": {"epochs": 6, "batch_size": 8, "warmup_epochs": 1},
         "halving": {"grace_epochs": 2, "reduction_factor": 2},
         "device": "cpu",

@@ -22,8 +22,8 @@ TRAIN = {"epochs": 2, "batch_size": 12, "warmup_epochs": 1}
 
 def config(store: Store, split_url: str, out: str):
     speed = {"placement": "stream", "checkpoint_minutes": 1e-9}
-    show = {"tensorboard": True}
-    return run_config(store, split_url, out, train=TRAIN, speed=speed, show=show)
+    logging = {"tensorboard": True}
+    return run_config(store, split_url, out, train=TRAIN, speed=speed, logging=logging)
 
 
 @pytest.fixture(scope="module")

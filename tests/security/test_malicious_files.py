@@ -124,7 +124,7 @@ def test_a_checkpoint_to_go_on_from(trained: Path, folder: Path, trace: Path) ->
 @pytest.mark.parametrize("name", ["resnet_10_23dataset.pth", "weights.pt", "weights.bin"])
 def test_published_weights(folder: Path, trace: Path, name: str) -> None:
     torch.save({"state_dict": {"conv1.weight": Bomb(trace)}}, folder / name)
-    words = ("--set", f"network.weights={folder / name}", "--set", f"out={folder}/other")
+    words = ("--set", f"network.pretrained={folder / name}", "--set", f"out={folder}/other")
     _, error = call("train", "--config", folder / "run.yaml", *words, status=2)
     assert "would run code when read" in the_sentence(error)
     assert not trace.exists()

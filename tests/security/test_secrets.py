@@ -27,11 +27,11 @@ def test_no_secret_of_the_environment_is_in_anything_written_or_said(swept: Chai
 @pytest.mark.parametrize(
     "change",
     [
-        f"show.mlflow=https://user:{WORD}@mlflow.invalid",
-        f"show.mlflow=https://{WORD}@mlflow.invalid",
+        f"logging.mlflow=https://user:{WORD}@mlflow.invalid",
+        f"logging.mlflow=https://{WORD}@mlflow.invalid",
         f"store=s3://key:{WORD}@bucket/store",
         f"out=s3://key:{WORD}@bucket/run",
-        f"network.weights=https://user:{WORD}@host.invalid/w.pt",
+        f"network.pretrained=https://user:{WORD}@host.invalid/w.pt",
     ],
 )
 def test_an_address_with_a_password_is_refused_and_not_shown(

@@ -19,11 +19,11 @@ def test_a_key_that_runs_were_recorded_without_has_the_value_they_were_trained_b
     values = {"store": "a", "split": "b", "out": "c", "train": {"lr": 1e-3}}
     before = parse_config(RunConfig, values, "before")
     recorded = before.model_dump(mode="json")
-    for section, key in (("train", "loss"), ("network", "weights")):
+    for section, key in (("train", "loss"), ("network", "pretrained")):
         del recorded[section][key]
-    monkeypatch.setattr(config, "ADDED_KEYS", {"train.loss": "focal", "network.weights": "w.pt"})
+    monkeypatch.setattr(config, "ADDED_KEYS", {"train.loss": "focal", "network.pretrained": "w.pt"})
     read = config.parse_recorded(RunConfig, recorded, "recorded")
-    assert (read.train.loss, read.network.weights, read.train.lr) == ("focal", "w.pt", 1e-3)
+    assert (read.train.loss, read.network.pretrained, read.train.lr) == ("focal", "w.pt", 1e-3)
     # A run by the old values has the identity that it was recorded with; one by others has not.
     assert "loss" not in read.identity()["train"]
     assert "weights" not in read.identity()["network"]

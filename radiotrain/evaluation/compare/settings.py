@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from radiotrain.config import RunConfig, with_new_names
 from radiotrain.evaluation.compare.report_folder import Report
 from radiotrain.evaluation.compare.results import Setting
 
@@ -45,7 +46,9 @@ def _configuration(report: Report, run: str) -> dict[str, Any]:
     for kind in ("model", "run"):
         values = report.provenance.get(f"{kind} {run}")
         if isinstance(values, Mapping):
-            found |= {k: v for k, v in values.items() if k not in _PLACES}
+            # A report of an earlier release has the names of its time.
+            current = with_new_names(RunConfig, values, f"configuration of {run}", warn=False)
+            found |= {k: v for k, v in current.items() if k not in _PLACES}
     return found
 
 

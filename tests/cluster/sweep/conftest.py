@@ -23,7 +23,7 @@ def make_sweep(store, split_url):
             "seeds": [0, 1],
             "train": {"epochs": 4, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1},
             "halving": {"grace_epochs": 1, "reduction_factor": 2},
-            "show": {"tensorboard": False},
+            "logging": {"tensorboard": False},
             # Two at a time: it is starting a trial's process that takes time.
             "resources": {"cpus": 2},
             "device": "cpu",

@@ -42,16 +42,18 @@ def test_folds_of_a_configuration_are_one_trial():
         assert len({run.model_copy(update={"fold": 0, "out": ""}) for run in plan.runs}) == 1
 
 
-def test_trials_of_the_searcher_tpe_are_not_known_beforehand():
+def test_trials_of_the_search_algorithm_tpe_are_not_known_beforehand():
     search = {"train.lr": {"loguniform": [1e-4, 1e-2]}}
-    assert plan_trials(sweep_of(searcher="tpe", seeds=[0], search=search, samples=3)) == ()
+    assert (
+        plan_trials(sweep_of(search_algorithm="tpe", seeds=[0], search=search, num_samples=3)) == ()
+    )
 
 
 def test_every_section_of_a_run_reaches_its_trials():
     changes = {
         "train": {"epochs": 7, "ema_decay": 0.9},
         "speed": {"placement": "stream"},
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
         "augment": {"tilt_degrees": 5},
         "early_stopping": {"choose": "smoothed_loss", "patience": 3},
     }
@@ -72,7 +74,7 @@ SEARCH = {
 
 
 def test_settings_are_the_same_for_every_network_and_target():
-    plans = plan_trials(sweep_of(search=SEARCH, samples=5))
+    plans = plan_trials(sweep_of(search=SEARCH, num_samples=5))
     assert len({plan.name for plan in plans}) == len(plans) == 2 * 2 * 2 * 2 * 5
     by_arm = {}
     for plan in plans:
@@ -84,7 +86,7 @@ def test_settings_are_the_same_for_every_network_and_target():
 
 
 def test_what_is_searched_is_what_is_run_and_lies_where_it_was_asked_for():
-    for plan in plan_trials(sweep_of(search=SEARCH, samples=20)):
+    for plan in plan_trials(sweep_of(search=SEARCH, num_samples=20)):
         run = plan.run
         assert plan.searched == {
             "train.lr": run.train.lr,
@@ -103,25 +105,27 @@ def test_what_is_searched_is_what_is_run_and_lies_where_it_was_asked_for():
 
 def test_loguniform_draws_each_factor_as_often():
     plans = plan_trials(
-        sweep_of(search={"train.lr": SEARCH["train.lr"]}, samples=400, seeds=[0], targets=["ER"])
+        sweep_of(
+            search={"train.lr": SEARCH["train.lr"]}, num_samples=400, seeds=[0], targets=["ER"]
+        )
     )
     below = sum(plan.run.train.lr < 1e-3 for plan in plans) / len(plans)
     assert abs(below - 0.5) < 0.1
 
 
 def test_another_field_or_more_samples_change_nobodys_draws():
-    few = plan_trials(sweep_of(search={"train.lr": SEARCH["train.lr"]}, samples=3, seeds=[0]))
-    more = plan_trials(sweep_of(search=SEARCH, samples=6, seeds=[0]))
+    few = plan_trials(sweep_of(search={"train.lr": SEARCH["train.lr"]}, num_samples=3, seeds=[0]))
+    more = plan_trials(sweep_of(search=SEARCH, num_samples=6, seeds=[0]))
     of_few = sorted({plan.run.train.lr for plan in few})
     assert set(of_few) <= {plan.run.train.lr for plan in more}
     other = plan_trials(
-        sweep_of(search={"train.lr": SEARCH["train.lr"]}, samples=3, seeds=[0], search_seed=1)
+        sweep_of(search={"train.lr": SEARCH["train.lr"]}, num_samples=3, seeds=[0], search_seed=1)
     )
     assert not set(of_few) & {plan.run.train.lr for plan in other}
 
 
 def test_searched_sweep_comes_back_from_its_file(tmp_path):
-    sweep = sweep_of(search=SEARCH, samples=2)
+    sweep = sweep_of(search=SEARCH, num_samples=2)
     (tmp_path / "sweep.yaml").write_text(dump_config(sweep))
     assert plan_trials(load_sweep(str(tmp_path / "sweep.yaml"))) == plan_trials(sweep)
 
@@ -152,12 +156,12 @@ def test_file_and_overrides(tmp_path):
         ({"search": {"train.epochs": {"grid": [5, 9]}}}, "compared epoch by epoch"),
         ({"folds": []}, "folds is \\[\\], expected one or several different ones"),
         ({"folds": [0, -1]}, "expected numbers from 0 on"),
-        ({"searcher": "tpe"}, "searcher is tpe and search is empty"),
+        ({"search_algorithm": "tpe"}, "search_algorithm is tpe and search is empty"),
         (
-            {"searcher": "tpe", "search": {"train.lr": {"uniform": [0.1, 0.2]}}},
+            {"search_algorithm": "tpe", "search": {"train.lr": {"uniform": [0.1, 0.2]}}},
             "seeds is \\[0, 1\\], expected one",
         ),
-        ({"searcher": "asha"}, "searcher is 'asha'"),
+        ({"search_algorithm": "asha"}, "search_algorithm is 'asha'"),
         ({"search": {"train.lr": {"uniform": [2, 1]}}}, "uniform is \\[2.0, 1.0\\], expected the"),
         ({"search": {"train.lr": {"loguniform": [0, 1]}}}, "expected positive bounds"),
         (
@@ -173,7 +177,7 @@ def test_file_and_overrides(tmp_path):
             "'search.train.lr.unifrom' \\(did you mean 'search.train.lr.uniform'\\?\\), expected one of grid",
         ),
         ({"search": {"train.lr": {"grid": [-1]}}}, "train.lr is -1"),
-        ({"samples": 3}, "nothing in search is drawn"),
+        ({"num_samples": 3}, "nothing in search is drawn"),
     ],
 )
 def test_mistakes_are_said_in_one_sentence(changes, message):

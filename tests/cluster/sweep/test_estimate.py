@@ -83,8 +83,8 @@ def test_suggested_trials_are_estimated_by_an_example_of_each_network(
         tmp_path / "sweep",
         networks=["ResNet10-narrow", "ResNet18"],
         seeds=[0],
-        searcher="tpe",
-        samples=5,
+        search_algorithm="tpe",
+        num_samples=5,
         search={"train.lr": {"loguniform": [1e-4, 1e-2]}},
     )
     found = estimate_sweep(sweep, (), progress)

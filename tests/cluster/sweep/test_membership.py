@@ -9,9 +9,9 @@ import pytest
 
 from cluster.sweep.book import Book
 from cluster.sweep.folder import Suggestion, SweepFolder, read_states, standings
+from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.run import check_members
-from cluster.sweep.suggest import NextTrial
 from preprocessing.errors import InputError
 from radiotrain.logs.metrics_file import read_metrics
 from radiotrain.runs import RunFolder, new_record
@@ -79,7 +79,7 @@ def sorted_out(sweep):
 @pytest.mark.parametrize("search", [{}, LR, LOSS, LR | LOSS])
 def test_seeds_folds_networks_targets_and_samples_add_to_what_is_there(make, finish, search):
     samples = 2 if "train.lr" in search else 1
-    small = make(search=search, samples=samples)
+    small = make(search=search, num_samples=samples)
     before = finish(small)
     num = len(before)
     for changes, times in [
@@ -88,10 +88,12 @@ def test_seeds_folds_networks_targets_and_samples_add_to_what_is_there(make, fin
         ({"folds": [2, 0]}, 2),
         ({"networks": ["ResNet10", "ResNet10-narrow"]}, 2),
         ({"targets": ["PR", "ER", ["ER", "PR"]]}, 3),
-        *([({"samples": 6}, 3)] if samples > 1 else []),
+        *([({"num_samples": 6}, 3)] if samples > 1 else []),
         ({"seeds": [0, 5], "folds": [1, 0], "networks": ["ResNet18", "ResNet10-narrow"]}, 8),
     ]:
-        old, new, left_out = sorted_out(make(**{"search": search, "samples": samples} | changes))
+        old, new, left_out = sorted_out(
+            make(**{"search": search, "num_samples": samples} | changes)
+        )
         assert (len(old), len(new), left_out) == (num, num * (times - 1), {}), changes
         assert {*old} == {run.out for plan in before.values() for run in plan.runs}
 
@@ -147,7 +149,7 @@ def test_numbers_that_are_written_otherwise_are_the_same(make, finish):
 
 def test_a_wider_space_keeps_all_and_a_narrower_one_replaces_what_is_outside(make, finish):
     def space(low, high, samples):
-        return make(search={"train.lr": {"uniform": [low, high]}}, samples=samples)
+        return make(search={"train.lr": {"uniform": [low, high]}}, num_samples=samples)
 
     finish(space(0.001, 0.003, 4))
     old, new, left_out = sorted_out(space(0.0001, 0.01, 4))
@@ -168,17 +170,17 @@ def test_a_wider_space_keeps_all_and_a_narrower_one_replaces_what_is_outside(mak
 
 
 def test_fewer_samples_keep_the_first_and_more_bring_the_others_back(make, finish):
-    finish(make(search=LR, samples=5))
-    old, new, left_out = sorted_out(make(search=LR, samples=2))
+    finish(make(search=LR, num_samples=5))
+    old, new, left_out = sorted_out(make(search=LR, num_samples=2))
     assert [Path(run).name[-3:] for run in old] == ["000", "001"]
-    assert (new, list(left_out.values())) == ([], ["samples is 2"] * 3)
-    old, new, left_out = sorted_out(make(search=LR, samples=6))
+    assert (new, list(left_out.values())) == ([], ["num_samples is 2"] * 3)
+    old, new, left_out = sorted_out(make(search=LR, num_samples=6))
     assert (len(old), len(new), left_out) == (5, 1, {})
 
 
 def test_equal_draws_are_one_trial(make):
     plans = SweepFolder(make().out).read_plans(
-        make(search={"train.loss": {"choice": ["bce", "focal"]}}, samples=20)
+        make(search={"train.loss": {"choice": ["bce", "focal"]}}, num_samples=20)
     )
     assert sorted(plan.run.train.loss for plan in plans) == ["bce", "focal"]
 
@@ -248,13 +250,13 @@ def test_a_fold_that_was_begun_and_not_trained_is_nothing(make):
 
 
 TPE = {
-    "searcher": "tpe",
+    "search_algorithm": "tpe",
     "search": {
         "train.lr": {"loguniform": [1e-4, 1e-2]},
         "train.loss": {"choice": ["bce", "focal"]},
         "network.covariates": {"choice": [[], ["age"]]},
     },
-    "samples": 3,
+    "num_samples": 3,
     "early_stopping": STOPPING,
     "networks": ["ResNet10-narrow", "ResNet10"],
 }
@@ -282,15 +284,15 @@ def suggested(make, finish):
 
 EDITS = [
     ({}, 6, 0),
-    ({"samples": 5}, 6, 4),
-    ({"samples": 2}, 4, 0),
+    ({"num_samples": 5}, 6, 4),
+    ({"num_samples": 2}, 4, 0),
     ({"networks": ["ResNet10"]}, 3, 0),
     ({"networks": ["ResNet18", "ResNet10", "ResNet10-narrow"]}, 6, 3),
     ({"targets": ["PR", "ER"]}, 6, 6),
     ({"targets": ["PR"]}, 0, 6),
     ({"seeds": [1]}, 0, 6),
     ({"folds": [1, 0]}, 6, 0),
-    ({"search_seed": 9, "samples": 4}, 6, 2),
+    ({"search_seed": 9, "num_samples": 4}, 6, 2),
     (searching(**{"train.lr": {"loguniform": [1e-6, 1]}}), 6, 0),
     (searching(**{"train.lr": {"uniform": [0.0009, 0.5]}}), 4, 2),
     (searching(**{"train.lr": {"uniform": [0.5, 0.6]}}), 0, 6),
@@ -348,7 +350,7 @@ def test_all_that_lies_in_the_space_is_told_to_the_search(make, suggested, monke
         def suggest(self, _):
             return {"network.name": 0, "train.lr": 0.5, "train.loss": 0, "network.covariates": 0}
 
-    monkeypatch.setattr("cluster.sweep.suggest.OptunaSearch", Listening)
+    monkeypatch.setattr("cluster.sweep.optuna_search.OptunaSearch", Listening)
     sweep = make(
         **TPE
         | searching(
@@ -362,13 +364,13 @@ def test_all_that_lies_in_the_space_is_told_to_the_search(make, suggested, monke
     assert [values["network.name"] for values, _ in told] == [2, 1, 2, 1]
 
 
-def test_a_searcher_may_take_over_from_the_other(make, finish, suggested):
-    random = make(**TPE | {"searcher": "random", "samples": 6})
+def test_a_search_algorithm_may_take_over_from_the_other(make, finish, suggested):
+    random = make(**TPE | {"search_algorithm": "random", "num_samples": 6})
     old, new, left_out = sorted_out(random)
     # Each of the six settings, with the network that has not had it.
     assert (len(old), len(new), left_out) == (6, 6, {})
     finish(random)
-    tpe = make(**TPE | {"samples": 7})
+    tpe = make(**TPE | {"num_samples": 7})
     members = SweepFolder(tpe.out).read_members(tpe)
     assert (len(members.trials), members.left_out) == (12, {})
     given = NextTrial(Book(tpe, members.trials)).suggest("a")
@@ -376,7 +378,7 @@ def test_a_searcher_may_take_over_from_the_other(make, finish, suggested):
 
 
 def test_what_will_be_trained_is_said(make, finish):
-    first = make(search=LR, samples=3)
+    first = make(search=LR, num_samples=3)
     finish(first)
     (stopped, *_) = SweepFolder(first.out).read_plans(first)
     folder = RunFolder(stopped.run.out)
@@ -397,9 +399,9 @@ def test_what_will_be_trained_is_said(make, finish):
             for plan in SweepFolder(first.out).read_plans(first)
         ),
     ]
-    first_line, second_line = said(make(search=LR, samples=9))
+    first_line, second_line = said(make(search=LR, num_samples=9))
     assert first_line == "9 trials: 2 are done, 1 go on or wait for the others, 6 are new"
     assert second_line.startswith(f"if {stopped.name} goes on, its 1 epoch will be trained again")
-    assert said(make(search=LR, samples=3))[1:] == [
-        "nothing is left to train: samples is 3, raise it to try more settings"
+    assert said(make(search=LR, num_samples=3))[1:] == [
+        "nothing is left to train: num_samples is 3, raise it to try more settings"
     ]

@@ -53,7 +53,7 @@ def searched(make_sweep, tmp_path):
         tmp_path / "sweep",
         targets=["ER"],
         seeds=[0],
-        samples=16,
+        num_samples=16,
         search={
             "train.lr": {"loguniform": [1e-5, 1e-1]},
             "train.weight_decay": {"uniform": [0.0, 0.1]},
@@ -113,8 +113,8 @@ def test_names_are_escaped(make_sweep, tmp_path):
     sweep = make_sweep(
         tmp_path / "sweep",
         targets=["<script>alert(1)</script>", "A&B"],
-        search={"network.weights": {"choice": ["$x^{ <b>bold</b>", "b"]}},
-        samples=2,
+        search={"network.pretrained": {"choice": ["$x^{ <b>bold</b>", "b"]}},
+        num_samples=2,
         seeds=[0],
     )
     states = [trained(plan, [0.6 + 0.01 * i]) for i, plan in enumerate(plan_trials(sweep))]
@@ -133,7 +133,10 @@ def test_a_sweep_not_begun_has_a_page_too(make_sweep, tmp_path):
     page = Page((tmp_path / "sweep" / "sweep.html").read_text())
     assert "No trial for ER has reached its first comparison yet" in page.words
     tpe = make_sweep(
-        tmp_path / "tpe", searcher="tpe", seeds=[0], search={"train.lr": {"uniform": [0.1, 0.2]}}
+        tmp_path / "tpe",
+        search_algorithm="tpe",
+        seeds=[0],
+        search={"train.lr": {"uniform": [0.1, 0.2]}},
     )
     SweepFolder(tpe.out).write_sweep(tpe)
     assert "has not ended yet" in Page((tmp_path / write_sweep_report(tpe.out)).read_text()).words

@@ -117,7 +117,7 @@ def test_suggestions_are_written_down_before_they_are_tried(ray_here, make_sweep
     sweep = make_sweep(
         tmp_path / "sweep",
         networks=["ResNet10-narrow", "ResNet10"],
-        searcher="tpe",
+        search_algorithm="tpe",
         search={
             "train.lr": {"loguniform": [1e-5, 1e-2]},
             "train.loss": {"choice": ["bce", "focal"]},
@@ -125,7 +125,7 @@ def test_suggestions_are_written_down_before_they_are_tried(ray_here, make_sweep
         },
         seeds=[0],
         # Few of them: the larger network's checkpoints take 170 MB each.
-        samples=1,
+        num_samples=1,
         train={"epochs": 1, "batch_size": 8, "warmup_epochs": 0},
     )
     found = run_sweep(sweep, progress)
@@ -137,7 +137,7 @@ def test_suggestions_are_written_down_before_they_are_tried(ray_here, make_sweep
         assert all(1e-5 <= lr <= 1e-2 for lr in drawn)
     assert untimed(look(sweep).values()) == untimed(found)
     # Enlarged, it goes on: the same trials, and new ones that are not the old ones over again.
-    more = run_sweep(sweep.model_copy(update={"samples": 2}), progress)
+    more = run_sweep(sweep.model_copy(update={"num_samples": 2}), progress)
     assert len(more) == 2 * 2 * 2
     assert len({(s.plan.group, s.plan.run.train.lr) for s in more}) == len(more)
     assert {s.plan.name for s in found} < {s.plan.name for s in more}
@@ -271,8 +271,8 @@ def test_an_extended_sweep_trains_only_what_is_new(ray_here, make_sweep, look, t
     run_sweep(small, progress)
     assert list(epochs_trained(small).values()) == [1]
     for changes, num_trials, num_epochs in [
-        ({"targets": ["ER", "PR"], "seeds": [0, 1], "samples": 2}, 8, 7),
-        ({"targets": ["ER", "PR"], "seeds": [1], "samples": 2, "folds": [0, 1]}, 4, 4),
+        ({"targets": ["ER", "PR"], "seeds": [0, 1], "num_samples": 2}, 8, 7),
+        ({"targets": ["ER", "PR"], "seeds": [1], "num_samples": 2, "folds": [0, 1]}, 4, 4),
         (
             {"targets": ["PR"], "seeds": [0], "search": {"train.lr": {"loguniform": [1e-5, 1]}}},
             1,
@@ -291,11 +291,11 @@ def test_an_extended_sweep_trains_only_what_is_new(ray_here, make_sweep, look, t
         assert untimed(look(sweep).values()) == untimed(found)
     # Whatever way it grew, each trial is what it would have been at once.
     at_once = make_sweep(
-        tmp_path / "other", **settings, targets=["PR"], seeds=[1], samples=2, folds=[0, 1]
+        tmp_path / "other", **settings, targets=["PR"], seeds=[1], num_samples=2, folds=[0, 1]
     )
     grown = look(
         make_sweep(
-            tmp_path / "sweep", **settings, targets=["PR"], seeds=[1], samples=2, folds=[0, 1]
+            tmp_path / "sweep", **settings, targets=["PR"], seeds=[1], num_samples=2, folds=[0, 1]
         )
     )
     assert sorted(str(v) for v in untimed(grown.values()).values()) == sorted(
@@ -308,11 +308,11 @@ def test_an_edited_search_trains_only_what_is_new(ray_here, make_sweep, tmp_path
     settings = {
         "targets": ["ER"],
         "seeds": [0],
-        "searcher": "tpe",
+        "search_algorithm": "tpe",
         "train": {"epochs": 1, "batch_size": 16, "warmup_epochs": 0},
     }
     search = {"train.lr": {"loguniform": [1e-4, 1e-2]}, "train.loss": {"choice": ["bce", "focal"]}}
-    first = make_sweep(tmp_path / "sweep", **settings, search=search, samples=2)
+    first = make_sweep(tmp_path / "sweep", **settings, search=search, num_samples=2)
     found = run_sweep(first, progress)
     before, median = numbers(first), sorted(s.plan.run.train.lr for s in found)
     narrower = search | {
@@ -321,7 +321,7 @@ def test_an_edited_search_trains_only_what_is_new(ray_here, make_sweep, tmp_path
         "augment.noise": {"uniform": [0.0, 0.1]},
     }
     more = run_sweep(
-        make_sweep(first.out, **settings, search=narrower, samples=3, folds=[0]), progress
+        make_sweep(first.out, **settings, search=narrower, num_samples=3, folds=[0]), progress
     )
     assert len(more) == 3
     assert before.items() <= numbers(first).items()

@@ -100,7 +100,7 @@ def _train_sweep(store: Store, split_url: str, out: Path) -> SweepConfig:
         "folds": [0, 1],
         "train": TRAIN,
         "halving": {"enabled": False},
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
         "device": "cpu",
     }
     sweep = parse_config(SweepConfig, values, "test")

@@ -35,7 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             "network": {"name": "ResNet10-narrow"},
             "train": {"epochs": 3, "batch_size": 4, "lr": 3e-3, "warmup_epochs": 0},
             "device": "cpu",
-            "show": {"tensorboard": False},
+            "logging": {"tensorboard": False},
         }
         config = parse_config(RunConfig, values, "test")
         (found.folder / f"{model.name}.yaml").write_text(dump_config(config))
@@ -85,7 +85,7 @@ def ensemble(world: World) -> Path:
         "train": {"epochs": 10, "batch_size": 4, "lr": 3e-3, "warmup_epochs": 0},
         "halving": {"enabled": False},
         "device": "cpu",
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
     }
     sweep = parse_config(SweepConfig, values, "test")
     SweepFolder(sweep.out).write_sweep(sweep)

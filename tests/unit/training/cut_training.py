@@ -53,7 +53,7 @@ def main(store_url: str, split_url: str, folder: Path, first: int, stride: int) 
             targets=["ER", "PR"],
             train=TRAIN,
             speed={"checkpoint_minutes": 1e-9, "placement": "device"},
-            show={"tensorboard": False},
+            logging={"tensorboard": False},
         )
 
     undisturbed = config("undisturbed")

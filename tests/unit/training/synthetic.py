@@ -58,6 +58,6 @@ def run_config(store: Store, split_url: str, out: Path | str, **changes: object)
         "train": {"epochs": 4, "batch_size": 8, "lr": 3e-3, "warmup_epochs": 1},
         "device": "cpu",
         # Its pictures take longer than training does.
-        "show": {"tensorboard": False},
+        "logging": {"tensorboard": False},
     }
     return parse_config(RunConfig, values | changes, "test")

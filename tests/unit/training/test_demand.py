@@ -100,7 +100,7 @@ def test_time_is_that_of_a_real_run(store: Store, split_url: str, tmp_path: Path
         store,
         split_url,
         tmp_path,
-        show={"tensorboard": False},
+        logging={"tensorboard": False},
         train={"epochs": 4, "batch_size": 4},
     )
     timing = time_run(run)

@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from preprocessing import files
 from preprocessing.errors import InputError
-from radiotrain.config import ShowConfig
+from radiotrain.config import LoggingConfig
 from radiotrain.logs import RunLog, check_show
 from radiotrain.logs.energy import EnergyMeter
 from radiotrain.logs.event_file import EventFile
@@ -59,7 +59,7 @@ def measured(epoch: int, **changes: Any) -> EpochMetrics:
 
 @contextmanager
 def opened(url: str, first_epoch: int = 0, **show: Any) -> Iterator[RunLog]:
-    log = RunLog(url, "a-run", ShowConfig(**show), first_epoch, PARAMETERS)
+    log = RunLog(url, "a-run", LoggingConfig(**show), first_epoch, PARAMETERS)
     try:
         yield log
     finally:
@@ -230,11 +230,11 @@ print("goes on")
 
 @pytest.mark.skipif(find_spec("mlflow") is not None, reason="mlflow is installed")
 def test_mlflow_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None:
-    said = "show.mlflow is set but the package mlflow is not installed: pip install mlflow"
+    said = "logging.mlflow is set but the package mlflow is not installed: pip install mlflow"
     with pytest.raises(InputError, match=said):
-        check_show(ShowConfig(mlflow="somewhere"))
+        check_show(LoggingConfig(mlflow="somewhere"))
     with pytest.raises(InputError, match=said):
-        RunLog(str(tmp_path), "a-run", ShowConfig(mlflow="somewhere"), 0, {})
+        RunLog(str(tmp_path), "a-run", LoggingConfig(mlflow="somewhere"), 0, {})
     assert not list(tmp_path.iterdir())
 
 

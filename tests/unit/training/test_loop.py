@@ -39,7 +39,7 @@ def make_config(store: Store, split_url: str) -> MakeConfig:
 def finished(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """An undisturbed run of four epochs on two targets."""
     out = tmp_path_factory.mktemp("runs") / "undisturbed"
-    changes = {"targets": ["ER", "PR"], "show": {"tensorboard": True}}
+    changes = {"targets": ["ER", "PR"], "logging": {"tensorboard": True}}
     return train(make_config(out, **changes), reporter=lambda _: None)
 
 
@@ -231,7 +231,7 @@ def test_diverging_loss_says_what_to_change(make_config: MakeConfig, tmp_path: P
 def test_run_on_an_object_store_leaves_the_same_files(
     make_config: MakeConfig, finished: RunResult, store: Store, split: Split
 ) -> None:
-    changes = {"targets": ["ER", "PR"], "show": {"tensorboard": True}}
+    changes = {"targets": ["ER", "PR"], "logging": {"tensorboard": True}}
     result = train(make_config("memory://runs/remote", **changes), reporter=lambda _: None)
     assert list(map(untimed, result.history)) == list(map(untimed, finished.history))
     folder = open_run("memory://runs/remote")[0]

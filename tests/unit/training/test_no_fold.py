@@ -46,7 +46,7 @@ def finished(store: Store, split_url: str, tmp_path_factory: pytest.TempPathFact
         fold=None,
         targets=["ER", "HER2"],
         early_stopping={"choose": "best_auc", "patience": 1, "min_delta": 0.5},
-        show={"tensorboard": True, "image_epochs": 1},
+        logging={"tensorboard": True, "image_epochs": 1},
     )
     return train(config, reporter=quiet)
 
@@ -117,7 +117,7 @@ def test_resume_matches_an_uninterrupted_run(
             tmp_path / out,
             fold=None,
             speed={"placement": placement},
-            show={"tensorboard": False},
+            logging={"tensorboard": False},
             train={"epochs": 3, "batch_size": 8, "sampling": "balanced", "ema_decay": 0.9},
         )
         for stop in stops:

@@ -18,7 +18,7 @@ import pytest
 from cluster.sweep.config import SweepConfig
 from preprocessing.config import PreprocessConfig
 from radiotrain.config import RunConfig, Section
-from radiotrain.config_docs import fields_of
+from radiotrain.config_template import fields_of
 from radiotrain.split import Split
 from tests.commands import every_command, name_of
 from website.commands import commands_page

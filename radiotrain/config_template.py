@@ -1,8 +1,13 @@
-"""What a configuration model says of its fields: the one source of file comments and of the docs."""
+"""The fields of a configuration model with their docs, and a YAML template made of them.
+
+In a template a line of words begins with ``# ``. A setting at its default is a line that begins with ``#``
+and no blank: without that character it says the same, and may be changed.
+"""
 
 from __future__ import annotations
 
 import inspect
+import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +17,11 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from radiotrain.config import flatten
+
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
+_WIDTH = 100
+_INDENT = "  "
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -131,3 +140,54 @@ def _in_words(annotation: Any) -> str:
 
 def _one_line(doc: str) -> str:
     return " ".join(doc.replace("``", "`").split())
+
+
+def commented_yaml(
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    *,
+    header: Sequence[str] = (),
+    notes: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """Return a file that the model reads as `values`.
+
+    Parameters
+    ----------
+    values
+        What is set, nested.
+    header
+        Sentences at the top.
+    notes
+        More sentences on a field, by its dotted key, after its own doc.
+    """
+    lines = [line for sentence in header for line in _words(sentence, 0)]
+    chosen = flatten(values)
+    for field in fields_of(model):
+        lines += _field_lines(field, chosen, (notes or {}).get(field.key, ()))
+    return "\n".join(lines) + "\n"
+
+
+def _field_lines(field: FieldDoc, chosen: Mapping[str, Any], notes: Sequence[str]) -> Iterator[str]:
+    indent = _INDENT * field.depth
+    if field.depth == 0:
+        yield ""
+    for sentence in (field.doc, *notes):
+        yield from _words(sentence, field.depth)
+    if field.section is not None:
+        yield f"{indent}{field.name}:"
+    elif field.key in chosen:
+        yield f"{indent}{field.name}: {as_yaml(chosen[field.key])}"
+    else:
+        yield f"{indent}#{field.name}: {as_yaml(field.default)}"
+
+
+def _words(sentence: str, depth: int) -> list[str]:
+    begin = f"{_INDENT * depth}# "
+    return textwrap.wrap(
+        sentence,
+        _WIDTH,
+        initial_indent=begin,
+        subsequent_indent=begin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -47,7 +47,7 @@ class NextTrial(Searcher):  # type: ignore[misc]
         super().__init__(metric=_SCORE, mode="max")
         self._book, self._max_running = book, max_running
         self._given: set[str] = set()
-        self._tpe = _Tpe(book) if book.sweep.searcher == "tpe" else None
+        self._tpe = _Tpe(book) if book.sweep.search_algorithm == "tpe" else None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return a trial's plain values, None where all depends on others now, or the end."""
@@ -137,7 +137,7 @@ class _Tpe:
         suggestion = _suggestion(self._sweep, group, number, chosen)
         plan = plan_suggestion(self._sweep, self._groups[group], suggestion)
         while plan.name in self._taken:
-            # A trial of another searcher may have the name.
+            # A trial of another search algorithm may have the name.
             suggestion = replace(suggestion, number=suggestion.number + 1)
             plan = plan_suggestion(self._sweep, self._groups[group], suggestion)
         self._asked[plan.name] = _id(group, number)
