@@ -83,7 +83,7 @@ def make_config(store: Store, folder: Path, name: str, network: str, epochs: int
 
 def measure_pair(bare: RunConfig, ray: RunConfig, *, ray_first: bool) -> tuple[Timing, Timing]:
     """Measure the two one after the other; they change places, as the machine's speed drifts."""
-    words = ["--on", "ray", "--workers", "1"]
+    words = ["--backend", "ray", "--workers", "1"]
     if ray_first:
         second = measure(ray, words)
         return measure(bare, []), second

@@ -1,6 +1,6 @@
 #!/bin/bash
 # sbatch cluster/slurm.sh tune --config sweep.yaml
-# sbatch cluster/slurm.sh train --on ray --workers 4 --config run.yaml
+# sbatch cluster/slurm.sh train --backend ray --workers 4 --config run.yaml
 #
 # A Ray cluster on the nodes of one job, for one command of radiotrain; it ends with the command. Run
 # in the project's folder, on a file system that all nodes share, with its environment in .venv.

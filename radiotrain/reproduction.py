@@ -1,6 +1,6 @@
-"""The paper's table, made again: what each step of the road is told.
+"""The settings of each step of the reproduction of the paper's table.
 
-The road: cohort → check → store → split → sweep → promoted models → report.
+The steps: cohort → check → store → split → sweep → promoted models → report.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUICK: Mapping[str, Any] = {
         "halving": {"grace_epochs": 6, "reduction_factor": 2},
     },
 }
-"""Small images, small networks, few epochs: the whole road in minutes, to see that it goes."""
+"""Small images, small networks, few epochs: the whole pipeline in minutes, as a rehearsal."""
 
 
 class SplitSettings(Section):

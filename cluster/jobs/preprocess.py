@@ -4,5 +4,5 @@ import sys
 
 from radiotrain.cli import main
 
-sys.argv[1:1] = ["preprocess", "--on", "ray"]
+sys.argv[1:1] = ["preprocess", "--backend", "ray"]
 main()

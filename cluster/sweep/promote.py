@@ -241,7 +241,7 @@ def _check_ended(
             said = ", ".join(f"{num} {status}" for status, num in others.items() if num)
             raise InputError(
                 f"{others.total()} of {max(num_trials, len(members))} trials of {group} have not ended ({said}): run"
-                " 'radiotrain tune' again, or go on all the same with --unfinished" + left_out
+                " 'radiotrain tune' again, or go on all the same with --allow-unfinished" + left_out
             )
 
 
@@ -260,7 +260,7 @@ def _plan(
     if kind == "ensemble" and len(runs) == 1:
         raise InputError(
             f"trial {best.plan.name} has the network of one fold, expected several for an ensemble:"
-            " use --how retrain, or a sweep with more folds"
+            " use --strategy retrain, or a sweep with more folds"
         )
     score = best.verdict.score
     folds = tuple(run.fold for run in runs if run.fold is not None)
@@ -326,7 +326,7 @@ def _check_possible(promotion: Promotion, store: Store, split: Split) -> None:
             continue
         if not files.exists(folder.best_weights):
             raise MissingPathError(
-                f"run {run.out} has lost its weights, which an ensemble needs: use --how retrain"
+                f"run {run.out} has lost its weights, which an ensemble needs: use --strategy retrain"
             )
         _check_weights(folder.url)
     if promotion.promoted.kind == "retrain":

@@ -39,6 +39,7 @@ from radiotrain.cli import (
     tune,
     verify,
 )
+from radiotrain.cli.renamed_options import Command
 
 # What Typer exits with after Ctrl-C.
 _INTERRUPTED = 130
@@ -47,22 +48,24 @@ _ONLY_LOOK = {"status", "board", "doctor", "verify"}
 
 app = typer.Typer(
     name="radiotrain",
-    help="What breast MRI says about ER, PR and HER2: from a DICOM download to a tested network.",
-    epilog="Example: `radiotrain demo --out demo-output` takes the whole road on a small phantom.",
+    help="Predict ER, PR and HER2 from breast MRI: from a DICOM download to a tested network.",
+    epilog="Example: `radiotrain demo --out demo-output` runs the whole pipeline on a small phantom.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (
+# In the order of work, as the help lists them.
+_COMMANDS = (
+    doctor,
     phantom,
+    demo,
     cohort,
     preprocess,
-    store,
     qc,
     split,
-    models,
     init,
+    models,
     train,
     plan,
     tune,
@@ -75,11 +78,13 @@ for module in (
     predict,
     reproduce,
     verify,
+    store,
     cluster,
-    doctor,
-    demo,
-):
+)
+for module in _COMMANDS:
     module.register(app)
+for command in app.registered_commands:
+    command.cls = Command
 
 
 def main() -> None:
@@ -141,7 +146,10 @@ def _print_if_heard(line: str) -> None:
 
 @cache
 def command_line() -> TyperGroup:
-    """Return the command line, built once: who calls `main` often need not wait for it each time."""
+    """Return the command line, built once for all calls of `main`."""
     built = get_command(app)
     assert isinstance(built, TyperGroup)
+    # Typer would list the groups last.
+    order = [module.__name__.rpartition(".")[2] for module in _COMMANDS]
+    built.commands = {name: built.commands[name] for name in order}
     return built

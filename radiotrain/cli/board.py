@@ -27,15 +27,13 @@ def register(app: typer.Typer) -> None:
 def board(
     sweep: Annotated[str, typer.Argument(help="Folder of the sweep, or s3://bucket/prefix.")],
     port: Annotated[
-        int, typer.Option(help="Of the web page; 0: any that is free.", min=0, max=65535)
+        int, typer.Option(help="Port of the web page; 0: any free one.", min=0, max=65535)
     ] = 6006,
-    host: Annotated[
-        str, typer.Option(help="Address to answer at; 0.0.0.0 for all of this machine's.")
-    ] = "localhost",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "localhost",
 ) -> None:
     """Open TensorBoard on all trials of a sweep: curves, inputs, and the HPARAMS table.
 
-    Goes on until Ctrl-C; new trials and epochs appear by themselves.
+    Runs until Ctrl-C; new trials and epochs appear by themselves.
 
     Example: `radiotrain board sweep`
 

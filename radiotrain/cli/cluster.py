@@ -32,10 +32,10 @@ def doctor(
         typer.Option(help="Folder or s3://… that all nodes should reach; small files come and go."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all that was measured to this file.")
+        Path | None, typer.Option("--json", help="Write all measurements to this file.")
     ] = None,
 ) -> None:
-    """Say what is wrong with the running cluster, and what to do: exit status 1 if anything is broken.
+    """Diagnose the running cluster and suggest fixes; exit status 1 if anything is broken.
 
     Looks at versions, GPUs, clocks and room of each node, at storage from each, and at how fast each pair
     adds up gradients. Nothing that runs is disturbed, but for the traffic.

@@ -41,7 +41,7 @@ def check(
     column: ColumnOption = None,
     label: LabelOption = None,
 ) -> None:
-    """List each patient as usable or not, with named findings. Images' headers are opened.
+    """List usable and unusable patients with their findings; reads image headers.
 
     --phases FILE writes a line for each series: which phase it was taken for, and by which evidence.
     Edited, the same file decides: here, in `radiotrain preprocess` and in `radiotrain predict`.

@@ -26,16 +26,12 @@ def register(app: typer.Typer) -> None:
 def compare(
     first: Annotated[
         str,
-        typer.Argument(
-            metavar="REPORT_A", help="Folder of a report, or its metrics.json or predictions."
-        ),
+        typer.Argument(metavar="REPORT_A", help="A report's folder, metrics.json or predictions."),
     ],
-    second: Annotated[str, typer.Argument(metavar="REPORT_B", help="The other one.")],
+    second: Annotated[str, typer.Argument(metavar="REPORT_B", help="The other report.")],
     run: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Twice: a run of A, then one of B, baselines too. By default all networks."
-        ),
+        typer.Option(help="Twice: a run or baseline of A, then one of B [default: all networks]."),
     ] = None,
     out: Annotated[
         str | None, typer.Option(help="Folder for comparison.html and comparison.json.")
@@ -43,22 +39,21 @@ def compare(
     margin: Annotated[
         float | None,
         typer.Option(
-            help="Test whether A is non-inferior to B: by how much its AUC may be lower, e.g. 0.05; fixed"
-            " before any result was seen."
+            help="Non-inferiority margin of A's AUC against B's, e.g. 0.05; fixed before any result was"
+            " seen."
         ),
     ] = None,
     equal_rate: Annotated[
         float | None,
         typer.Option(
             show_default="the share of positives",
-            help="Compare sensitivities where both runs classify this share of the test patients as positive,"
-            " e.g. 0.3.",
+            help="Compare sensitivities where both classify this share of patients as positive, e.g. 0.3.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Bootstrap seed.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 10_000,
 ) -> None:
-    """Say which of two reports' runs is better, by how much, and what was done differently.
+    """Compare the runs of two reports: differences with intervals, and differing settings.
 
     Runs are paired where both were tested on the same patients. No test set is opened.
 

@@ -1,4 +1,4 @@
-"""What the Tab key offers: names that only the program or a store knows. Never raises; at worst nothing."""
+"""Shell completion: names that only the program or a store knows. Never raises."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def preprocess_keys(incomplete: str) -> list[str]:
 
 
 def bias_engines(incomplete: str) -> list[str]:
-    """Who can fit the bias field."""
+    """Names of the bias-field engines."""
     from typing import get_args
 
     from preprocessing.config import PreprocessConfig

@@ -1,4 +1,4 @@
-"""``radiotrain demo``: the whole chain on a small phantom cohort."""
+"""``radiotrain demo``: the whole pipeline on a small phantom cohort."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from radiotrain.cli.backend import Backend
 from radiotrain.cli.reproduce import reproduce
 from radiotrain.cli.step import run_step
-from radiotrain.cli.where import Where
 
 # A strong, a middling and no signal, so that the report shows what each looks like.
 _EFFECT = "ER=3,PR=1.5,HER2=0"
@@ -22,16 +22,14 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path(
-        "demo-output"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("demo-output"),
     patients: Annotated[int, typer.Option(min=40, help="Patients of the phantom cohort.")] = 80,
     seed: Annotated[int, typer.Option(min=0, help="Seed of cohort, split and training.")] = 0,
 ) -> None:
-    """Run the whole chain: DICOM → check → store → split → sweep → models → evaluation → report.
+    """Run the whole pipeline on a phantom: DICOM → store → split → sweep → models → report.
 
     The cohort is a digital phantom whose truth is known; the rest is `radiotrain reproduce --quick`.
-    Each step is a command of its own and is printed as you would type it. Run it again to resume.
+    Each step is a command, printed as you would type it. Rerun to resume.
 
     Example: `radiotrain demo --out demo-output`
     """
@@ -49,7 +47,7 @@ def _take(out: Path, cohort: Path, patients: int, seed: int) -> None:
         out=str(out),
         overrides=[f"split.seed={seed}", f"sweep.seeds=[{seed}]"],
         quick=True,
-        on=Where.local,
+        backend=Backend.local,
         purpose="demonstration on a phantom cohort",
         dry_run=False,
         config=None,

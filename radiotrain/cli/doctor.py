@@ -22,15 +22,15 @@ def doctor(
     storage: Annotated[
         str,
         typer.Option(
-            help="Folder or s3://… where stores and runs are to lie; a small file comes and goes."
+            help="Folder or s3://… of stores and runs; a small test file is written and removed."
         ),
     ] = ".",
-    ray: Annotated[bool, typer.Option(help="Start a Ray and end it, some 10 s.")] = True,
+    ray: Annotated[bool, typer.Option(help="Start and stop Ray, about 10 s.")] = True,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all that was measured to this file.")
+        Path | None, typer.Option("--json", help="Write all measurements to this file.")
     ] = None,
 ) -> None:
-    """Say what is wrong with this machine, and what to do: exit status 1 if anything is broken.
+    """Diagnose this machine and suggest fixes; exit status 1 if anything is broken.
 
     Looks at Python and packages, PyTorch and GPUs, cores, memory, room, how fast the folder is written,
     open files, clock, ports, the object store that the environment names, and whether Ray starts.

@@ -37,39 +37,36 @@ def evaluate(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Run folders of one split, or of all outer parts of `radiotrain split --outer`. Beside those"
-            " of one split, not to be tested, those of a split that"
-            " `radiotrain split --folds-by scanner` made with the same seed."
+            help="Run folders of one split, or of all outer parts of `radiotrain split --outer`. Runs of"
+            " `radiotrain split --folds-by scanner` with the same seed may be added; they are not tested."
         ),
     ] = None,
     predictions: Annotated[
         str | None,
         typer.Option(
-            help="Instead of runs: a predictions table, CSV, Excel or Parquet, with columns run, patient_id,"
-            " target, split (train, validation or test), fold (may be empty), label (0, 1 or -1 for"
-            " missing), probability. Thresholds come from its validation rows."
+            help="Instead of runs: a predictions table (CSV, Excel, Parquet) with columns run, patient_id,"
+            " target, split (train, validation, test), fold (may be empty), label (0, 1, -1: missing),"
+            " probability. Thresholds come from its validation rows."
         ),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            help="The store, where it has moved since the runs. With --predictions: what is known"
-            " of the patients, for results by age, scanner and other groups."
+            help="The store, if it has moved. With --predictions: source of age, scanner and other"
+            " covariates for subgroups."
         ),
     ] = None,
     split: Annotated[
         list[str] | None,
         typer.Option(
-            help="The runs' split, where it has moved; or one that `radiotrain split --extend` made of it:"
-            " the test patients that were added are tested, too. Twice, where there are runs of two. Of"
-            " runs only.",
+            help="The runs' split, if it has moved; or its extension by `radiotrain split --extend`, whose"
+            " added test patients are tested too. May be repeated. Runs only.",
         ),
     ] = None,
     patients: Annotated[
         str | None,
         typer.Option(
-            help="With --predictions: a table of patients for the same, patient_id and one column"
-            " for each covariate."
+            help="With --predictions: a table of patient_id and covariates for subgroups."
         ),
     ] = None,
     baselines: Annotated[
@@ -77,16 +74,16 @@ def evaluate(
         typer.Option(
             "--baselines/--no-baselines",
             show_default="baselines",
-            help="Beside networks: models of clinical columns, tumour size and enhancement, and a"
-            " look for shortcuts. Of runs only.",
+            help="Add baseline models (clinical covariates, tumour size, enhancement) and a test for"
+            " acquisition shortcuts. Runs only.",
         ),
     ] = None,
     radiomics: Annotated[
         bool,
         typer.Option(
             "--radiomics",
-            help="Among the baselines, models of radiomic features (needs the extra 'radiomics');"
-            " seconds a patient, once for a store. Of runs only.",
+            help="Add baseline models of radiomic features (extra 'radiomics'); seconds a patient, once"
+            " for a store. Runs only.",
         ),
     ] = False,
     purpose: Annotated[
@@ -99,16 +96,16 @@ def evaluate(
     primary: Annotated[
         list[str] | None,
         typer.Option(
-            help="TARGET or RUN:TARGET, may be repeated: the primary result. Only it is confirmatory; all"
-            " others are exploratory. Recorded with the test-set access, before the test set is read."
+            help="TARGET or RUN:TARGET, may be repeated: the primary result, recorded before the test set"
+            " is read. All others are exploratory."
         ),
     ] = None,
     tta: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Test-time augmentation: average over this many random changes of each image"
-            " beside the image itself. Of runs only.",
+            help="Test-time augmentation: average over each image and this many augmented copies. Runs"
+            " only.",
         ),
     ] = 0,
     saliency: Annotated[
@@ -116,54 +113,52 @@ def evaluate(
         typer.Option(
             min=0,
             show_default="6",
-            help="Where networks look: on this many test patients of each run and target, scored and"
-            " drawn; 0 leaves it out. Takes its time with large networks on a CPU. Of runs only.",
+            help="Saliency maps of this many test patients of each run and target; 0 for none. Slow for"
+            " large networks on a CPU. Runs only.",
         ),
     ] = None,
     sampling: Annotated[
         Sampling | None,
         typer.Option(
             show_default="population with --predictions, within-classes of runs",
-            help="How test patients were drawn: as they came, or with numbers of positives and"
-            " negatives that were fixed, as a stratified split fixes them. Says which interval of"
-            " Brier score and average precision is shown.",
+            help="How test patients were sampled: from the population, or within classes as by a stratified"
+            " split. Decides the intervals of Brier score and average precision.",
         ),
     ] = None,
     external: Annotated[
         str | None,
         typer.Option(
-            help="Test on the store of another cohort instead, all of its patients; MODEL may be a run, a"
-            " promoted model or an export of format safetensors."
+            help="Test on all patients of another cohort's store; models may be runs, promoted models or"
+            " exports of format safetensors."
         ),
     ] = None,
     targets: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --external: TARGET=LABEL, a target of the models and the cohort's label for it, e.g."
-            " ER=HR; may be repeated. By default the same name."
+            help="With --external: TARGET=LABEL, the cohort's label for a target, e.g. ER=HR; may be"
+            " repeated [default: the same name]."
         ),
     ] = None,
     phases: Annotated[
         str | None,
         typer.Option(
-            help="With --external: which of its phases the networks read, from the pre-contrast on, e.g."
-            " 0,1,3."
+            help="With --external: the phases to use, the pre-contrast first, e.g. 0,1,3."
         ),
     ] = None,
-    by: Annotated[
+    group_by: Annotated[
         str | None,
         typer.Option(
             show_default="those named site, centre, institution or scanner",
-            help="With --external: a covariate of the cohort, for results by site.",
+            help="With --external: the covariate for results by site.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Bootstrap seed.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 10_000,
     figures: Annotated[
         bool,
         typer.Option(
             "--figures",
-            help="Figures of the summary and its results as PDF and as PNG of 300 dpi, too: plots/.",
+            help="Also write the figures to plots/ as PDF and 300 dpi PNG.",
         ),
     ] = False,
 ) -> None:
@@ -190,7 +185,7 @@ def evaluate(
         raise InputError(f"got {got} of run folders and --predictions TABLE, expected one of them")
     named = [place for place in (predictions, external) if place is not None]
     sources = [*(runs or []), *named]
-    asked = External(external, targets or [], phases, by)
+    asked = External(external, targets or [], phases, group_by)
     asked.check(
         runs or [],
         {"--tta": tta, "--saliency": saliency, "--radiomics": radiomics},
@@ -262,7 +257,7 @@ class External:
         """
         from preprocessing.errors import InputError
 
-        given = {"--targets": self.targets or None, "--phases": self.phases, "--by": self.by}
+        given = {"--targets": self.targets or None, "--phases": self.phases, "--group-by": self.by}
         if self.store is None:
             alone = [name for name, value in given.items() if value is not None]
             if alone:
@@ -350,7 +345,7 @@ def _predictions(
         }
         for option in (name for name, value in given.items() if value is not None):
             typer.echo(
-                f"note: {option} is of runs only, and has no effect on --predictions", err=True
+                f"note: {option} is for runs only and has no effect with --predictions", err=True
             )
         read = read_predictions(predictions)
         refuse_untested(read, f"predictions table {predictions}")

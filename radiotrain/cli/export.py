@@ -26,21 +26,21 @@ def register(app: typer.Typer) -> None:
 def export(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN", help="Folders of runs, or of models made by promote."),
+        typer.Argument(metavar="RUN", help="Folders of runs or promoted models."),
     ],
     form: Annotated[
         Format,
         typer.Option(
             "--format",
-            help="safetensors: weights and JSON, for radiotrain predict and anybody with MONAI. onnx: one"
-            " graph for onnxruntime. bundle: a MONAI bundle.",
+            help="safetensors: weights and JSON for `radiotrain predict` and MONAI. onnx: one graph for"
+            " onnxruntime. bundle: a MONAI bundle.",
         ),
     ],
-    out: Annotated[str, typer.Option(help="Folder to make; of several runs, one for each in it.")],
+    out: Annotated[str, typer.Option(help="Folder to make; of several runs, one subfolder each.")],
     store: StoreOption = None,
     split: SplitOption = None,
 ) -> None:
-    """Write a trained model as a folder that has all that is needed to predict, and no pickle.
+    """Export a trained model: a folder with everything needed for inference, without pickle.
 
     Beside the weights: model.json (input, normalisation, calibration, thresholds, the training
     patients in numbers; docs/export.md lists its keys) and a model card. No test patient is read.

@@ -1,4 +1,4 @@
-"""``radiotrain init``: a configuration or a manifest to go on from."""
+"""``radiotrain init``: a configuration or a manifest to start from."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ _HOW = (
     " blank is at its default: take the # away to change it."
 )
 _StoreArgument = Annotated[str, typer.Argument(help="Store: folder or s3://…")]
-_SplitOption = Annotated[
-    str, typer.Option(help="The store's split, whether it is there yet or not.")
-]
+_SplitOption = Annotated[str, typer.Option(help="The store's split, existing or not.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Write a configuration, or a manifest, to go on from.",
+        help="Write a configuration or a manifest to start from.",
         epilog="Example: `radiotrain init run duke.zarr`",
     )
     group.command("run")(run)
@@ -41,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     store: _StoreArgument,
-    out: Annotated[str, typer.Option(help="File to write; one that is there is left alone.")] = (
+    out: Annotated[str, typer.Option(help="File to write; an existing file is kept.")] = (
         "run.yaml"
     ),
     split: _SplitOption = "splits.json",
@@ -49,7 +47,7 @@ def run(
         list[str] | None,
         typer.Option(
             autocompletion=complete.targets_of_store,
-            help="Of the store; several share one network.",
+            help="Target of the store; several share one network.",
         ),
     ] = None,
     network: Annotated[
@@ -65,7 +63,7 @@ def run(
     Example: `radiotrain init run duke.zarr --target HER2 --network ResNet34`
     """
     opened = _begin(out, store)
-    # Takes seconds: what was mistaken is said before.
+    # Takes seconds: mistakes are reported before.
     from radiotrain.config import RunConfig
     from radiotrain.defaults import suggest_run
 
@@ -76,7 +74,7 @@ def run(
 
 def sweep(
     store: _StoreArgument,
-    out: Annotated[str, typer.Option(help="File to write; one that is there is left alone.")] = (
+    out: Annotated[str, typer.Option(help="File to write; an existing file is kept.")] = (
         "sweep.yaml"
     ),
     split: _SplitOption = "splits.json",
@@ -84,7 +82,7 @@ def sweep(
         list[str] | None,
         typer.Option(
             autocompletion=complete.targets_of_store,
-            help="Of the store; may be repeated [default: all].",
+            help="Target of the store; may be repeated [default: all].",
         ),
     ] = None,
     network: Annotated[
@@ -100,7 +98,7 @@ def sweep(
     Example: `radiotrain init sweep duke.zarr --network SEResNet50 --network DenseNet121`
     """
     opened = _begin(out, store)
-    # Takes seconds: what was mistaken is said before.
+    # Takes seconds: mistakes are reported before.
     from cluster.sweep.config import SweepConfig
     from radiotrain.defaults import suggest_sweep
 
@@ -116,7 +114,7 @@ def manifest(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="CSV to write, in FOLDER or above it; one that is there is left alone [default:"
+            help="CSV to write, in FOLDER or above it; an existing file is kept [default:"
             " FOLDER/manifest.csv].",
             show_default=False,
         ),
@@ -191,7 +189,7 @@ def _begin(out: str, store: str) -> Store:
     if files.exists(files.absolute(out)):
         raise InputError(f"{out} is there already: name another file with --out, or remove it")
     opened = Store.open(store)
-    typer.echo("counting what a batch takes of memory", err=True)
+    typer.echo("estimating the memory per batch", err=True)
     return opened
 
 

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(autocompletion=complete.networks, help="Only these; default all."),
+        typer.Argument(autocompletion=complete.networks, help="Networks to list [default: all]."),
     ] = None,
     crop_shape: Annotated[
         tuple[int, int, int], typer.Option(help="Rows, columns and slices of the images.", min=1)
@@ -28,7 +28,7 @@ def models(
     phases: Annotated[int, typer.Option(help="Phases of the images.", min=1)] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the networks: parameters, what a sample costs, and the smallest crop each can read.
+    """List the networks: parameters, cost of a sample and smallest crop.
 
     million: parameters. GFLOP: thousand million multiplications and additions of a sample's forward
     pass, and in training of both passes. MB kept: activations that training keeps of a sample in

@@ -9,11 +9,11 @@ import typer
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", help="The store, where it has moved since.", show_default=False),
+    typer.Option("--store", help="The store, if it has moved.", show_default=False),
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option("--split", help="The split, where it has moved since.", show_default=False),
+    typer.Option("--split", help="The split, if it has moved.", show_default=False),
 ]
 
 

@@ -45,7 +45,7 @@ def phantom(
         str,
         typer.Option(
             help="How far apart positive and negative tumours look, in standard deviations:"
-            " '3' for all targets, or 'ER=4,PR=0' (0: a coin flip)."
+            " '3' for all targets, or 'ER=4,PR=0' (0: chance)."
         ),
     ] = "1.5",
     noise: Annotated[
@@ -67,7 +67,7 @@ def phantom(
         list[str] | None,
         typer.Option(
             autocompletion=complete.quirks,
-            help="Something that goes wrong in real downloads, or 'all': the k-th is patient k's.",
+            help="Defect of real downloads to reproduce, or 'all': patient k gets the k-th.",
         ),
     ] = None,
     list_quirks: Annotated[

@@ -1,4 +1,4 @@
-"""Options on phases that several commands have: a table that people can correct, and a number."""
+"""Options on phases of several commands: a table to be corrected by hand, and a number."""
 
 from __future__ import annotations
 

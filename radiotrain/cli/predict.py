@@ -31,17 +31,16 @@ def predict(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Models of `radiotrain promote`, run folders, or folders of `radiotrain export --format"
-            " safetensors`; several for several targets. Runs that differ in fold or seed only are one"
-            " model: their mean.",
+            help="Promoted models, run folders or safetensors exports; several for several targets. Runs"
+            " that differ in fold or seed only are averaged.",
             metavar="MODEL",
         ),
     ],
     patient: Annotated[
         str,
         typer.Argument(
-            help="Folder of one examination: DICOM, or one NIfTI or NRRD file a phase. Or a cohort, or a"
-            " manifest CSV (targets not needed); or, with --batch, a folder of such folders.",
+            help="One examination: a folder of DICOM, or of one NIfTI or NRRD file a phase. Or a cohort or"
+            " manifest CSV without targets; with --batch, a folder of such folders.",
             metavar="PATIENT",
         ),
     ],
@@ -52,60 +51,60 @@ def predict(
         tuple[int, int, int, int, int, int] | None,
         typer.Option(
             metavar="R0 R1 C0 C1 S0 S1",
-            help="Tumour box: rows, columns, slices from and to, counted from 0, the ends exclusive, as"
-            " in a manifest. In DICOM a slice is InstanceNumber - 1.",
+            help="Tumour box in rows, columns and slices: from 0, end-exclusive, as in a manifest. A DICOM"
+            " slice is InstanceNumber - 1.",
         ),
     ] = None,
     segmentation: Annotated[
         str | None,
         typer.Option(
-            help="Instead: NIfTI, NRRD or DICOM SEG of the tumour. By default the only one in the"
-            " patient's folder.",
+            help="Instead: NIfTI, NRRD or DICOM SEG of the tumour [default: the only one in the folder].",
         ),
     ] = None,
     segment: Annotated[
-        int | None, typer.Option(min=1, help="Which segment of a DICOM SEG that has several.")
+        int | None, typer.Option(min=1, help="Number of the segment in a DICOM SEG.")
     ] = None,
     batch: Annotated[
-        bool, typer.Option("--batch", help="The folder holds a folder for each patient.")
+        bool, typer.Option("--batch", help="PATIENT holds one folder a patient.")
     ] = False,
     boxes: Annotated[
         str | None,
         typer.Option(
-            help="With --batch: table of patient_id (the folder) and a manifest's box columns."
+            help="With --batch: table of patient_id (folder name) and box columns as in a manifest."
         ),
     ] = None,
     phases: PhasesOption = None,
     report: Annotated[
         str | None,
         typer.Option(
-            help="The --out of `radiotrain evaluate` for these models: how the operating point did on"
-            " test patients.",
+            help="Report of `radiotrain evaluate` for these models: adds the operating point's test results.",
         ),
     ] = None,
     covariate: Annotated[
         list[str] | None,
         typer.Option(
-            help="name=value, for a model that reads clinical columns, e.g. age_years=54; may be"
-            " repeated.",
+            help="name=value of a clinical covariate, e.g. age_years=54; may be repeated.",
         ),
     ] = None,
     draws: Annotated[
-        int, typer.Option(min=0, help="Changed views of the image, to see how far answers spread.")
+        int,
+        typer.Option(
+            min=0, help="Augmented copies of the image, for the spread of the prediction."
+        ),
     ] = 1,
     steps: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Of the map of where the network looks; 16 as in evaluate, 1 is rough and quick, 0: no"
-            " map. Each takes about three predictions' time.",
+            help="Steps of the saliency map: 16 as in evaluate, 1 is coarse, 0: no map. Each takes about"
+            " three predictions' time.",
         ),
     ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     column: ColumnOption = None,
     label: LabelOption = None,
 ) -> None:
-    """Predict a new patient: probability, spread, warnings, a map; page, JSON and DICOM SR.
+    """Predict a new patient: probability, spread, warnings and saliency as HTML, JSON and DICOM SR.
 
     Research use only. Images are made as those of the model's training were. Of several patients, one
     who cannot be predicted is named and ends nothing; run it again to resume.

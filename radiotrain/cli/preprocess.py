@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.backend import Backend
 from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_options
 from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
-from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
     from preprocessing.dask_home import DaskHome
@@ -57,7 +57,7 @@ def preprocess(
         str | None,
         typer.Option(
             autocompletion=complete.bias_engines,
-            help="Who fits the N4 field: separable, simpleitk or none.",
+            help="Engine of the N4 bias field: separable, simpleitk or none.",
         ),
     ] = None,
     shrink: Annotated[
@@ -69,8 +69,8 @@ def preprocess(
     scheduler: Annotated[
         str | None, typer.Option(help="Dask cluster to work on, e.g. tcp://10.0.0.1:8786.")
     ] = None,
-    on: Annotated[Where, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
-        Where.local
+    backend: Annotated[Backend, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
+        Backend.local
     ),
     column: ColumnOption = None,
     label: LabelOption = None,
@@ -86,7 +86,7 @@ def preprocess(
     from preprocessing.run import preprocess as run
     from radiotrain.config import apply_overrides, parse_config, read_yaml
 
-    home = _home(workers, scheduler, on)
+    home = _home(workers, scheduler, backend)
     table, num_phases = read_phases_options(phases, num_phases, must_exist=True)
     tables = table_options(column, label)
     options = {
@@ -116,20 +116,20 @@ def preprocess(
         raise typer.Exit(1)
 
 
-def _home(workers: int | None, scheduler: str | None, on: Where) -> DaskHome:
+def _home(workers: int | None, scheduler: str | None, backend: Backend) -> DaskHome:
     from preprocessing.dask_home import local_home, scheduler_home
     from preprocessing.errors import InputError
     from preprocessing.machine import num_cpus
 
     if scheduler is not None:
-        if on is Where.ray or workers is not None:
-            other = "--on ray" if on is Where.ray else f"--workers {workers}"
+        if backend is Backend.ray or workers is not None:
+            other = "--backend ray" if backend is Backend.ray else f"--workers {workers}"
             raise InputError(
                 f"got --scheduler {scheduler} and {other}, expected one of them: a Dask cluster"
                 " brings its own workers"
             )
         return scheduler_home(scheduler)
-    if on is Where.ray:
+    if backend is Backend.ray:
         from cluster.dask_on_ray import ray_home
 
         return ray_home(workers)

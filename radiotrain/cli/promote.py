@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.backend import Backend, train_on_backend
 from radiotrain.cli.moved import SplitOption, StoreOption
-from radiotrain.cli.where import Where, train_there
 
 if TYPE_CHECKING:
     from radiotrain.config import RunConfig
 
 
-class How(StrEnum):
-    """What is made of the best trial."""
+class Strategy(StrEnum):
+    """How a model is made of the best trial."""
 
     auto = "auto"
     retrain = "retrain"
@@ -32,59 +32,61 @@ def promote(
     sweep: Annotated[str, typer.Argument(help="Folder of the sweep.")],
     out: Annotated[
         str | None,
-        typer.Option(help="Each target's model gets a folder in it; by default SWEEP/promoted."),
-    ] = None,
-    how: Annotated[
-        How,
         typer.Option(
-            help="retrain: one network, on all development patients. ensemble: the networks of the"
-            " trial's folds. auto: ensemble where there are several folds."
+            help="Folder of the models, one subfolder a target [default: SWEEP/promoted]."
         ),
-    ] = How.auto,
+    ] = None,
+    strategy: Annotated[
+        Strategy,
+        typer.Option(
+            help="retrain: one network on all development patients. ensemble: the networks of the"
+            " folds. auto: ensemble if there are several folds."
+        ),
+    ] = Strategy.auto,
     target: Annotated[
         list[str] | None,
         typer.Option(
             autocompletion=complete.targets_of_sweep,
-            help="Of the sweep; may be repeated; by default all.",
+            help="A target of the sweep; may be repeated [default: all].",
         ),
     ] = None,
-    unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Although trials of the target have not ended.")
+    allow_unfinished: Annotated[
+        bool,
+        typer.Option("--allow-unfinished", help="Promote although trials have not ended."),
     ] = False,
     store: StoreOption = None,
     split: SplitOption = None,
-    on: Annotated[Where, typer.Option(help="Retrain in this process, or by Ray Train.")] = (
-        Where.local
+    backend: Annotated[Backend, typer.Option(help="Retrain in this process or by Ray Train.")] = (
+        Backend.local
     ),
     workers: Annotated[int, typer.Option(min=1, help="Ray workers, one GPU each.")] = 1,
 ) -> None:
-    """Make a model of each target's best trial; the test set stays sealed. Run it again to resume.
+    """Make a model of each target's best trial; the test set stays sealed. Rerun to resume.
 
-    The threshold of its evaluation comes from the trial's predictions of patients that its networks
-    had not been trained on.
+    Its threshold comes from out-of-fold predictions of the trial.
 
     Example: `radiotrain promote sweep`
 
-    Example: `radiotrain promote sweep --target ER --how retrain --out models`
+    Example: `radiotrain promote sweep --target ER --strategy retrain --out models`
     """
     from cluster.sweep.promote import plan_promotions
     from cluster.sweep.promote import promote as make
     from preprocessing.errors import InputError
 
-    if on is Where.local and workers > 1:
-        raise InputError(f"--workers is {workers}, expected 1 without Ray: add --on ray")
+    if backend is Backend.local and workers > 1:
+        raise InputError(f"--workers is {workers}, expected 1 without Ray: add --backend ray")
     promotions = plan_promotions(
         sweep,
         out=out,
-        how=how.value,
+        how=strategy.value,
         targets=target or [],
-        unfinished=unfinished,
+        unfinished=allow_unfinished,
         store=store,
         split=split,
     )
 
     def train_until(config: RunConfig, epochs: int) -> None:
-        train_there(config, on, workers, until_epoch=epochs)
+        train_on_backend(config, backend, workers, until_epoch=epochs)
 
     for promotion in promotions:
         was_made = promotion.is_made

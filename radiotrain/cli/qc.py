@@ -26,7 +26,7 @@ def qc(
         int | None, typer.Option(min=1, help="Processes [default: one a processor core].")
     ] = None,
 ) -> None:
-    """Make pages to look at: each patient's phases, box, bias field, findings; outliers first.
+    """Write QC pages: each patient's phases, box, bias field and findings; outliers first.
 
     Exit status 1 if any patient's voxels are damaged; the pages say which.
     """

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from preprocessing.errors import InputError
+from radiotrain.cli.backend import Backend
 from radiotrain.cli.console import wide_console
 from radiotrain.cli.step import as_typed, run_step
 from radiotrain.cli.tables import ColumnOption, LabelOption, as_words, table_options
-from radiotrain.cli.where import Where
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -32,12 +32,11 @@ def reproduce(
     cohort: Annotated[
         str, typer.Argument(help="Cohort folder, or a manifest CSV, here or on s3://bucket/prefix.")
     ],
-    out: Annotated[str, typer.Option(help="Folder for everything it makes, or s3://…")],
+    out: Annotated[str, typer.Option(help="Folder for all results, or s3://…")],
     config: Annotated[
         str | None,
         typer.Option(
-            help="YAML file with sections preprocess, split and sweep, where you want it otherwise"
-            " than the paper; radiotrain/reproduction.py documents it."
+            help="YAML file with sections preprocess, split and sweep: what differs from the paper."
         ),
     ] = None,
     overrides: Annotated[
@@ -47,28 +46,28 @@ def reproduce(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Rehearse: small crops, small networks, few epochs. Minutes, no result."
+            "--quick",
+            help="Rehearse with small crops, small networks and few epochs: minutes, no result.",
         ),
     ] = False,
     outer: Annotated[
         int | None,
         typer.Option(
             min=2,
-            help="Cross-validated testing: sweep, promote and test once for each of so many parts, so that"
-            " every patient is tested by models that never saw the patient. Takes so many times as long.",
+            help="Cross-validated testing in this many parts: every patient is tested once, by models that"
+            " did not see it. Takes this many times as long.",
         ),
     ] = None,
-    on: Annotated[Where, typer.Option(help="This machine, or a Ray cluster's nodes.")] = (
-        Where.local
+    backend: Annotated[Backend, typer.Option(help="This machine or a Ray cluster.")] = (
+        Backend.local
     ),
     purpose: Annotated[
-        str, typer.Option(help="Why the test set is opened; goes into its log.")
+        str, typer.Option(help="Purpose of the test-set access; goes into the access log.")
     ] = "reproduction of the published table",
     primary: Annotated[
         list[str] | None,
         typer.Option(
-            help="TARGET or MODEL:TARGET, may be repeated: the primary result, recorded before the test;"
-            " see `radiotrain evaluate`."
+            help="TARGET or MODEL:TARGET, may be repeated: the primary result; see `radiotrain evaluate`."
         ),
     ] = None,
     dry_run: Annotated[
@@ -79,8 +78,8 @@ def reproduce(
 ) -> None:
     """Make the paper's table: check → preprocess → split → sweep → promote → evaluate.
 
-    Each step is a command of its own and is printed as you would type it. Run it again to resume:
-    what is done is not done again, and the test set is opened once.
+    Each step is a command, printed as you would type it. Rerun to resume: finished steps are not
+    repeated, and the test set is opened once.
 
     Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out duke`
 
@@ -93,7 +92,7 @@ def reproduce(
     of_outer = [] if outer is None else [f"split.outer={outer}"]
     settings = _settings(config, [*(overrides or []), *of_outer], quick)
     table_options(column, label)
-    road = Road.of(cohort, out, settings, on, purpose, as_words(column, label), primary or ())
+    road = Road.of(cohort, out, settings, backend, purpose, as_words(column, label), primary or ())
     # Whatever is wrong is said now, not after hours of preprocessing.
     sweep = road.checked()
     if dry_run:
@@ -155,7 +154,7 @@ class Road:
     cohort: str
     out: str
     settings: ReproduceConfig
-    on: Where
+    backend: Backend
     purpose: str
     tables: tuple[str, ...] = ()
     primary: tuple[str, ...] = ()
@@ -166,7 +165,7 @@ class Road:
         cohort: str,
         out: str,
         settings: ReproduceConfig,
-        on: Where,
+        backend: Backend,
         purpose: str,
         tables: Sequence[str] = (),
         primary: Sequence[str] = (),
@@ -175,7 +174,7 @@ class Road:
         from preprocessing import files
 
         place = files.absolute(out)
-        return cls(cohort, place, settings, on, purpose, tuple(tables), tuple(primary))
+        return cls(cohort, place, settings, backend, purpose, tuple(tables), tuple(primary))
 
     @property
     def report(self) -> str:
@@ -215,7 +214,7 @@ class Road:
         from cluster.sweep.config import group_of
 
         store = self._in_out("store.zarr")
-        on_ray = ["--on", "ray"] if self.on is Where.ray else []
+        on_ray = ["--backend", "ray"] if self.backend is Backend.ray else []
         workers = ["--workers", sweep.resources.workers] if on_ray else []
         options = self.settings.split
         divided = ["--seed", options.seed, "--folds", options.folds]

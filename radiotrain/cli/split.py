@@ -28,8 +28,8 @@ def split(
     extend: Annotated[
         str | None,
         typer.Option(
-            help="Split whose patients all stay where they are: those that the store got since are added to"
-            " its folds and, by the same fraction, to a further part of the test set, which is sealed too.",
+            help="Split to extend by the store's new patients: they join its folds and a further sealed"
+            " part of the test set; all others keep their place.",
         ),
     ] = None,
     seed: Annotated[
@@ -38,40 +38,37 @@ def split(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(
-            help="Folds over all but the test patients; 5 unless given.", show_default=False
-        ),
+        typer.Option(help="Folds of the development patients [default: 5].", show_default=False),
     ] = None,
     folds_by: Annotated[
         str | None,
         typer.Option(
-            help="Instead: a fold for each value of this covariate, e.g. manufacturer, or `scanner` for"
-            " the one that tells scanners apart. Networks trained on its folds and given to evaluate"
-            " beside those of the split with the same seed show what is left on a scanner they never saw.",
+            help="Instead: one fold for each value of this covariate, e.g. manufacturer, or `scanner`. Given"
+            " to evaluate beside runs of the same seed, its runs measure performance on unseen scanners.",
         ),
     ] = None,
     test_fraction: Annotated[
-        float | None, typer.Option(help="Share kept for the test.", show_default="0.2")
+        float | None, typer.Option(help="Share of the test patients.", show_default="0.2")
     ] = None,
     targets: Annotated[
         str | None,
         typer.Option(
             autocompletion=complete.targets_of_store,
-            help="Stratify over these only, e.g. ER,PR; default all.",
+            help="Targets to stratify over, e.g. ER,PR [default: all].",
         ),
     ] = None,
     outer: Annotated[
         int | None,
         typer.Option(
-            help="Cross-validated testing: so many splits beside --out, each with another part of the patients"
-            " as its sealed test set, so that every patient is tested once. --out lists them.",
+            help="Cross-validated testing: this many splits, each with another sealed test set, so that"
+            " every patient is tested once. --out lists them.",
             show_default=False,
         ),
     ] = None,
     repeats: Annotated[
         int | None,
         typer.Option(
-            help="With --outer: divide all patients so many times.", show_default="1 of --outer"
+            help="With --outer: repetitions with other partitions.", show_default="1 of --outer"
         ),
     ] = None,
 ) -> None:

@@ -34,19 +34,19 @@ def register(app: typer.Typer) -> None:
 def status(
     sweep: Annotated[str, typer.Argument(help="Folder of the sweep, or s3://bucket/prefix.")],
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on until the sweep has ended, or Ctrl-C.")
+        bool, typer.Option("--watch", help="Update until the sweep has ended, or Ctrl-C.")
     ] = False,
-    every: Annotated[
-        float, typer.Option(help="With --watch: seconds between looks.", min=0.1)
+    interval: Annotated[
+        float, typer.Option(help="With --watch: seconds between updates.", min=0.1)
     ] = 10.0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; with --watch one line a change.")
+        bool, typer.Option("--json", help="Print JSON; with --watch, one line a change.")
     ] = False,
     html: Annotated[
-        str | None, typer.Option(help="Also write the sweep's report into this file.")
+        str | None, typer.Option(help="Also write the sweep's report to this file.")
     ] = None,
 ) -> None:
-    """Show a sweep's leaderboard, who was stopped and why, what it cost and when it ends.
+    """Show a sweep's leaderboard, stopped trials, cost and remaining time.
 
     Read from the folder alone, whether its cluster is alive or not. The keys of --json are the
     fields of SweepProgress in `cluster/sweep/progress.py`: sweep, num_trials, num_by_status, has_ended,
@@ -67,7 +67,7 @@ def status(
         _write_html(sweep, html)
         return
     try:
-        _watch(sweep, every, as_json, html)
+        _watch(sweep, interval, as_json, html)
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
 

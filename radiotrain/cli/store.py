@@ -28,7 +28,7 @@ def verify(
         typer.Option("--repair", help="Repair it; 'preprocess' then makes lost voxels again."),
     ] = False,
 ) -> None:
-    """Read every byte and compare with the checksums: finds bit rot, lost and replaced files.
+    """Check every byte against its checksum: finds corrupt, lost and replaced files.
 
     Exit status 1 if anything is not as it was written.
     """

@@ -14,7 +14,7 @@ ColumnOption = Annotated[
     typer.Option(
         "--column",
         metavar="OURS=THEIRS",
-        help="Another name of a column, e.g. patient_id=ID or ER=Estrogen; may be repeated.",
+        help="Name of a column in the table, e.g. patient_id=ID or ER=Estrogen; may be repeated.",
     ),
 ]
 LabelOption = Annotated[
@@ -22,8 +22,7 @@ LabelOption = Annotated[
     typer.Option(
         "--label",
         metavar="TARGET:WORD=VALUE",
-        help="What a word in a target's column means, 0, 1 or missing, e.g. HER2:2+=missing; may be"
-        " repeated.",
+        help="Value of a word in a target's column: 0, 1 or missing, e.g. HER2:2+=missing; may be repeated.",
     ),
 ]
 

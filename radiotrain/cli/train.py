@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiotrain.cli import complete
+from radiotrain.cli.backend import Backend, train_on_backend
 from radiotrain.cli.moved import SplitOption, StoreOption, as_overrides
-from radiotrain.cli.where import Where, train_there
 
 if TYPE_CHECKING:
     from radiotrain.config import RunConfig
     from radiotrain.training.loop import RunResult
 
 
-# Nobody waits longer for a first look.
+# Longer than anyone waits for a first look.
 _LONG_S = 3600.0
 
 
@@ -39,40 +39,36 @@ def train(
     split: SplitOption = None,
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Learn one batch of a few patients by heart, and draw it."),
+        typer.Option("--debug", help="Overfit one batch of a few patients, and draw it."),
     ] = False,
     auto_batch: Annotated[
         bool,
-        typer.Option(
-            "--auto-batch", help="Where memory does not suffice, compute fewer patients at a time."
-        ),
+        typer.Option("--auto-batch", help="Lower the micro-batch until memory suffices."),
     ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Check the run, count its memory, time a few steps; write nothing.",
+            help="Check the run, estimate memory and time; write nothing.",
         ),
     ] = False,
-    on: Annotated[Where, typer.Option(help="This process, or Ray Train.")] = Where.local,
+    backend: Annotated[Backend, typer.Option(help="This process or Ray Train.")] = Backend.local,
     workers: Annotated[
         str,
-        typer.Option(
-            help="Ray workers, one GPU each; a range such as 2-8 for as many as there is room for."
-        ),
+        typer.Option(help="Ray workers, one GPU each; a range such as 2-8 is elastic."),
     ] = "1",
 ) -> None:
-    """Train one network; run it again to resume.
+    """Train one network; rerun to resume.
 
     Example: `radiotrain train --config run.yaml --set train.lr=1e-3 --set out=runs/er-fast`
 
-    Example: `radiotrain train --config run.yaml --on ray --workers 8`
+    Example: `radiotrain train --config run.yaml --backend ray --workers 8`
 
     Example: `radiotrain train --config run.yaml --dry-run`
 
     Example: `radiotrain train --config run.yaml --debug`
 
-    Example: `radiotrain train --config run.yaml --on ray --workers 2-8`
+    Example: `radiotrain train --config run.yaml --backend ray --workers 2-8`
     """
     from preprocessing.errors import InputError
     from radiotrain.config import load_config
@@ -80,10 +76,10 @@ def train(
     changes = [*(overrides or []), *as_overrides(store, split)]
     resolved = load_config(config, [*changes, *(["speed.auto_batch=true"] if auto_batch else [])])
     fewest, most = _parse_workers(workers)
-    if on is Where.local and most > 1:
-        raise InputError(f"--workers is {workers}, expected 1 without Ray: add --on ray")
-    if debug and on is Where.ray:
-        raise InputError("--debug runs in one process: leave out --on ray")
+    if backend is Backend.local and most > 1:
+        raise InputError(f"--workers is {workers}, expected 1 without Ray: add --backend ray")
+    if debug and backend is Backend.ray:
+        raise InputError("--debug runs in one process: leave out --backend ray")
     if dry_run:
         _dry_run(resolved, (fewest, most))
         return
@@ -93,7 +89,7 @@ def train(
         if not run_debug(resolved).reached:
             raise typer.Exit(1)
         return
-    _print_result(train_there(resolved, on, (fewest, most)))
+    _print_result(train_on_backend(resolved, backend, (fewest, most)))
 
 
 def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
@@ -108,7 +104,7 @@ def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
     check_fits(config, workers)
     store, split = open_inputs(config.store, config.split)
     parts = {p: len(part_ids(split, config.fold, p)) for p in ("train", "validation")}
-    validate = "nobody validates" if config.fold is None else f"{parts['validation']} validate"
+    validate = "no validation set" if config.fold is None else f"{parts['validation']} validate"
     typer.echo(
         f"{config.network.name} on {', '.join(config.targets)}: {parts['train']} patients train,"
         f" {validate}; {len(split.test_ids)} stay sealed"

@@ -40,13 +40,13 @@ def tune(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check the sweep, time a few steps, and list its trials with memory and hours.",
+            help="Check the sweep and list its trials with memory and hours; train nothing.",
         ),
     ] = False,
 ) -> None:
-    """Train architecture × target on Ray, stopping what falls behind its own target's others.
+    """Train architecture × target on Ray; halving stops trials within each target.
 
-    Uses the Ray cluster that is there, or starts a local one. Run it again to resume.
+    Uses the running Ray cluster or starts a local one. Rerun to resume.
 
     Example: `radiotrain tune --config sweep.yaml --set train.epochs=40`
 

@@ -22,7 +22,7 @@ def verify(
         ),
     ],
 ) -> None:
-    """Check every file that decides against its checksum, and that files of a result belong together.
+    """Check the files of results against their checksums and against each other.
 
     Prints a line for each problem. Exit status 0: all is whole; 1: something is damaged; 2: nothing
     there is radiotrain's. Nothing is changed; 'radiotrain store verify --repair' repairs a store.

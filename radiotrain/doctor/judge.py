@@ -262,7 +262,7 @@ def _ray(machine: MachineFacts) -> Iterator[Finding]:
         yield Finding(
             "broken",
             "Ray",
-            f"does not start ({ray.error}): sweeps and --on ray need it, the rest works; look at memory,"
+            f"does not start ({ray.error}): sweeps and --backend ray need it, the rest works; look at memory,"
             " /dev/shm and the length of TMPDIR",
         )
     else:

@@ -117,7 +117,7 @@ def test_killed_processes_lose_nothing(cohort, local, tmp_path, seen, whose):
 
 
 def test_the_command_makes_it_too(cohort, local, tmp_path, seen):
-    words = ("preprocess", cohort, tmp_path / "store", *SLOW, "--on", "ray")
+    words = ("preprocess", cohort, tmp_path / "store", *SLOW, "--backend", "ray")
     out, error = call(*words)
     assert f"{NUM_PATIENTS} patients stored, 0 excluded" in out
     assert "Dask dashboard: http://" in error
@@ -125,7 +125,7 @@ def test_the_command_makes_it_too(cohort, local, tmp_path, seen):
 
 
 def test_more_workers_than_cpus_are_refused(cohort, tmp_path, seen):
-    words = ("preprocess", cohort, tmp_path / "store", *SLOW, "--on", "ray", "--workers", 5)
+    words = ("preprocess", cohort, tmp_path / "store", *SLOW, "--backend", "ray", "--workers", 5)
     _, error = call(*words, status=2)
     assert "5 workers asked for, the Ray cluster has 4 CPUs: ask for fewer" in the_sentence(error)
 

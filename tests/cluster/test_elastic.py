@@ -287,7 +287,7 @@ def start_training(
 ) -> subprocess.Popen[str]:
     file = Path(f"{config.out}.yaml")
     file.write_text(dump_config(config))
-    words = ("train", "--config", str(file), "--on", "ray", *words)
+    words = ("train", "--config", str(file), "--backend", "ray", *words)
     return start(*words, program=("-c", program), environment=environment)
 
 

@@ -128,7 +128,7 @@ def nodes(cluster: Autoscaled) -> list[tuple[int, int]]:
 def test_preprocessing_begins_on_no_node_at_all(grown: Autoscaled, tmp_path: Path) -> None:
     write_phantom(tmp_path / "cohort", PhantomSettings(patients=3, matrix=48, slices=16))
     assert nodes(grown) == [(0, 0)]
-    words = ("preprocess", tmp_path / "cohort", tmp_path / "store", "--on", "ray")
+    words = ("preprocess", tmp_path / "cohort", tmp_path / "store", "--backend", "ray")
     printed = grown.drive(COMMAND, *words, "--crop-shape", 24, 24, 12)
     assert "waiting for nodes" in printed
     assert "3 patients stored" in printed

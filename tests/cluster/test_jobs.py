@@ -16,11 +16,11 @@ JOBS = Path(__file__).parents[2] / "cluster" / "jobs"
 @pytest.mark.parametrize(
     ("job", "command"),
     [
-        ("preprocess", ["preprocess", "--on", "ray"]),
-        ("train", ["train", "--on", "ray"]),
+        ("preprocess", ["preprocess", "--backend", "ray"]),
+        ("train", ["train", "--backend", "ray"]),
         ("tune", ["tune"]),
         ("evaluate", ["evaluate"]),
-        ("reproduce", ["reproduce", "--on", "ray"]),
+        ("reproduce", ["reproduce", "--backend", "ray"]),
     ],
 )
 def test_a_job_passes_its_arguments_on(

@@ -74,7 +74,7 @@ def test_workers_are_a_number_or_a_range(store, split_url, tmp_path, monkeypatch
     monkeypatch.setattr(cluster.train, "ray_session", None)
     config = run_config(store, split_url, tmp_path / "run")
     (tmp_path / "run.yaml").write_text(dump_config(config))
-    command = ["radiotrain", "train", "--config", str(tmp_path / "run.yaml"), "--on", "ray"]
+    command = ["radiotrain", "train", "--config", str(tmp_path / "run.yaml"), "--backend", "ray"]
     monkeypatch.setattr(sys, "argv", [*command, f"--workers={words}"])
     with pytest.raises(SystemExit) as end:
         main()

@@ -63,7 +63,7 @@ def bash(script: str, *words: str, cwd: Path, **environment: str) -> str:
     [
         ("radiotrain mod", ["models"]),
         ("radiotrain init ", ["run", "sweep", "manifest"]),
-        ("radiotrain train --on ", ["local", "ray"]),
+        ("radiotrain train --backend ", ["local", "ray"]),
         ("radiotrain models SERes", [name for name in NETWORKS if name.startswith("SERes")]),
         ("radiotrain init sweep store --network DenseNet1", ["DenseNet121", "DenseNet169"]),
         ("radiotrain init run store --target ", list(TARGETS)),

@@ -235,7 +235,7 @@ def test_a_worker_that_joins_later_is_asked_too(cohort, scheduler_here, tmp_path
 
 def test_a_cluster_brings_its_own_workers(cohort, tmp_path):
     words = ("preprocess", cohort, tmp_path / "store", "--scheduler", "tcp://127.0.0.1:1")
-    for other in (("--workers", 2), ("--on", "ray")):
+    for other in (("--workers", 2), ("--backend", "ray")):
         _, error = call(*words, *other, status=2)
         assert f"and {other[0]} {other[1]}, expected one of them" in the_sentence(error)
     assert not (tmp_path / "store").exists()

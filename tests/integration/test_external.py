@@ -240,12 +240,12 @@ def test_settings_that_differ_are_said(world: Path, tmp_path: Path) -> None:
 
 def test_results_by_a_named_site(world: Path, tmp_path: Path) -> None:
     cohort = other(tmp_path)
-    external(world, cohort, tmp_path / "out", "--by", "manufacturer")
+    external(world, cohort, tmp_path / "out", "--group-by", "manufacturer")
     (found,) = metrics(tmp_path / "out")["external"]["sites"]
     assert found["variable"] == "manufacturer"
     groups = found["results"][0]["groups"]
     assert {g["name"] for g in groups} == {"GE", "SIEMENS"}
-    error = external(world, cohort, tmp_path / "no", "--by", "manufacture", status=2)
+    error = external(world, cohort, tmp_path / "no", "--group-by", "manufacture", status=2)
     assert "did you mean 'manufacturer'" in error
 
 
@@ -312,7 +312,7 @@ def test_a_place_that_cannot_be_written_has_its_log_beside_the_report(
     ("words", "sentence"),
     [
         (["--targets", "ER=HR"], "--targets is for --external STORE"),
-        (["--by", "site"], "--by is for --external STORE"),
+        (["--group-by", "site"], "--group-by is for --external STORE"),
         (["--phases", "0,1"], "--phases is for --external STORE"),
     ],
 )

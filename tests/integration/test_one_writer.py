@@ -103,7 +103,9 @@ def test_of_two_trainings_one_trains_and_the_folder_is_its_own(folder: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("tune",), ("train", "--on", "ray")], ids=["tune", "on-ray"])
+@pytest.mark.parametrize(
+    "words", [("tune",), ("train", "--backend", "ray")], ids=["tune", "on-ray"]
+)
 def test_of_two_on_ray_the_second_is_refused_and_a_killed_one_is_resumed_at_once(
     folder: Path, words: tuple[str, ...]
 ) -> None:

@@ -73,10 +73,10 @@ def test_interrupted_and_run_again_it_ends_with_one_opening(cohort: Path, tmp_pa
 
 
 def test_a_dry_run_prints_the_road_and_writes_nothing(cohort: Path, tmp_path: Path) -> None:
-    out, _ = call("reproduce", cohort, "--out", tmp_path / "out", "--dry-run", "--on", "ray")
+    out, _ = call("reproduce", cohort, "--out", tmp_path / "out", "--dry-run", "--backend", "ray")
     steps = [line.split()[1] for line in out.splitlines()]
     assert steps == ["cohort", "preprocess", "split", "tune", "promote", "evaluate"]
-    assert out.count("--on ray") == 2
+    assert out.count("--backend ray") == 2
     assert not (tmp_path / "out").exists()
 
 

@@ -190,7 +190,7 @@ def test_what_vanishes_while_it_is_read_is_no_crash(sweep, capsys, tmp_path, mon
 
 def test_watch_speaks_when_something_changed_and_ends_with_the_sweep(sweep, start, tmp_path):
     _, plan, done = running(sweep, tmp_path)
-    process = start("status", tmp_path, "--watch", "--every", "0.2", text=True)
+    process = start("status", tmp_path, "--watch", "--interval", "0.2", text=True)
     lines = []
     reader = threading.Thread(target=lambda: lines.extend(process.stdout))
     reader.start()
@@ -208,7 +208,7 @@ def test_watch_speaks_when_something_changed_and_ends_with_the_sweep(sweep, star
 def test_watch_on_a_terminal_is_ended_quietly_by_ctrl_c(sweep, start, tmp_path):
     running(sweep, tmp_path)
     leader, follower = pty.openpty()
-    process = start("status", tmp_path, "--watch", "--every", "0.2", stdout=follower)
+    process = start("status", tmp_path, "--watch", "--interval", "0.2", stdout=follower)
     os.close(follower)
     seen = b""
     while b"time to go" not in seen:

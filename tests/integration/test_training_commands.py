@@ -73,8 +73,8 @@ def test_killed_run_resumes_to_the_undisturbed_weights(folder: Path) -> None:
         (["--set", "store=nowhere"], "no store at"),
         (["--set", "split=nowhere"], "no split at"),
         (["--set", "targets=HER3"], "did you mean 'HER2'"),
-        (["--workers", "2"], "add --on ray"),
-        (["--debug", "--on", "ray"], "leave out --on ray"),
+        (["--workers", "2"], "add --backend ray"),
+        (["--debug", "--backend", "ray"], "leave out --backend ray"),
         (["split", "nowhere"], "no store at"),
     ],
 )

@@ -153,7 +153,7 @@ def test_it_goes_on_elsewhere_from_s3_alone(cluster, road, undisturbed, measure)
     began = time.monotonic()
     kill_driver(cluster)
     process.communicate(timeout=60)
-    command = f"radiotrain train --config {road.out}/moved.yaml --on ray --workers 2"
+    command = f"radiotrain train --config {road.out}/moved.yaml --backend ray --workers 2"
     printed = run_when_free(cluster, "laptop", command)
     measure(began)
     # It did not begin anew: the epochs that the cluster had done are not among its own.

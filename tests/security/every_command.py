@@ -93,7 +93,7 @@ def _train(commands: Commands) -> None:
     _write(folder / "run.yaml", {**values, "out": f"{folder}/run"})
     run("train", "--config", "@run.yaml", "--dry-run")
     run("train", "--config", "@run.yaml")
-    on_ray = ("--on", "ray", "--workers", 2, "--set", f"out={folder}/run-ray")
+    on_ray = ("--backend", "ray", "--workers", 2, "--set", f"out={folder}/run-ray")
     run("train", "--config", "@run.yaml", *on_ray)
     sweep = {k: v for k, v in values.items() if k != "network"}
     sweep |= {"networks": ["ResNet10-narrow"], "out": f"{folder}/sweep", "folds": [0]}

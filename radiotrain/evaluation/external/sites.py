@@ -47,12 +47,12 @@ def choose_sites(records: Sequence[PatientRecord], by: str | None, store: str) -
     if by is not None:
         if by not in names:
             raise InputError(
-                f"--by names {by!r}{nearest_hint(by, names)}, but the patients of store {store} have"
+                f"--group-by names {by!r}{nearest_hint(by, names)}, but the patients of store {store} have"
                 f" {', '.join(names) or 'no covariates'}: name one of these"
             )
         if by not in varied:
             raise InputError(
-                f"--by names {by!r}, of which store {store} has one value only: name another covariate,"
+                f"--group-by names {by!r}, of which store {store} has one value only: name another covariate,"
                 f" such as {', '.join(varied) or 'none there is'}"
             )
         return (by,)

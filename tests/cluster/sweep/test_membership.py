@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from cluster.sweep.folder import Suggestion, SweepFolder, read_states, standings
 from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.run import check_members
+from preprocessing.digests import text_with_digest
 from preprocessing.errors import InputError
 from radiotrain.logs.metrics_file import read_metrics
 from radiotrain.runs import RunFolder, new_record
 from radiotrain.split import load_split
 from radiotrain.training.metrics import EpochMetrics
+from radiotrain.yaml_text import dump_yaml, load_yaml
 
 LR = {"train.lr": {"loguniform": [1e-4, 1e-2]}}
 LOSS = {"train.loss": {"grid": ["bce", "focal"]}}
@@ -280,6 +283,35 @@ def suggested(make, finish):
         folder.add_suggestion(Suggestion("ER", number, TPE["networks"][number % 2], values))
     finish(sweep)
     return sweep
+
+
+def test_a_sweep_that_was_begun_with_the_old_names_of_keys_goes_on(make, finish):
+    search = {"network.pretrained": {"choice": [None, "/w.pt"]}} | LR
+    sweep = make(search=search, num_samples=3)
+    before = finish(sweep)
+    for path in [*Path(sweep.out).rglob("config.yaml"), Path(sweep.out) / "sweep.yaml"]:
+        text = dump_yaml(load_yaml(path.read_text()))
+        for old, new in {
+            "show": "logging", "weights": "pretrained", "network.weights": "network.pretrained",
+            "samples": "num_samples", "searcher": "search_algorithm",
+        }.items():  # fmt: skip
+            text = re.sub(rf"^( *){new}:", rf"\1{old}:", text, flags=re.MULTILINE)
+        path.write_text(text_with_digest(text))
+    resumed = SweepFolder(sweep.out).read_sweep()
+    assert resumed == sweep
+    assert check_members(resumed).trials == tuple(before.values())
+    old, new, left_out = sorted_out(resumed)
+    assert (len(old), new, left_out) == (len(before), [], {})
+
+
+def test_suggestions_that_were_recorded_with_the_old_names_are_read(make):
+    search = {"network.pretrained": {"choice": [None, "/w.pt"]}}
+    sweep = make(search_algorithm="tpe", search=search, num_samples=1)
+    folder = SweepFolder(sweep.out)
+    folder.add_suggestion(Suggestion("ER", 0, "ResNet10-narrow", {"network.weights": "/w.pt"}))
+    (plan,) = folder.read_plans(sweep)
+    assert plan.run.network.pretrained == "/w.pt"
+    assert plan.searched == {"network.pretrained": "/w.pt"}
 
 
 EDITS = [

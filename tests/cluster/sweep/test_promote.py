@@ -319,8 +319,12 @@ def _other_settings(url):
 @pytest.mark.parametrize(
     ("change", "options", "sentence"),
     [
-        (_one_trial_failed, {}, r"1 of 2 trials of ER have not ended \(1 failed\).*--unfinished"),
-        (_no_weights, {}, r"has lost its weights.*--how retrain"),
+        (
+            _one_trial_failed,
+            {},
+            r"1 of 2 trials of ER have not ended \(1 failed\).*--allow-unfinished",
+        ),
+        (_no_weights, {}, r"has lost its weights.*--strategy retrain"),
         (_other_split, {}, r"was trained on split .* of patients"),
         (_other_settings, {}, r"train\.lr is 0\.001 there and 0\.5 now"),
         (None, {"targets": ["PR"]}, r"the sweep has no target 'PR'.*, expected some of ER"),

@@ -1,4 +1,4 @@
-"""What work runs on, as the commands' ``--on`` says it, and a training on either."""
+"""The option ``--backend`` of the commands, and a training on either backend."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ if TYPE_CHECKING:
     from radiotrain.training.loop import RunResult
 
 
-class Where(StrEnum):
-    """What the work runs on."""
+class Backend(StrEnum):
+    """Where the work runs."""
 
     local = "local"
     ray = "ray"
 
 
-def train_there(
-    config: RunConfig, on: Where, workers: int | tuple[int, int], *, until_epoch: int | None = None
+def train_on_backend(
+    config: RunConfig,
+    backend: Backend,
+    workers: int | tuple[int, int],
+    *,
+    until_epoch: int | None = None,
 ) -> RunResult:
     """Train in this process or on Ray workers; see `radiotrain.training.loop.train`.
 
@@ -29,7 +33,7 @@ def train_there(
     typer.Exit
         With status 1 if the workers were lost too often; it has been said then.
     """
-    if on is Where.ray:
+    if backend is Backend.ray:
         from cluster.failures import WorkersError
         from cluster.train import train_on_ray
 
