@@ -119,7 +119,16 @@ def place_trouble(error: BaseException) -> str | None:
     return None
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word nearest to `word`, or None where all are far from it."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
+
+
+def hint(meant: str | None) -> str:
+    """Return ``" (did you mean 'x'?)"``, or an empty string for None."""
+    return "" if meant is None else f" (did you mean {meant!r}?)"
+
+
 def nearest_hint(word: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the known word nearest to `word`, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    """Return the hint at the known word nearest to `word`, or an empty string."""
+    return hint(nearest(word, known))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,16 +19,29 @@ def dump_json(values: Any) -> str:
     return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """Say which dotted key differs first, or None when none does; a missing key counts as None."""
+@dataclass(frozen=True)
+class Difference:
+    """A dotted key and its two values, of which its text tells."""
+
+    key: str
+    found: Any
+    wanted: Any
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.key} is {self.found!r} there and {self.wanted!r} now"
+
+
+def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Difference | None:
+    """Return the first key that differs, or None when none does; a missing key counts as None."""
     for key in sorted({*found, *wanted}):
         a, b = found.get(key), wanted.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             inner = first_difference(a, b)
             if inner:
-                return f"{key}.{inner}"
+                return replace(inner, key=f"{key}.{inner.key}")
         elif a != b:
-            return f"{key} is {a!r} there and {b!r} now"
+            return Difference(key, a, b)
     return None
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from preprocessing import files
 from preprocessing.digests import check_text, has_text_digest, text_with_digest
-from preprocessing.errors import InputError, MissingPathError, nearest_hint
+from preprocessing.errors import InputError, MissingPathError, hint, nearest
 from preprocessing.redaction import has_credentials, without_credentials
 from radiotrain.deprecation import warn_renamed
 from radiotrain.networks.registry import check_network_name
@@ -627,13 +627,13 @@ def _unknown_key(dotted: str, known: list[str]) -> str:
     section, _, name = dotted.rpartition(".")
     sections = (section, f"{section.partition('.')[0]}.*")
     siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] in sections]
-    hint = nearest_hint(name, siblings)
-    if hint and section:
-        hint = hint.replace("'", f"'{section}.", 1)
-    if not hint:
-        same_name = [k for k in known if k.rpartition(".")[2] == name]
-        hint = f" (did you mean {same_name[0]!r}?)" if same_name else nearest_hint(dotted, known)
-    return f"unknown key {dotted!r}{hint}, expected one of {', '.join(siblings)}"
+    meant = nearest(name, siblings)
+    if meant is not None:
+        meant = f"{section}.{meant}" if section else meant
+    else:
+        same_name = (k for k in known if k.rpartition(".")[2] == name)
+        meant = next(same_name, None) or nearest(dotted, known)
+    return f"unknown key {dotted!r}{hint(meant)}, expected one of {', '.join(siblings)}"
 
 
 def _dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:

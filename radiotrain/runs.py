@@ -410,7 +410,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
     ]
     difference = first_difference(*plain)
     if difference is not None:
-        return difference
+        return str(difference)
     for dotted, old in ADDED_KEYS.items():
         section, _, key = dotted.partition(".")
         a, b = (values.get(section, {}) if key else values for values in (found, wanted))
@@ -420,4 +420,5 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
             if before != now:
                 shown = [json.dumps(value).strip('"') for value in (before, now)]
                 return f"{dotted} is {shown[0]} there and {shown[1]} now (it was added later: set it to {shown[0]})"
-    return first_difference(found, wanted)
+    difference = first_difference(found, wanted)
+    return None if difference is None else str(difference)

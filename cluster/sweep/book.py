@@ -156,9 +156,9 @@ class Book:
 
 
 def describe(plan: TrialPlan) -> dict[str, Any]:
-    """Return a trial as the plain values that Ray carries to where it is trained."""
+    """Return a trial as Ray carries it to where it is trained."""
     return {
         "name": plan.name,
         "group": plan.group,
-        "runs": [run.model_dump(mode="json") for run in plan.runs],
+        "runs": list(plan.runs),
     }

@@ -140,7 +140,7 @@ def check_same_sweep(before: SweepConfig, sweep: SweepConfig, known: Sequence[Kn
     if difference is None:
         return
     if any(isinstance(_planned_again(before, trial), TrialPlan) for trial in known if trial.folds):
-        key = difference.partition(" ")[0]
+        key = difference.key
         hint = "" if key not in _searchable(sweep) else f", or search over {key}"
         raise InputError(
             f"{sweep.out} holds a sweep of another configuration, {difference}: name a new folder in"
@@ -176,7 +176,7 @@ def _planned_again(sweep: SweepConfig, known: KnownTrial) -> TrialPlan | str:
         return str(error)
     difference = first_difference(_identity(sweep, run), _identity(sweep, plan.run))
     if difference:
-        return difference
+        return str(difference)
     return place_trial(plan, sweep.out, known.name, known.folds)
 
 

@@ -56,7 +56,7 @@ def train_trial(
         A process that says nothing for so long is ended, and tried again as one that broke.
     """
     values = config["trial"]
-    runs = tuple(_placed(RunConfig.model_validate(run), resources) for run in values["runs"])
+    runs = tuple(_placed(run, resources) for run in values["runs"])
     plan = TrialPlan(values["name"], values["group"], runs)
 
     notice, is_leaving = WorkerNotice(), LeavingNodes([own_node()])

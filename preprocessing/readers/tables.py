@@ -171,6 +171,10 @@ class _UnreadableTableError(Exception):
     """Why a file's content is no table."""
 
 
+class _NoColumnError(_UnreadableTableError):
+    """No line of a file has the column that its header is known by."""
+
+
 _UNCALCULATED = "\0formula"
 
 
@@ -280,7 +284,7 @@ def stream_table(path: Path, key: str, wanted: Wanted = Wanted()) -> Table:
                 )
         grid, header, columns = _find_header(grids, key, wanted)
     except _UnreadableTableError as error:
-        is_text = path.suffix.lower() in (".xlsx", ".xlsm") and "has no column" in str(error)
+        is_text = path.suffix.lower() in (".xlsx", ".xlsm") and isinstance(error, _NoColumnError)
         what_else = "cannot be read as a workbook, and as text it " if is_text and (
             grids[0].worksheet is None
         ) else ""  # fmt: skip
@@ -360,7 +364,7 @@ def _find_header(
             shown = f", expected {', '.join((key, *wanted.others))}"
         told = "; where it has another name, say --column patient_id=NAME"
         shown += told if key == "patient_id" and not wanted.others else ""
-        raise _UnreadableTableError(f"has no column {key!r}{nearest}{shown}")
+        raise _NoColumnError(f"has no column {key!r}{nearest}{shown}")
     if found[0][0].worksheet is None:
         return max(found, key=lambda one: len(one[2]))
     preferred = [one for one in found if one[0].sheet == wanted.sheet]

@@ -203,7 +203,7 @@ def _check_same(url: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -
     for key in wanted:
         difference = first_difference({key: found.get(key)}, {key: wanted[key]})
         if difference:
-            raise _refused(url, difference)
+            raise _refused(url, str(difference))
 
 
 def _refused(url: str, difference: str) -> InputError:

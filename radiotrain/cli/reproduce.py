@@ -354,6 +354,7 @@ class Road:
         """Whether the report is there, of the very models that are there."""
         from cluster.sweep.config import group_of
         from preprocessing import files
+        from radiotrain.evaluation.report.metrics_json import fingerprint_in
         from radiotrain.evaluation.report.places import without_paths
         from radiotrain.promoted import read_promoted
         from radiotrain.split import load_split
@@ -375,7 +376,7 @@ class Road:
                 if values is None or {**known, **values} != known:
                     return False
             where = "split" if split.outer is None else f"split of {split.outer}"
-            if split.fingerprint not in str(said.get(where)):
+            if fingerprint_in(said, where) != split.fingerprint:
                 return False
         return True
 

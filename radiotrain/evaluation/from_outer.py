@@ -506,6 +506,10 @@ def _provenance(
             f"split of {part.outer}": f"{part.url}, fingerprint {part.split.fingerprint}"
             for part in parts
         },
+        "fingerprints": {
+            "store": first.split.patients_fingerprint,
+            **{f"split of {part.outer}": part.split.fingerprint for part in parts},
+        },
         "preprocessing": dict(store.spec.settings),
         "software": dict(first.models[0].record.versions),
     }

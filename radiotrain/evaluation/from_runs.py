@@ -301,6 +301,7 @@ def _provenance(models: Sequence[Model], store: Store, split: Split) -> dict[str
     return {
         "store": f"{last_name(store.url)}, patients of the split: fingerprint {split.patients_fingerprint}",
         "split": f"{last_name(models[0].config.split)}, fingerprint {split.fingerprint}, seed {split.seed}",
+        "fingerprints": {"store": split.patients_fingerprint, "split": split.fingerprint},
         "preprocessing": dict(store.spec.settings),
         "software": dict(models[0].record.versions),
         **{

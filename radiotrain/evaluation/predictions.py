@@ -50,7 +50,7 @@ from numpy.typing import NDArray
 
 from preprocessing import files
 from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.errors import InputError, nearest, nearest_hint
 from radiotrain.checked_parquet import to_parquet
 from radiotrain.evaluation.table_files import read_table
 
@@ -176,7 +176,8 @@ def _check_columns(found: list[Hashable], name: str) -> None:
     for column in COLUMNS:
         if column not in names:
             other = [n for n in names if n not in COLUMNS]
-            hint = nearest_hint(column, other).replace("did you mean", "is it")
+            meant = nearest(column, other)
+            hint = "" if meant is None else f" (is it {meant!r}?)"
             raise InputError(
                 f"{name} has no column {column!r}{hint}: got {', '.join(names)};"
                 f" expected {', '.join(COLUMNS)}"

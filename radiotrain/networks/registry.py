@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.errors import InputError, hint, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -156,12 +156,10 @@ def check_network_name(name: str) -> str:
     """
     if name not in NETWORKS:
         by_lower = {known.lower(): known for known in NETWORKS}
-        hint = nearest_hint(name.lower(), by_lower)
-        if hint:
-            lower = hint.split("'")[1]
-            hint = hint.replace(lower, by_lower[lower])
+        lower = nearest(name.lower(), by_lower)
+        meant = None if lower is None else by_lower[lower]
         raise InputError(
-            f"unknown network {name!r}{hint}, expected one of {', '.join(NETWORKS)}:"
+            f"unknown network {name!r}{hint(meant)}, expected one of {', '.join(NETWORKS)}:"
             " see 'radiotrain models'"
         )
     return name

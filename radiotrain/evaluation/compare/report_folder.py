@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,7 +14,12 @@ from preprocessing.errors import DamagedFileError, MissingPathError
 from radiotrain.checked_parquet import digest_in
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.predictions import read_predictions
-from radiotrain.evaluation.report.metrics_json import FILE_NAME, TABLE_NAME, read_metrics
+from radiotrain.evaluation.report.metrics_json import (
+    FILE_NAME,
+    TABLE_NAME,
+    fingerprint_in,
+    read_metrics,
+)
 from radiotrain.evaluation.table_files import is_table_name
 
 
@@ -56,8 +60,7 @@ class Report:
 
     def fingerprint(self, of: str) -> str | None:
         """Return the fingerprint of the ``store`` or the ``split``, None where it is not known."""
-        found = re.search(r"fingerprint (\w+)", str(self.provenance.get(of, "")))
-        return found[1] if found else None
+        return fingerprint_in(self.provenance, of)
 
 
 def read_report(where: str) -> Report:

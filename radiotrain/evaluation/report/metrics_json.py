@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -65,6 +67,23 @@ def read_metrics(folder: str) -> dict[str, Any] | None:
         return read_json(url, SCHEMA_VERSION, remedy)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def fingerprint_in(provenance: Mapping[str, Any], of: str) -> str | None:
+    """Return the fingerprint of a store or split that a report names in its provenance.
+
+    Parameters
+    ----------
+    of
+        ``store``, ``split``, or ``split of`` an outer part.
+    """
+    known = provenance.get("fingerprints")
+    if isinstance(known, Mapping):
+        value = known.get(of)
+        return value if isinstance(value, str) else None
+    # Earlier reports have it in a sentence only.
+    found = re.search(r"fingerprint (\w+)", str(provenance.get(of, "")))
+    return found[1] if found else None
 
 
 def _values(result: TargetResult) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.errors import InputError, nearest
 from radiotrain.evaluation.table_files import read_table
 
 Value = str | float | None
@@ -75,7 +75,8 @@ def facts_of_table(table: pd.DataFrame, name: str) -> Facts:
     """
     columns = [str(c).strip() for c in table.columns]
     if _ID not in columns:
-        hint = nearest_hint(_ID, columns).replace("did you mean", "is it")
+        meant = nearest(_ID, columns)
+        hint = "" if meant is None else f" (is it {meant!r}?)"
         raise InputError(
             f"{name} has no column {_ID!r}{hint}: got {', '.join(columns)}; expected it and one"
             " column for each covariate"

@@ -240,6 +240,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write(folder / "a", make_table(), PROVENANCE), write(folder / "b", other, changed)
 
 
+def test_a_fingerprint_is_data_and_in_earlier_reports_part_of_a_sentence() -> None:
+    earlier = make_report("a", make_table(), provenance=PROVENANCE)
+    now = PROVENANCE | {"fingerprints": {"store": "abc1", "split": "fed9"}}
+    report = make_report("b", make_table(), provenance=now)
+    assert (earlier.fingerprint("store"), earlier.fingerprint("split")) == ("abc1", "def2")
+    assert (report.fingerprint("store"), report.fingerprint("split")) == ("abc1", "fed9")
+    assert make_report("c", make_table()).fingerprint("store") is None
+
+
 def test_the_command_prints_and_writes(reports: tuple[Path, Path], tmp_path: Path) -> None:
     out, _ = call("compare", *reports, "--out", tmp_path / "out", "--resamples", 200)
     assert "ER: the AUC of B (<b>x</b>) is higher than that of A (net) by" in out
