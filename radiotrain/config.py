@@ -91,7 +91,7 @@ class NetworkConfig(Section):
     """Columns that may be used although their name or values tell a target; reports name them."""
     covariate_start: Literal["logistic", "zero"] = "logistic"
     """logistic: the covariates' weights start at a penalised logistic regression of the training patients,
-    and the image network's logit at 0. zero: they start at 0, as before this key."""
+    and the image network's logit at 0. zero: they start at 0."""
 
     @field_validator("name")
     @classmethod
@@ -107,8 +107,8 @@ class TrainConfig(Section):
     batch_size: int = Field(default=16, ge=2)
     """Patients in one step over all workers together (the global batch)."""
     micro_batch_size: int | None = Field(default=None, ge=2)
-    """Most patients that a worker computes at a time, the gradients of a step being added up; null:
-    its whole share. Batch norm normalises by what is computed together."""
+    """Maximum patients in one forward and backward pass of a worker, with gradient accumulation; null:
+    its whole share. Batch norm normalises within the pass."""
     lr: float = Field(default=3e-4, gt=0)
     """Peak learning rate of AdamW, reached after the warm-up."""
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -122,16 +122,16 @@ class TrainConfig(Section):
     patient. robust: voxels far beyond the tissue, such as spikes, are set to a limit and enter neither
     mean nor deviation; other patients are the same. plain: all voxels as stored."""
     gradient_clip: float | None = Field(default=5.0, gt=0)
-    """Largest norm of the gradient; null for no clipping."""
+    """Maximum norm of the gradient; null for no clipping."""
     class_weights: bool = True
     """Weight both classes equally in each target; see `class_weight_rule`."""
     class_weight_rule: Literal["draws", "patients"] = "draws"
     """draws: each class has half of a target's weight over what `sampling` draws, and a label weighs 1 on
-    average. patients: positives weigh negatives / positives of the training fold, as before this key."""
+    average. patients: positives weigh negatives / positives of the training fold."""
     loss: Literal["bce", "focal"] = "bce"
-    """Binary cross-entropy, or the focal loss that counts easy patients less."""
+    """Binary cross-entropy, or the focal loss, which weighs easy patients less."""
     focal_gamma: float = Field(default=2.0, ge=0)
-    """How much less the focal loss counts easy patients; 0 is cross-entropy. Of no effect with bce."""
+    """Focusing parameter of the focal loss; 0 is cross-entropy. No effect with bce."""
     sampling: Literal["once", "balanced"] = "once"
     """once: every patient once an epoch. balanced: as many draws, positives and negatives of the first
     target equally often."""
@@ -139,8 +139,7 @@ class TrainConfig(Section):
     """Validate and keep the moving average of the weights with this decay a step, e.g. 0.99. As the
     learning rate falls to nearly 0 by itself, it changes little where the last epoch is kept."""
     ema_bias_correction: bool = True
-    """Let the moving average forget the first weights as if it had run for ever (as Adam's moments);
-    false: as before this key."""
+    """Correct the moving average for its start at the first weights, as Adam does its moments."""
     sync_batch_norm: bool = False
     """Normalise by the whole global batch, not by each worker's share."""
 
@@ -215,17 +214,17 @@ class SpeedConfig(Section):
     """Where the patients are kept. device: the memory of what computes. shared: one copy in the host's
     shared memory, for all runs on it. stream: read anew each epoch. auto: the first that they fit."""
     prefetch_batches: int = Field(default=2, ge=1, le=64)
-    """Batches that are made ready ahead when patients are not in the device's memory."""
+    """Batches prepared ahead when patients are not in the device's memory."""
     compile: bool = False
-    """torch.compile: minutes at the start for faster steps."""
+    """torch.compile: minutes at the start, then faster steps."""
     channels_last: bool = False
     """Keep voxels' channels together in memory; slower on a CPU, worth trying on a GPU."""
     activation_checkpointing: bool = False
-    """Compute activations anew in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: less memory, about a third more time."""
     auto_batch: bool = False
     """Where memory does not suffice, halve the micro-batch until it does (``--auto-batch``)."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
-    """Longest time between checkpoints; there is one after each epoch."""
+    """Maximum time between checkpoints; there is one after each epoch."""
 
 
 class LoggingConfig(Section):
@@ -251,8 +250,8 @@ class RunConfig(Section):
     targets: tuple[str, ...] = ("ER",)
     """One or several of the store's targets; several share one network."""
     fold: int | None = Field(default=0, ge=0)
-    """Fold that validates; the others train. null: none does, all but the test patients train, and
-    the last epoch counts as the best."""
+    """Validation fold; the others train. null: no validation set, all development patients train, and
+    the last epoch is kept."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random: weights, order, augmentation, dropout."""
     network: NetworkConfig = NetworkConfig()

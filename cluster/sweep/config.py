@@ -45,11 +45,11 @@ class HalvingConfig(Section):
     """Successive halving, among the trials of one target only."""
 
     enabled: bool = True
-    """Whether trials are stopped before they end by themselves."""
+    """Whether trials are stopped early."""
     grace_epochs: int = Field(default=10, ge=1)
     """No trial is stopped before this many epochs."""
     reduction_factor: float = Field(default=3.0, gt=1)
-    """At each rung one in this many trials goes on, rounded up. Rungs lie at grace_epochs times its
+    """At each rung one in this many trials is promoted, rounded up. Rungs lie at grace_epochs times its
     powers; with several folds also after 1, factor, factor², … of them."""
     smooth_epochs: int = Field(default=1, ge=1)
     """A fold's score is its mean validation AUC over this many epochs, which end with the one that is
@@ -94,13 +94,13 @@ class SweepConfig(Section):
     search_seed: int = Field(default=0, ge=0)
     """Seed of these draws."""
     folds: tuple[int, ...] = (0,)
-    """Folds that validate, one after the other; several make each trial a cross-validation."""
+    """Validation folds, one after the other; several make each trial a cross-validation."""
     halving: HalvingConfig = HalvingConfig()
     resources: ResourcesConfig = ResourcesConfig()
     max_failures: int = Field(default=3, ge=0)
-    """How often a trial that breaks is tried again, from its last checkpoint."""
+    """Retries of a failed trial, from its last checkpoint."""
     max_quiet_minutes: float = Field(default=60.0, gt=0)
-    """A trial of one worker that shows no sign of life for so long is ended, as one that breaks."""
+    """Timeout of a trial of one worker that reports nothing: it is ended and counts as failed."""
     keep_best: int = Field(default=3, ge=1)
     """Trials of each target whose weights are kept; the others keep their numbers and predictions."""
     train: TrainConfig = TrainConfig()

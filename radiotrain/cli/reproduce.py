@@ -92,43 +92,45 @@ def reproduce(
     of_outer = [] if outer is None else [f"split.outer={outer}"]
     settings = _settings(config, [*(overrides or []), *of_outer], quick)
     table_options(column, label)
-    road = Road.of(cohort, out, settings, backend, purpose, as_words(column, label), primary or ())
+    reproduction = Reproduction.of(
+        cohort, out, settings, backend, purpose, as_words(column, label), primary or ()
+    )
     # Whatever is wrong is said now, not after hours of preprocessing.
-    sweep = road.checked()
+    sweep = reproduction.checked()
     if dry_run:
-        for words in road.commands(sweep):
+        for words in reproduction.commands(sweep):
             typer.echo(as_typed(words))
         return
-    with exclusive(road.out, "folder"):
-        take(road, sweep)
+    with exclusive(reproduction.out, "folder"):
+        run_steps(reproduction, sweep)
 
 
-def take(road: Road, sweep: SweepConfig) -> None:
+def run_steps(reproduction: Reproduction, sweep: SweepConfig) -> None:
     """Do all steps that are not done yet. The folder's lock is held."""
     begin = time.monotonic()
-    road.check_begun(sweep)
-    road.write_settings()
-    check, *before, evaluate = road.commands(sweep)
-    if not road.is_checked:
+    reproduction.check_begun(sweep)
+    reproduction.write_settings()
+    check, *before, evaluate = reproduction.commands(sweep)
+    if not reproduction.is_checked:
         run_step(*check, quiet=True)
     for words in before:
         run_step(*words)
-    if road.is_evaluated(sweep):
+    if reproduction.is_evaluated(sweep):
         typer.echo(
-            f"\nthe test set was opened for these models before: see {road.report}/report.html; to"
+            f"\nthe test set was opened for these models before: see {reproduction.report}/report.html; to"
             f" open it again:\n{as_typed(evaluate)}"
         )
-        _say_of_primary(road, sweep)
+        _say_of_primary(reproduction, sweep)
     else:
         run_step(*evaluate)
-    print_beside_the_paper(road.report)
+    print_beside_the_paper(reproduction.report)
     typer.echo(f"done in {(time.monotonic() - begin) / 60:.1f} minutes")
 
 
-def _say_of_primary(road: Road, sweep: SweepConfig) -> None:
+def _say_of_primary(reproduction: Reproduction, sweep: SweepConfig) -> None:
     """Say where the report that is there has other primary results than those asked for."""
-    there = ((_metrics(road.report) or {}).get("family") or {}).get("primary", [])
-    wanted = [list(pair) for pair in road.primary_results(sweep)]
+    there = ((_metrics(reproduction.report) or {}).get("family") or {}).get("primary", [])
+    wanted = [list(pair) for pair in reproduction.primary_results(sweep)]
     if sorted(there) != sorted(wanted):
         had = ", ".join(":".join(pair) for pair in there) or "none"
         typer.echo(
@@ -148,7 +150,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Road:
+class Reproduction:
     """Where each step's result lies, and what each is told."""
 
     cohort: str
@@ -169,8 +171,8 @@ class Road:
         purpose: str,
         tables: Sequence[str] = (),
         primary: Sequence[str] = (),
-    ) -> Road:
-        """Return the road to a folder, whose URL is made absolute where it is local."""
+    ) -> Reproduction:
+        """Return the reproduction in a folder, whose URL is made absolute if it is local."""
         from preprocessing import files
 
         place = files.absolute(out)
