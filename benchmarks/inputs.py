@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from preprocessing.outliers import OutlierClip
+from preprocessing.images.clipping import OutlierClip
 from preprocessing.store.writer import quantise
 from radiotrain.augment import draw
 from radiotrain.augment.spatial import input_from_output

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
-from preprocessing.config import PreprocessConfig
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.readers import read_cohort
 from radiotrain.config import AugmentConfig
 from radiotrain.networks.registry import build_network
 from radiotrain.new_patient.attention import look

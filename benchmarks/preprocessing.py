@@ -26,20 +26,20 @@ import pydicom
 import SimpleITK as sitk
 from distributed import Client, LocalCluster
 
-from preprocessing import n4, n4_simpleitk
-from preprocessing.bias import choose_shrink, read_shrunk, tissue_mask
-from preprocessing.cohort import Cohort, Patient
-from preprocessing.config import PreprocessConfig
-from preprocessing.dask_home import DaskHome, local_home
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.patient import process_patient
+from preprocessing.cohort.cohort import Cohort, Patient
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images import n4, n4_simpleitk
+from preprocessing.images.bias import choose_shrink, read_shrunk, tissue_mask
+from preprocessing.images.load_patient import OpenedPatient, open_patient
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.readers import read_cohort
-from preprocessing.run import preprocess
-from preprocessing.staging import Stage
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.pipeline.run import preprocess
+from preprocessing.processes.dask_client import ClientFactory, local_client
+from preprocessing.processes.worker_process import prepare_worker_process
+from preprocessing.storage.file_cache import FileCache
 from preprocessing.store import PatientRecord, PatientTensor, StoreSpec, StoreWriter
-from preprocessing.worker_process import prepare_worker_process
 
 CONFIG = PreprocessConfig()
 
@@ -79,7 +79,7 @@ def main() -> None:
 
 def print_costs(patient: Patient, folder: Path) -> None:
     """Print the CPU time of each step, of the floors, and of what one would use instead."""
-    opened = open_patient(patient, CONFIG, Stage())
+    opened = open_patient(patient, CONFIG, FileCache())
     assert isinstance(opened, OpenedPatient)
     pre = opened.volumes[0]
     files = [h.path for v in opened.volumes for h in v.headers]  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ def print_costs(patient: Patient, folder: Path) -> None:
         "bytes": ("read all bytes of the four series (floor)", lambda: [p.read_bytes() for p in files]),
         "sitk": ("read the four series with SimpleITK", lambda: read_with_simpleitk(opened)),
         "pydicom": ("read the four series with pydicom", lambda: [pydicom.dcmread(p).pixel_array for p in files]),
-        "headers": ("headers and order of all phases", lambda: open_patient(patient, CONFIG, Stage())),
+        "headers": ("headers and order of all phases", lambda: open_patient(patient, CONFIG, FileCache())),
         "shrunk": ("read and shrink the pre-contrast", lambda: read_shrunk(pre, (4, 4, 4))),
         "n4": ("N4, separable fit", lambda: n4.fit_lattice(small, mask, CONFIG.n4)),
         "whole": ("whole patient, DICOM to tensor", lambda: process_patient(patient, 0, CONFIG)),
@@ -160,29 +160,29 @@ def print_start() -> None:
     """Print how long workers take to begin, and the memory that they hold: ours, and Dask's own."""
     for count in (1, 2, 4, 8):
         figures = []
-        for home in (local_home, dasks_home):
+        for factory in (local_client, dasks_client):
             # Each in a process of its own, as what is loaded for workers stays for the next ones.
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                seconds, megabytes = pool.submit(begin, home, count).result()
+                seconds, megabytes = pool.submit(begin, factory, count).result()
             figures.append(f"{seconds:.1f} s, {megabytes:.0f} MB")
         print(f"{count} workers begin: {figures[0]}; as Dask begins them {figures[1]}")
 
 
-def begin(home: Callable[[int], DaskHome], count: int) -> tuple[float, float]:
+def begin(factory: Callable[[int], ClientFactory], count: int) -> tuple[float, float]:
     """Return the time until workers have loaded what a patient needs, and their proportional memory."""
     start = time.monotonic()
-    with home(count)(count) as client:
-        client.run(importlib.import_module, "preprocessing.run")
+    with factory(count)(count) as client:
+        client.run(importlib.import_module, "preprocessing.pipeline.run")
         seconds = time.monotonic() - start
         workers = psutil.Process().children(recursive=True)
         return seconds, sum(worker.memory_full_info().pss for worker in workers) / 1e6
 
 
-def dasks_home(num_workers: int) -> DaskHome:
+def dasks_client(num_workers: int) -> ClientFactory:
     """Return what one would use instead: processes of this machine, by Dask's own settings."""
 
     @contextmanager
-    def home(num_tasks: int) -> Iterator[Client]:
+    def connect(num_tasks: int) -> Iterator[Client]:
         with (
             LocalCluster(
                 n_workers=num_workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
@@ -191,7 +191,7 @@ def dasks_home(num_workers: int) -> DaskHome:
         ):
             yield client
 
-    return home
+    return connect
 
 
 def print_workers(folder: Path, num_patients: int, num_pairs: int) -> None:
@@ -230,7 +230,7 @@ def dask_seconds(cohort: Cohort, count: int) -> float:
     """Return the time that `count` Dask workers take to fill a store."""
     with tempfile.TemporaryDirectory() as store:
         clock = _Clock()
-        preprocess(cohort, f"{store}/s", CONFIG, local_home(count), clock.progress)
+        preprocess(cohort, f"{store}/s", CONFIG, local_client(count), clock.progress)
     return clock.seconds
 
 
@@ -256,7 +256,7 @@ class _Clock:
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[], None]]:
-        """Stand in for `preprocessing.progress.progress`."""
+        """Stand in for `preprocessing.common.progress.progress`."""
         start = time.monotonic()
         yield lambda: None
         self.seconds = time.monotonic() - start

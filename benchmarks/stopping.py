@@ -33,7 +33,7 @@ from ray.tune.schedulers import (
 )
 
 from cluster.sweep.ladder import Action, Entrant, FoldCurve, fold_score, judge, make_ladder
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.runs import RunFolder
 
 Curve = tuple[float, ...]

@@ -25,7 +25,7 @@ import cluster.sweep.run
 from cluster.session import start_local
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import Segment, SweepFolder
-from preprocessing.progress import progress
+from preprocessing.common.progress import progress
 from preprocessing.store import Store
 from radiotrain.config import parse_config
 from radiotrain.split import make_split, save_split

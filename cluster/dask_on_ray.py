@@ -19,14 +19,14 @@ from distributed.security import Security
 
 from cluster.growth import growth_of_cluster, most_of
 from cluster.session import ray_session
-from preprocessing.dask_home import (
+from preprocessing.common.errors import InputError
+from preprocessing.processes.dask_client import (
     SCHEDULER_SETTINGS,
-    DaskHome,
+    ClientFactory,
     any_dashboard_port,
     free_dashboard_port,
+    refuse_other_hosts,
 )
-from preprocessing.dask_pages import refuse_other_hosts
-from preprocessing.errors import InputError
 from radiotrain.training.loop import print_line
 
 _START_TIMEOUT_S = 120
@@ -34,8 +34,8 @@ _START_TIMEOUT_S = 120
 _GROWTH_TIMEOUT_S = 1800
 
 
-def ray_home(num_workers: int | None = None) -> DaskHome:
-    """Return a home on the Ray cluster that is there, or on a local one started for it.
+def ray_client(num_workers: int | None = None) -> ClientFactory:
+    """Return a factory of a client on the Ray cluster that is there, or on a local one started for it.
 
     Parameters
     ----------
@@ -45,13 +45,13 @@ def ray_home(num_workers: int | None = None) -> DaskHome:
     """
 
     @contextmanager
-    def home(num_tasks: int) -> Iterator[Client]:
+    def connect(num_tasks: int) -> Iterator[Client]:
         with ray_session():
             wanted = _num_workers(num_workers)
             with _scheduler() as (client, address, security):
                 yield from _with_workers(client, address, security, min(wanted, num_tasks))
 
-    return home
+    return connect
 
 
 def _num_workers(asked: int | None) -> int:

@@ -17,8 +17,8 @@ from typing import Any
 from ray.train import UserCallback
 from torch import distributed
 
-from preprocessing import files
-from preprocessing.errors import RadiotrainError
+from preprocessing.common.errors import RadiotrainError
+from preprocessing.storage import files
 from radiotrain.distributed import Worker
 
 # What Ray's account of a death contains, and what it comes to; the first that is found.

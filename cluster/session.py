@@ -18,10 +18,10 @@ from ray._private import utils as ray_utils
 from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader
 
 from cluster.growth import most_of
-from preprocessing import machine
-from preprocessing.errors import InputError
-from preprocessing.private_folder import make_own, socket_folder
-from preprocessing.worker_process import interrupts_held_back
+from preprocessing.common.errors import InputError
+from preprocessing.processes import machine
+from preprocessing.processes.worker_process import interrupts_held_back
+from preprocessing.storage.files import make_own, socket_folder
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.data.shared import remove_unused
 

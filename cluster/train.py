@@ -32,12 +32,13 @@ from cluster.growth import growth_of_cluster
 from cluster.metrics import TrialMetrics
 from cluster.notice import LeavingNodes, WorkerNotice, own_node, tell_workers
 from cluster.session import has_gpus, ray_session
-from preprocessing import files, stop_notice
-from preprocessing.errors import DamagedFileError, InputError, LockLostError
-from preprocessing.folder_lock import exclusive
-from preprocessing.machine import num_cpus
-from preprocessing.private_folder import make_private
-from preprocessing.stop_notice import Stopped
+from preprocessing.common.errors import DamagedFileError, InputError, LockLostError
+from preprocessing.processes import stop_notice
+from preprocessing.processes.machine import num_cpus
+from preprocessing.processes.stop_notice import Stopped
+from preprocessing.storage import files
+from preprocessing.storage.files import make_private
+from preprocessing.storage.folder_lock import exclusive
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
 from radiotrain.runs import RunFolder

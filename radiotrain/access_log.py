@@ -31,8 +31,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from preprocessing import files
-from preprocessing.json_values import dump_json
+from preprocessing.common.json_values import dump_json
+from preprocessing.storage import files
 
 COPIES = "test-accesses"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})\.json")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from preprocessing import files
-from preprocessing.digests import DIGEST_KEY, load_with_digest
-from preprocessing.errors import DamagedFileError, SchemaError
+from preprocessing.common.errors import DamagedFileError, SchemaError
+from preprocessing.storage import files
+from preprocessing.storage.digests import DIGEST_KEY, load_with_digest
 
 
 def read_json(url: str, schema_version: int, remedy: str) -> dict[str, Any]:
-    """Return what `preprocessing.digests.dump_with_digest` wrote into a file.
+    """Return what `preprocessing.storage.digests.dump_with_digest` wrote into a file.
 
     Parameters
     ----------

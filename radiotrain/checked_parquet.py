@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from preprocessing.errors import DamagedFileError
+from preprocessing.common.errors import DamagedFileError
 
 if TYPE_CHECKING:
     import pandas as pd

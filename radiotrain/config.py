@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from preprocessing import files
-from preprocessing.digests import check_text, has_text_digest, text_with_digest
-from preprocessing.errors import InputError, MissingPathError, hint, nearest
-from preprocessing.redaction import has_credentials, without_credentials
+from preprocessing.common.errors import InputError, MissingPathError, hint, nearest
+from preprocessing.common.redaction import has_credentials, without_credentials
+from preprocessing.storage import files
+from preprocessing.storage.digests import check_text, has_text_digest, text_with_digest
 from radiotrain.deprecation import warn_renamed
 from radiotrain.networks.registry import check_network_name
 from radiotrain.training.early_stopping import Choose

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing import files
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.covariates import check_covariate_name

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from preprocessing.errors import InputError
-from preprocessing.machine import num_cpus
+from preprocessing.common.errors import InputError
+from preprocessing.processes.machine import num_cpus
 
 
 @dataclass(frozen=True)

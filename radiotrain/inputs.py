@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.digests import dump_with_digest
-from preprocessing.errors import InputError, MissingPathError
-from preprocessing.json_values import parse_values
-from preprocessing.shown_names import OTHER_MAKER
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.common.json_values import parse_values
+from preprocessing.common.redaction import OTHER_MAKER
+from preprocessing.storage import files
+from preprocessing.storage.digests import dump_with_digest
 from preprocessing.store import PatientRecord, Store
 from radiotrain.checked_json import read_json
 from radiotrain.data.shared import READERS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
 from preprocessing.store import Store
 from radiotrain.split import Split, load_split
 from radiotrain.split_outer import listed_splits

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage import files
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.batches import batches

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from preprocessing import files
-from preprocessing.digests import dump_with_digest
-from preprocessing.json_values import parse_values
+from preprocessing.common.json_values import parse_values
+from preprocessing.storage import files
+from preprocessing.storage.digests import dump_with_digest
 from radiotrain.checked_json import read_json
 from radiotrain.evaluation.statistics.member_scale import MemberScale
 from radiotrain.split import Split

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from preprocessing.config import PreprocessConfig
+from preprocessing.common.config import PreprocessConfig
 from radiotrain.config import Section
 
 PAPER_NETWORKS = ("SEResNet50", "ResNet34", "SEResNext101")

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from preprocessing import files
-from preprocessing.digests import check_text, dump_with_digest
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError
-from preprocessing.json_values import first_difference, parse_values
+from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError
+from preprocessing.common.json_values import first_difference, parse_values
+from preprocessing.storage import files
+from preprocessing.storage.digests import check_text, dump_with_digest
 from radiotrain.checked_json import read_json
 from radiotrain.checked_parquet import check_parquet, from_parquet, to_parquet
 from radiotrain.config import ADDED_KEYS, RunConfig, digest, dump_checked_config, parse_recorded

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from preprocessing import files
-from preprocessing.errors import SealedTestSetError
+from preprocessing.common.errors import SealedTestSetError
+from preprocessing.storage import files
 from radiotrain.access_log import AccessLog, AccessRecord, add_access, copy_log, read_access_log
 from radiotrain.split import Split, named_parts, save_split
 from radiotrain.split_lineage import file_of_extended, find_lineage, is_tested_on

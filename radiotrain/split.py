@@ -30,16 +30,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.digests import DIGEST_KEY, dump_with_digest, load_with_digest
-from preprocessing.errors import (
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import (
     DamagedFileError,
     InputError,
     MissingPathError,
     SchemaError,
     nearest_hint,
 )
+from preprocessing.storage import files
+from preprocessing.storage.digests import DIGEST_KEY, dump_with_digest, load_with_digest
 from preprocessing.store import Store
 from radiotrain.split_balance import BALANCED, balance_parts, most_off
 from radiotrain.split_patients import SplitPatients, was_made_of

@@ -22,7 +22,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 
 BALANCED = "dealt along a Gray code, single labels evened by swaps"
 """What a split says of how it was dealt; those before have nothing."""

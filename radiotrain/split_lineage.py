@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preprocessing import files
-from preprocessing.errors import MissingPathError, SchemaError
+from preprocessing.common.errors import MissingPathError, SchemaError
+from preprocessing.storage import files
 from radiotrain.split import Split, load_split
 
 

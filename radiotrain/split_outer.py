@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from preprocessing import files
-from preprocessing.digests import dump_with_digest, load_with_digest
-from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.common.errors import InputError, MissingPathError, SchemaError
+from preprocessing.storage import files
+from preprocessing.storage.digests import dump_with_digest, load_with_digest
 from preprocessing.store import Store
 from radiotrain.split import (
     OUTER_KEY,

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from preprocessing.store.content import digest_settings
+from preprocessing.store.records import digest_settings
 
 _MOST_NAMES = 5
 _VALUES = {"0": "0", "1": "1", "?": "missing"}
@@ -30,7 +30,7 @@ class SplitPatients:
     settings
         Digest of the settings of preprocessing.
     contents
-        Patient to labels and digests; see `preprocessing.store.content.describe_content`.
+        Patient to labels and digests; see `preprocessing.store.records.describe_content`.
     """
 
     targets: tuple[str, ...]

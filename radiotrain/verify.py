@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from preprocessing import files
-from preprocessing.digests import has_text_digest
-from preprocessing.errors import (
+from preprocessing.common.errors import (
     DamagedFileError,
     InputError,
     MissingPathError,
     RadiotrainError,
 )
+from preprocessing.storage import files
+from preprocessing.storage.digests import has_text_digest
 from preprocessing.store.verify import check_metadata, check_voxels
 from radiotrain.checked_json import read_json
 from radiotrain.checked_parquet import check_parquet

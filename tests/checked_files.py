@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from preprocessing.digests import dump_with_digest, zip_with_digest
+from preprocessing.storage.digests import dump_with_digest, zip_with_digest
 from radiotrain.config import RunConfig, digest
 from radiotrain.logs.metrics_file import history_digest
 from radiotrain.runs import PredictedBy, RunFolder, run_digest

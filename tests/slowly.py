@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from preprocessing import run
+from preprocessing.pipeline import run
 
 SECONDS = 0.4
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import dask
 from distributed import LocalCluster
 
-from preprocessing.dask_home import SCHEDULER_SETTINGS
+from preprocessing.processes.dask_client import SCHEDULER_SETTINGS
 from tests.commands import call
 
 CROP = ("--crop-shape", "32", "32", "16")

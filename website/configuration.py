@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.search import Distribution
-from preprocessing.config import PreprocessConfig
+from preprocessing.common.config import PreprocessConfig
 from radiotrain.config import RunConfig
 from radiotrain.config_template import FieldDoc, as_yaml, fields_of
 from radiotrain.reproduction import ReproduceConfig

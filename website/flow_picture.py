@@ -38,17 +38,17 @@ class Stage:
 
 FLOW = (
     Stage(
-        "preprocessing.readers", "read_cohort", (), ("Cohort",),
+        "preprocessing.cohort.read_cohort", "read_cohort", (), ("Cohort",),
         "Duke as TCIA ships it, MAMA-MIA, a manifest CSV",
         "Cohort: patients, phases, boxes, labels, findings",
     ),
     Stage(
-        "preprocessing.opening", "open_patient", ("Patient",), ("OpenedPatient", "Finding"),
+        "preprocessing.images.load_patient", "open_patient", ("Patient",), ("OpenedPatient", "Finding"),
         "phases ordered, geometry known, no voxel read",
         "OpenedPatient, or findings that say why not",
     ),
     Stage(
-        "preprocessing.patient", "process_patient", ("Patient", "PreprocessConfig"),
+        "preprocessing.pipeline.process_patient", "process_patient", ("Patient", "PreprocessConfig"),
         ("PatientRecord", "PatientTensor"),
         "bias field, crop, motion; one patient a Dask task",
         "PatientTensor (P, R, C, S) and PatientRecord",

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.doctor.facts import Examination, NodeFacts, PairFacts, StorageFacts
 from cluster.doctor.probe import Probe
-from preprocessing import files
+from preprocessing.storage import files
 
 _START_TIMEOUT_S = 90
 _STORAGE_TIMEOUT_S = 120

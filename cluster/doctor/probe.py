@@ -18,8 +18,8 @@ from typing import Any
 import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-from preprocessing import files
-from preprocessing.s3_options import PATIENCE
+from preprocessing.storage import files
+from preprocessing.storage.s3_options import PATIENCE
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.doctor import measure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.common.errors import InputError, nearest_hint
 from radiotrain.networks.cost import NetworkCost
 
 # Passes over the activations, which have two bytes each in bfloat16, that a training step makes.

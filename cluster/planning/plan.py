@@ -11,7 +11,7 @@ from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
 from cluster.sweep.folder import SweepFolder, read_states, standings
 from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.progress import epochs_to_come_by_group
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data.patients import part_ids
 from radiotrain.networks.cost import NetworkCost, network_cost

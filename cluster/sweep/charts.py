@@ -13,7 +13,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from preprocessing.page import figure_svg
+from preprocessing.common.page import figure_svg
 
 INK = "#1c2733"
 _GREY = "#8a929b"

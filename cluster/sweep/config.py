@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from cluster.sweep.search import Distribution, combinations, draw_settings
-from preprocessing import files
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
 from radiotrain.config import (
     AugmentConfig,
     EarlyStoppingConfig,

@@ -17,7 +17,7 @@ from cluster.sweep.folder import read_states, standings
 from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.progress import epochs_to_come_by_group
 from cluster.sweep.resources import trials_at_a_time, worker_resources
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.split import Split, load_split
@@ -107,7 +107,7 @@ def estimate_sweep(
     plans
         Trials that are known so far, of which each configuration is known to be sound.
     progress
-        See `preprocessing.progress`.
+        See `preprocessing.common.progress`.
     """
     workers = sweep.resources.workers
     store = Store.open(sweep.store)

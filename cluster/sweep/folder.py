@@ -33,10 +33,10 @@ from cluster.sweep.membership import (
     find_trials,
     suggested_per_group,
 )
-from preprocessing import files
-from preprocessing.digests import check_text, dump_with_digest
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError
-from preprocessing.json_values import parse_values
+from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError
+from preprocessing.common.json_values import parse_values
+from preprocessing.storage import files
+from preprocessing.storage.digests import check_text, dump_with_digest
 from radiotrain.checked_json import read_json
 from radiotrain.config import RENAMED_KEYS, dump_checked_config, read_config
 from radiotrain.runs import REMEDY, RunFolder, RunRecord, run_digest

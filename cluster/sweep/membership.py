@@ -27,9 +27,9 @@ from cluster.sweep.config import (
     plan_trial,
     plan_trials,
 )
-from preprocessing import files
-from preprocessing.errors import InputError
-from preprocessing.json_values import first_difference
+from preprocessing.common.errors import InputError
+from preprocessing.common.json_values import first_difference
+from preprocessing.storage import files
 from radiotrain.config import RunConfig, flatten
 from radiotrain.runs import RunFolder
 from radiotrain.training.length import without_length

@@ -7,8 +7,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from preprocessing import stop_notice
-from preprocessing.stop_notice import Stopped
+from preprocessing.processes import stop_notice
+from preprocessing.processes.stop_notice import Stopped
 
 
 class EndAtNotice(Callback):  # type: ignore[misc]

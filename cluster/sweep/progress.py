@@ -29,8 +29,8 @@ from cluster.sweep.folder import (
 from cluster.sweep.ladder import Action, Ladder, num_places
 from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.optimism import expected_optimism
-from preprocessing import files
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
+from preprocessing.storage import files
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.statistics.auc import auc, delong_variance
 from radiotrain.runs import PredictedBy, RunFolder

@@ -26,10 +26,10 @@ from cluster.sweep.folder import (
 )
 from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.progress import optimism_of
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError, RadiotrainError, nearest_hint
-from preprocessing.folder_lock import exclusive_beside
-from preprocessing.private_folder import make_private
+from preprocessing.common.errors import InputError, MissingPathError, RadiotrainError, nearest_hint
+from preprocessing.storage import files
+from preprocessing.storage.files import make_private
+from preprocessing.storage.folder_lock import exclusive_beside
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.evaluation.model import open_model

@@ -19,8 +19,8 @@ from cluster.sweep.ladder import Rung, score_at
 from cluster.sweep.optimism import describe_optimism
 from cluster.sweep.progress import SweepProgress, TrialProgress, measure, read_standings
 from cluster.sweep.search import Distribution
-from preprocessing import files
-from preprocessing.page import data_uri, make_environment
+from preprocessing.common.page import data_uri, make_environment
+from preprocessing.storage import files
 from radiotrain.config import RunConfig
 from radiotrain.training.metrics import human_time, mean_defined
 

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.growth import growth_of_cluster, most_of
 from cluster.session import has_gpus
 from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.training.demand import demand_of, memory_bytes

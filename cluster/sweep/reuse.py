@@ -9,7 +9,7 @@ from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import Standing
 from cluster.sweep.ladder import Action
 from cluster.sweep.membership import suggested_per_group
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.runs import RunFolder
 
 _MOST_NAMED = 10

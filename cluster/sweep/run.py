@@ -38,8 +38,8 @@ from cluster.sweep.resources import check_room, max_running, trial_resources, wo
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.scheduler import LadderScheduler, name_of
 from cluster.sweep.trial import train_trial
-from preprocessing import stop_notice
-from preprocessing.folder_lock import exclusive
+from preprocessing.processes import stop_notice
+from preprocessing.storage.folder_lock import exclusive
 from radiotrain.training.fits import check_fits
 from radiotrain.training.loop import print_line
 
@@ -64,7 +64,7 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
     Parameters
     ----------
     progress
-        Called with a description and the number of trials; see `preprocessing.progress`.
+        Called with a description and the number of trials; see `preprocessing.common.progress`.
 
     Returns
     -------

@@ -15,7 +15,8 @@ from cluster.metrics import SweepMetrics
 from cluster.sweep.book import Book
 from cluster.sweep.folder import Segment, Standing
 from cluster.sweep.ladder import Action
-from preprocessing import files, stop_notice
+from preprocessing.processes import stop_notice
+from preprocessing.storage import files
 from radiotrain.training.loop import print_line
 
 _ENDS = (Action.STOP, Action.DONE, Action.FAILED)

@@ -23,8 +23,8 @@ from cluster.sweep.config import TrialPlan
 from cluster.sweep.folder import Segment, TrialState, read_state
 from cluster.sweep.ladder import Ladder, Rung, score_at
 from cluster.train import PATIENCE_S, train_on_ray
-from preprocessing.errors import RadiotrainError
-from preprocessing.stop_notice import Stopped
+from preprocessing.common.errors import RadiotrainError
+from preprocessing.processes.stop_notice import Stopped
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.placement import SHARED_MEMORY, choose_placement, measure_room

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cluster.sweep.folder import SweepFolder, read_state
-from preprocessing.errors import RadiotrainError
+from preprocessing.common.errors import RadiotrainError
 
 
 def check_sweep(url: str) -> list[str]:

@@ -1,18 +1,18 @@
 """A digital reference cohort with known truth, written as TCIA ships Duke-Breast-Cancer-MRI.
 
-===================  =============================================================================
-``settings.py``      what a cohort is made with
-``write.py``         the road: patients one by one, then workbooks, truth last; `marker.py` claims
-                     the folder
-``patient.py``       one patient, drawn from the seed; `labels.py` receptors, `scanner.py` the
-                     protocol
-``anatomy.py``       breasts as functions of position; `texture.py` what makes them irregular
-``tumour.py``        its form, rim and enhancement
-``geometry.py``      where voxels lie
-``signal.py``        coil field, noise, motion, integers
-``dicom_writer.py``  DICOM files; `file_names.py` what they are called
-``workbooks.py``     the two workbooks
-``truth.py``         what no scanner tells
-``quirks/``          what goes wrong in real downloads, on demand
-===================  =============================================================================
+=====================  =============================================================================
+``settings.py``        settings of a cohort
+``write.py``           patients one by one, then workbooks, truth last
+``patient.py``         one patient, drawn from the seed, with its receptors
+``scanner.py``         scanner and protocol
+``voxels.py``          where voxels lie
+``anatomy.py``         breasts, texture and tumour as functions of position
+``signal.py``          coil field, noise, motion, integers
+``dicom_writer.py``    DICOM files and their names
+``workbooks.py``       the workbooks and the table of file paths
+``truth.py``           what no scanner measures
+``quirks.py``          names of the errors that real downloads have
+``quirk_patients.py``  errors made in the patient before its files are written
+``quirk_files.py``     errors made in the files
+=====================  =============================================================================
 """

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from preprocessing.phantom.geometry import SliceStack
 from preprocessing.phantom.settings import PhantomSettings
+from preprocessing.phantom.voxels import SliceStack
 
 Vendor = Literal["GE", "Siemens"]
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.phantom.anatomy import FAT_SUPPRESSED, PLAIN_T1, Anatomy, Tissue
-from preprocessing.phantom.geometry import F32, Points, Pose
-from preprocessing.phantom.tumour import Tumour
+from preprocessing.phantom.anatomy import FAT_SUPPRESSED, PLAIN_T1, Anatomy, Tissue, Tumour
+from preprocessing.phantom.voxels import F32, Points, Pose
 
 LARGEST = 4095
 

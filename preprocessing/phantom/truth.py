@@ -21,8 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from preprocessing.phantom.labels import analytic_auc, best_auc, empirical_auc, prevalence
-from preprocessing.phantom.patient import PhantomPatient
+from preprocessing.phantom.patient import (
+    PhantomPatient,
+    analytic_auc,
+    best_auc,
+    empirical_auc,
+    prevalence,
+)
 from preprocessing.phantom.settings import TARGETS, PhantomSettings
 from preprocessing.phantom.signal import CoilField
 

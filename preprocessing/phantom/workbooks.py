@@ -1,8 +1,4 @@
-"""Both workbooks as TCIA ships them, header rows word for word, values those of the phantom.
-
-``duke_header.json`` holds the column names and code books of the 98 columns of sheet Data; no
-patient's values. What the phantom does not know is NA, NP or NC, as there.
-"""
+"""The workbooks of the collection, and the one that maps file paths."""
 
 from __future__ import annotations
 
@@ -10,19 +6,25 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
-from preprocessing.phantom.dicom_writer import MANUFACTURERS
+from preprocessing.phantom.dicom_writer import MANUFACTURERS, SeriesWriter
 from preprocessing.phantom.patient import PhantomPatient, random_stream
 from preprocessing.phantom.settings import PhantomSettings
+
+# Both workbooks as TCIA ships them, header rows word for word, values those of the phantom.
+#
+# ``duke_header.json`` holds the column names and code books of the 98 columns of sheet Data; no
+# patient's values. What the phantom does not know is NA, NP or NC, as there.
 
 CLINICAL_NAME = "Clinical_and_Other_Features.xlsx"
 BOXES_NAME = "Annotation_Boxes.xlsx"
@@ -210,3 +212,47 @@ def encode(book: Workbook) -> bytes:
             entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
             target.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return fixed.getvalue()
+
+
+NAME = "Breast-Cancer-MRI-filepath_filename-mapping.xlsx"
+
+_COLUMNS = ("original_path_and_filename", "classic_path", "descriptive_path", "sop_instance_UID")
+
+
+def mapping_workbook(
+    collection: str, patients: Iterable[tuple[PhantomPatient, list[SeriesWriter]]]
+) -> bytes:
+    """Return the workbook, a row a file.
+
+    Parameters
+    ----------
+    collection
+        Name of the folder that TCIA's paths begin with.
+    patients
+        Each with the writers of its series.
+    """
+    book = Workbook()
+    sheet = book.worksheets[0]
+    sheet.title = "Sheet1"
+    sheet.append(_COLUMNS)
+    for patient, writers in patients:
+        for writer in writers:
+            for row in _rows(collection, patient.patient_id, writer):
+                sheet.append(row)
+    return encode(book)
+
+
+def _rows(collection: str, patient_id: str, writer: SeriesWriter) -> Iterator[tuple[str, ...]]:
+    phase = writer.series.phase
+    word = "T1" if phase is None else f"post_{phase}" if phase else "pre"
+    folder = Path(collection) / patient_id
+    for index in range(writer.series.stack.slices):
+        number = writer.stored_index(index) + 1
+        # Three digits, however the download names its files.
+        name = f"1-{number:03d}.dcm"
+        yield (
+            f"DICOM_Images/{patient_id}/{word}/{patient_id}_{word}_{number:04d}.dcm",
+            str(folder / writer.folder("classic") / name),
+            str(folder / writer.folder("descriptive") / name),
+            str(writer.sop_uid(index)),
+        )

@@ -10,20 +10,22 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
-from preprocessing import files
-from preprocessing.errors import InputError, StorageFullError, is_disk_full
-from preprocessing.folder_lock import exclusive
-from preprocessing.json_values import dump_json
+from preprocessing.common.errors import InputError, StorageFullError, is_disk_full
+from preprocessing.common.json_values import dump_json
+from preprocessing.common.progress import progress
 from preprocessing.phantom import workbooks
-from preprocessing.phantom.dicom_writer import SeriesWriter, make_uid
-from preprocessing.phantom.file_names import file_name
-from preprocessing.phantom.geometry import F32
-from preprocessing.phantom.labels import Labels, draw_labels
-from preprocessing.phantom.marker import claim
-from preprocessing.phantom.patient import PhantomPatient, draw_patient, random_stream
-from preprocessing.phantom.quirks import mapping
-from preprocessing.phantom.quirks.apply import (
+from preprocessing.phantom.dicom_writer import SeriesWriter, file_name, make_uid
+from preprocessing.phantom.patient import (
+    Labels,
+    PhantomPatient,
+    draw_labels,
+    draw_patient,
+    random_stream,
+)
+from preprocessing.phantom.quirk_files import Written
+from preprocessing.phantom.quirk_patients import (
     FLAT_WORKBOOK,
     MAPPING_WORKBOOK,
     NO_IMAGES,
@@ -31,7 +33,6 @@ from preprocessing.phantom.quirks.apply import (
     redraw,
     spoil,
 )
-from preprocessing.phantom.quirks.written import Written
 from preprocessing.phantom.scanner import Series
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.signal import acquire
@@ -42,8 +43,67 @@ from preprocessing.phantom.truth import (
     target_truth,
     tumour_truth,
 )
-from preprocessing.progress import progress
-from preprocessing.worker_process import interrupts_held_back, worker_context
+from preprocessing.phantom.voxels import F32
+from preprocessing.processes.worker_process import interrupts_held_back, worker_context
+from preprocessing.storage import files
+from preprocessing.storage.folder_lock import exclusive
+from preprocessing.storage.lock_notes import is_lock
+
+_MARKER = "phantom.json"
+_FORMAT = 1
+
+
+def claim(out: Path, settings: PhantomSettings) -> None:
+    """Mark `out` as a phantom of these settings.
+
+    Raises
+    ------
+    InputError
+        If `out` holds anything else, or a phantom of other settings.
+    """
+    marker = {"format": _FORMAT, "settings": settings.to_json()}
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, expected a folder: name a new folder")
+    names = [
+        name
+        for name in files.list_names(str(out))
+        if not (is_lock(name) or name.endswith(files.PARTIAL))
+    ]
+    if _MARKER in names:
+        _check_same(out, _read(out), marker)
+    elif names:
+        raise InputError(
+            f"{out} is not empty and holds no phantom (found {names[0]!r}), expected a new or"
+            " empty folder: name another one"
+        )
+    else:
+        files.write_text(str(out / _MARKER), dump_json(marker))
+
+
+def _read(out: Path) -> dict[str, Any]:
+    try:
+        marker = json.loads((out / _MARKER).read_text("utf-8"))
+    except ValueError:
+        marker = None
+    if not isinstance(marker, dict) or not isinstance(marker.get("settings"), dict):
+        raise InputError(
+            f"{out / _MARKER} is not what a phantom is marked with, expected its settings as JSON:"
+            " name a new or empty folder"
+        )
+    return marker
+
+
+def _check_same(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    # Settings that a phantom was made without, such as quirks, are not in its marker.
+    old, new = ({"quirks": [], "shortcut": {}, **marker["settings"]} for marker in (found, wanted))
+    differing = [k for k in new if old.get(k) != new[k]]
+    if found.get("format") != _FORMAT or differing:
+        name = differing[0] if differing else "format"
+        raise InputError(
+            f"{out} holds a phantom with {name} {old.get(name, found.get(name))!r}, got"
+            f" {new.get(name, _FORMAT)!r}: use the same settings to resume, or name a new folder"
+        )
+
 
 COLLECTION = "Duke-Breast-Cancer-MRI"
 
@@ -212,8 +272,8 @@ def _write_tables(out: Path, settings: PhantomSettings, patients: list[PhantomPa
     if MAPPING_WORKBOOK in settings.quirks:
         # Of the others with a quirk it would tell what their files are there not to tell.
         told = [p for p in patients if settings.quirk_of(p.number) in (None, MAPPING_WORKBOOK)]
-        rows = mapping.mapping_workbook(COLLECTION, ((p, _writers(settings, p)) for p in told))
-        files.write_bytes(str(out / mapping.NAME), rows)
+        rows = workbooks.mapping_workbook(COLLECTION, ((p, _writers(settings, p)) for p in told))
+        files.write_bytes(str(out / workbooks.NAME), rows)
     truth = {
         "settings": settings.to_json(),
         "targets": target_truth(settings, patients),

@@ -1,14 +1,4 @@
-"""Which patients are unlike the others, in what, and by how much.
-
-A measure's robust z is its distance from the cohort's median, over the spread: 1.4826 times the
-median absolute deviation, which for a normal distribution is the standard deviation. Where most
-patients agree that spread is 0 or next to it, so it is never taken for less than the difference
-that the measure itself calls unremarkable.
-
-References
-----------
-Iglewicz and Hoaglin 1993, How to detect and handle outliers (the limit of 3.5).
-"""
+"""Patients that differ from the others, the most unusual first."""
 
 from __future__ import annotations
 
@@ -18,7 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from preprocessing.cohort.cohort import Finding
+from preprocessing.images.plausibility import CODES
 from preprocessing.qc.measures import Measure, Measures
+from preprocessing.qc.study import Study
+from preprocessing.store import PatientRecord, Store
+
+# Which patients are unlike the others, in what, and by how much.
+#
+# A measure's robust z is its distance from the cohort's median, over the spread: 1.4826 times the
+# median absolute deviation, which for a normal distribution is the standard deviation. Where most
+# patients agree that spread is 0 or next to it, so it is never taken for less than the difference
+# that the measure itself calls unremarkable.
+#
+# References
+# ----------
+# Iglewicz and Hoaglin 1993, How to detect and handle outliers (the limit of 3.5).
 
 LIMIT = 3.5
 LARGEST = 10.0
@@ -132,3 +137,84 @@ def judge(patient: Measures, yardsticks: Sequence[Yardstick]) -> Oddness:
         if abs(z) >= LIMIT:
             odd.append(Odd(measure, patient[measure.key], yardstick.usual, z))
     return Oddness(tuple(sorted(odd, key=lambda o: -abs(o.z))))
+
+
+DAMAGED = "voxels-damaged"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored patient.
+
+    Parameters
+    ----------
+    name
+        Of the page's file, without suffix.
+    labels
+        Target names and 0, 1 or -1 (missing).
+    """
+
+    record: PatientRecord
+    name: str
+    labels: tuple[tuple[str, int], ...]
+    study: Study
+    oddness: Oddness
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the voxels could not be read."""
+        return self.study.problem is not None
+
+    @property
+    def odd_keys(self) -> frozenset[str]:
+        """The measures that are odd."""
+        return frozenset(o.measure.key for o in self.oddness.odd)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What preprocessing found, after what was found now."""
+        if self.study.problem is None:
+            return self.record.findings
+        return (Finding(DAMAGED, self.study.problem), *self.record.findings)
+
+    @property
+    def implausible(self) -> tuple[Finding, ...]:
+        """What preprocessing found that no examination shows."""
+        return implausible_of(self.record)
+
+
+def implausible_of(record: PatientRecord) -> tuple[Finding, ...]:
+    """Return the findings of `preprocessing.images.plausibility` among those of a patient."""
+    return tuple(f for f in record.findings if f.code in CODES)
+
+
+def make_entries(
+    store: Store,
+    names: Sequence[str],
+    studies: Sequence[Study],
+    yardsticks: Sequence[Yardstick],
+) -> tuple[Entry, ...]:
+    """Return an entry for each stored patient: damaged, then implausible, then by how odd, then by id."""
+    entries = [
+        Entry(
+            record=record,
+            name=name,
+            labels=tuple(zip(store.targets, (int(v) for v in labels), strict=True)),
+            study=study,
+            oddness=judge(study.measures, yardsticks),
+        )
+        for record, name, labels, study in zip(
+            store.records, names, store.labels, studies, strict=True
+        )
+    ]
+    return tuple(
+        sorted(
+            entries,
+            key=lambda e: (
+                not e.damaged,
+                not e.implausible,
+                -e.oddness.score,
+                e.record.patient_id,
+            ),
+        )
+    )

@@ -9,24 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocessing import files
-from preprocessing.errors import InputError
-from preprocessing.folder_lock import exclusive
-from preprocessing.qc.cohort_page import render_cohort
-from preprocessing.qc.entries import Entry, make_entries
-from preprocessing.qc.folder import claim, local_folder, page_path, picture_path, remove_stale
-from preprocessing.qc.measures import measures_of
-from preprocessing.qc.names import file_names
-from preprocessing.qc.outliers import make_yardsticks
-from preprocessing.qc.patient_page import Place, render_patient
-from preprocessing.qc.reading import one_patient
-from preprocessing.qc.study import Study, study
-from preprocessing.store import Store
-from preprocessing.worker_process import (
+from preprocessing.common.errors import InputError
+from preprocessing.processes.worker_process import (
     interrupts_held_back,
     prepare_worker_process,
     worker_context,
 )
+from preprocessing.qc.cohort_page import render_cohort
+from preprocessing.qc.folder import (
+    claim,
+    file_names,
+    local_folder,
+    page_path,
+    picture_path,
+    remove_stale,
+)
+from preprocessing.qc.measures import measures_of
+from preprocessing.qc.outliers import Entry, make_entries, make_yardsticks
+from preprocessing.qc.patient_page import Place, render_patient
+from preprocessing.qc.reading import one_patient
+from preprocessing.qc.study import Study, study
+from preprocessing.storage import files
+from preprocessing.storage.folder_lock import exclusive
+from preprocessing.store import Store
 
 INDEX = "index.html"
 
@@ -56,7 +61,7 @@ def write_pages(
     num_workers
         Processes; with 1 everything happens in this one.
     progress
-        Called with a description and the number of patients; see `preprocessing.progress`.
+        Called with a description and the number of patients; see `preprocessing.common.progress`.
 
     Raises
     ------

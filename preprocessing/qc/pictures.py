@@ -5,16 +5,138 @@ Axis legend: P phases, R rows, C columns, S slices; pictures are (height, width)
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from preprocessing.qc import field as bias
-from preprocessing.qc.planes import PLANES, Box, Plane, Rectangle, Shape, rectangles_of
+from preprocessing.qc import measures
+from preprocessing.qc.measures import PLANES, Box, Plane, Rectangle, Shape, rectangles_of
 from preprocessing.qc.reading import Voxels
-from preprocessing.qc.sheet import Picture, Sheet, pack, to_png
-from preprocessing.qc.windows import Window, phase_window, subtraction_window, usual_window
+
+# Which intensities are shown black and white.
+#
+# Axis legend: P phases, V some voxels, the same of each phase.
+
+_DARK, _BRIGHT = 0.5, 99.5
+# Of a small tumour, so that it is not all white.
+_BRIGHT_TUMOUR = 98.0
+# A subtraction shows this much below zero, so that motion is seen as darker than no change.
+_BELOW_ZERO = 0.25
+# Of the phases' window: where nothing enhances, noise is not to look like something.
+_LEAST_SUBTRACTION = 0.25
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values that are shown black and white."""
+
+    low: float
+    high: float
+
+    def apply(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Return grey levels 0 to 255."""
+        span = max(self.high - self.low, float(np.finfo(np.float32).tiny))
+        grey: NDArray[np.uint8] = (
+            np.rint((values - self.low) / span * 255).clip(0, 255).astype(np.uint8)
+        )
+        return grey
+
+
+def usual_window(values: NDArray[np.floating]) -> Window:
+    """Return the window from the darkest to the brightest values but a few."""
+    low, high = np.percentile(values, (_DARK, _BRIGHT))
+    return Window(float(low), float(high))
+
+
+def phase_window(values: NDArray[np.float32], tumour: NDArray[np.float32]) -> Window:
+    """Return the window of all phases.
+
+    Parameters
+    ----------
+    values, tumour
+        (P, V) intensities, of the whole crop and of the tumour; the latter may be empty.
+    """
+    usual = usual_window(values)
+    return Window(usual.low, max(usual.high, _bright(tumour)))
+
+
+def subtraction_window(
+    values: NDArray[np.float32], tumour: NDArray[np.float32], phases: Window
+) -> Window | None:
+    """Return the window of all phases less the first; None where there is one phase only."""
+    if len(values) < 2:
+        return None
+    usual = usual_window(values[1:] - values[:1])
+    least = _LEAST_SUBTRACTION * (phases.high - phases.low)
+    high = max(usual.high, _bright(tumour[1:] - tumour[:1]), least)
+    return Window(-_BELOW_ZERO * high, high)
+
+
+def _bright(tumour: NDArray[np.float32]) -> float:
+    return float(np.percentile(tumour, _BRIGHT_TUMOUR)) if tumour.size else -np.inf
+
+
+# Many small pictures in one PNG file: pixels are voxels, the browser stretches and cuts them.
+#
+# A pixel a voxel keeps the files small and leaves the aspect ratio to the page, which knows the
+# spacing. Each picture has a border of its own edge pixels, so that no neighbour shines in where a
+# browser interpolates.
+#
+# Axis legend: pictures are (height, width) of grey levels or palette indices 0 to 255.
+
+_BORDER = 1
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Where the pictures lie.
+
+    Parameters
+    ----------
+    corners
+        (x, y) of the first pixel of each picture, as they were given: columns of pictures.
+    """
+
+    width: int
+    height: int
+    corners: tuple[tuple[tuple[int, int], ...], ...]
+
+
+def pack(columns: Sequence[Sequence[Picture]]) -> tuple[Picture, Sheet]:
+    """Lay out columns of pictures side by side, each column from the top down."""
+    height = max(sum(p.shape[0] + 2 * _BORDER for p in column) for column in columns)
+    widths = [max(p.shape[1] for p in column) + 2 * _BORDER for column in columns]
+    pixels = np.zeros((height, sum(widths)), dtype=np.uint8)
+    corners = []
+    left = 0
+    for column, width in zip(columns, widths, strict=True):
+        top = 0
+        places = []
+        for picture in column:
+            framed = np.pad(picture, _BORDER, mode="edge")
+            pixels[top : top + framed.shape[0], left : left + framed.shape[1]] = framed
+            places.append((left + _BORDER, top + _BORDER))
+            top += framed.shape[0]
+        corners.append(tuple(places))
+        left += width
+    return pixels, Sheet(pixels.shape[1], pixels.shape[0], tuple(corners))
+
+
+def to_png(pixels: Picture, palette: NDArray[np.uint8] | None = None) -> bytes:
+    """Return a PNG file of grey levels, or of indices into a palette (256, 3)."""
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image.putpalette(palette.tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
 
 # Windows are set by every second row and column: enough voxels for a percentile.
 _STEP = 2
@@ -89,7 +211,7 @@ def draw(
     if field_percent is not None:
         logs = _logs(voxels, centre)
         columns += _before_and_after(phases[0], logs)
-        field_sheet, field_png = _draw_field(logs, bias.colour_span(field_percent))
+        field_sheet, field_png = _draw_field(logs, measures.colour_span(field_percent))
     pixels, sheet = pack(columns)
     views = tuple(_view(p, voxels.padding, centre, box, spacing_mm or _CUBE) for p in PLANES)
     pictures = Pictures(views, sheet, field_sheet, image_window, minus_window, field_percent)
@@ -144,7 +266,7 @@ def _grey(planes: Planes, window: Window) -> list[Picture]:
 
 def _logs(voxels: Voxels, centre: Shape) -> list[NDArray[np.float64]]:
     r, c, s = voxels.padding.shape
-    return [bias.log_field_in_plane(voxels.field, (r, c, s), p, centre) for p in PLANES]
+    return [measures.log_field_in_plane(voxels.field, (r, c, s), p, centre) for p in PLANES]
 
 
 def _before_and_after(after: Planes, logs: list[NDArray[np.float64]]) -> list[list[Picture]]:
@@ -158,4 +280,4 @@ def _draw_field(logs: list[NDArray[np.float64]], span: float) -> tuple[Sheet, by
     """Return the field's sheet, in colours from −span to +span."""
     window = Window(-span, span)
     pixels, sheet = pack([[window.apply(log) for log in logs]])
-    return sheet, to_png(pixels, bias.palette())
+    return sheet, to_png(pixels, measures.palette())

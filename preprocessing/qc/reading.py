@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import storage_trouble
+from preprocessing.common.errors import storage_trouble
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, Store
 from preprocessing.store.layout import checksum
 

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing import files
-from preprocessing.qc.enhancement import relative_enhancement, tissue_mask
-from preprocessing.qc.field import range_percent
 from preprocessing.qc.folder import picture_path
-from preprocessing.qc.measures import Measures, box_of, from_record
+from preprocessing.qc.measures import (
+    Measures,
+    box_of,
+    from_record,
+    range_percent,
+    relative_enhancement,
+    tissue_mask,
+)
 from preprocessing.qc.pictures import Pictures, draw
 from preprocessing.qc.reading import DamagedVoxelsError, Voxels, read_voxels
+from preprocessing.storage import files
 from preprocessing.store import Store
 
 # Shares of the tissue's voxels, from darkest to brightest.

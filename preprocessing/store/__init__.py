@@ -14,9 +14,8 @@ Axis legend: N patients, P phases, R rows, C columns, S slices, T targets.
 ``attributes.json``   spec, versions           the same as in ``zarr.json``, to repair that
 ====================  =======================  ==========================================
 
-``layout.py`` has the values, ``metadata.py`` and ``records.py`` their files, ``writer.py`` fills a store,
-``zarr_folder.py`` has Zarr's writes last, ``content.py`` says what a result can depend on of each patient. ``reader.py`` reads a store, `preprocessing.folder_lock` keeps runs apart and ``verify.py`` reads every byte once
-more.
+``layout.py`` has the values, ``metadata.py`` and ``records.py`` their files, ``writer.py`` fills a store, ``reader.py``
+reads it, and ``verify.py`` reads every byte again. `preprocessing.storage.folder_lock` keeps runs apart.
 
 This package needs only numpy, zarr and fsspec: a training machine has no imaging libraries.
 """

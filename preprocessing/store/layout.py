@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import Finding
+from preprocessing.cohort.cohort import Finding
 
 SCHEMA_VERSION = 3
 REGION_TUMOUR = 1

@@ -10,10 +10,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,16 +26,75 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
 
-from preprocessing import durable, files
-from preprocessing.digests import DIGEST_KEY, digest_of, dump_with_digest, load_with_digest
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
-from preprocessing.json_values import parse_values
-from preprocessing.lock_holder import is_lock
-from preprocessing.s3_options import storage_options
+from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError, SchemaError
+from preprocessing.common.json_values import parse_values
+from preprocessing.storage import durable, files
+from preprocessing.storage.digests import DIGEST_KEY, digest_of, dump_with_digest, load_with_digest
+from preprocessing.storage.lock_notes import is_lock
+from preprocessing.storage.s3_options import storage_options
 from preprocessing.store import layout
 from preprocessing.store.layout import StoreSpec
-from preprocessing.store.zarr_folder import ZarrFolder
+
+
+class ZarrFolder(LocalStore):
+    """Zarr's own writes files whole, but syncs neither them nor their folders."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        # What `together` is to sync; None where each write is synced by itself.
+        self._unsynced: list[Path] | None = None
+        self._lock = threading.Lock()
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a chunk, or what describes an array."""
+        await asyncio.to_thread(self.set_sync, key, value)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """Write a chunk, or what describes an array."""
+        if self._unsynced is None:
+            self._check_writable()
+            durable.write(self.root / key, value.as_buffer_like())
+        else:
+            super().set_sync(key, value)
+            self._unsynced.append(self.root / key)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write what is not there; a store has one writer that makes it."""
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Remove a chunk: one of zeros is not kept."""
+        if self._unsynced is None:
+            await asyncio.to_thread(durable.remove, [self.root / key])
+        else:
+            await super().delete(key)
+            self._unsynced.append(self.root / key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Remove an array that is made anew."""
+        await super().delete_dir(prefix)
+        if (above := (self.root / prefix).parent).is_dir():
+            await asyncio.to_thread(durable.sync_folder, above)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Sync the writes inside when all are done: several times as fast as each by itself.
+
+        One thread at a time.
+        """
+        with self._lock:
+            unsynced: list[Path] = []
+            self._unsynced = unsynced
+            try:
+                yield
+            finally:
+                self._unsynced = None
+            durable.sync_together(unsynced, self.root)
+
 
 _ATTRIBUTES = "attributes.json"
 # Whatever the number of patients, so that this may grow.

@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.errors import (
+from preprocessing.common.errors import (
     DamagedFileError,
     InputError,
     MissingPathError,
     RadiotrainError,
     storage_trouble,
 )
+from preprocessing.storage import files
 from preprocessing.store import layout, metadata
-from preprocessing.store.content import describe_content
 from preprocessing.store.layout import PatientRecord, StoreSpec
-from preprocessing.store.records import finished_indices, read_index
+from preprocessing.store.records import describe_content, finished_indices, read_index
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Store:
 
     @cached_property
     def contents(self) -> Mapping[str, str]:
-        """Each usable patient's content; see `preprocessing.store.content.describe_content`."""
+        """Each usable patient's content; see `preprocessing.store.records.describe_content`."""
         return {
             record.patient_id: describe_content(record, labels)
             for record, labels in zip(self.records, self.labels.tolist(), strict=True)

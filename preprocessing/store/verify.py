@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.errors import (
+from preprocessing.common.errors import (
     DamagedFileError,
     MissingPathError,
     RadiotrainError,
     storage_trouble,
 )
-from preprocessing.folder_lock import exclusive
+from preprocessing.storage import files
+from preprocessing.storage.folder_lock import exclusive
 from preprocessing.store import layout, metadata, records
 from preprocessing.store.layout import PatientRecord, StoreSpec
 from preprocessing.store.metadata import Attributes

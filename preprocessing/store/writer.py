@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.config import with_added_settings
-from preprocessing.errors import InputError, StorageFullError, is_disk_full
-from preprocessing.json_values import first_difference
+from preprocessing.common.config import with_added_settings
+from preprocessing.common.errors import InputError, StorageFullError, is_disk_full
+from preprocessing.common.json_values import first_difference
+from preprocessing.storage import files
 from preprocessing.store import layout, metadata, records
 from preprocessing.store.layout import PatientRecord, PatientTensor, StoreSpec
 from preprocessing.store.metadata import Attributes
@@ -26,7 +26,7 @@ class StoreWriter:
     """Fills a store, one patient at a time, from any number of processes.
 
     Patients are chunks of their own, so writers never touch each other's files. Whoever creates
-    or finishes a store holds its lock (`preprocessing.folder_lock`).
+    or finishes a store holds its lock (`preprocessing.storage.folder_lock`).
     """
 
     def __init__(self, url: str, attributes: Attributes) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.augment.draw import Draw, draw
 from radiotrain.augment.intensity import change_intensities
 from radiotrain.augment.spatial import grid_thetas, input_from_output, resample

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.config import AugmentConfig
 from radiotrain.seeds import Purpose, seed_for
 

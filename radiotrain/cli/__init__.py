@@ -10,10 +10,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from preprocessing.errors import RadiotrainError, place_trouble, storage_trouble
-from preprocessing.machine import name_user
-from preprocessing.redaction import without_credentials
-from preprocessing.stop_notice import Stopped, listening
+from preprocessing.common.errors import RadiotrainError, place_trouble, storage_trouble
+from preprocessing.common.redaction import without_credentials
+from preprocessing.processes.machine import name_user
+from preprocessing.processes.stop_notice import Stopped, listening
 from radiotrain.cli import (
     board,
     cluster,

@@ -40,8 +40,8 @@ def board(
     Example: `radiotrain board s3://bucket/sweep --port 6007`
     """
     from cluster.sweep.progress import open_sweep
-    from preprocessing import files
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
+    from preprocessing.storage import files
 
     url = files.absolute(sweep)
     if not open_sweep(url).logging.tensorboard:
@@ -72,7 +72,7 @@ def copy_events(url: str, folder: Path) -> None:
 
     Files only grow, and a reader keeps them open: what is new is appended.
     """
-    from preprocessing import files
+    from preprocessing.storage import files
 
     fs, root = files.filesystem(url)
     for path, info in fs.find(root, detail=True).items():
@@ -91,7 +91,7 @@ def _launch(folder: str, host: str, port: int) -> str:
     """Start TensorBoard in this process; return its address."""
     from tensorboard import program
 
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
 
     def server(app: WsgiApp, flags: object) -> program.TensorBoardServer:
         return program.create_port_scanning_werkzeug_server(_own_hosts_only(app, host), flags)
@@ -111,7 +111,7 @@ def _launch(folder: str, host: str, port: int) -> str:
 
 def _own_hosts_only(app: WsgiApp, host: str) -> WsgiApp:
     """Answer requests whose Host header is of another machine with 403: TensorBoard itself looks at none."""
-    from preprocessing.host_names import is_own_host
+    from preprocessing.processes.machine import is_own_host
 
     def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if is_own_host(environ.get("HTTP_HOST"), host):

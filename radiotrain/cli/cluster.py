@@ -43,7 +43,7 @@ def doctor(
     from cluster.doctor.examine import examine
     from cluster.doctor.judge import judge
     from cluster.session import join_cluster
-    from preprocessing import files
+    from preprocessing.storage import files
     from radiotrain.doctor.findings import is_broken
 
     url = files.absolute(storage) if storage is not None else None

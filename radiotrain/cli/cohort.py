@@ -48,14 +48,14 @@ def check(
 
     The exit status is 1 where no patient is usable, or where radiotrain itself failed on one.
     """
-    from preprocessing.check import check_cohort, common_num_phases, sizes_in_words
-    from preprocessing.config import PreprocessConfig
-    from preprocessing.failures import HOW_TO_REPORT, any_internal
-    from preprocessing.files import write_text
-    from preprocessing.folder_lock import exclusive_beside
-    from preprocessing.phases.table import apply_table, write_table
-    from preprocessing.progress import progress
-    from preprocessing.readers import read_cohort
+    from preprocessing.cohort.read_cohort import read_cohort
+    from preprocessing.common.config import PreprocessConfig
+    from preprocessing.common.progress import progress
+    from preprocessing.images.phases.table import apply_table, write_table
+    from preprocessing.images.volumes import HOW_TO_REPORT, any_internal
+    from preprocessing.pipeline.check_cohort import check_cohort, common_num_phases, sizes_in_words
+    from preprocessing.storage.files import write_text
+    from preprocessing.storage.folder_lock import exclusive_beside
 
     table, num_phases = read_phases_options(phases, num_phases)
     cohort = read_cohort(path, table_options(column, label))

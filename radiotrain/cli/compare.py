@@ -63,7 +63,7 @@ def compare(
 
     Example: `radiotrain compare report report-2 --run ER_ResNet10 --run "baseline size (logistic)"`
     """
-    from preprocessing.progress import progress
+    from preprocessing.common.progress import progress
     from radiotrain.evaluation.compare.pairs import choose_pairs, compare_reports
     from radiotrain.evaluation.compare.report_folder import read_report
     from radiotrain.evaluation.compare.write import write_comparison

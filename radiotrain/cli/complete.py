@@ -35,7 +35,7 @@ def sweep_keys(incomplete: str) -> list[str]:
 
 def preprocess_keys(incomplete: str) -> list[str]:
     """Keys of preprocessing, for --set."""
-    from preprocessing.config import PreprocessConfig
+    from preprocessing.common.config import PreprocessConfig
 
     return _keys(PreprocessConfig, incomplete)
 
@@ -44,7 +44,7 @@ def bias_engines(incomplete: str) -> list[str]:
     """Names of the bias-field engines."""
     from typing import get_args
 
-    from preprocessing.config import PreprocessConfig
+    from preprocessing.common.config import PreprocessConfig
 
     return _beginning(get_args(PreprocessConfig.model_fields["bias_engine"].annotation), incomplete)
 

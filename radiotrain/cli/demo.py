@@ -33,7 +33,7 @@ def demo(
 
     Example: `radiotrain demo --out demo-output`
     """
-    from preprocessing.folder_lock import exclusive_beside
+    from preprocessing.storage.folder_lock import exclusive_beside
 
     cohort = out / "cohort"
     with exclusive_beside(out, "folder"):

@@ -40,8 +40,8 @@ def doctor(
 
     Example: `radiotrain doctor --storage s3://bucket/runs --json doctor.json`
     """
-    from preprocessing import files
-    from preprocessing.s3_options import PATIENCE
+    from preprocessing.storage import files
+    from preprocessing.storage.s3_options import PATIENCE
     from radiotrain.cli.findings import findings_console, print_findings
     from radiotrain.doctor.examine import examine
     from radiotrain.doctor.findings import is_broken

@@ -174,8 +174,8 @@ def evaluate(
 
     Example: `radiotrain evaluate --predictions table.csv --patients patients.csv --out report`
     """
-    from preprocessing.errors import InputError
-    from preprocessing.progress import progress
+    from preprocessing.common.errors import InputError
+    from preprocessing.common.progress import progress
     from radiotrain.evaluation.evaluate import evaluate_table
     from radiotrain.evaluation.report.claim import Subject, claimed, mark
     from radiotrain.evaluation.report.write import write_report
@@ -255,7 +255,7 @@ class External:
         others
             Options that are not for a test on another cohort.
         """
-        from preprocessing.errors import InputError
+        from preprocessing.common.errors import InputError
 
         given = {"--targets": self.targets or None, "--phases": self.phases, "--group-by": self.by}
         if self.store is None:
@@ -280,8 +280,8 @@ class External:
         primary: list[str],
     ) -> tuple[pd.DataFrame, ReportContext]:
         """Predict the other cohort."""
-        from preprocessing.errors import InputError
-        from preprocessing.progress import progress
+        from preprocessing.common.errors import InputError
+        from preprocessing.common.progress import progress
         from radiotrain.evaluation.external.cohort import parse_phases
         from radiotrain.evaluation.external.evaluate import Request, predict_external
         from radiotrain.evaluation.external.targets import parse_targets
@@ -321,8 +321,8 @@ def _predictions(
     saliency: int | None,
     primary: list[str],
 ) -> tuple[pd.DataFrame, ReportContext]:
-    from preprocessing.errors import InputError
-    from preprocessing.progress import progress
+    from preprocessing.common.errors import InputError
+    from preprocessing.common.progress import progress
     from radiotrain.evaluation.family import TestPlan, find_primary, headline_pairs
     from radiotrain.evaluation.from_runs import predict_runs
     from radiotrain.evaluation.predictions import read_predictions, refuse_untested

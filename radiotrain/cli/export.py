@@ -50,9 +50,9 @@ def export(
 
     Example: `radiotrain export runs/ER_SEResNet50 --format bundle --out er-bundle`
     """
-    from preprocessing import files
-    from preprocessing.errors import InputError
-    from preprocessing.progress import progress
+    from preprocessing.common.errors import InputError
+    from preprocessing.common.progress import progress
+    from preprocessing.storage import files
     from radiotrain.export.cohort_ranges import VoxelMeasures
     from radiotrain.export.write import Exporter
     from radiotrain.runs import RunFolder

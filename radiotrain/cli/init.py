@@ -127,15 +127,15 @@ def manifest(
 
     Example: `radiotrain init manifest my-cohort`
     """
-    from preprocessing.manifest_draft import draft_manifest
-    from preprocessing.readers import check_no_tables
+    from preprocessing.cohort.read_cohort import check_no_tables
+    from preprocessing.pipeline.draft_manifest import draft_manifest
 
     place, target = _places(folder, out)
     check_no_tables(place)
     typer.echo("looking at files", err=True)
     draft = draft_manifest(place, target.parent)
     if not draft.rows:
-        from preprocessing.errors import InputError
+        from preprocessing.common.errors import InputError
 
         raise InputError(
             f"{place} holds no images that a manifest can name: expected NIfTI, NRRD or DICOM files, one"
@@ -162,7 +162,7 @@ def manifest(
 
 def _places(folder: Path, out: Path | None) -> tuple[Path, Path]:
     """Return the folder to look at and the file to write, where both can be."""
-    from preprocessing.errors import InputError, MissingPathError
+    from preprocessing.common.errors import InputError, MissingPathError
 
     place = folder.expanduser().resolve()
     if not place.is_dir():
@@ -182,8 +182,8 @@ def _places(folder: Path, out: Path | None) -> tuple[Path, Path]:
 
 def _begin(out: str, store: str) -> Store:
     """Return the store, if nothing is in the file's place; say why it takes a while from here."""
-    from preprocessing import files
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
+    from preprocessing.storage import files
     from preprocessing.store import Store
 
     if files.exists(files.absolute(out)):
@@ -211,8 +211,8 @@ def _write(
 
 def _write_new(out: str, text: str) -> None:
     """Write a file, unless another process has written one meanwhile."""
-    from preprocessing import files
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
+    from preprocessing.storage import files
 
     url = files.absolute(out)
     try:
@@ -226,7 +226,7 @@ def _write_new(out: str, text: str) -> None:
 
 
 def _say_next(out: str, store: str, split: str, command: str) -> None:
-    from preprocessing import files
+    from preprocessing.storage import files
 
     typer.echo(f"{out} written")
     if files.exists(files.absolute(split)):

@@ -39,7 +39,7 @@ def models(
     import json
     from dataclasses import asdict
 
-    from preprocessing.progress import progress
+    from preprocessing.common.progress import progress
     from radiotrain.networks.registry import NETWORKS, check_network_name
 
     chosen = [check_network_name(name) for name in names or NETWORKS]

@@ -88,10 +88,10 @@ def phantom(
 
     Example: `radiotrain phantom cohort --quirk two-studies --quirk truncated-file`
     """
-    from preprocessing.machine import num_cpus
     from preprocessing.phantom.quirks import parse_quirks
     from preprocessing.phantom.settings import PhantomSettings, parse_effects, parse_shortcut
     from preprocessing.phantom.write import write_phantom
+    from preprocessing.processes.machine import num_cpus
 
     settings = PhantomSettings(
         patients=patients,

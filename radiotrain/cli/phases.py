@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from preprocessing.phases.table import PhaseTable
+    from preprocessing.images.phases.table import PhaseTable
 
 PhasesOption = Annotated[
     str | None,
@@ -40,9 +40,9 @@ def read_phases_options(
     InputError
         If it cannot be used.
     """
-    from preprocessing import files
-    from preprocessing.errors import InputError, MissingPathError
-    from preprocessing.phases.table import read_phase_table
+    from preprocessing.common.errors import InputError, MissingPathError
+    from preprocessing.images.phases.table import read_phase_table
+    from preprocessing.storage import files
 
     if phases is None:
         return None, num_phases

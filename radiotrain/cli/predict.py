@@ -12,8 +12,8 @@ from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from preprocessing.cohort import Patient
-    from preprocessing.readers.options import TableOptions
+    from preprocessing.cohort.cohort import Patient
+    from preprocessing.cohort.options import TableOptions
     from radiotrain.new_patient.answer import PatientAnswer
     from radiotrain.new_patient.examine import Asked
     from radiotrain.new_patient.many import Candidate, Done
@@ -119,10 +119,10 @@ def predict(
 
     Example: `radiotrain predict ER-export PATIENT_DIR --box 120 160 200 236 60 84 --out out`
     """
-    from preprocessing import files
-    from preprocessing.errors import MissingPathError
-    from preprocessing.folder_lock import exclusive
-    from preprocessing.progress import progress
+    from preprocessing.common.errors import MissingPathError
+    from preprocessing.common.progress import progress
+    from preprocessing.storage import files
+    from preprocessing.storage.folder_lock import exclusive
     from radiotrain.new_patient.many import (
         is_cohort,
         predict_many,
@@ -161,12 +161,12 @@ def predict(
 
 def _write_phases(path: str, patient: Patient, asked: Asked) -> None:
     """Write a table of this patient's series, to be corrected."""
-    from preprocessing.opening import find_patient_phases
-    from preprocessing.phases.table import list_files, write_table
-    from preprocessing.staging import staging
+    from preprocessing.images.load_patient import find_patient_phases
+    from preprocessing.images.phases.table import list_files, write_table
+    from preprocessing.storage.file_cache import file_cache
 
-    with staging() as stage:
-        found = find_patient_phases(patient, asked.models[0].preprocessing, stage, list_all=True)
+    with file_cache() as cache:
+        found = find_patient_phases(patient, asked.models[0].preprocessing, cache, list_all=True)
     series = list_files(patient) if found is None else found.series
     write_table(path, {patient.patient_id: series})
     typer.echo(f"{path} written: correct its column 'phase', and give it by --phases", err=True)
@@ -177,8 +177,8 @@ def _region(
 ) -> Region:
     from pathlib import Path
 
-    from preprocessing.cohort import Box, VolumeFile
-    from preprocessing.errors import InputError
+    from preprocessing.cohort.cohort import Box, VolumeFile
+    from preprocessing.common.errors import InputError
     from radiotrain.new_patient.patient_folder import Region
 
     if box is not None and segmentation is not None:
@@ -199,8 +199,8 @@ def _region(
 
 
 def _covariates(texts: list[str]) -> dict[str, str | float | None]:
-    from preprocessing.errors import InputError
-    from preprocessing.readers.values import identifies, parse_covariate
+    from preprocessing.cohort.values import identifies, parse_covariate
+    from preprocessing.common.errors import InputError
 
     found = {}
     for text in texts:
@@ -216,7 +216,7 @@ def _covariates(texts: list[str]) -> dict[str, str | float | None]:
 def _check_options(
     several: bool, batch: bool, region: Region, boxes: str | None, tables: TableOptions
 ) -> None:
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
 
     if several and (region.box is not None or region.segmentation is not None):
         raise InputError(
@@ -267,9 +267,9 @@ def _predict_one(
     asked: Asked,
     out: str,
 ) -> PatientAnswer:
-    from preprocessing import files
-    from preprocessing.errors import InputError
-    from preprocessing.lock_holder import is_lock
+    from preprocessing.common.errors import InputError
+    from preprocessing.storage import files
+    from preprocessing.storage.lock_notes import is_lock
     from radiotrain.new_patient.examine import JSON, PAGE, SR, examine
     from radiotrain.new_patient.many import with_covariates
 
@@ -282,7 +282,7 @@ def _predict_one(
 
 
 def _print_answer(answer: PatientAnswer, out: str) -> None:
-    from preprocessing import files
+    from preprocessing.storage import files
     from radiotrain.new_patient import RESEARCH_USE
     from radiotrain.new_patient.examine import PAGE
     from radiotrain.new_patient.page import between, percent
@@ -305,7 +305,7 @@ def _print_answer(answer: PatientAnswer, out: str) -> None:
 
 
 def _print_done(done: Done) -> None:
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
     from radiotrain.new_patient import RESEARCH_USE
 
     for number, why in list(done.failed.items())[:_MOST_NAMED]:

@@ -12,7 +12,7 @@ from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_opt
 from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
 
 if TYPE_CHECKING:
-    from preprocessing.dask_home import DaskHome
+    from preprocessing.processes.dask_client import ClientFactory
 
 _EXAMPLE = (
     "Example: `radiotrain preprocess Duke-Breast-Cancer-MRI duke.zarr --workers 8`."
@@ -37,7 +37,7 @@ def preprocess(
     ],
     config: Annotated[
         str | None,
-        typer.Option(help="YAML file of settings; preprocessing/config.py documents each."),
+        typer.Option(help="YAML file of settings; preprocessing/common/config.py documents each."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -76,17 +76,17 @@ def preprocess(
     label: LabelOption = None,
 ) -> None:
     """Turn a cohort into a store of N4-corrected crops: DICOM or NIfTI in, chunked Zarr out."""
-    from preprocessing.check import common_num_phases
-    from preprocessing.config import PreprocessConfig
-    from preprocessing.failures import HOW_TO_REPORT
-    from preprocessing.phases.table import apply_table
-    from preprocessing.progress import progress
-    from preprocessing.readers import read_cohort
-    from preprocessing.run import describe, num_internal_errors
-    from preprocessing.run import preprocess as run
+    from preprocessing.cohort.read_cohort import read_cohort
+    from preprocessing.common.config import PreprocessConfig
+    from preprocessing.common.progress import progress
+    from preprocessing.images.phases.table import apply_table
+    from preprocessing.images.volumes import HOW_TO_REPORT
+    from preprocessing.pipeline.check_cohort import common_num_phases
+    from preprocessing.pipeline.run import describe, num_internal_errors
+    from preprocessing.pipeline.run import preprocess as run
     from radiotrain.config import apply_overrides, parse_config, read_yaml
 
-    home = _home(workers, scheduler, backend)
+    make_client = _client_factory(workers, scheduler, backend)
     table, num_phases = read_phases_options(phases, num_phases, must_exist=True)
     tables = table_options(column, label)
     options = {
@@ -108,7 +108,9 @@ def preprocess(
     if "num_phases" not in values:
         values["num_phases"] = common_num_phases(found)
         resolved = parse_config(PreprocessConfig, values, "settings")
-    result = run(found, store, resolved, home, progress, lambda line: typer.echo(line, err=True))
+    result = run(
+        found, store, resolved, make_client, progress, lambda line: typer.echo(line, err=True)
+    )
     typer.echo(describe(result))
     failed = num_internal_errors(result)
     if failed:
@@ -116,10 +118,10 @@ def preprocess(
         raise typer.Exit(1)
 
 
-def _home(workers: int | None, scheduler: str | None, backend: Backend) -> DaskHome:
-    from preprocessing.dask_home import local_home, scheduler_home
-    from preprocessing.errors import InputError
-    from preprocessing.machine import num_cpus
+def _client_factory(workers: int | None, scheduler: str | None, backend: Backend) -> ClientFactory:
+    from preprocessing.common.errors import InputError
+    from preprocessing.processes.dask_client import local_client, scheduler_client
+    from preprocessing.processes.machine import num_cpus
 
     if scheduler is not None:
         if backend is Backend.ray or workers is not None:
@@ -128,9 +130,9 @@ def _home(workers: int | None, scheduler: str | None, backend: Backend) -> DaskH
                 f"got --scheduler {scheduler} and {other}, expected one of them: a Dask cluster"
                 " brings its own workers"
             )
-        return scheduler_home(scheduler)
+        return scheduler_client(scheduler)
     if backend is Backend.ray:
-        from cluster.dask_on_ray import ray_home
+        from cluster.dask_on_ray import ray_client
 
-        return ray_home(workers)
-    return local_home(workers or num_cpus())
+        return ray_client(workers)
+    return local_client(workers or num_cpus())

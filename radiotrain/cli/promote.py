@@ -71,7 +71,7 @@ def promote(
     """
     from cluster.sweep.promote import plan_promotions
     from cluster.sweep.promote import promote as make
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
 
     if backend is Backend.local and workers > 1:
         raise InputError(f"--workers is {workers}, expected 1 without Ray: add --backend ray")

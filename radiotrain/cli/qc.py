@@ -30,8 +30,8 @@ def qc(
 
     Exit status 1 if any patient's voxels are damaged; the pages say which.
     """
-    from preprocessing.machine import num_cpus
-    from preprocessing.progress import progress
+    from preprocessing.common.progress import progress
+    from preprocessing.processes.machine import num_cpus
     from preprocessing.qc.pages import write_pages
     from preprocessing.store import Store
 

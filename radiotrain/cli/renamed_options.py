@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.deprecation import warn_renamed
 
 # New name by old name, for every command that has an option of the new name.

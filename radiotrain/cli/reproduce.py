@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.cli.backend import Backend
 from radiotrain.cli.console import wide_console
 from radiotrain.cli.step import as_typed, run_step
@@ -87,7 +87,7 @@ def reproduce(
 
     Example: `radiotrain reproduce Duke-Breast-Cancer-MRI --out duke --outer 5`
     """
-    from preprocessing.folder_lock import exclusive
+    from preprocessing.storage.folder_lock import exclusive
 
     of_outer = [] if outer is None else [f"split.outer={outer}"]
     settings = _settings(config, [*(overrides or []), *of_outer], quick)
@@ -173,7 +173,7 @@ class Reproduction:
         primary: Sequence[str] = (),
     ) -> Reproduction:
         """Return the reproduction in a folder, whose URL is made absolute if it is local."""
-        from preprocessing import files
+        from preprocessing.storage import files
 
         place = files.absolute(out)
         return cls(cohort, place, settings, backend, purpose, tuple(tables), tuple(primary))
@@ -186,7 +186,7 @@ class Reproduction:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Where each outer part's split, sweep and settings are; none where there is one test set."""
-        from preprocessing import files
+        from preprocessing.storage import files
         from radiotrain.split_outer import outer_name
 
         options = self.settings.split
@@ -245,15 +245,15 @@ class Reproduction:
     @property
     def is_checked(self) -> bool:
         """Whether the cohort was looked at before."""
-        from preprocessing import files
+        from preprocessing.storage import files
 
         return files.exists(self._in_out("check.json"))
 
     def checked(self) -> SweepConfig:
         """Return the sweep's configuration, or say what is wrong with it or that there is no cohort."""
         from cluster.sweep.config import SweepConfig
-        from preprocessing import files
-        from preprocessing.errors import MissingPathError
+        from preprocessing.common.errors import MissingPathError
+        from preprocessing.storage import files
         from radiotrain.config import parse_config
 
         if not files.exists(files.absolute(self.cohort)):
@@ -291,7 +291,7 @@ class Reproduction:
         InputError
             If some differ that decide about a result.
         """
-        from preprocessing import files
+        from preprocessing.storage import files
 
         for name, found, wanted in self._begun():
             differing = [key for key in wanted if found.get(key) != wanted[key]]
@@ -312,8 +312,8 @@ class Reproduction:
 
     def _begun(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         """Yield the settings of steps that were begun and those wanted now, by their sections."""
-        from preprocessing import files
-        from preprocessing.config import PreprocessConfig
+        from preprocessing.common.config import PreprocessConfig
+        from preprocessing.storage import files
         from radiotrain.config import parse_config, read_yaml
         from radiotrain.split import load_split
         from radiotrain.split_outer import read_outer_index
@@ -342,7 +342,7 @@ class Reproduction:
         """Write the files that the steps are told by."""
         import yaml
 
-        from preprocessing import files
+        from preprocessing.storage import files
 
         prepared = self.settings.preprocess.model_dump(mode="json", exclude_unset=True)
         for url, values in (
@@ -355,7 +355,7 @@ class Reproduction:
     def is_evaluated(self, sweep: SweepConfig) -> bool:
         """Whether the report is there, of the very models that are there."""
         from cluster.sweep.config import group_of
-        from preprocessing import files
+        from preprocessing.storage import files
         from radiotrain.evaluation.report.metrics_json import fingerprint_in
         from radiotrain.evaluation.report.places import without_paths
         from radiotrain.promoted import read_promoted
@@ -386,7 +386,7 @@ class Reproduction:
         return self.settings.sweep_yaml(self._in_out("store.zarr"), part.split, part.sweep)
 
     def _in_out(self, *names: str) -> str:
-        from preprocessing import files
+        from preprocessing.storage import files
 
         return files.join(self.out, *names)
 

@@ -82,7 +82,7 @@ def split(
 
     Example: `radiotrain split store --out splits/outer.json --outer 5`
     """
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
     from preprocessing.store import Store
     from radiotrain.evaluation.shortcuts.folds import with_folds_by
     from radiotrain.split import count_table, dealing_at, make_split, save_split
@@ -142,7 +142,7 @@ def split(
 
 
 def _refuse(options: Mapping[str, object], what: str) -> None:
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
 
     given = [name for name, value in options.items() if value is not None]
     if given:
@@ -171,7 +171,7 @@ def _print_outer(made: OuterSplits, store: Store, urls: Sequence[str], out: str)
 
 def _extend(store: Store, extended_url: str, out: str, options: list[str]) -> Split:
     """Write the split at `extended_url` with the store's new patients added; return it."""
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
     from radiotrain.evaluation.shortcuts.folds import extend_folds_by
     from radiotrain.seal import save_extension
     from radiotrain.split import SCHEMA_VERSION, load_split, not_in_split

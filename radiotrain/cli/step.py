@@ -15,7 +15,7 @@ from threading import Thread
 
 import typer
 
-from preprocessing.stop_notice import NOTICES
+from preprocessing.processes.stop_notice import NOTICES
 
 # Names the process that a step must not outlast.
 _STEP_OF = "RADIOTRAIN_STEP_OF"

@@ -32,7 +32,7 @@ def verify(
 
     Exit status 1 if anything is not as it was written.
     """
-    from preprocessing.progress import progress
+    from preprocessing.common.progress import progress
     from preprocessing.store.verify import check_metadata, check_voxels, repair_metadata
     from preprocessing.store.verify import repair as repair_store
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from preprocessing.readers.options import TableOptions
+    from preprocessing.cohort.options import TableOptions
 
 ColumnOption = Annotated[
     list[str] | None,
@@ -29,7 +29,7 @@ LabelOption = Annotated[
 
 def table_options(column: list[str] | None, label: list[str] | None) -> TableOptions:
     """Return what both options say."""
-    from preprocessing.readers.options import TableOptions
+    from preprocessing.cohort.options import TableOptions
 
     return TableOptions.parse(column or (), label or ())
 

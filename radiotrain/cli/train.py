@@ -70,7 +70,7 @@ def train(
 
     Example: `radiotrain train --config run.yaml --backend ray --workers 2-8`
     """
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
     from radiotrain.config import load_config
 
     changes = [*(overrides or []), *as_overrides(store, split)]
@@ -139,7 +139,7 @@ def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
 
 def _parse_workers(text: str) -> tuple[int, int]:
     """Return the fewest and the most workers that ``8`` or ``2-8`` stands for."""
-    from preprocessing.errors import InputError
+    from preprocessing.common.errors import InputError
 
     found = re.fullmatch(r"([1-9]\d*)(?:-([1-9]\d*))?", text.strip())
     fewest, most = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)

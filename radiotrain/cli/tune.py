@@ -56,7 +56,7 @@ def tune(
     from cluster.sweep.folder import best_of_each_group
     from cluster.sweep.report import write_sweep_report
     from cluster.sweep.run import run_sweep
-    from preprocessing.progress import progress
+    from preprocessing.common.progress import progress
     from radiotrain.places import open_inputs
     from radiotrain.split import notes_on
 
@@ -83,7 +83,7 @@ def _dry_run(sweep: SweepConfig) -> None:
     from cluster.sweep.folder import read_states, standings
     from cluster.sweep.reuse import describe_reuse
     from cluster.sweep.run import check_members
-    from preprocessing.progress import progress
+    from preprocessing.common.progress import progress
 
     members = check_members(sweep)
     found = standings(sweep, read_states(members.trials))

@@ -30,7 +30,7 @@ def verify(
     Example: `radiotrain verify runs`
     """
     from cluster.sweep.verify import check_sweep
-    from preprocessing.errors import MissingPathError
+    from preprocessing.common.errors import MissingPathError
     from radiotrain.verify import verify as verify_results
 
     kinds: Counter[str] = Counter()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.common.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord
 from radiotrain.data.leaky_names import reason_to_refuse
 from radiotrain.data.leaky_values import reason_by_values

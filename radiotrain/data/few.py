@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.patients import target_columns

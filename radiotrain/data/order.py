@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.seeds import Purpose, seed_for
 
 

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord, Store
 from radiotrain.data.placement import (
     SHARED_MEMORY,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from preprocessing import machine
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.processes import machine
 
 SHARED_MEMORY = Path(os.environ.get("RADIOTRAIN_SHARED_MEMORY", "/dev/shm"))
 

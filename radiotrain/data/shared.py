@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.private_folder import make_own
+from preprocessing.storage.files import make_own
 from preprocessing.store import Store
 from radiotrain.data.voxels import NormalisationRule, read_voxels
 

@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.outliers import find_limits
+from preprocessing.images.clipping import find_limits
 from preprocessing.store import REGION_PADDING, Store
 
 # Which intensities a network is given: ``plain``, as stored; or ``robust``, without voxels that are no
 # tissue. A run's configuration has it (`train.normalisation`), and so has an exported model.
 NormalisationRule = Literal["plain", "robust"]
 
-# Farther from tissue, in the spreads of `preprocessing.outliers`, a voxel is set to the limit; it then
+# Farther from tissue, in the spreads of `preprocessing.images.clipping`, a voxel is set to the limit; it then
 # enters no mean and deviation from here on. The farthest voxel of 796 real crops that
 # were looked at lies 3.6 spreads beyond the 99th percentile (8-bit, windowed; docs/decisions/0041).
 CLIP_MARGIN, COUNT_MARGIN = 10.0, 4.0

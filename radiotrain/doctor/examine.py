@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from preprocessing import files, machine
+from preprocessing.processes import machine
+from preprocessing.storage import files
 from radiotrain.data.placement import SHARED_MEMORY
 from radiotrain.doctor import measure
 from radiotrain.doctor.facts import FolderFacts, MachineFacts, RayFacts

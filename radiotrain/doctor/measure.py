@@ -24,8 +24,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from preprocessing import files
-from preprocessing.redaction import without_credentials
+from preprocessing.common.redaction import without_credentials
+from preprocessing.storage import files
 from radiotrain.doctor.facts import (
     ClockFacts,
     DriverFacts,

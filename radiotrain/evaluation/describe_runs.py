@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.store import PatientRecord, Store
 from radiotrain.evaluation.baselines.covariates import as_text, kind_of
 from radiotrain.evaluation.baselines.features import read_records

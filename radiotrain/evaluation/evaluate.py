@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.cautions import find_cautions
 from radiotrain.evaluation.choose_pairs import choose_pairs
 from radiotrain.evaluation.family import TestPlan, correct_for_family, headline_pairs

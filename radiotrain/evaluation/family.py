@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.common.errors import InputError, nearest_hint
 from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.results import ALPHA, Claim, Family, TargetResult

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.access_log import AccessRecord
 from radiotrain.augmented_prediction import describe_draws

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.predict import (
     predict_test,
@@ -76,7 +76,7 @@ def predict_runs(
     purpose
         Goes into the access log.
     progress
-        See `preprocessing.progress`.
+        See `preprocessing.common.progress`.
     baselines
         Whether to append the rows of models without a network, fitted to the development patients
         of the same split, and to look for shortcuts.

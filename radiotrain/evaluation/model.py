@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage import files
 from preprocessing.store import Store
 from radiotrain.augmented_prediction import AugmentedPrediction, predict_augmented
 from radiotrain.config import RunConfig, digest

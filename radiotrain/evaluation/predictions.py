@@ -48,9 +48,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError, nearest, nearest_hint
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import InputError, nearest, nearest_hint
+from preprocessing.storage import files
 from radiotrain.checked_parquet import to_parquet
 from radiotrain.evaluation.table_files import read_table
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.choose_pairs import choose_pairs
 from radiotrain.evaluation.leaks.in_table import plain_id
 from radiotrain.evaluation.measure import Values

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage import files
 from radiotrain.checked_parquet import check_parquet, digest_in
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
@@ -133,7 +133,7 @@ def _read_parquet(content: bytes, url: str, name: str) -> pd.DataFrame:
 
 def _read_workbook(url: str, name: str, columns: Sequence[str]) -> pd.DataFrame:
     # It takes the readers of cohorts with it, which a text can do without.
-    from preprocessing.readers.tables import Wanted, read_table
+    from preprocessing.cohort.tables import Wanted, read_table
 
     others = tuple(columns[1:]) or ("one column for each covariate",)
     found = read_table(files.to_path(url), columns[0], Wanted(what=name, others=others))

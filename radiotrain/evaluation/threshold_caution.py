@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from radiotrain.evaluation.results import TargetResult
 from radiotrain.evaluation.stability.replicates import ensembles, replicates
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, Store
 from radiotrain.data.patients import target_columns
 from radiotrain.data.shared import READERS

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from preprocessing.errors import InputError
-from preprocessing.redaction import without_credentials
+from preprocessing.common.errors import InputError
+from preprocessing.common.redaction import without_credentials
 from preprocessing.store import Store
 from radiotrain.data.voxels import CLIP_MARGIN, COUNT_MARGIN, NormalisationRule
 from radiotrain.evaluation.model import Model

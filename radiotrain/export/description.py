@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from preprocessing import files
-from preprocessing.digests import dump_with_digest
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage import files
+from preprocessing.storage.digests import dump_with_digest
 from radiotrain.checked_json import read_json
 from radiotrain.config import AugmentConfig, Precision
 
@@ -124,7 +124,7 @@ class Input(_Part):
     dtype: Literal["float32"] = "float32"
     normalisation: Normalisation
     preprocessing: dict[str, Any]
-    """The store's settings: `preprocessing.config.PreprocessConfig`."""
+    """The store's settings: `preprocessing.common.config.PreprocessConfig`."""
     layout: str
     """Of the training cohort on disk, e.g. duke."""
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage import files
 from preprocessing.store import PatientRecord
 from radiotrain.data.covariates import CovariateEncoder
 from radiotrain.export.description import FILE_NAME, Member, ModelDescription, read_description

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from preprocessing import durable, files
-from preprocessing.errors import InputError, StorageFullError, is_disk_full
-from preprocessing.folder_lock import exclusive_beside
-from preprocessing.lock_holder import is_lock
+from preprocessing.common.errors import InputError, StorageFullError, is_disk_full
+from preprocessing.storage import durable, files
+from preprocessing.storage.folder_lock import exclusive_beside
+from preprocessing.storage.lock_notes import is_lock
 
 # Tells whether a path in a folder is of a file that is written there.
 IsOurs = Callable[[str], bool]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.export.description import Format
 
 _NEEDED: Mapping[Format, tuple[str, ...]] = {

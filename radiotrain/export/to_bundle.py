@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import radiotrain
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.export.describe import TrainedModel
 from radiotrain.export.description import ModelDescription
 from radiotrain.export.weights import write_weights

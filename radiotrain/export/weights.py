@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.export.describe import TrainedModel
 from radiotrain.export.description import ModelDescription
 

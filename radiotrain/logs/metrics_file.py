@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocessing import files
-from preprocessing.digests import NO_LINE, line_digest, line_with_digest, read_lines
-from preprocessing.errors import StorageFullError, is_disk_full
+from preprocessing.common.errors import StorageFullError, is_disk_full
+from preprocessing.storage import files
+from preprocessing.storage.digests import NO_LINE, line_digest, line_with_digest, read_lines
 from radiotrain.training.metrics import EpochMetrics
 
 

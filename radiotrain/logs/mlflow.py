@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
 from radiotrain.logs.tracker import plain
 
 _EXPERIMENT = "radiotrain"

@@ -18,7 +18,7 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from radiotrain.training.metrics import auc
 
 _DOTS_PER_INCH = 100

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.logs.event_file import EventFile, next_name
 from radiotrain.logs.tracker import plain
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from preprocessing.errors import InputError, hint, nearest
+from preprocessing.common.errors import InputError, hint, nearest
 
 if TYPE_CHECKING:
     from torch import nn

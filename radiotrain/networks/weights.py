@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage import files
 from radiotrain.networks.fusion import LateFusion
 
 # Where training programs put the network's state dict among other things.

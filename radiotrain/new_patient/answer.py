@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import radiotrain
-from preprocessing.cohort import Finding
-from preprocessing.digests import dump_with_digest
+from preprocessing.cohort.cohort import Finding
+from preprocessing.storage.digests import dump_with_digest
 from radiotrain.new_patient import RESEARCH_USE
 from radiotrain.new_patient.attention import Attention
 from radiotrain.new_patient.operating_point import Rule, Tested

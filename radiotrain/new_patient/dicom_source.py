@@ -9,12 +9,12 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from preprocessing.alignment import slice_headers
-from preprocessing.cohort import Finding
-from preprocessing.dicom_header import SliceHeader
-from preprocessing.dicom_seg import DAMAGED
-from preprocessing.opening import OpenedPatient
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.cohort.cohort import Finding
+from preprocessing.images.alignment import slice_headers
+from preprocessing.images.dicom.segmentation import DAMAGED
+from preprocessing.images.dicom.slice_header import SliceHeader
+from preprocessing.images.load_patient import OpenedPatient
+from preprocessing.images.volumes import UnreadableImageError
 
 # What the SR says of each image that it refers to.
 _REFERENCE = [

@@ -12,16 +12,16 @@ from typing import Any
 from torch import Tensor
 
 import radiotrain
-from preprocessing import files
-from preprocessing.cohort import DicomSeries, Finding, Patient
-from preprocessing.errors import (
+from preprocessing.cohort.cohort import DicomSeries, Finding, Patient
+from preprocessing.common.errors import (
     DamagedFileError,
     InputError,
     SchemaError,
     SealedTestSetError,
 )
-from preprocessing.input_digest import input_digest
-from preprocessing.shown_names import shown_file
+from preprocessing.common.redaction import shown_file
+from preprocessing.images.load_patient import input_digest
+from preprocessing.storage import files
 from radiotrain.checked_json import read_json
 from radiotrain.evaluation.saliency.pictures import draw_map
 from radiotrain.inputs import has_bias_field, numbers_of, properties_of

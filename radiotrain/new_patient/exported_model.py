@@ -6,9 +6,9 @@ quantiles and counts of five and more, and nothing by which an examination could
 
 from __future__ import annotations
 
-from preprocessing import files
-from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.statistics.member_scale import MemberScale, Scales
 from radiotrain.evaluation.statistics.operating_point import Confusion

@@ -9,9 +9,9 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from preprocessing import files
-from preprocessing.dicom_seg import DAMAGED
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.images.dicom.segmentation import DAMAGED
+from preprocessing.storage import files
 
 _KEYWORDS = ["PatientID", "PatientName", "PatientBirthDate", "FrameOfReferenceUID"]
 

@@ -19,19 +19,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from preprocessing import files
-from preprocessing.cohort import Box, Patient
-from preprocessing.errors import (
+from preprocessing.cohort import manifest
+from preprocessing.cohort.cohort import Box, Patient
+from preprocessing.cohort.options import NOTHING_SAID, TableOptions
+from preprocessing.cohort.read_cohort import LAYOUTS, layout_of, read_cohort
+from preprocessing.common.errors import (
     InputError,
     MissingPathError,
     RadiotrainError,
     SealedTestSetError,
 )
-from preprocessing.failures import finding_of, is_of_one_patient
-from preprocessing.lock_holder import is_lock
-from preprocessing.phases.table import PhaseTable, with_table
-from preprocessing.readers import LAYOUTS, layout_of, manifest, read_cohort
-from preprocessing.readers.options import NOTHING_SAID, TableOptions
+from preprocessing.images.phases.table import PhaseTable, with_table
+from preprocessing.images.volumes import finding_of, is_of_one_patient
+from preprocessing.storage import files
+from preprocessing.storage.lock_notes import is_lock
 from radiotrain.new_patient.answer import PatientAnswer
 from radiotrain.new_patient.examine import JSON, Asked, examine, read_request
 from radiotrain.new_patient.patient_folder import Region, read_patient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.export.description import FILE_NAME
 from radiotrain.new_patient.exported_model import load_exported_model
 from radiotrain.new_patient.run_model import load_run_models

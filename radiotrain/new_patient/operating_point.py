@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from preprocessing import files
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
+from preprocessing.storage import files
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.report.metrics_json import read_metrics
 from radiotrain.evaluation.statistics.auc import Interval

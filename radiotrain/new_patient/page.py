@@ -9,7 +9,7 @@ from functools import lru_cache
 import jinja2
 
 import radiotrain
-from preprocessing.page import make_environment
+from preprocessing.common.page import make_environment
 from radiotrain.evaluation.statistics.auc import Interval
 from radiotrain.new_patient import RESEARCH_USE
 from radiotrain.new_patient.answer import PatientAnswer, TargetAnswer

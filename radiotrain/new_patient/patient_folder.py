@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from preprocessing import files
-from preprocessing.cohort import Box, DicomExamination, Patient, VolumeFile
-from preprocessing.dicom_seg import is_segmentation
-from preprocessing.errors import InputError, MissingPathError
-from preprocessing.shown_names import shown_file
+from preprocessing.cohort.cohort import Box, DicomExamination, Patient, VolumeFile
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.common.redaction import shown_file
+from preprocessing.images.dicom.segmentation import is_segmentation
+from preprocessing.storage import files
 from radiotrain.new_patient.identity import check_one_person
 
 _VOLUME_ENDS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from preprocessing.cohort import Finding, Patient
-from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError
-from preprocessing.failures import finding_of, is_of_one_patient
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.patient import place_crop, process_opened
-from preprocessing.staging import staging
+from preprocessing.cohort.cohort import Finding, Patient
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.common.errors import InputError
+from preprocessing.images.load_patient import OpenedPatient, open_patient
+from preprocessing.images.volumes import finding_of, is_of_one_patient
+from preprocessing.pipeline.process_patient import place_crop, process_opened
+from preprocessing.storage.file_cache import file_cache
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, quantise
 from preprocessing.store.layout import bias_shape
 from radiotrain.data.voxels import NormalisationRule, for_network
@@ -116,8 +116,8 @@ def prepare(patient: Patient, config: PreprocessConfig) -> Prepared:
     InputError
         If the images are of several people, or the segmentation is not of them.
     """
-    with staging() as stage:
-        opened = open_patient(patient, config, stage)
+    with file_cache() as cache:
+        opened = open_patient(patient, config, cache)
         source = None
         if isinstance(opened, OpenedPatient):
             try:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from preprocessing import files
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage import files
 from radiotrain.data.voxels import NormalisationRule
 from radiotrain.distributed import choose_device
 from radiotrain.evaluation.model import Model, open_models

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.new_patient.answer import PatientAnswer
 
 COLUMNS = (

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from preprocessing.config import PreprocessConfig, with_added_settings
-from preprocessing.errors import InputError
+from preprocessing.common.config import PreprocessConfig, with_added_settings
+from preprocessing.common.errors import InputError
 from radiotrain.config import AugmentConfig, Precision, parse_config
 from radiotrain.data.voxels import NormalisationRule
 from radiotrain.evaluation.statistics.member_scale import Scales, describe_scales

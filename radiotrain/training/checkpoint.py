@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from preprocessing import files
-from preprocessing.digests import check_zip, zip_with_digest
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
+from preprocessing.storage.digests import check_zip, zip_with_digest
 
 _NUM_KEPT = 2
 _OF_OTHER_FILES = (

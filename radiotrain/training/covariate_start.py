@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 
 # Inverse strengths of the penalty. The smallest leaves next to nothing of a useless column, the
 # largest bounds the weights of a column that separates the classes.

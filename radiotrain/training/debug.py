@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from preprocessing import files
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
 from radiotrain import augment
 from radiotrain.config import RunConfig
 from radiotrain.data.few import few_patients

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from preprocessing import machine
+from preprocessing.processes import machine
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.data.few import few_patients

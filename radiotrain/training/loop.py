@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preprocessing import files, stop_notice
-from preprocessing.errors import InputError, LockLostError
-from preprocessing.folder_lock import exclusive
-from preprocessing.stop_notice import Stopped
+from preprocessing.common.errors import InputError, LockLostError
+from preprocessing.processes import stop_notice
+from preprocessing.processes.stop_notice import Stopped
+from preprocessing.storage import files
+from preprocessing.storage.folder_lock import exclusive
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker
 from radiotrain.inputs import describe_inputs, keeps_inputs, write_inputs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.predict import call_network
 from radiotrain.training.losses import masked_loss
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.json_values import parse_values
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.json_values import parse_values
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.config import RunConfig, TrainConfig
 
 

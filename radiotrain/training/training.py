@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from preprocessing import files, stop_notice
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import DamagedFileError, InputError
-from preprocessing.progress import progress
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import DamagedFileError, InputError
+from preprocessing.common.progress import progress
+from preprocessing.processes import stop_notice
+from preprocessing.storage import files
 from preprocessing.store import Store
 from radiotrain import augment
 from radiotrain.config import RunConfig
@@ -70,7 +71,7 @@ from radiotrain.training.watch import Seen, SharedFlag, Watch, not_finite
 
 # Told how many of how many steps of the epoch are done, with how many patients, and the last loss.
 OnStep = Callable[[int, int, int, Tensor], None]
-# Names the notice to stop that has come, None before one has; see `preprocessing.stop_notice`.
+# Names the notice to stop that has come, None before one has; see `preprocessing.processes.stop_notice`.
 Notice = Callable[[], str | None]
 
 

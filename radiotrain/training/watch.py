@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.distributed import Worker
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pytest
 import ray
 
 import cluster.dask_on_ray
-from cluster.dask_on_ray import ray_home
-from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError
+from cluster.dask_on_ray import ray_client
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.common.errors import InputError
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.readers import read_cohort
-from preprocessing.run import preprocess
+from preprocessing.pipeline.run import preprocess
 from tests.commands import call, the_sentence
 from tests.processes import command_line, descendants, is_alive, wait_for, workers_of
 from tests.stores import CROP, assert_same_store, records
@@ -88,7 +88,7 @@ def seen(ray_here):
 
 def test_ray_makes_the_local_store(cohort, local, tmp_path, seen):
     url = str(tmp_path / "store")
-    result = preprocess(read_cohort(cohort), url, CONFIG, ray_home(2), progress_that(seen=seen))
+    result = preprocess(read_cohort(cohort), url, CONFIG, ray_client(2), progress_that(seen=seen))
     assert len(seen) >= 2  # an actor and its worker process
     assert len(result.store.patient_ids) == NUM_PATIENTS
     assert_same_store(url, local)
@@ -109,7 +109,7 @@ def test_killed_processes_lose_nothing(cohort, local, tmp_path, seen, whose):
             os.kill(process, signal.SIGKILL)
 
     progress = progress_that(kill_once, seen)
-    result = preprocess(read_cohort(cohort), str(store), CONFIG, ray_home(2), progress)
+    result = preprocess(read_cohort(cohort), str(store), CONFIG, ray_client(2), progress)
     assert killed
     assert result.num_done_now == NUM_PATIENTS
     assert result.store.excluded == ()
@@ -143,7 +143,7 @@ def test_a_busy_ray_is_said_and_not_waited_for_without_end(cohort, tmp_path, see
     try:
         with pytest.raises(InputError, match=r"none of 2 Dask workers has begun .* 0 of its CPUs"):
             preprocess(
-                read_cohort(cohort), str(tmp_path / "s"), CONFIG, ray_home(2), progress_that()
+                read_cohort(cohort), str(tmp_path / "s"), CONFIG, ray_client(2), progress_that()
             )
     finally:
         ray.kill(busy)
@@ -155,6 +155,10 @@ def test_what_ends_a_run_ends_its_actors(cohort, tmp_path, seen):
 
     with pytest.raises(KeyboardInterrupt):
         preprocess(
-            read_cohort(cohort), str(tmp_path / "s"), CONFIG, ray_home(2), progress_that(fail, seen)
+            read_cohort(cohort),
+            str(tmp_path / "s"),
+            CONFIG,
+            ray_client(2),
+            progress_that(fail, seen),
         )
     assert len(seen) >= 2

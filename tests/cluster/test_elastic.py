@@ -21,7 +21,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 import cluster.train
 from cluster.failures import WorkerFailedError, WorkerFailure, WorkersError, sum_up
 from cluster.train import train_on_ray
-from preprocessing.errors import InputError, SchemaError
+from preprocessing.common.errors import InputError, SchemaError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig, dump_config
 from radiotrain.runs import RunFolder

@@ -6,7 +6,7 @@ import pytest
 
 import cluster.train
 from cluster.train import train_on_ray
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.cli import main
 from radiotrain.config import dump_config, parse_config
 from radiotrain.runs import RunFolder

@@ -15,16 +15,16 @@ import yaml
 
 from cluster.sweep.config import load_sweep
 from cluster.sweep.folder import SweepFolder
-from preprocessing.config import PreprocessConfig
-from preprocessing.digests import (
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.phases.table import read_phase_table
+from preprocessing.storage.digests import (
     NO_LINE,
     dump_with_digest,
     line_digest,
     line_with_digest,
     text_with_digest,
 )
-from preprocessing.phases.table import read_phase_table
-from preprocessing.readers import read_cohort
 from preprocessing.store import Store, metadata
 from preprocessing.store.verify import check_metadata
 from radiotrain.config import load_config, parse_config, read_yaml

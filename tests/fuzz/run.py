@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from preprocessing.errors import RadiotrainError
+from preprocessing.common.errors import RadiotrainError
 from tests.fuzz.formats import Format
 from tests.fuzz.mutate import bytes_changed
 

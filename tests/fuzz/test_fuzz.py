@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from tests.fuzz.formats import Format, make_formats
 from tests.fuzz.run import fuzz
 

@@ -35,9 +35,9 @@ import fsspec.implementations.local  # noqa: F401  (what forks import later, eac
 import numpy as np
 import numpy.random
 
-from preprocessing.cohort import Finding
-from preprocessing.errors import StorageFullError
-from preprocessing.folder_lock import exclusive
+from preprocessing.cohort.cohort import Finding
+from preprocessing.common.errors import StorageFullError
+from preprocessing.storage.folder_lock import exclusive
 from preprocessing.store import PatientRecord, PatientTensor, StoreSpec, StoreWriter
 from preprocessing.store.verify import check_metadata, repair
 from tests.stores import content
@@ -54,7 +54,7 @@ STEPS = {"killed": CHANGES, "worker": CHANGES, "refused": ("open", "os.rename")}
 
 
 def fill(url: str, spec: StoreSpec) -> None:
-    """Do what `preprocessing.run.preprocess` does, without Dask."""
+    """Do what `preprocessing.pipeline.run.preprocess` does, without Dask."""
     with exclusive(url):
         writer = StoreWriter.create_or_resume(url, spec, VERSIONS)
         for i in sorted(set(range(len(spec.patient_ids))) - writer.finished()):

@@ -9,7 +9,7 @@ from dataclasses import fields
 from multiprocessing import parent_process
 from pathlib import Path
 
-from preprocessing.cohort import Patient
+from preprocessing.cohort.cohort import Patient
 
 
 class DeadlyPatient(Patient):

@@ -291,7 +291,7 @@ def test_an_export_is_tested_at_its_own_threshold(world: Path, tmp_path: Path) -
 def test_a_place_that_cannot_be_written_has_its_log_beside_the_report(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from preprocessing import files
+    from preprocessing.storage import files
 
     cohort = other(tmp_path)
     write = files.write_bytes

@@ -6,9 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
+from preprocessing.common.progress import progress
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.progress import progress
 from preprocessing.store import Store
 from radiotrain.evaluation.leaks.in_store import check_store
 from radiotrain.seal import open_test_set

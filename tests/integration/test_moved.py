@@ -11,7 +11,7 @@ import yaml
 
 from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import SweepFolder
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import dump_config, parse_config
 from radiotrain.places import split_of_run

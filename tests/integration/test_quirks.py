@@ -14,13 +14,13 @@ import numpy as np
 import pydicom
 import pytest
 
-from preprocessing.config import PreprocessConfig
-from preprocessing.patient import process_patient
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
 from preprocessing.phantom.quirks import QUIRKS, parse_quirks
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.truth import read_mask
 from preprocessing.phantom.write import COLLECTION, write_phantom
-from preprocessing.readers import read_cohort
+from preprocessing.pipeline.process_patient import process_patient
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR
 from radiotrain.cli import main
 

@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from preprocessing.cohort import Box, DicomSeries
-from preprocessing.dicom import open_series
+from preprocessing.cohort.cohort import Box, DicomSeries
+from preprocessing.images.dicom.series import open_series
 from preprocessing.store import Store
 from radiotrain.cli import main
 

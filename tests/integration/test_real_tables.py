@@ -10,9 +10,9 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.readers import read_cohort
+from preprocessing.cohort.cohort import Cohort
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.errors import InputError
 
 pytestmark = pytest.mark.slow
 CLINICAL, BOXES = "Clinical_and_Other_Features", "Annotation_Boxes"

@@ -180,7 +180,7 @@ def test_a_killed_sweep_is_told(sweep, capsys, tmp_path):
 def test_what_vanishes_while_it_is_read_is_no_crash(sweep, capsys, tmp_path, monkeypatch):
     _, plan, _ = running(sweep, tmp_path)
     # Listed, and gone before it was looked at; and a line that is being written.
-    monkeypatch.setattr("preprocessing.files.list_names", lambda url: ["epoch-0007.pt"])
+    monkeypatch.setattr("preprocessing.storage.files.list_names", lambda url: ["epoch-0007.pt"])
     with (tmp_path / plan.name / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 1, "num_ep')
     status, out, _ = call(capsys, "status", tmp_path)

@@ -36,7 +36,7 @@ def train(folder: Path, store: str, split: str) -> None:
 
 def access(folder: Path, split: str) -> None:
     """Open a test set three times."""
-    from preprocessing import files
+    from preprocessing.storage import files
     from radiotrain.seal import open_test_set
 
     here = str(folder / "splits.json")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from cluster.sweep.folder import SweepFolder
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
 from radiotrain.access_log import read_access_log
 from radiotrain.seal import open_test_set
 from radiotrain.split import Split, SplitPatients, load_split, save_split

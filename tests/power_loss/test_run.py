@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.durable import PARTIAL
+from preprocessing.storage.durable import PARTIAL
 from radiotrain.export.load import load_export
 from radiotrain.runs import RunFolder
 from radiotrain.split import make_split, save_split

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import zarr
 
-from preprocessing.errors import RadiotrainError
+from preprocessing.common.errors import RadiotrainError
 from preprocessing.store import Store, layout, metadata, records
 from preprocessing.store.verify import check_metadata, check_voxels
 from tests.integration.cut_short import LARGER, SPEC, fill

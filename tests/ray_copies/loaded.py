@@ -26,7 +26,7 @@ WITHOUT_RAY = (
     "torch.distributed.elastic.agent.server",
     "monai.networks.nets",
     "distributed",
-    "preprocessing.run",
+    "preprocessing.pipeline.run",
     "radiotrain.predict",
     "radiotrain.training.loop",
     "torch.utils.tensorboard",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics import bootstrap
 from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
 from radiotrain.evaluation.statistics.bootstrap import (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, norm, ttest_ind
 from scipy.stats import t as student_t
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
 from radiotrain.evaluation.statistics.bootstrap import bootstrap_values
 from radiotrain.evaluation.statistics.comparison import (

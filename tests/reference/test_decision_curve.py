@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.decision_curve import (
     THRESHOLDS,
     decision_curve,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
 from radiotrain.evaluation.statistics.auc_interval import auc_interval
 from radiotrain.evaluation.statistics.bootstrap import (

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from preprocessing import n4, n4_simpleitk
+from preprocessing.common.config import N4Settings
+from preprocessing.images import n4, n4_simpleitk
 
 
 def inhomogeneous_volume(shape, seed):
@@ -28,7 +29,7 @@ def own_positions(shape):
 )
 def test_separable_fit_gives_simpleitks_field(shape, iterations):
     volume, mask, _ = inhomogeneous_volume(shape, seed=1)
-    settings = n4.N4Settings(iterations=iterations)
+    settings = N4Settings(iterations=iterations)
     ours = n4.evaluate(n4.fit_lattice(volume, mask, settings), own_positions(shape), shape)
     theirs = n4_simpleitk.fit_log_field(volume, mask, settings)
     assert theirs.std() > 0.02  # the oracle found a field at all
@@ -43,7 +44,7 @@ def test_lattice_spans_the_volume_whatever_the_mask(part):
     volume, _, _ = inhomogeneous_volume(shape, seed=5)
     mask = np.zeros(shape, bool)
     mask[part] = True
-    settings = n4.N4Settings(iterations=(10, 10, 10, 10), convergence=0.0)
+    settings = N4Settings(iterations=(10, 10, 10, 10), convergence=0.0)
     ours = n4.evaluate(n4.fit_lattice(volume, mask, settings), own_positions(shape), shape)
     theirs = n4_simpleitk.fit_log_field(volume, mask, settings)
     assert theirs.std() > 0.02
@@ -54,7 +55,7 @@ def test_lattice_spans_the_volume_whatever_the_mask(part):
 def test_sharpening_settings_mean_what_simpleitks_do(fwhm, num_bins):
     shape = (32, 30, 12)
     volume, mask, _ = inhomogeneous_volume(shape, seed=2)
-    settings = n4.N4Settings(iterations=(10, 10), fwhm=fwhm, num_bins=num_bins)
+    settings = N4Settings(iterations=(10, 10), fwhm=fwhm, num_bins=num_bins)
     ours = n4.evaluate(n4.fit_lattice(volume, mask, settings), own_positions(shape), shape)
     theirs = n4_simpleitk.fit_log_field(volume, mask, settings)
     assert np.sqrt(np.mean((ours - theirs) ** 2)) < 1e-4
@@ -63,7 +64,7 @@ def test_sharpening_settings_mean_what_simpleitks_do(fwhm, num_bins):
 def test_reference_engines_lattice_gives_its_own_field():
     shape = (24, 20, 8)  # fewer slices than control points along the last axis
     volume, mask, _ = inhomogeneous_volume(shape, seed=3)
-    settings = n4.N4Settings(iterations=(5, 5, 5, 5))
+    settings = N4Settings(iterations=(5, 5, 5, 5))
     field = n4_simpleitk.fit_log_field(volume, mask, settings)
     lattice = n4_simpleitk.fit_lattice(volume, mask, settings)
     np.testing.assert_allclose(n4.evaluate(lattice, own_positions(shape), shape), field, atol=1e-4)
@@ -72,13 +73,13 @@ def test_reference_engines_lattice_gives_its_own_field():
 def test_field_found_follows_the_field_put_in():
     shape = (48, 48, 20)
     volume, mask, true = inhomogeneous_volume(shape, seed=4)
-    lattice = n4.fit_lattice(volume, mask, n4.N4Settings())
+    lattice = n4.fit_lattice(volume, mask, N4Settings())
     found = n4.evaluate(lattice, own_positions(shape), shape)
     assert np.corrcoef(found[mask], true[mask])[0, 1] > 0.99
 
 
 def test_no_tissue_is_refused():
     with pytest.raises(ValueError, match="no masked voxel"):
-        n4.fit_lattice(np.zeros((8, 8, 8)), np.ones((8, 8, 8), bool), n4.N4Settings())
+        n4.fit_lattice(np.zeros((8, 8, 8)), np.ones((8, 8, 8), bool), N4Settings())
     with pytest.raises(ValueError, match="varying"):
-        n4.fit_lattice(np.ones((8, 8, 8)), np.ones((8, 8, 8), bool), n4.N4Settings())
+        n4.fit_lattice(np.ones((8, 8, 8)), np.ones((8, 8, 8), bool), N4Settings())

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.comparison import paired_difference, unpaired_difference
 from radiotrain.evaluation.statistics.noninferiority import against_margin, check_margin
 

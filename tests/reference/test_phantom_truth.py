@@ -9,17 +9,17 @@ import nibabel
 import numpy as np
 import pytest
 
-from preprocessing import n4, n4_simpleitk
-from preprocessing.bias import choose_shrink, fit_bias_field, read_shrunk, tissue_mask
-from preprocessing.cohort import Box, VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.examination import find_phases
-from preprocessing.patient import process_patient
+from preprocessing.cohort.cohort import Box, VolumeFile
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images import n4, n4_simpleitk
+from preprocessing.images.bias import choose_shrink, fit_bias_field, read_shrunk, tissue_mask
+from preprocessing.images.phases.examination import find_phases
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.truth import log_field, read_mask
 from preprocessing.phantom.write import write_phantom
-from preprocessing.readers import read_cohort
-from preprocessing.staging import Stage
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.storage.file_cache import FileCache
 from preprocessing.store import REGION_TUMOUR, quantise
 
 pytestmark = pytest.mark.slow
@@ -102,7 +102,7 @@ def test_correction_takes_away_more_field_than_it_adds(phantom):
 
 
 def pre_contrast(patient):
-    return find_phases(patient.examination, 4, Stage()).phases[0].open()
+    return find_phases(patient.examination, 4, FileCache()).phases[0].open()
 
 
 def true_mask(folder, patient, tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.auc import auc
 from radiotrain.evaluation.statistics.comparison import paired_difference
 from radiotrain.evaluation.statistics.power import (

@@ -10,10 +10,10 @@ import dask
 import pytest
 from distributed import LocalCluster
 
-from preprocessing.dask_home import SCHEDULER_SETTINGS
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.s3_filesystem import PersistentS3FileSystem
+from preprocessing.processes.dask_client import SCHEDULER_SETTINGS
+from preprocessing.storage.s3_filesystem import PersistentS3FileSystem
 from tests.commands import attempt
 from tests.s3.objects import CROP
 from tests.s3.proxy import FAIR, Proxy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.access_log import read_access_log
 from radiotrain.seal import open_test_set
 from radiotrain.split import Split, SplitPatients, save_split

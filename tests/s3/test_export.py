@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing import files
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
 from preprocessing.store import Store
 from radiotrain.data.voxels import read_voxels
 from radiotrain.export.load import load_export

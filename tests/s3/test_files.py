@@ -1,4 +1,4 @@
-"""What `preprocessing.files` and `preprocessing.staging` do with objects."""
+"""What `preprocessing.storage.files` and `preprocessing.storage.file_cache` do with objects."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import tempfile
 
 import pytest
 
-from preprocessing import files
-from preprocessing.staging import staging
+from preprocessing.storage import files
+from preprocessing.storage.file_cache import file_cache
 from preprocessing.store import records
 from tests.s3.proxy import DEAD
 
@@ -69,18 +69,18 @@ def test_fetched_files_are_there_for_as_long_as_they_are_needed(bucket, url, tem
     # Names need not differ between folders.
     bucket.pipe({f"{root}/{i}/slice.dcm": b"%d" % i for i in range(60)})
     paths = [files.to_path(url) / f"{i}/slice.dcm" for i in range(60)]
-    with staging() as stage:
-        first = stage.local(paths[:20])
+    with file_cache() as cache:
+        first = cache.local(paths[:20])
         assert [p.read_bytes() for p in first] == [b"%d" % i for i in range(20)]
-        assert stage.local(paths)[:20] == first
+        assert cache.local(paths)[:20] == first
         assert len(list(temporary.rglob("slice.dcm"))) == 60
     assert list(temporary.iterdir()) == []
 
 
 def test_nothing_is_left_of_files_that_could_not_be_fetched(bucket, url, temporary):
     bucket.pipe_file(f"{url.removeprefix('s3://')}/0.dcm", b"0")
-    with pytest.raises(FileNotFoundError), staging() as stage:
-        stage.local([files.to_path(url) / name for name in ("0.dcm", "1.dcm")])
+    with pytest.raises(FileNotFoundError), file_cache() as cache:
+        cache.local([files.to_path(url) / name for name in ("0.dcm", "1.dcm")])
     assert list(temporary.iterdir()) == []
 
 
@@ -91,6 +91,6 @@ def test_nothing_is_left_when_the_network_dies(
     monkeypatch.setenv("RADIOTRAIN_STORAGE_PATIENCE_S", "0")
     bucket.pipe({f"{url.removeprefix('s3://')}/{i}.dcm": b"0" for i in range(40)})
     proxy.set_after(20, DEAD)
-    with pytest.raises(Exception, match=r"127\.0\.0\.1"), staging() as stage:
-        stage.local([files.to_path(url) / f"{i}.dcm" for i in range(40)])
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"), file_cache() as cache:
+        cache.local([files.to_path(url) / f"{i}.dcm" for i in range(40)])
     assert list(temporary.iterdir()) == []

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from preprocessing.lock_holder import LOCK_NAME
+from preprocessing.storage.lock_notes import LOCK_NAME
 from tests.commands import attempt, ended, start
 from tests.s3.objects import CROP, objects
 from tests.s3.proxy import FAIR, Weather

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from preprocessing import files, folder_lock, lock_notes
-from preprocessing.errors import InputError, LockLostError
-from preprocessing.folder_lock import LOCK_NAME, Holder, exclusive
+from preprocessing.common.errors import InputError, LockLostError
+from preprocessing.storage import files, folder_lock, lock_notes
+from preprocessing.storage.folder_lock import LOCK_NAME, Holder, exclusive
 from tests.s3.proxy import FAIR, Weather
 
 _NUM_RUNS = 6

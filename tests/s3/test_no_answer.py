@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from s3fs import S3FileSystem
 
-from preprocessing import files
-from preprocessing.cohort import Patient, VolumeFile
-from preprocessing.errors import storage_trouble
-from preprocessing.input_digest import input_digest
-from preprocessing.staging import staging
+from preprocessing.cohort.cohort import Patient, VolumeFile
+from preprocessing.common.errors import storage_trouble
+from preprocessing.images.load_patient import input_digest
+from preprocessing.images.volume_files import open_file
+from preprocessing.storage import files
+from preprocessing.storage.file_cache import file_cache
 from preprocessing.store.verify import check_metadata, check_voxels
-from preprocessing.volume_files import open_file
 from tests.commands import attempt
 from tests.s3.proxy import DEAD, Weather
 
@@ -42,8 +42,8 @@ def test_an_image_that_cannot_be_fetched_is_not_unreadable(bucket, url, proxy):
     image = VolumeFile(files.to_path(url) / "phase.nii.gz")
     # It is looked for, and then gone for.
     proxy.set_after(1, DEAD)
-    with pytest.raises(Exception, match="Could not connect") as caught, staging() as stage:
-        open_file(image, stage)
+    with pytest.raises(Exception, match="Could not connect") as caught, file_cache() as cache:
+        open_file(image, cache)
     assert storage_trouble(caught.value) is not None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from preprocessing.s3_options import PATIENCE
+from preprocessing.storage.s3_options import PATIENCE
 from preprocessing.store import Store
 from radiotrain.config import dump_config
 from radiotrain.runs import RunFolder

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import SweepFolder
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.cli.board import copy_events
 from radiotrain.config import parse_config
 from radiotrain.runs import RunFolder

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder, TrialState, read_states
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.config import dump_config, parse_config
 from radiotrain.split import make_split, save_split
 from tests.commands import start

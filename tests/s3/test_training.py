@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from preprocessing import files
+from preprocessing.storage import files
 from preprocessing.store import Store
 from radiotrain.runs import RunFolder
 from radiotrain.split import make_split, save_split

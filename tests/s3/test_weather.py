@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from preprocessing import files
-from preprocessing.s3_options import PATIENCE
+from preprocessing.storage import files
+from preprocessing.storage.s3_options import PATIENCE
 from tests.commands import attempt, ended, start
 from tests.s3.objects import CROP, objects
 from tests.s3.proxy import DEAD, FAIR, Weather

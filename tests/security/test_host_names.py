@@ -15,7 +15,7 @@ import pytest
 
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder
-from preprocessing.host_names import is_own_host
+from preprocessing.processes.machine import is_own_host
 from radiotrain.config import parse_config
 from tests.commands import end_all, kill_session, start
 
@@ -64,9 +64,9 @@ def status_of(address: str, host: str, **headers: str) -> int:
 # A process of its own: the dashboard listens in it for as long as it lives.
 DASK = """
 import sys
-from preprocessing.dask_home import local_home
+from preprocessing.processes.dask_client import local_client
 if __name__ == "__main__":
-    with local_home(1)(1) as client:
+    with local_client(1)(1) as client:
         print(client.dashboard_link, flush=True)
         sys.stdin.read()
 """

@@ -23,7 +23,7 @@ import pytest
 import ray
 from distributed import Client
 
-from cluster.dask_on_ray import ray_home
+from cluster.dask_on_ray import ray_client
 from tests.commands import kill_session, start
 from tests.security.conftest import Chain
 from tests.security.listening import Listening, listening
@@ -53,10 +53,10 @@ def test_which_addresses_are_this_machines_own(address: str, is_local: bool) -> 
 # A process of its own: this one may have a Ray below it.
 PREPROCESSING = """
 import json
-from preprocessing.dask_home import local_home
+from preprocessing.processes.dask_client import local_client
 from tests.security.listening import listening
 if __name__ == "__main__":
-    with local_home(2)(2) as client:
+    with local_client(2)(2) as client:
         assert client.submit(sum, [1, 2]).result() == 3
         print(json.dumps(listening()))
 """
@@ -174,7 +174,7 @@ def _get(found: Listening, path: str) -> tuple[int | None, bytes]:
 
 def test_dask_on_ray_takes_only_those_with_its_certificate(ray_here: str) -> None:
     before = {s.port for s in listening()}
-    with ray_home(1)(1) as client:
+    with ray_client(1)(1) as client:
         assert client.submit(sum, [1, 2]).result() == 3
         addresses = _addresses(client)
         assert addresses

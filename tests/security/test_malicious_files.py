@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from preprocessing.digests import digest_of, dump_with_digest
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage.digests import digest_of, dump_with_digest
 from preprocessing.store import Store
 from radiotrain.config import dump_config
 from radiotrain.runs import RunFolder

@@ -71,7 +71,7 @@ def _intrude(sockets: list[Listening]) -> list[list[str]]:
 # Dask's workers load it: with this, the work on a patient does not end.
 ENDLESS = """
 import pathlib, time
-from preprocessing import run
+from preprocessing.pipeline import run
 def dask_setup(worker):
     def wait(*arguments):
         pathlib.Path({begun!r}).touch()

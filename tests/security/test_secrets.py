@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from preprocessing.errors import InputError
-from preprocessing.files import filesystem
-from preprocessing.redaction import has_credentials, without_credentials
+from preprocessing.common.errors import InputError
+from preprocessing.common.redaction import has_credentials, without_credentials
+from preprocessing.storage.files import filesystem
 from tests.commands import call, the_sentence
 from tests.security.conftest import Chain
 from tests.security.planted import SECRET_WORDS, Places, found_in

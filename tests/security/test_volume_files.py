@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from preprocessing.cohort import Finding, VolumeFile
-from preprocessing.staging import Stage
-from preprocessing.volume_files import open_file
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.cohort.cohort import Finding, VolumeFile
+from preprocessing.images.volume_files import open_file
+from preprocessing.images.volumes import UnreadableImageError
+from preprocessing.storage.file_cache import FileCache
 from tests.commands import call
 from tests.security.planted import FAMILY, GIVEN, RECORD, Places, found_in
 from tests.stores import preprocess_here
@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 
 def refusal(path: Path, root: Path | None) -> Finding:
     with pytest.raises(UnreadableImageError) as error:
-        open_file(VolumeFile(path, root=root), Stage())
+        open_file(VolumeFile(path, root=root), FileCache())
     return error.value.finding
 
 
@@ -134,7 +134,7 @@ def test_a_header_in_a_folder_of_the_cohort(root: Path) -> None:
     """The cohort's folder is what counts, not the header's own; by itself, its own."""
     (root / "other").mkdir()
     path = nrrd(root / "other" / "a.nhdr", phase(0), data_file="../sub/inside.raw")
-    volume = open_file(VolumeFile(path, root=root), Stage())
+    volume = open_file(VolumeFile(path, root=root), FileCache())
     assert volume.grid.shape == (SHAPE[1], SHAPE[0], SHAPE[2])
     assert refusal(path, None).code == "path-outside"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.sweep.config import SweepConfig, load_sweep, plan_trials
-from preprocessing.digests import text_with_digest
+from preprocessing.storage.digests import text_with_digest
 from radiotrain import config
 from radiotrain.config import RunConfig, flatten, parse_config
 from radiotrain.yaml_text import dump_yaml

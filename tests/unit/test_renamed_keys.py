@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cluster.sweep.config import SweepConfig, load_sweep, plan_trials
-from preprocessing.digests import text_with_digest
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage.digests import text_with_digest
 from radiotrain.config import RunConfig, digest, load_config, parse_config, parse_recorded
 from radiotrain.evaluation.compare.report_folder import Report
 from radiotrain.evaluation.compare.settings import differing_run_settings

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from radiotrain.evaluation.baselines.models import Fitted, Model, Settings, predict_each
 
 _INNER_PARTS = 3

@@ -19,8 +19,9 @@ from multiprocessing import get_context
 import numpy as np
 import pandas as pd
 
-from preprocessing import files, machine
-from preprocessing.errors import DamagedFileError, InputError
+from preprocessing.common.errors import DamagedFileError, InputError
+from preprocessing.processes import machine
+from preprocessing.storage import files
 from preprocessing.store import Store
 from radiotrain.checked_parquet import check_parquet, from_parquet, to_parquet
 from radiotrain.evaluation.baselines.features import Features

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import InputError, nearest_hint
 from radiotrain.evaluation.compare.calls import call_differences
 from radiotrain.evaluation.compare.cautions import find_cautions
 from radiotrain.evaluation.compare.margin import judge_margins, measure_margin

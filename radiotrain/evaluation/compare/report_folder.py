@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from preprocessing import files
-from preprocessing.errors import DamagedFileError, MissingPathError
+from preprocessing.common.errors import DamagedFileError, MissingPathError
+from preprocessing.storage import files
 from radiotrain.checked_parquet import digest_in
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.predictions import read_predictions

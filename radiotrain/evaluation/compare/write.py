@@ -8,8 +8,8 @@ from pathlib import Path
 import jinja2
 
 import radiotrain
-from preprocessing import files
-from preprocessing.digests import dump_with_digest
+from preprocessing.storage import files
+from preprocessing.storage.digests import dump_with_digest
 from radiotrain.evaluation.compare.results import SCHEMA_VERSION, ReportComparison
 from radiotrain.evaluation.report.page import report_environment
 from radiotrain.evaluation.report.places import short_names

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.access_log import AccessLog
 from radiotrain.evaluation.external.cohort import Cohort, last_part
 from radiotrain.evaluation.external.results import CohortTarget

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.split import Split
 from radiotrain.split_patients import SplitPatients

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.predict import count_baselines, fit_baselines, read_sets
 from radiotrain.evaluation.describe_runs import describe_runs

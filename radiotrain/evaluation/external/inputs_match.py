@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.config import ADDED_SETTINGS, PreprocessConfig
-from preprocessing.errors import InputError
+from preprocessing.common.config import ADDED_SETTINGS, PreprocessConfig
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord
 from radiotrain.evaluation.baselines.covariates import as_text
 from radiotrain.evaluation.external.results import RangeRow

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.evaluation.external.cohort import Cohort
 from radiotrain.evaluation.external.models import TestedModel
@@ -107,7 +107,7 @@ def _check_origin(cohort: Cohort, models: Sequence[TestedModel]) -> None:
 
 
 def _is_same_place(a: str, b: str) -> bool:
-    from preprocessing import files
+    from preprocessing.storage import files
 
     return files.absolute(a) == files.absolute(b)
 

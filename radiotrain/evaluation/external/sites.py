@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.common.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord
 from radiotrain.data.covariates import plain_name
 from radiotrain.evaluation.baselines.covariates import as_text

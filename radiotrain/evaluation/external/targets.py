@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import InputError, nearest_hint
 from radiotrain.evaluation.external.results import CohortTarget
 
 

@@ -27,7 +27,7 @@ def check_store(
     Parameters
     ----------
     progress
-        See `preprocessing.progress`.
+        See `preprocessing.common.progress`.
     """
     check_sealed(split, split.test_ids, access)
     return _check_parts(store, [split], _sides(split), progress)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocessing import files
-from preprocessing.digests import dump_with_digest, load_with_digest
-from preprocessing.errors import InputError
-from preprocessing.folder_lock import exclusive
-from preprocessing.lock_holder import is_lock
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
+from preprocessing.storage.digests import dump_with_digest, load_with_digest
+from preprocessing.storage.folder_lock import exclusive
+from preprocessing.storage.lock_notes import is_lock
 
 # Written before all else, so that a report that was killed is known as well.
 MADE_FROM = "made-from.json"

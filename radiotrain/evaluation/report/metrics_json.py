@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 import radiotrain
-from preprocessing import files
-from preprocessing.digests import dump_with_digest
+from preprocessing.storage import files
+from preprocessing.storage.digests import dump_with_digest
 from radiotrain.checked_json import read_json
 from radiotrain.evaluation.report.published import published_for
 from radiotrain.evaluation.results import Evaluation, TargetResult

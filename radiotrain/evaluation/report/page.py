@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 import radiotrain
-from preprocessing.page import make_environment
+from preprocessing.common.page import make_environment
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores, patient_scores
 from radiotrain.evaluation.predictions import SPLITS

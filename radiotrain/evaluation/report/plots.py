@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from preprocessing.page import data_uri, figure_svg
+from preprocessing.common.page import data_uri, figure_svg
 from radiotrain.evaluation.measure_outer import parts_of
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.report.published import PublishedResult

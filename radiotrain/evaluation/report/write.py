@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from preprocessing import files
+from preprocessing.storage import files
 from radiotrain.checked_parquet import digest_in, to_parquet
 from radiotrain.evaluation.leaks.results import leaks_csv
 from radiotrain.evaluation.predictions import validate_predictions

@@ -72,7 +72,7 @@ def find_saliency(
     num_patients
         Of each model and target.
     progress
-        See `preprocessing.progress`.
+        See `preprocessing.common.progress`.
     """
     keys = [(model, target) for model in models for target in model.config.targets]
     runs, pictures = [], {}

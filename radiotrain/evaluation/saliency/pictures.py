@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from preprocessing.page import data_uri
+from preprocessing.common.page import data_uri
 from radiotrain.evaluation.saliency.results import PatientSaliency, Picture
 
 _NUM_SLICES = 3

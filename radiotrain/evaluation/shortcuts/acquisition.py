@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, Store
 from radiotrain.data.voxels import normalisation
 from radiotrain.evaluation.baselines.covariates import (

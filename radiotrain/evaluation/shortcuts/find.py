@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.features import is_varied, read_features, read_records
 from radiotrain.evaluation.baselines.models import LOGISTIC

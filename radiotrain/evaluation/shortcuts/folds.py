@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError, nearest_hint
+from preprocessing.common.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord, Store
 from radiotrain.evaluation.baselines.features import read_records
 from radiotrain.evaluation.shortcuts.acquisition import scanner_name, scanner_of

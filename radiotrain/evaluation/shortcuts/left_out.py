@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.features import is_varied
 from radiotrain.evaluation.baselines.models import LOGISTIC

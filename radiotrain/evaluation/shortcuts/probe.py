@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from preprocessing.cohort import MISSING_LABEL
+from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.store import Store
 from radiotrain.data.batches import batches
 from radiotrain.data.patients import Patients, load_patients, part_ids

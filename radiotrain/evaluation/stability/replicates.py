@@ -16,8 +16,8 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 
-from preprocessing.cohort import MISSING_LABEL
-from preprocessing.errors import InputError
+from preprocessing.cohort.cohort import MISSING_LABEL
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.statistics.member_scale import (
     MemberPatients,

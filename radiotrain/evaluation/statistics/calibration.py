@@ -15,7 +15,7 @@ from scipy.special import expit
 from scipy.special import logit as _logit
 from scipy.stats import norm
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.auc import Interval, split_by_label
 from radiotrain.evaluation.statistics.operating_point import wilson_interval
 

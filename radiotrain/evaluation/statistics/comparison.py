@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.auc import (
     Interval,
     auc,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.statistics.comparison import Difference
 
 ONE_SIDED_ALPHA = 0.025

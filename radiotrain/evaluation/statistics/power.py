@@ -8,7 +8,7 @@ from collections.abc import Callable
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 
 POWER = 0.8
 ALPHA = 0.05

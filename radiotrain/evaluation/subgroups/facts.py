@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from preprocessing.errors import InputError, nearest
+from preprocessing.common.errors import InputError, nearest
 from radiotrain.evaluation.table_files import read_table
 
 Value = str | float | None

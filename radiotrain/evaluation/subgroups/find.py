@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.leaks.in_table import plain_id
 from radiotrain.evaluation.measure import Values, operating_points

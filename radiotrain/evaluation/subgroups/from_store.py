@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.size import measure_size
 from radiotrain.evaluation.subgroups.facts import Facts

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from cluster.sweep.config import SweepConfig, load_sweep, plan_trials
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.config import dump_config, parse_config
 
 VALUES = {

@@ -9,7 +9,7 @@ import pytest
 from cluster.sweep.config import plan_trials
 from cluster.sweep.estimate import _estimate, estimate_sweep
 from cluster.sweep.folder import SweepFolder, read_states, standings
-from preprocessing.progress import progress
+from preprocessing.common.progress import progress
 from preprocessing.store import Store
 from radiotrain.config import dump_config
 from radiotrain.split import load_split

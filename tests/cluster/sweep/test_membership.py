@@ -13,8 +13,8 @@ from cluster.sweep.folder import Suggestion, SweepFolder, read_states, standings
 from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.run import check_members
-from preprocessing.digests import text_with_digest
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage.digests import text_with_digest
 from radiotrain.logs.metrics_file import read_metrics
 from radiotrain.runs import RunFolder, new_record
 from radiotrain.split import load_split

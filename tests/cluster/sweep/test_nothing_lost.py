@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import Standing, read_states
 from cluster.sweep.run import run_sweep
-from preprocessing.progress import progress
+from preprocessing.common.progress import progress
 from radiotrain.config import dump_config
 from tests.commands import end, start
 from tests.processes import descendants, is_alive

@@ -21,7 +21,7 @@ from cluster.planning.scaling import (
     fit,
     options,
 )
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.networks.cost import network_cost
 
 NOTHING = Overheads(sync_s=0, epoch_s=0, start_s=0, start_together_s=0)

@@ -24,7 +24,7 @@ from cluster.sweep.progress import (
     measure,
     read_progress,
 )
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.statistics.auc import delong_interval, delong_variance
 from radiotrain.logs.metrics_file import history_digest

@@ -16,14 +16,14 @@ from cluster.sweep.config import plan_trials
 from cluster.sweep.folder import SweepFolder, TrialState
 from cluster.sweep.promote import num_epochs, plan_promotions, promote
 from cluster.sweep.run import run_sweep
-from preprocessing.errors import (
+from preprocessing.common.errors import (
     DamagedFileError,
     InputError,
     MissingPathError,
     RadiotrainError,
     SchemaError,
 )
-from preprocessing.progress import progress
+from preprocessing.common.progress import progress
 from preprocessing.store import Store
 from radiotrain.access_log import read_access_log
 from radiotrain.evaluation.evaluate import evaluate_table

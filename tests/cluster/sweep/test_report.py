@@ -15,7 +15,7 @@ from cluster.sweep.charts import Curve, Dimension, curves_svg, parallel_svg
 from cluster.sweep.config import plan_trials
 from cluster.sweep.folder import SweepFolder, TrialState, standings
 from cluster.sweep.report import parameter_importance, render_report, write_sweep_report
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
 from radiotrain.runs import RunRecord
 from radiotrain.training.loop import train
 from radiotrain.training.metrics import EpochMetrics

@@ -10,8 +10,8 @@ from cluster.sweep.config import plan_trials
 from cluster.sweep.folder import SweepFolder, best_of_each_group
 from cluster.sweep.ladder import Action, judge
 from cluster.sweep.run import run_sweep
-from preprocessing.errors import InputError
-from preprocessing.progress import progress
+from preprocessing.common.errors import InputError
+from preprocessing.common.progress import progress
 from radiotrain.runs import RunFolder
 from radiotrain.training.loop import train
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.digests import dump_with_digest
-from preprocessing.errors import RadiotrainError
+from preprocessing.common.errors import RadiotrainError
+from preprocessing.storage.digests import dump_with_digest
 from preprocessing.store import Store
 from preprocessing.store.verify import check_metadata, check_voxels, repair, repair_metadata
 from tests.commands import attempt, call

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import RadiotrainError
+from preprocessing.common.errors import RadiotrainError
 from tests.commands import attempt, call, the_sentence
 from tests.integration.nothing_lost.damaged_results import (
     KINDS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data.patients import load_patients
 from radiotrain.split import make_split

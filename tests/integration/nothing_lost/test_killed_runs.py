@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
-from preprocessing.config import PreprocessConfig
-from preprocessing.dask_home import local_home
-from preprocessing.folder_lock import exclusive
-from preprocessing.readers import read_cohort
-from preprocessing.run import preprocess
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.pipeline.run import preprocess
+from preprocessing.processes.dask_client import local_client
+from preprocessing.storage.folder_lock import exclusive
 from tests.commands import call, command, end, kill_session, start, the_sentence
 from tests.integration.deadly_patient import DeadlyPatient
 from tests.integration.nothing_lost.common import NUM_PATIENTS, needs_root, skip_if_nobody_may_mount
@@ -64,13 +64,13 @@ def test_a_patient_that_kills_its_workers_is_told_alone_and_tried_again(
 
     deadly.deaths.touch()
     try:
-        result = preprocess(spoilt, url, config, local_home(2), silent)
+        result = preprocess(spoilt, url, config, local_client(2), silent)
         assert len(deadly.deaths.read_text()) >= 2
     finally:
         deadly.deaths.unlink()
     assert [r.patient_id for r in result.store.excluded] == [deadly.patient_id]
     assert [f.code for f in result.store.excluded[0].findings] == ["worker-died"]
-    again = preprocess(spoilt, url, config, local_home(1), silent)
+    again = preprocess(spoilt, url, config, local_client(1), silent)
     assert (again.num_done_before, again.num_done_now) == (NUM_PATIENTS - 1, 1)
     assert_same_store(url, undisturbed)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preprocessing.config import PreprocessConfig
-from preprocessing.readers import read_cohort
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
 from preprocessing.store import Store
 from radiotrain.new_patient.patient_folder import Region, read_patient
 from radiotrain.new_patient.prepare import prepare

@@ -13,7 +13,7 @@ from typing import Any
 import highdicom as hd
 import pytest
 
-from preprocessing.readers import read_cohort
+from preprocessing.cohort.read_cohort import read_cohort
 from radiotrain.split import load_split
 from tests.commands import call, the_sentence
 from tests.integration.predict.world import (

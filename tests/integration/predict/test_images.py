@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from preprocessing.cohort import Box
+from preprocessing.cohort.cohort import Box
 from tests.commands import call, the_sentence
 from tests.integration.predict.world import (
     FILES,

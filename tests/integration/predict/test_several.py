@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from preprocessing.cohort import Box
+from preprocessing.cohort.cohort import Box
 from tests.commands import call, kill_session, start
 from tests.integration.predict.world import (
     FILES,

@@ -9,9 +9,9 @@ import highdicom as hd
 import pydicom
 import pytest
 
-from preprocessing.cohort import DicomExamination
-from preprocessing.examination import find_phases
-from preprocessing.staging import Stage
+from preprocessing.cohort.cohort import DicomExamination
+from preprocessing.images.phases.examination import find_phases
+from preprocessing.storage.file_cache import FileCache
 from tests.commands import call
 from tests.integration.predict.world import (
     FILES,
@@ -56,7 +56,7 @@ def test_the_sr_belongs_to_the_patient_and_refers_to_their_images(
         for series in study.ReferencedSeriesSequence
         for item in series.ReferencedSOPSequence
     }
-    phases = find_phases(DicomExamination(patient.folder), 4, Stage()).phases[:4]
+    phases = find_phases(DicomExamination(patient.folder), 4, FileCache()).phases[:4]
     heads = [pydicom.dcmread(h.path, stop_before_pixels=True) for p in phases for h in p.headers]
     assert referred == {(h.SeriesInstanceUID, h.SOPInstanceUID) for h in heads}
     assert len(referred) == 4 * 24

@@ -14,11 +14,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from preprocessing.cohort import Box, DicomExamination
-from preprocessing.dicom import DicomVolume
-from preprocessing.examination import find_phases
-from preprocessing.readers import read_cohort
-from preprocessing.staging import Stage
+from preprocessing.cohort.cohort import Box, DicomExamination
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.images.dicom.series import DicomVolume
+from preprocessing.images.phases.examination import find_phases
+from preprocessing.storage.file_cache import FileCache
 from preprocessing.store import Store
 
 FILES = {"report.html", "prediction.json", "report-sr.dcm"}
@@ -77,7 +77,7 @@ def spoil(path: Path, **values: Any) -> None:
 
 
 def volumes_of(patient: NewPatient) -> list[DicomVolume]:
-    return [p.open() for p in find_phases(DicomExamination(patient.folder), 4, Stage()).phases]
+    return [p.open() for p in find_phases(DicomExamination(patient.folder), 4, FileCache()).phases]
 
 
 def write_nifti(path: Path, voxels: np.ndarray, volume: DicomVolume) -> Path:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 
-from preprocessing.errors import SealedTestSetError
+from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.evaluation.baselines.covariates import choose_columns, encode, kind_of
 from radiotrain.evaluation.baselines.kinetics import kinetics_features

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.digests import dump_with_digest
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
+from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError, SchemaError
+from preprocessing.storage.digests import dump_with_digest
 from radiotrain.evaluation.compare.pairs import choose_pairs, compare_reports
 from radiotrain.evaluation.compare.report_folder import Report, read_report
 from radiotrain.evaluation.compare.results import Pair, ReportComparison

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from preprocessing.errors import SealedTestSetError
+from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
 from radiotrain.evaluation.leaks.duplicates import find_duplicates
 from radiotrain.evaluation.leaks.in_store import check_store

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.report.context import CohortFlow

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import brentq
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.external.case_mix import (
     case_mix,
     difference_of_means,

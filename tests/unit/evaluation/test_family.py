@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
 from radiotrain.access_log import AccessRecord, read_access_log
 from radiotrain.evaluation.evaluate import evaluate_table

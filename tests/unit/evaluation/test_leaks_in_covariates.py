@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, PatientTensor, Store
 from radiotrain.config import NetworkConfig, RunConfig, parse_config, parse_recorded
 from radiotrain.evaluation.baselines.models import LOGISTIC

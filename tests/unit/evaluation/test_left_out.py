@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.access_log import read_access_log
 from radiotrain.evaluation.baselines.names import is_baseline

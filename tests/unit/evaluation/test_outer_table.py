@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import read_predictions, validate_predictions

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import (
     COLUMNS,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from preprocessing.errors import InputError, SealedTestSetError
+from preprocessing.common.errors import InputError, SealedTestSetError
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines import radiomics_cache
 from radiotrain.evaluation.baselines.models import LOGISTIC

@@ -15,7 +15,7 @@ from scipy.stats import chi2
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import roc_auc_score
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.config import RunConfig
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.patients import patient_scores

@@ -18,7 +18,7 @@ from monai.bundle import load as monai_load
 from monai.bundle.scripts import verify_net_in_out
 from monai.bundle.utils import DEFAULT_METADATA
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.evaluation.model import open_models
 from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
 from tests.unit.export.exporting import export, file_names

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.common.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
 from radiotrain.new_patient.open_model import open_models
 from radiotrain.new_patient.probability import ask

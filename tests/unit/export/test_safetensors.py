@@ -8,7 +8,7 @@ import torch
 from monai.networks import nets
 from safetensors.torch import load_file
 
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
+from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError, SchemaError
 from radiotrain.export.load import load_export
 from tests.checked_files import change_values, read_values
 from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError, MissingPathError
-from preprocessing.lock_holder import is_lock
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.storage.lock_notes import is_lock
 from preprocessing.store import Store
 from radiotrain.export import packages, write
 from radiotrain.export.load import load_export

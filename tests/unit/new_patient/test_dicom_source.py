@@ -4,10 +4,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from preprocessing.cohort import Box, DicomSeries, Patient
-from preprocessing.config import PreprocessConfig
-from preprocessing.opening import open_patient
-from preprocessing.staging import Stage
+from preprocessing.cohort.cohort import Box, DicomSeries, Patient
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.load_patient import open_patient
+from preprocessing.storage.file_cache import FileCache
 from radiotrain.new_patient.dicom_source import instance_numbers, read_source
 from radiotrain.new_patient.prepare import prepare
 from tests.unit.preprocessing.lattice import SIZE, View, patient, write_dicom
@@ -31,7 +31,7 @@ def written(tmp_path):
 
 def test_slices_of_the_common_part_keep_their_numbers(written):
     _, found = written
-    opened = open_patient(found, CONFIG, Stage())
+    opened = open_patient(found, CONFIG, FileCache())
     assert list(instance_numbers(opened)) == list(range(1, 18))
     source = read_source(opened)
     assert [int(d.InstanceNumber) for d, _ in source.tumour] == [8, 9, 10, 11]

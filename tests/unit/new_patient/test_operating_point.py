@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from preprocessing.digests import dump_with_digest
-from preprocessing.errors import DamagedFileError, MissingPathError
+from preprocessing.common.errors import DamagedFileError, MissingPathError
+from preprocessing.storage.digests import dump_with_digest
 from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
 from radiotrain.new_patient.operating_point import Rule, find_tested, make_rule, read_report
 

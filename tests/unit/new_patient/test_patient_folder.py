@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.cohort import Box, VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError, MissingPathError
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.staging import Stage
+from preprocessing.cohort.cohort import Box, VolumeFile
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.images.load_patient import OpenedPatient, open_patient
+from preprocessing.storage.file_cache import FileCache
 from radiotrain.new_patient.patient_folder import Region, order_phase_files, read_patient
 from tests.unit.preprocessing.volume_writers import mask, nifti, nrrd, phase
 
@@ -105,7 +105,7 @@ def test_one_file_of_all_phases_and_a_segmentation_of_slicer(tmp_path: Path) -> 
     nrrd(tmp_path / "tumour.seg.nrrd", mask(), extra=["Segment0_LabelValue:=1"])
     patient = read_patient(tmp_path, Region())
     config = PreprocessConfig(num_phases=3, crop_shape=(16, 16, 8), bias_engine="none")
-    opened = open_patient(patient, config, Stage())
+    opened = open_patient(patient, config, FileCache())
     assert isinstance(opened, OpenedPatient)
     for number, volume in enumerate(opened.volumes):
         voxels = volume.read(Box((0, 0, 0), volume.grid.shape)).swapaxes(0, 1)

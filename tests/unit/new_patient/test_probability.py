@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor, nn
 
-from preprocessing.config import PreprocessConfig
+from preprocessing.common.config import PreprocessConfig
 from preprocessing.store import PatientRecord
 from radiotrain.config import AugmentConfig
 from radiotrain.evaluation.statistics.platt import PlattCurve

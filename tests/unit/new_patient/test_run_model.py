@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.inputs import Span, TrainingInputs
 from radiotrain.new_patient.run_model import merge_inputs
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from highdicom.sr import SourceImageForMeasurementGroup
 
-from preprocessing.cohort import Box, DicomExamination, Patient
-from preprocessing.config import PreprocessConfig
-from preprocessing.opening import open_patient
-from preprocessing.staging import Stage
+from preprocessing.cohort.cohort import Box, DicomExamination, Patient
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.load_patient import open_patient
+from preprocessing.storage.file_cache import FileCache
 from radiotrain.new_patient.dicom_source import read_source
 from tests.unit.preprocessing.enhanced_files import write_enhanced
 
@@ -22,7 +22,7 @@ def test_each_file_is_referred_to_once_and_the_tumour_by_its_frames(tmp_path, to
         for p, phase in enumerate(phases):
             write_enhanced(tmp_path / str(p) / "1.dcm", [phase], first_phase=p, number=p)
     patient = Patient("P1", examination=DicomExamination(tmp_path), box=Box((2, 2, 2), (6, 6, 5)))
-    opened = open_patient(patient, PreprocessConfig(crop_shape=(8, 8, 4)), Stage())
+    opened = open_patient(patient, PreprocessConfig(crop_shape=(8, 8, 4)), FileCache())
     source = read_source(opened)
     assert len(list(source.images)) == (1 if together else 4)
     ((image, frames),) = source.tumour

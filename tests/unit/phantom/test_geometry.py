@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.phantom.anatomy import Anatomy
-from preprocessing.phantom.geometry import Points, Pose, SliceStack
-from preprocessing.phantom.labels import draw_labels
-from preprocessing.phantom.patient import draw_patient
+from preprocessing.phantom.anatomy import Anatomy, Tumour
+from preprocessing.phantom.patient import draw_labels, draw_patient
 from preprocessing.phantom.settings import PhantomSettings
-from preprocessing.phantom.tumour import Tumour
+from preprocessing.phantom.voxels import Points, Pose, SliceStack
 
 VENDORS = pytest.mark.parametrize("vendor", ["GE", "Siemens"])
 

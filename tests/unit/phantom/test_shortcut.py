@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.phantom.anatomy import FAT_SUPPRESSED, WEAKLY_SUPPRESSED
 from preprocessing.phantom.patient import draw_patient
 from preprocessing.phantom.scanner import draw_protocol

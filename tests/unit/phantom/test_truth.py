@@ -6,19 +6,20 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from preprocessing.phantom.labels import (
+from preprocessing.phantom.anatomy import Texture
+from preprocessing.phantom.patient import (
     DUKE_COUNTS,
     analytic_auc,
     best_auc,
     draw_labels,
     draw_latents,
+    draw_patient,
     empirical_auc,
     prevalence,
+    random_stream,
 )
-from preprocessing.phantom.patient import draw_patient, random_stream
 from preprocessing.phantom.settings import TARGETS, PhantomSettings
 from preprocessing.phantom.signal import LARGEST, acquire
-from preprocessing.phantom.texture import Texture
 from preprocessing.phantom.truth import log_field
 
 

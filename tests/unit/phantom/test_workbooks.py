@@ -6,12 +6,11 @@ from collections import Counter
 import openpyxl
 import pytest
 
-from preprocessing.cohort import Box
+from preprocessing.cohort.cohort import Box
+from preprocessing.cohort.duke import read_boxes, read_clinical
 from preprocessing.phantom import workbooks
-from preprocessing.phantom.labels import draw_labels
-from preprocessing.phantom.patient import draw_patient
+from preprocessing.phantom.patient import draw_labels, draw_patient
 from preprocessing.phantom.settings import PhantomSettings
-from preprocessing.readers.duke_tables import read_boxes, read_clinical
 
 ER, PR, HER2, SUBTYPE, SIDE, BILATERAL = 23, 24, 25, 26, 36, 38
 DECOYS = {44: "ER", 45: "PR", 46: "HER2"}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.phantom.settings import PhantomSettings, parse_effects
 from preprocessing.phantom.write import COLLECTION, write_phantom
 from radiotrain.cli import main

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.alignment import (
+from preprocessing.cohort.cohort import Box, DicomSeries, Patient, VolumeFile
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.alignment import (
     AlignedVolume,
     Placement,
     ResampledVolume,
@@ -17,15 +19,13 @@ from preprocessing.alignment import (
     inscribed,
     slice_headers,
 )
-from preprocessing.cohort import Box, DicomSeries, Patient, VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.geometry import Grid
-from preprocessing.opening import open_patient
-from preprocessing.patient import process_patient
-from preprocessing.staging import Stage
+from preprocessing.images.geometry import Grid
+from preprocessing.images.load_patient import open_patient
+from preprocessing.images.volume_files import FileVolume
+from preprocessing.images.volumes import UnreadableImageError
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.storage.file_cache import FileCache
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR
-from preprocessing.volume_files import FileVolume
-from preprocessing.volumes import UnreadableImageError
 from tests.unit.preprocessing.lattice import (
     SIZE,
     TUMOUR,
@@ -380,7 +380,7 @@ def test_headers_follow_slices(tmp_path):
         for n, v in enumerate(views)
     ]
     found = open_patient(
-        Patient("p", phases=tuple(sources), box=tumour_box(views[0])), CONFIG, Stage()
+        Patient("p", phases=tuple(sources), box=tumour_box(views[0])), CONFIG, FileCache()
     )
     assert isinstance(found.volumes[0], AlignedVolume)
     places = [[h.position_mm[2] for h in slice_headers(v)] for v in found.volumes]

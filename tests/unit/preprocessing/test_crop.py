@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.cohort import Box
-from preprocessing.crop import box_in_part, check_box, check_region, check_size, choose_crop
+from preprocessing.cohort.cohort import Box
+from preprocessing.images.crop import box_in_part, check_box, check_region, check_size, choose_crop
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR
 
 sizes = st.tuples(*[st.integers(1, 20)] * 3)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from preprocessing.cohort import Box, DicomSeries
-from preprocessing.dicom import open_series
-from preprocessing.dicom_header import seconds_of_day
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.cohort.cohort import Box, DicomSeries
+from preprocessing.images.dicom.header import seconds_of_day
+from preprocessing.images.dicom.series import open_series
+from preprocessing.images.volumes import UnreadableImageError
 
 WHOLE = Box((0, 0, 0), (6, 5, 4))
 

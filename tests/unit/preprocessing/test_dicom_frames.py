@@ -20,8 +20,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from preprocessing.check import common_num_phases
-from preprocessing.cohort import (
+from preprocessing.cohort.cohort import (
     Box,
     Cohort,
     DicomExamination,
@@ -30,14 +29,14 @@ from preprocessing.cohort import (
     Patient,
     VolumeFile,
 )
-from preprocessing.config import PreprocessConfig
-from preprocessing.dicom import arrange, on_one_scale, open_series
-from preprocessing.dicom_header import read_slices, read_slices_or_finding
-from preprocessing.dicom_values import check_values
-from preprocessing.examination import find_phases
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.staging import Stage
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.dicom.header import read_slices, read_slices_or_finding
+from preprocessing.images.dicom.series import arrange, check_values, on_one_scale, open_series
+from preprocessing.images.load_patient import OpenedPatient, open_patient
+from preprocessing.images.phases.examination import find_phases
+from preprocessing.images.volumes import UnreadableImageError
+from preprocessing.pipeline.check_cohort import common_num_phases
+from preprocessing.storage.file_cache import FileCache
 from tests.unit.preprocessing.enhanced_files import (
     AXIAL,
     ORIGIN_MM,
@@ -453,7 +452,7 @@ def test_an_enhanced_file_of_a_manifest_is_read_frame_by_frame(tmp_path, phases)
         truths.append(phase * (1 + p) - p)
     patient = Patient("P1", phases=tuple(sources), box=Box((1, 1, 1), (3, 3, 3)))
     config = PreprocessConfig(num_phases=PHASES, crop_shape=(4, 4, 4))
-    opened = open_patient(patient, config, Stage())
+    opened = open_patient(patient, config, FileCache())
     assert isinstance(opened, OpenedPatient), opened
     for volume, truth in zip(opened.volumes, truths, strict=True):
         np.testing.assert_array_equal(volume.read(WHOLE), truth)
@@ -466,7 +465,7 @@ def opened_alone(source):
     cohort = Cohort(Path("/"), "manifest", (), (patient,))
     num = common_num_phases(cohort)
     config = PreprocessConfig(num_phases=max(num, 2), crop_shape=(4, 4, 4))
-    return num, open_patient(patient, config, Stage())
+    return num, open_patient(patient, config, FileCache())
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -552,7 +551,7 @@ def test_a_phase_missing_in_a_file_of_all_phases_is_not_closed_up(tmp_path, phas
     path = write_enhanced(tmp_path / "1.dcm", phases, order=order)
     patient = Patient("P1", phases=(VolumeFile(path),), box=Box((1, 1, 1), (3, 3, 3)))
     config = PreprocessConfig(num_phases=PHASES - 1, crop_shape=(4, 4, 4))
-    found = open_patient(patient, config, Stage())
+    found = open_patient(patient, config, FileCache())
     assert [f.code for f in found if f.excludes] == ["phase-missing"]
 
 
@@ -564,7 +563,7 @@ def test_a_file_of_all_phases_beside_another_is_refused(tmp_path, phases):
     config = PreprocessConfig(num_phases=PHASES, crop_shape=(4, 4, 4))
     for order in (sources, sources[::-1]):
         patient = Patient("P1", phases=tuple(order), box=Box((1, 1, 1), (3, 3, 3)))
-        found = open_patient(patient, config, Stage())
+        found = open_patient(patient, config, FileCache())
         assert [f.code for f in found] == ["phases-in-one-file"]
 
 
@@ -578,7 +577,7 @@ def test_one_volume_alone_is_one_phase(tmp_path, phases):
 def test_frames_without_places_beside_the_phases_hurt_nothing(tmp_path, phases, edit):
     write_enhanced(tmp_path / "dyn" / "1.dcm", phases)
     write_enhanced(tmp_path / "loc" / "1.dcm", phases, description="3-plane loc", edit=edit)
-    found = find_phases(DicomExamination(tmp_path), PHASES, Stage())
+    found = find_phases(DicomExamination(tmp_path), PHASES, FileCache())
     assert [f.code for f in found.findings if f.excludes] == []
     for phase, truth in zip(found.phases, phases, strict=True):
         np.testing.assert_array_equal(phase.open().read(WHOLE), truth)
@@ -588,5 +587,5 @@ def test_phase_without_places_is_missed(tmp_path, phases):
     for p, phase in enumerate(phases):
         path = tmp_path / str(p) / "1.dcm"
         write_enhanced(path, [phase], first_phase=p, edit=classic if p == 1 else None)
-    found = find_phases(DicomExamination(tmp_path), PHASES, Stage())
+    found = find_phases(DicomExamination(tmp_path), PHASES, FileCache())
     assert [(f.code, f.excludes) for f in found.findings] == [("dicom-multiframe", True)]

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from preprocessing import dicom_header
-from preprocessing.dicom_elements import NotPlainError, plain_elements
-from preprocessing.dicom_header import SliceHeader, read_slices
+from preprocessing.images.dicom import header
+from preprocessing.images.dicom.file import NotPlainError, plain_elements
+from preprocessing.images.dicom.header import read_slices
+from preprocessing.images.dicom.slice_header import SliceHeader
+from preprocessing.images.volumes import UnreadableImageError
 from preprocessing.phantom.quirks import parse_quirks
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.volumes import UnreadableImageError
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ def result(path):
 def by_pydicom(path):
     """The same through pydicom alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dicom_header, "read_plain", lambda path: dicom_header.read_with_pydicom(path))
+        patch.setattr(header, "read_plain", lambda path: header.read_with_pydicom(path))
         return result(path)
 
 
@@ -66,7 +67,7 @@ def test_most_files_need_no_pydicom(spoilt, monkeypatch):
     def refuse(path):
         raise AssertionError(path)
 
-    monkeypatch.setattr(dicom_header, "read_with_pydicom", refuse)
+    monkeypatch.setattr(header, "read_with_pydicom", refuse)
     quick = [isinstance(result(p), SliceHeader) for p in spoilt[::5]]
     assert sum(quick) > 0.95 * len(quick)
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
-from preprocessing.cohort import (
+from preprocessing.cohort.cohort import (
     Box,
     DicomExamination,
     DicomSeries,
@@ -20,10 +20,10 @@ from preprocessing.cohort import (
     Patient,
     VolumeFile,
 )
-from preprocessing.config import PreprocessConfig
-from preprocessing.dicom_seg import is_segmentation
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.staging import Stage
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.dicom.segmentation import is_segmentation
+from preprocessing.images.load_patient import OpenedPatient, open_patient
+from preprocessing.storage.file_cache import FileCache
 
 SHAPE = (20, 24, 9)
 CONFIG = PreprocessConfig(num_phases=1, crop_shape=(8, 8, 4), bias_engine="none")
@@ -90,7 +90,7 @@ def write_seg(
 
 def opened(files: tuple[Path, ...], seg: VolumeFile) -> OpenedPatient | tuple[Finding, ...]:
     patient = Patient("P", phases=(DicomSeries(files, "pre"),), mask=seg)
-    return open_patient(patient, CONFIG, Stage())
+    return open_patient(patient, CONFIG, FileCache())
 
 
 @pytest.fixture
@@ -189,6 +189,6 @@ def test_a_segmentation_among_the_images_is_no_phase(make_series, tmp_path):
     make_series(folder / "b", voxels, description="ax dyn 1st pass", number=2, time="101800")
     write_seg(folder / "a" / "zz.dcm", files, [marked()])
     patient = Patient("P", examination=DicomExamination(folder), box=Box((4, 10, 3), (10, 13, 6)))
-    found = open_patient(patient, CONFIG.model_copy(update={"num_phases": 2}), Stage())
+    found = open_patient(patient, CONFIG.model_copy(update={"num_phases": 2}), FileCache())
     assert isinstance(found, OpenedPatient)
     assert found.num_phases_found == 2

@@ -16,7 +16,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.digests import (
+from preprocessing.common.errors import DamagedFileError
+from preprocessing.storage.digests import (
     NO_LINE,
     check_text,
     check_zip,
@@ -28,7 +29,6 @@ from preprocessing.digests import (
     text_with_digest,
     zip_with_digest,
 )
-from preprocessing.errors import DamagedFileError
 
 _VALUES = {"name": "é \u2028", "numbers": [1, 2.5e-7, -0.0, None, True], "deep": {"a": {"b": "x"}}}
 _JSON = st.recursive(

@@ -5,11 +5,11 @@ import shutil
 import openpyxl
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.cohort.duke import phase_of, read_mapping
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.errors import InputError
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.readers import read_cohort
-from preprocessing.readers.duke_mapping import phase_of, read_mapping
 
 HEADER = ["original_path_and_filename", "classic_path", "descriptive_path", "sop_instance_UID"]
 ROOT = "Duke-Breast-Cancer-MRI/Breast_MRI_001"

@@ -4,11 +4,11 @@ import shutil
 import openpyxl
 import pytest
 
-from preprocessing.cohort import Box, Finding
-from preprocessing.errors import InputError
-from preprocessing.readers import read_cohort
-from preprocessing.readers.duke_tables import read_boxes, read_clinical
-from preprocessing.readers.options import TableOptions
+from preprocessing.cohort.cohort import Box, Finding
+from preprocessing.cohort.duke import read_boxes, read_clinical
+from preprocessing.cohort.options import TableOptions
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.errors import InputError
 
 GROUPS = ["Patient Information", "MRI Technical Information", "Tumor Characteristics"]
 NAMES = ["Patient ID", "Manufacturer", "ER", "PR", "HER2", "Date of Birth (Days)"]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError, RadiotrainError
+from preprocessing.common.errors import (
+    DamagedFileError,
+    InputError,
+    MissingPathError,
+    RadiotrainError,
+)
 
 
 @pytest.mark.parametrize("kind", [InputError, MissingPathError, DamagedFileError])

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from preprocessing import opening
-from preprocessing.errors import InputError
-from preprocessing.failures import CODE, finding_of, is_of_one_patient
+from preprocessing.common.errors import InputError
+from preprocessing.images import load_patient
+from preprocessing.images.volumes import CODE, finding_of, is_of_one_patient
 from preprocessing.store import Store
 from tests.commands import attempt, call
 from tests.intake import SHAPE, Examination, write_workbooks
@@ -26,13 +26,14 @@ def raised(error):
 
 def test_a_finding_names_the_error_and_the_place_but_no_value():
     try:
-        opening.choose_phases("SMITH", None)
+        load_patient.choose_phases("SMITH", None)
     except AttributeError as error:
         found = finding_of(error)
     assert found.code == CODE
     assert found.excludes
     assert re.search(
-        r"AttributeError .* in preprocessing/opening\.py, line \d+, choose_phases", found.message
+        r"AttributeError .* in preprocessing/images/load_patient\.py, line \d+, choose_phases",
+        found.message,
     )
     assert "SMITH" not in found.message
     assert "Secret" not in finding_of(raised(KeyError("Secret^Name"))).message
@@ -67,14 +68,14 @@ def cohort(tmp_path, monkeypatch):
     for patient_id in IDS:
         Examination(root, patient_id).phases()
     write_workbooks(root, IDS)
-    sound = opening.find_phases
+    sound = load_patient.find_phases
 
     def fail(examination, *words, **options):
         if "001" in str(examination.folder):
             return {}["a key that is not there"]
         return sound(examination, *words, **options)
 
-    monkeypatch.setattr(opening, "find_phases", fail)
+    monkeypatch.setattr(load_patient, "find_phases", fail)
     return root
 
 

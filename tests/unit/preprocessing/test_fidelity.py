@@ -7,18 +7,18 @@ import nibabel
 import numpy as np
 import pytest
 
-from preprocessing.bias import fit_bias_field
-from preprocessing.cohort import VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.geometry import Orientation
-from preprocessing.opening import choose_phases, open_patient
-from preprocessing.patient import process_patient
+from preprocessing.cohort.cohort import VolumeFile
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.bias import fit_bias_field
+from preprocessing.images.geometry import Orientation
+from preprocessing.images.load_patient import choose_phases, open_patient
+from preprocessing.images.volumes import UnreadableImageError
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.readers import read_cohort
-from preprocessing.staging import Stage
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.storage.file_cache import FileCache
 from preprocessing.store import BIAS_STEP, REGION_PADDING, REGION_TUMOUR
-from preprocessing.volumes import UnreadableImageError
 
 CROP = (40, 40, 20)
 PLAIN = PreprocessConfig(crop_shape=CROP)
@@ -93,7 +93,7 @@ def test_tissue_units_change_the_gain_and_not_the_curve(phantom):
         np.testing.assert_allclose(normalised.images, plain.images * gain, rtol=1e-5)
         np.testing.assert_allclose(curve(normalised), curve(plain), rtol=1e-5)
         assert "intensity_gain" not in record.details
-        opened = open_patient(patient, PLAIN, Stage())
+        opened = open_patient(patient, PLAIN, FileCache())
         medians.append(fit_bias_field(opened.volumes[0], PLAIN).tissue_median * gain)
     np.testing.assert_allclose(medians, 1000)
 
@@ -163,7 +163,7 @@ def test_field_of_a_resampled_crop_lies_where_its_voxels_do(phantom):
     cohort, _ = phantom
     patient = cohort.patients[1]
     _, fine = stored(patient, resample_mm=(1.5, 1.5, 2.0))
-    opened = open_patient(patient, PLAIN, Stage())
+    opened = open_patient(patient, PLAIN, FileCache())
     whole = fit_bias_field(opened.volumes[0], PLAIN)
     assert fine.bias_field.shape == (10, 10, 5)
     lowest, highest = np.inf, -np.inf
@@ -242,7 +242,7 @@ def displacement(pose, centre):
 def test_the_box_can_stand_for_the_mask(phantom, tmp_path):
     cohort, _ = phantom
     patient = cohort.patients[0]
-    opened = open_patient(patient, PLAIN, Stage())
+    opened = open_patient(patient, PLAIN, FileCache())
     rows, columns, slices = opened.volumes[0].grid.shape
     mask = np.zeros((rows, columns, slices), dtype=np.uint8)
     (r0, c0, s0), (r1, c1, s1) = opened.box.start, opened.box.stop

@@ -19,18 +19,18 @@ from typing import Any
 
 import pytest
 
-from preprocessing import files, folder_lock, lock_notes
-from preprocessing.errors import InputError, LockLostError
-from preprocessing.folder_lock import exclusive, exclusive_beside
-from preprocessing.lock_holder import Holder, is_lock
+from preprocessing.common.errors import InputError, LockLostError
+from preprocessing.storage import files, folder_lock, lock_notes
+from preprocessing.storage.folder_lock import exclusive, exclusive_beside
+from preprocessing.storage.lock_notes import Holder, is_lock
 
 # Says "held" or why not, then waits; its words are an error number for flock, 0 for none, and the folder.
 HOLD = """
 import os, subprocess, sys, time
 from tests.no_flock import deny_flock
 if int(sys.argv[1]): deny_flock(int(sys.argv[1]))
-from preprocessing.errors import InputError
-from preprocessing.folder_lock import exclusive
+from preprocessing.common.errors import InputError
+from preprocessing.storage.folder_lock import exclusive
 try:
     with exclusive(sys.argv[2], "run"):
         if sys.argv[3] == "fork":
@@ -51,9 +51,9 @@ import errno, sys, time
 from multiprocessing import get_context
 from tests.no_flock import deny_flock
 deny_flock(errno.ENOLCK)
-from preprocessing import lock_notes
-from preprocessing.errors import InputError
-from preprocessing.folder_lock import exclusive
+from preprocessing.storage import lock_notes
+from preprocessing.common.errors import InputError
+from preprocessing.storage.folder_lock import exclusive
 lock_notes._WATCH_S = 0.05
 def run(number, root, barrier, results):
     for i in range(50):

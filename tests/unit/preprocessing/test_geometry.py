@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from preprocessing.cohort import Box
-from preprocessing.geometry import Grid, Orientation
+from preprocessing.cohort.cohort import Box
+from preprocessing.images.geometry import Grid, Orientation
 
 SHAPE = (7, 6, 5)
 ALL = [(p, s) for p in permutations(range(3)) for s in product((1.0, -1.0), repeat=3)]

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from preprocessing.errors import InputError
-from preprocessing.readers.labels import parse_told, read_label_column
+from preprocessing.cohort.labels import parse_told, read_label_column
+from preprocessing.common.errors import InputError
 
 
 def labels(cells: list[str], target: str = "ER", told: dict[str, int] | None = None) -> list[int]:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing import machine
-from preprocessing.machine import Memory, cpus, memory, num_cpus
+from preprocessing.processes import machine
+from preprocessing.processes.machine import Memory, cpus, memory, num_cpus
 
 GB = 10**9
 CGROUP = "/sys/fs/cgroup"
@@ -231,7 +231,7 @@ def test_this_machine() -> None:
 
 def _in_process(code: str, prefix: tuple[str, ...] = ()) -> str:
     return subprocess.run(
-        [*prefix, sys.executable, "-c", f"from preprocessing import machine; {code}"],
+        [*prefix, sys.executable, "-c", f"from preprocessing.processes import machine; {code}"],
         check=True,
         capture_output=True,
         text=True,

@@ -5,12 +5,13 @@ import numpy as np
 import openpyxl
 import pytest
 
-from preprocessing.check import check_cohort, common_num_phases
-from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError, MissingPathError
-from preprocessing.patient import process_patient
-from preprocessing.readers import mama_mia, read_cohort
-from preprocessing.readers.options import TableOptions
+from preprocessing.cohort import mama_mia
+from preprocessing.cohort.options import TableOptions
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.pipeline.check_cohort import check_cohort, common_num_phases
+from preprocessing.pipeline.process_patient import process_patient
 from preprocessing.store import REGION_TUMOUR
 from tests.unit.preprocessing.mama_mia_tree import (
     ROW,

@@ -6,17 +6,17 @@ import openpyxl
 import pytest
 import SimpleITK as sitk
 
-from preprocessing.check import check_cohort, common_num_phases
-from preprocessing.cohort import Box, VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError, MissingPathError
-from preprocessing.patient import process_patient
-from preprocessing.readers import read_cohort
-from preprocessing.readers.manifest import read as read_manifest
-from preprocessing.readers.manifest import read_boxes
-from preprocessing.readers.options import TableOptions
-from preprocessing.staging import Stage
-from preprocessing.volume_files import open_file
+from preprocessing.cohort.cohort import Box, VolumeFile
+from preprocessing.cohort.manifest import read as read_manifest
+from preprocessing.cohort.manifest import read_boxes
+from preprocessing.cohort.options import TableOptions
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.common.errors import InputError, MissingPathError
+from preprocessing.images.volume_files import open_file
+from preprocessing.pipeline.check_cohort import check_cohort, common_num_phases
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.storage.file_cache import FileCache
 
 BOX = "box_row_start,box_row_stop,box_col_start,box_col_stop,box_slice_start,box_slice_stop"
 CONFIG = PreprocessConfig(crop_shape=(8, 8, 4), num_phases=2, n4_iterations=(2, 2))
@@ -82,8 +82,8 @@ def test_mask_instead_of_box(images):
 
 def test_nrrd_and_nifti_of_one_image_are_the_same_volume(images):
     sitk.WriteImage(sitk.ReadImage(str(images / "post.nii.gz")), str(images / "post.nrrd"))
-    nifti = open_file(VolumeFile(images / "post.nii.gz"), Stage())
-    nrrd = open_file(VolumeFile(images / "post.nrrd"), Stage())
+    nifti = open_file(VolumeFile(images / "post.nii.gz"), FileCache())
+    nrrd = open_file(VolumeFile(images / "post.nrrd"), FileCache())
     assert nifti.grid.shape == nrrd.grid.shape == (18, 20, 9)
     np.testing.assert_allclose(nifti.grid.matrix, nrrd.grid.matrix, atol=1e-5)
     whole = Box((0, 0, 0), nifti.grid.shape)

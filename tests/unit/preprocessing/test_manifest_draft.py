@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from preprocessing.manifest_draft import Draft, draft_manifest
+from preprocessing.pipeline.draft_manifest import Draft, draft_manifest
 from tests.unit.preprocessing.enhanced_files import write_enhanced
 
 

@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import FileMetaDataset
 
-from preprocessing.cohort import Finding, Patient, VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.patient import process_patient
-from preprocessing.readers import read_cohort
-from preprocessing.staging import Stage
+from preprocessing.cohort.cohort import Finding, Patient, VolumeFile
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.load_patient import OpenedPatient, open_patient
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.storage.file_cache import FileCache
 from tests.unit.preprocessing.volume_writers import (
     DIRECTIONS,
     SHAPE,
@@ -40,14 +40,14 @@ def patient_of(folder: Path, mask_cell: str, label: str = "") -> Patient:
 
 def inside(folder: Path, mask_cell: str, label: str = "") -> NDArray[np.bool_]:
     """The marked voxels, in the files' axes."""
-    found = open_patient(patient_of(folder, mask_cell, label), CONFIG, Stage())
+    found = open_patient(patient_of(folder, mask_cell, label), CONFIG, FileCache())
     assert isinstance(found, OpenedPatient), found
     assert found.mask is not None
     return found.mask.swapaxes(0, 1)
 
 
 def excluded(folder: Path, mask_cell: str, label: str = "") -> Finding:
-    found = open_patient(patient_of(folder, mask_cell, label), CONFIG, Stage())
+    found = open_patient(patient_of(folder, mask_cell, label), CONFIG, FileCache())
     assert isinstance(found, tuple)
     return next(f for f in found if f.excludes)
 
@@ -173,7 +173,7 @@ def test_a_cut_mask_is_placed_only_if_both_tell_their_place(tmp_path: Path, name
     content = bytearray((tmp_path / name).read_bytes())
     content[252:256] = bytes(4)  # qform and sform codes
     (tmp_path / name).write_bytes(content)
-    found = open_patient(one, CONFIG, Stage())
+    found = open_patient(one, CONFIG, FileCache())
     assert isinstance(found, tuple)
     assert [f.code for f in found if f.excludes] == ["mask-differs"]
 
@@ -277,7 +277,7 @@ def test_a_folder_as_the_mask_is_its_only_file(tmp_path: Path) -> None:
 
 def test_other_labels_are_other_input(tmp_path: Path) -> None:
     """A run that goes on does not take what another label gave."""
-    from preprocessing.input_digest import input_digest
+    from preprocessing.images.load_patient import input_digest
 
     nifti(tmp_path / "m.nii", mask())
     patients = [patient_of(tmp_path, "m.nii", label) for label in ("", "1", "2")]

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from preprocessing import n4
+from preprocessing.common.config import N4Settings
+from preprocessing.images import n4
 
-SETTINGS = n4.N4Settings(iterations=(5, 5, 5))
+SETTINGS = N4Settings(iterations=(5, 5, 5))
 
 
 def random_volume(shape, seed=0):
@@ -49,7 +50,7 @@ def test_masked_voxels_not_above_zero_are_left_out(unusable):
 )
 def test_axes_shorter_than_the_lattice_are_fitted(shape):
     volume = random_volume(shape)
-    lattice = n4.fit_lattice(volume, np.ones(shape, bool), n4.N4Settings())
+    lattice = n4.fit_lattice(volume, np.ones(shape, bool), N4Settings())
     field = n4.evaluate(lattice, grid_positions(shape), shape)
     assert lattice.shape == (11, 11, 11)
     assert field.shape == shape
@@ -73,8 +74,8 @@ def test_infinite_intensity_is_refused():
 def test_level_ends_when_the_field_hardly_changes():
     volume = random_volume((20, 18, 9))
     mask = np.ones(volume.shape, bool)
-    stopped = n4.fit_lattice(volume, mask, n4.N4Settings(iterations=(9, 9), convergence=1e9))
-    once_each = n4.fit_lattice(volume, mask, n4.N4Settings(iterations=(1, 1), convergence=0.0))
+    stopped = n4.fit_lattice(volume, mask, N4Settings(iterations=(9, 9), convergence=1e9))
+    once_each = n4.fit_lattice(volume, mask, N4Settings(iterations=(1, 1), convergence=0.0))
     np.testing.assert_array_equal(stopped, once_each)
 
 
@@ -117,7 +118,7 @@ def test_sharpening_is_what_the_formula_says():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(4.5, 0.2, 4000), rng.normal(5.5, 0.1, 3000)])
     values = values.astype(np.float32)
-    settings = n4.N4Settings()
+    settings = N4Settings()
     error = n4.sharpen(values, settings) - naive_sharpen(values.astype(np.float64), settings)
     part = np.ptp(values) / (settings.num_bins - 1) / 64
     assert np.abs(error).max() < part
@@ -126,4 +127,4 @@ def test_sharpening_is_what_the_formula_says():
 
 def test_equal_values_stay_as_they_are():
     values = np.full(10, 4.5, np.float32)
-    np.testing.assert_array_equal(n4.sharpen(values, n4.N4Settings()), values)
+    np.testing.assert_array_equal(n4.sharpen(values, N4Settings()), values)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preprocessing.check import check_cohort
-from preprocessing.cohort import Patient
-from preprocessing.config import PreprocessConfig
-from preprocessing.patient import process_patient
-from preprocessing.readers import read_cohort
+from preprocessing.cohort.cohort import Patient
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.pipeline.check_cohort import check_cohort
+from preprocessing.pipeline.process_patient import process_patient
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, PatientTensor
 from tests.unit.preprocessing.volume_writers import TUMOUR, body, manifest, mask, nifti, phase
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preprocessing.config import PreprocessConfig, with_added_settings
-from preprocessing.errors import InputError
-from preprocessing.outliers import MOST_SAMPLED, OutlierClip, find_limits
-from preprocessing.patient import process_patient
-from preprocessing.readers import read_cohort
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig, with_added_settings
+from preprocessing.common.errors import InputError
+from preprocessing.images.clipping import MOST_SAMPLED, OutlierClip, find_limits
+from preprocessing.pipeline.process_patient import process_patient
 from preprocessing.store import PatientRecord, PatientTensor, StoreSpec, StoreWriter
 from preprocessing.store.writer import quantise
 from tests.unit.preprocessing.volume_writers import SHAPE, body, manifest, mask, nifti, phase

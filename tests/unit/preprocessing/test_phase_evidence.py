@@ -12,9 +12,9 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from preprocessing.config import PreprocessConfig
-from preprocessing.patient import process_patient
-from preprocessing.readers import read_cohort
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.pipeline.process_patient import process_patient
 from tests.intake import BOX, NAMES, SHAPE, SPACING, TIMES, Examination, truth, write_workbooks
 
 CONFIG = PreprocessConfig(crop_shape=SHAPE, bias_engine="none")

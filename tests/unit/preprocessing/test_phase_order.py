@@ -4,8 +4,8 @@ from itertools import permutations
 
 import pytest
 
-from preprocessing.phases.decide import decide_phases
-from preprocessing.phases.evidence import Place, SeriesEvidence
+from preprocessing.images.phases.decide import decide_phases
+from preprocessing.images.phases.evidence import Place, SeriesEvidence
 
 GE = ["ax dyn pre", "ax dyn 1st pass", "ax dyn 2nd pass", "ax dyn 3rd pass", "ax dyn 4th pass"]
 

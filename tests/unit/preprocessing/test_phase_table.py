@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from preprocessing.phases.table import COLUMNS, read_phase_table
+from preprocessing.images.phases.table import COLUMNS, read_phase_table
 from preprocessing.store import Store
 from tests.commands import attempt, call
 from tests.intake import NAMES, SHAPE, TIMES, Examination, truth, write_workbooks

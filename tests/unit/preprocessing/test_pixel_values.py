@@ -24,12 +24,11 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from preprocessing.cohort import Box, DicomSeries
-from preprocessing.dicom import on_one_scale, open_series
-from preprocessing.dicom_header import read_slices_or_finding
-from preprocessing.dicom_pixels import read_stored
-from preprocessing.dicom_values import check_values
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.cohort.cohort import Box, DicomSeries
+from preprocessing.images.dicom.header import read_slices_or_finding
+from preprocessing.images.dicom.pixels import read_stored
+from preprocessing.images.dicom.series import check_values, on_one_scale, open_series
+from preprocessing.images.volumes import UnreadableImageError
 
 ROWS, COLUMNS, SLICES = 6, 5, 2
 WHOLE = Box((0, 0, 0), (ROWS, COLUMNS, SLICES))

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from preprocessing import plausibility
-from preprocessing.cohort import Finding
-from preprocessing.config import PreprocessConfig
-from preprocessing.errors import InputError
-from preprocessing.patient import process_patient
-from preprocessing.plausibility import CODES, Acquired
-from preprocessing.readers import read_cohort
+from preprocessing.cohort.cohort import Finding
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.common.errors import InputError
+from preprocessing.images import plausibility
+from preprocessing.images.plausibility import CODES, Acquired
+from preprocessing.pipeline.process_patient import process_patient
 from preprocessing.store import BIAS_STEP, REGION_PADDING, REGION_TUMOUR
 from radiotrain.new_patient.prepare import UnusablePatientError, prepare
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing import files
-from preprocessing.errors import InputError
-from preprocessing.folder_lock import exclusive
-from preprocessing.private_folder import make_own, make_private, socket_folder
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
+from preprocessing.storage.files import make_own, make_private, socket_folder
+from preprocessing.storage.folder_lock import exclusive
 
 OTHERS = 65534
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from preprocessing.s3_options import storage_options
+from preprocessing.storage.s3_options import storage_options
 
 
 async def _abandon(error: Exception) -> None:

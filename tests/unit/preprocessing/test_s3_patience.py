@@ -15,9 +15,9 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from preprocessing.errors import InputError, StorageAwayError, storage_trouble
-from preprocessing.s3_filesystem import PersistentS3FileSystem, may_pass
-from preprocessing.s3_options import PATIENCE, patience_s
+from preprocessing.common.errors import InputError, StorageAwayError, storage_trouble
+from preprocessing.storage.s3_filesystem import PersistentS3FileSystem, may_pass
+from preprocessing.storage.s3_options import PATIENCE, patience_s
 
 
 def answered(status: int, code: str) -> ClientError:

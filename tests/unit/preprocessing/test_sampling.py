@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from preprocessing.cohort import Box
-from preprocessing.sampling import CropGrid
+from preprocessing.cohort.cohort import Box
+from preprocessing.images.crop import CropGrid
 
 VOLUME, MM = (30, 26, 20), (0.8, 0.8, 1.6)
 BOX = Box((10, 9, 6), (18, 15, 12))

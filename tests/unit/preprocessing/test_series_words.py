@@ -1,6 +1,6 @@
 import pytest
 
-from preprocessing.phases.words import Kind, is_dynamic, is_static, kind_of, phase_of
+from preprocessing.images.dicom.series_words import Kind, is_dynamic, is_static, kind_of, phase_of
 
 
 @pytest.mark.parametrize(

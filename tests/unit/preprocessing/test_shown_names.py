@@ -2,8 +2,8 @@
 
 import pytest
 
-from preprocessing.readers.values import identifies
-from preprocessing.shown_names import (
+from preprocessing.cohort.values import identifies
+from preprocessing.common.redaction import (
     shown_cell,
     shown_covariate,
     shown_file,

@@ -9,12 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from preprocessing.check import CheckedPatient, check_cohort, sizes_in_words
-from preprocessing.cohort import Patient
-from preprocessing.config import PreprocessConfig
+from preprocessing.cohort.cohort import Patient
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from preprocessing.readers import read_cohort
+from preprocessing.pipeline.check_cohort import CheckedPatient, check_cohort, sizes_in_words
 
 
 def checked(image: tuple[int, int, int], tumour: tuple[int, int, int]) -> CheckedPatient:

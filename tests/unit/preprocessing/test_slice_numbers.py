@@ -5,14 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing import plausibility
-from preprocessing.cohort import Box, DicomSeries, Patient
-from preprocessing.config import PreprocessConfig
-from preprocessing.dicom import open_series
-from preprocessing.patient import process_patient
-from preprocessing.slice_numbers import count_slices
+from preprocessing.cohort.cohort import Box, DicomSeries, Patient
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images import plausibility
+from preprocessing.images.dicom.series import count_slices, open_series
+from preprocessing.images.volumes import UnreadableImageError
+from preprocessing.pipeline.process_patient import process_patient
 from preprocessing.store import REGION_TUMOUR
-from preprocessing.volumes import UnreadableImageError
 from tests.unit.preprocessing.lattice import SIZE, TUMOUR, View, patient, write_dicom
 
 COUNT = SIZE[2]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from preprocessing.cohort import Finding
-from preprocessing.errors import InputError, MissingPathError, SchemaError
-from preprocessing.folder_lock import exclusive
+from preprocessing.cohort.cohort import Finding
+from preprocessing.common.errors import InputError, MissingPathError, SchemaError
+from preprocessing.storage.folder_lock import exclusive
 from preprocessing.store import (
     PatientRecord,
     PatientTensor,
@@ -228,7 +228,7 @@ def test_full_disk_is_said_and_loses_nothing(tmp_path):
 import sys
 sys.path[:0] = {[str(p) for p in sys.path]!r}
 import numpy as np
-from preprocessing.errors import StorageFullError
+from preprocessing.common.errors import StorageFullError
 from preprocessing.store import *
 spec = StoreSpec(tuple("abcdefgh"), ("ER",), ((1,),) * 8, 1, (64, 64, 16))
 url = {str(tmp_path / "small" / "s")!r}

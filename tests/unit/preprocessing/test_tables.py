@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl.worksheet.worksheet import Worksheet
 
-from preprocessing.errors import InputError
-from preprocessing.readers.tables import Wanted, only_table, read_table, tables_named
-from preprocessing.readers.values import decimal_sign, parse_covariate, parse_number
+from preprocessing.cohort.tables import Wanted, only_table, read_table, tables_named
+from preprocessing.cohort.values import decimal_sign, parse_covariate, parse_number
+from preprocessing.common.errors import InputError
 
 HEADER = ["patient_id", "phase_0", "ER", "Größe"]
 ROWS = [["001", "a,b.nii", "1", "ü"], ["002", "c;d.nii", "", "x"]]

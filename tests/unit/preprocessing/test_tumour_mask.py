@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from preprocessing.cohort import Patient, VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.patient import process_patient
-from preprocessing.staging import Stage
+from preprocessing.cohort.cohort import Patient, VolumeFile
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.volume_files import open_file
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.storage.file_cache import FileCache
 from preprocessing.store import REGION_TUMOUR
-from preprocessing.volume_files import open_file
 from tests.unit.preprocessing.lattice import (
     SIZE,
     TURNS,
@@ -25,7 +25,7 @@ VOXEL_MM3 = 0.7 * 0.8 * 1.5
 
 
 def tells_place(path):
-    return open_file(VolumeFile(path), Stage()).has_place
+    return open_file(VolumeFile(path), FileCache()).has_place
 
 
 @pytest.fixture

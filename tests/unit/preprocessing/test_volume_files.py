@@ -18,15 +18,15 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from upath import UPath
 
-from preprocessing.check import common_num_phases
-from preprocessing.cohort import Box, Finding, VolumeFile
-from preprocessing.config import PreprocessConfig
-from preprocessing.opening import OpenedPatient, open_patient
-from preprocessing.patient import process_patient
-from preprocessing.readers import read_cohort
-from preprocessing.staging import Stage, staging
-from preprocessing.volume_files import FileVolume, num_volumes, open_file, phase_openers
-from preprocessing.volumes import UnreadableImageError
+from preprocessing.cohort.cohort import Box, Finding, VolumeFile
+from preprocessing.cohort.read_cohort import read_cohort
+from preprocessing.common.config import PreprocessConfig
+from preprocessing.images.load_patient import OpenedPatient, open_patient
+from preprocessing.images.volume_files import FileVolume, num_volumes, open_file, phase_openers
+from preprocessing.images.volumes import UnreadableImageError
+from preprocessing.pipeline.check_cohort import common_num_phases
+from preprocessing.pipeline.process_patient import process_patient
+from preprocessing.storage.file_cache import FileCache, file_cache
 from tests.unit.preprocessing.volume_writers import (
     DIRECTIONS,
     SHAPE,
@@ -43,7 +43,7 @@ PHASES = np.stack([phase(0), phase(1), phase(2)], axis=-1)
 
 
 def opened(path: Path) -> FileVolume:
-    return open_file(VolumeFile(path), Stage())
+    return open_file(VolumeFile(path), FileCache())
 
 
 def refusal(path: Path) -> Finding:
@@ -69,7 +69,7 @@ def i16(*values: int) -> bytes:
 def open_only(folder: Path, row: str) -> OpenedPatient | tuple[Finding, ...]:
     nifti(folder / "m.nii", mask())
     cohort = read_cohort(manifest(folder, row))
-    return open_patient(cohort.patients[0], CONFIG, Stage())
+    return open_patient(cohort.patients[0], CONFIG, FileCache())
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -339,13 +339,13 @@ def test_on_an_object_store(tmp_path: Path) -> None:
     store = fsspec.filesystem("memory")
     for path in sorted(tmp_path.iterdir()):
         store.pipe_file(f"/bucket/{path.name}", path.read_bytes())
-    with staging() as stage:
+    with file_cache() as cache:
         for name in ("four.nii.gz", "four.nrrd"):
             source = VolumeFile(cast(Path, UPath(f"memory://bucket/{name}")))
             assert num_volumes(source) == 3
-            np.testing.assert_array_equal(voxels_of(phase_openers(source, stage)[1]()), phase(1))
+            np.testing.assert_array_equal(voxels_of(phase_openers(source, cache)[1]()), phase(1))
         with pytest.raises(UnreadableImageError) as error:
-            open_file(VolumeFile(cast(Path, UPath("memory://bucket/a.nhdr"))), stage)
+            open_file(VolumeFile(cast(Path, UPath("memory://bucket/a.nhdr"))), cache)
     assert error.value.finding.code == "image-detached"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from preprocessing.worker_process import interrupts_held_back, worker_context
+from preprocessing.processes.worker_process import interrupts_held_back, worker_context
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_our_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_no_place_for_shared_locks_is_said_in_a_sentence() -> None:
-    code = "from preprocessing.worker_process import worker_context; worker_context()"
+    code = "from preprocessing.processes.worker_process import worker_context; worker_context()"
     mount = 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"'
     words = ["unshare", "-m", "sh", "-c", mount, "sh"]
     if shutil.which("unshare") is None or subprocess.run([*words, "true"], check=False).returncode:
@@ -75,7 +75,7 @@ def test_no_place_for_shared_locks_is_said_in_a_sentence() -> None:
 _TOLD_TO_ALL = """
 import os, signal, time
 from multiprocessing import resource_tracker
-from preprocessing.worker_process import interrupts_held_back, worker_context
+from preprocessing.processes.worker_process import interrupts_held_back, worker_context
 for number in (signal.SIGHUP, signal.SIGUSR1):
     signal.signal(number, lambda *_: None)
 lock = worker_context("json").Lock()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.cohort import Finding
+from preprocessing.cohort.cohort import Finding
 from preprocessing.store import Store
 from tests.unit.qc.pages_of import Pages, write
 from tests.unit.qc.small_store import Case, usual_cases, write_store

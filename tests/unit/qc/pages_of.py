@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocessing.qc.names import file_names
+from preprocessing.qc.folder import file_names
 from preprocessing.qc.pages import Written, write_pages
 from preprocessing.store import Store
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.cohort import Finding
+from preprocessing.cohort.cohort import Finding
 from preprocessing.store import (
     BIAS_STEP,
     REGION_PADDING,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from preprocessing.qc.curve_plot import known_times, nice_ticks, plot_curves
+from preprocessing.qc.patient_page import known_times, nice_ticks, plot_curves
 from preprocessing.store import PatientRecord
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from preprocessing.qc.enhancement import otsu_threshold, relative_enhancement, tissue_mask
+from preprocessing.qc.measures import otsu_threshold, relative_enhancement, tissue_mask
 
 
 def test_curve_equals_a_naive_loop() -> None:

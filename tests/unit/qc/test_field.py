@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
-from preprocessing.qc.field import colour_span, log_field_in_plane, range_percent, span_percent
-from preprocessing.qc.planes import PLANES, Plane
+from preprocessing.qc.measures import (
+    PLANES,
+    Plane,
+    colour_span,
+    log_field_in_plane,
+    range_percent,
+    span_percent,
+)
 from preprocessing.store import BIAS_STEP
 
 SHAPE = (13, 9, 6)

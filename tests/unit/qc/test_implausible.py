@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.cohort import Finding
-from preprocessing.run import PreprocessResult, describe
+from preprocessing.cohort.cohort import Finding
+from preprocessing.pipeline.run import PreprocessResult, describe
 from tests.unit.qc.pages_of import Page, Pages, write
 from tests.unit.qc.small_store import Case, usual_cases, write_store
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.qc.names import file_names
+from preprocessing.qc.folder import file_names
 
 
 def test_ordinary_ids_are_their_own_names() -> None:

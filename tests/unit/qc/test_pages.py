@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.qc.folder import MARKER
 from preprocessing.store import Store
 from tests.unit.qc.conftest import HOSTILE

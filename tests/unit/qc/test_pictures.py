@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from preprocessing.qc.planes import PLANES
+from preprocessing.qc.measures import PLANES
 from preprocessing.store import REGION_PADDING
 from tests.unit.qc.pages_of import Page, Pages
 from tests.unit.qc.small_store import BOX, GAINS, SHAPE, SPACING_MM

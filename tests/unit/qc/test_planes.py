@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from preprocessing.qc.planes import AXIAL, CORONAL, PLANES, SAGITTAL, Plane, rectangles_of
+from preprocessing.qc.measures import AXIAL, CORONAL, PLANES, SAGITTAL, Plane, rectangles_of
 
 SHAPE = (7, 6, 5)
 VOXEL = (2, 4, 1)

@@ -5,9 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from preprocessing.qc.field import palette
-from preprocessing.qc.sheet import pack, to_png
-from preprocessing.qc.windows import Window, phase_window, subtraction_window
+from preprocessing.qc.measures import palette
+from preprocessing.qc.pictures import Window, pack, phase_window, subtraction_window, to_png
 
 
 def test_pictures_come_back_from_the_png_at_their_corners() -> None:

@@ -18,7 +18,7 @@ import monai.networks.nets  # noqa: F401 - loaded once for all forks
 import torch
 import torch._dynamo
 
-from preprocessing.stop_notice import Stopped, listening
+from preprocessing.processes.stop_notice import Stopped, listening
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.runs import RunFolder

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.augment import Draw, apply, draw
 from radiotrain.config import AugmentConfig
 

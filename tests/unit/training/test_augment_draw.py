@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.augment import Draw, draw
 from radiotrain.config import AugmentConfig
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.training.checkpoint import Position, load_newest_checkpoint, save_checkpoint
 
 STATE = {"network": {"w": torch.arange(3.0)}, "history": [{"auc": 0.5, "epoch": 0}]}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
 from radiotrain.config import RunConfig, dump_config, load_config
 
 MINIMAL = "store: s\nsplit: p.json\nout: o\n"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.sweep.config import SweepConfig
-from preprocessing.config import PreprocessConfig
+from preprocessing.common.config import PreprocessConfig
 from preprocessing.store import Store
 from radiotrain.config import RunConfig, Section, apply_overrides, parse_config
 from radiotrain.config_template import as_yaml, commented_yaml, fields_of

@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientTensor, Store, StoreWriter
 from radiotrain.distributed import Worker
 from radiotrain.predict import predict_run

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord
 from radiotrain.data.covariates import CovariateEncoder
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.networks import registry

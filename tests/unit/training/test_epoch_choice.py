@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from preprocessing.digests import text_with_digest
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage.digests import text_with_digest
 from preprocessing.store import Store
 from radiotrain.config import RunConfig, parse_config
 from radiotrain.runs import RunFolder, open_run

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preprocessing.cohort import Finding
-from preprocessing.errors import InputError
+from preprocessing.cohort.cohort import Finding
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec
 from radiotrain.evaluation.shortcuts.folds import extend_folds_by, with_folds_by
 from radiotrain.split import Split, load_split, make_split, not_in_split, notes_on, save_split

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError, SchemaError
+from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError, SchemaError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.inputs import (
     describe_inputs,

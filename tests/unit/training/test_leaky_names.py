@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.data.covariates import CovariateEncoder, check_covariate_name
 from radiotrain.data.leaky_names import AFTER_TREATMENT, SAYS_RECEPTORS, reason_to_refuse
 from radiotrain.data.name_words import readings

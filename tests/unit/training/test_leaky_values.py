@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.data.covariates import check_covariate_values
 from radiotrain.data.leaky_values import reason_by_values
 from radiotrain.evaluation.baselines.covariates import usable_clinical

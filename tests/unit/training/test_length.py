@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.runs import RunFolder, open_run

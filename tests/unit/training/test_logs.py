@@ -20,8 +20,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from preprocessing import files
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
+from preprocessing.storage import files
 from radiotrain.config import LoggingConfig
 from radiotrain.logs import RunLog, check_show
 from radiotrain.logs.energy import EnergyMeter

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.errors import InputError, MissingPathError, SealedTestSetError
+from preprocessing.common.errors import InputError, MissingPathError, SealedTestSetError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker, choose_device
@@ -236,7 +236,7 @@ def test_run_on_an_object_store_leaves_the_same_files(
     assert list(map(untimed, result.history)) == list(map(untimed, finished.history))
     folder = open_run("memory://runs/remote")[0]
     assert folder.name == "remote"
-    from preprocessing import files
+    from preprocessing.storage import files
 
     names = files.list_names(folder.url)
     assert set(names) == {

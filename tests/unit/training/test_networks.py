@@ -10,7 +10,7 @@ import torch
 from monai.networks import nets
 from torch.autograd.graph import saved_tensors_hooks
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.networks.cost import network_cost
 from radiotrain.networks.registry import NETWORKS, build_network, check_network_name
 from tests.commands import call

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.errors import MissingPathError
+from preprocessing.common.errors import MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import load_config
 from radiotrain.distributed import Worker

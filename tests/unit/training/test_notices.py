@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from preprocessing import stop_notice
-from preprocessing.stop_notice import Stopped, listening, put_off
+from preprocessing.processes import stop_notice
+from preprocessing.processes.stop_notice import Stopped, listening, put_off
 from preprocessing.store import Store
 from radiotrain import cli
 from radiotrain.runs import RunFolder, open_run
@@ -182,7 +182,7 @@ def test_a_notice_that_comes_twice_at_once_is_one() -> None:
 def test_a_second_notice_ends_at_once() -> None:
     program = """
 import os, signal, time
-from preprocessing import stop_notice
+from preprocessing.processes import stop_notice
 stop_notice._SAME_NOTICE_S = 0.05
 with stop_notice.listening(), stop_notice.put_off():
     os.kill(os.getpid(), signal.SIGTERM)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from radiotrain.config import RunConfig, TrainConfig, parse_config, parse_recorded
 from radiotrain.training.loop import train
 from radiotrain.training.options import check_options

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data import patients as patients_module
 from radiotrain.data.batches import batches

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from preprocessing.errors import DamagedFileError, InputError, MissingPathError
+from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
 from radiotrain.distributed import Worker

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from preprocessing.errors import SealedTestSetError
+from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import Store
 from radiotrain.access_log import AccessRecord, read_access_log
 from radiotrain.data.patients import load_patients

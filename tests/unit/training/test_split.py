@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preprocessing.errors import InputError, MissingPathError, SchemaError
+from preprocessing.common.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
 from radiotrain.evaluation.shortcuts.folds import SCANNER, with_folds_by
 from radiotrain.split import (

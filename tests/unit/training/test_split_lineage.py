@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import SealedTestSetError
+from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import Store
 from radiotrain.data.patients import load_patients
 from radiotrain.seal import count_accesses, open_test_set, read_test_log, save_extension

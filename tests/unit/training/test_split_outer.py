@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.errors import DamagedFileError, InputError, SchemaError
+from preprocessing.common.errors import DamagedFileError, InputError, SchemaError
 from preprocessing.store import Store
 from radiotrain.split import load_split, make_split, save_split
 from radiotrain.split_extension import extend_split

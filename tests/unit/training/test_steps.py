@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.augment import Draw, apply
 from radiotrain.config import RunConfig

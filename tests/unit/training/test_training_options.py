@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.store import PatientTensor, Store, StoreSpec, StoreWriter
 from radiotrain.distributed import Worker
 from radiotrain.networks.registry import build_network

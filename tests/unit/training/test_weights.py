@@ -10,7 +10,7 @@ import torch
 from monai.networks import nets
 from torch import nn
 
-from preprocessing.errors import InputError, MissingPathError
+from preprocessing.common.errors import InputError, MissingPathError
 from radiotrain.networks.fusion import LateFusion
 from radiotrain.networks.registry import build_network
 from radiotrain.networks.weights import load_published_weights

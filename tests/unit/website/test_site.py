@@ -16,7 +16,7 @@ import grimp
 import pytest
 
 from cluster.sweep.config import SweepConfig
-from preprocessing.config import PreprocessConfig
+from preprocessing.common.config import PreprocessConfig
 from radiotrain.config import RunConfig, Section
 from radiotrain.config_template import fields_of
 from radiotrain.split import Split

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from preprocessing.errors import InputError
+from preprocessing.common.errors import InputError
 from preprocessing.phantom.quirks import QUIRKS, parse_quirks
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
