@@ -7,6 +7,8 @@
 # test-cluster-up   of it, what CI runs: hosts up, one job from the cohort to the report, down
 # fuzz   damaged and hostile files of every kind, a hundred thousand
 # audit  known weaknesses of the packages that are pinned (asks a database on the network)
+# lock   requirements.lock anew: each package of constraints.txt with its hashes (asks the registry)
+# sbom   what is installed, as a CycloneDX list, in build/sbom.json
 # docs    the documentation as a site, in build/website
 # demo    the whole chain on a small phantom cohort; ends with a report to open
 # bench   measure and print today's ratios
@@ -18,7 +20,7 @@ TESTS := tests/cluster tests/security tests/s3 tests/integration tests/power_los
 # tests/conftest.py says. With compiled modules kept, as hundreds of processes load them.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup check test test-all coverage test-cluster test-cluster-up fuzz audit docs demo bench clean
+.PHONY: help setup check test test-all coverage test-cluster test-cluster-up fuzz audit lock sbom docs demo bench clean
 
 help:
 	@grep -E '^# [a-z]' Makefile | sed 's/^# /make /'
@@ -70,6 +72,22 @@ audit:
 	$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
 
+# In environments of their own, as for `audit`.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv
+	sed -n '/^#/p' requirements.lock > build-lock.tmp
+	$(VENV)-lock/bin/uv pip compile --quiet pyproject.toml --extra aws --extra export --extra radiomics -c constraints.txt \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 >> build-lock.tmp
+	mv build-lock.tmp requirements.lock
+
+sbom: setup
+	$(PYTHON) -m venv $(VENV)-sbom
+	$(VENV)-sbom/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom
+	mkdir -p build
+	$(VENV)-sbom/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file build/sbom.json
+	@echo "build/sbom.json"
+
 demo: setup
 	$(BIN)/radiotrain demo
 
@@ -84,4 +102,4 @@ bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scaling
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-lock $(VENV)-sbom demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from functools import cache
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +15,7 @@ from preprocessing.common.errors import RadiotrainError, place_trouble, storage_
 from preprocessing.common.redaction import without_credentials
 from preprocessing.processes.machine import name_user
 from preprocessing.processes.stop_notice import Stopped, listening
+from radiotrain import __version__
 from radiotrain.cli import (
     board,
     cluster,
@@ -54,7 +56,28 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"radiotrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 # In the order of work, as the help lists them.
 _COMMANDS = (
     doctor,
