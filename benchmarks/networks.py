@@ -1,9 +1,9 @@
-"""Time training steps of MONAI's networks against ours, which compute the same.
+"""Time training steps of the networks: as they are, channels last, checkpointed, compiled.
 
     python -m benchmarks.networks [SEResNet50 ResNet34 … --crop-shape 128 128 68 --batch 2]
 
 Samples a second of forward and backward pass with AdamW, on the GPU in bfloat16 if there is one, on
-the CPU in float32 otherwise. The two take turns, and the best of each counts: on a CPU its CPU
+the CPU in float32 otherwise. The variants take turns, and the best of each counts: on a CPU its CPU
 time, so that other work on the machine disturbs less. Ratios of one run are what counts.
 Needs torch, monai and numpy beside this package.
 """
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from radiotrain.networks.memory import checkpoint_activations
@@ -40,13 +40,7 @@ def main() -> None:
     shape = (given.batch, given.phases, rows, columns, slices)
     kind = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
     print(f"{kind}, {'bfloat16' if on_gpu else 'float32'}, {'×'.join(map(str, shape))}")
-    variants = (
-        "MONAI",
-        "ours",
-        "MONAI, channels last",
-        "ours, channels last",
-        "ours, checkpointed",
-    )
+    variants = ("plain", "channels last", "checkpointed", "compiled")
     print(f"{'samples/s':16s}" + "".join(f"{v:>24s}" for v in variants))
     for name in given.names:
         rates = [given.batch / t for t in _least_seconds(name, variants, shape, device, given)]
@@ -86,14 +80,14 @@ def _make_step(
 ) -> Step:
     """Return a training step of the network on random images."""
     torch.manual_seed(0)
-    network: nn.Module = build_network(
-        name, shape[1], 1, shape[2:], faster=variant.startswith("ours")
-    )
+    network = build_network(name, shape[1], 1, shape[2:])
     network = network.train().to(device)
     images = torch.randn(shape, device=device)
-    if "checkpointed" in variant:
+    if variant == "checkpointed":
         checkpoint_activations(network)
-    if "channels last" in variant:
+    if variant == "compiled":
+        network.compile()
+    if variant == "channels last":
         network = network.to(memory_format=torch.channels_last_3d)
         images = images.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, fused=device.type == "cuda")

@@ -159,7 +159,7 @@ def monai_steps(
     loader = _monai_loader(config, store, split, batch_size)
     torch.manual_seed(0)
     network = build_network(
-        config.network.name, store.spec.num_phases, 1, store.spec.crop_shape, faster=False
+        config.network.name, store.spec.num_phases, 1, store.spec.crop_shape
     ).to(device)
     network.train()
     optimizer = make_optimizer(network, config, device)

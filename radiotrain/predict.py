@@ -154,13 +154,8 @@ class TrainedNetwork:
     encoder: CovariateEncoder | None
 
 
-def load_network(run_url: str, *, faster: bool = True) -> TrainedNetwork:
+def load_network(run_url: str) -> TrainedNetwork:
     """Return the network of a run's best epoch.
-
-    Parameters
-    ----------
-    faster
-        See `radiotrain.networks.registry.build_network`.
 
     Raises
     ------
@@ -179,7 +174,7 @@ def load_network(run_url: str, *, faster: bool = True) -> TrainedNetwork:
             f" {REMEDY}"
         )
     try:
-        return _build(saved, url, faster)
+        return _build(saved, url)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -233,15 +228,11 @@ def check_best(content: bytes, url: str, record: RunRecord) -> dict[str, Any]:
     )
 
 
-def _build(saved: Mapping[str, Any], url: str, faster: bool) -> TrainedNetwork:
+def _build(saved: Mapping[str, Any], url: str) -> TrainedNetwork:
     rows, columns, slices = saved["crop_shape"]
     num_targets = len(saved["targets"])
     network = build_network(
-        saved["network"],
-        saved["num_phases"],
-        num_targets,
-        (rows, columns, slices),
-        faster=faster,
+        saved["network"], saved["num_phases"], num_targets, (rows, columns, slices)
     )
     encoder = None
     if saved.get("covariates") is not None:

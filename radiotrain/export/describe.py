@@ -112,7 +112,7 @@ def load_model(model: Model, store: Store, split: Split) -> TrainedModel:
                 f"networks of {model.name} were trained with different train.normalisation, so that no one"
                 " image is right for all: export a model of one"
             )
-        found.append(load_network(url, faster=False))
+        found.append(load_network(url))
     return TrainedModel(model, tuple(found))
 
 

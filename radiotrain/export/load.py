@@ -101,7 +101,7 @@ def _load_member(url: str, description: ModelDescription, member: Member) -> Tra
 
 
 def _build(description: ModelDescription, member: Member) -> TrainedNetwork:
-    """Return a member with fresh weights; the faster modules, as runs predict with."""
+    """Return a member with fresh weights."""
     num_targets = len(description.targets)
     network = build_network(
         description.network.name,

@@ -2,8 +2,7 @@
 
 Written by ``torch.onnx.export(dynamo=True)``, which traces by ``torch.export`` and translates by
 onnxscript. It refuses to make a batch of one size look like any: the older exporter, by TorchScript,
-wrote the example's batch size into a ResNet with shortcut A without a word, and cannot read
-`radiotrain.networks.faster` at all.
+wrote the example's batch size into a ResNet with shortcut A without a word.
 
 Axis legend: B patients, P phases, R rows, C columns, S slices, M members, T targets, K encoded
 covariates.

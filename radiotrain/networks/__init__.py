@@ -2,7 +2,7 @@
 
 ===============  =========================================================================
 ``registry.py``  name to network, built from MONAI's modules
-``faster.py``    the same parameters and function in less time; `memory.py` in less memory
+``memory.py``    activations computed anew in the backward pass
 ``fusion.py``    clinical covariates beside the images
 ``mean.py``      several networks as one
 ``weights.py``   published weights as a beginning

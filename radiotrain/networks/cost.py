@@ -70,8 +70,7 @@ def network_cost(
     """
     family = NETWORKS[check_network_name(name)]
     with torch.device("meta"):
-        # What is counted is the published network, not how we compute it.
-        network = build_network(name, num_phases, num_targets, crop_shape, faster=False)
+        network = build_network(name, num_phases, num_targets, crop_shape)
         images = torch.empty(_BATCH, num_phases, *crop_shape)
     for part in network.modules():
         if type(part) is nn.BatchNorm3d:

@@ -177,8 +177,6 @@ def build_network(
     num_phases: int,
     num_targets: int,
     crop_shape: tuple[int, int, int],
-    *,
-    faster: bool = True,
 ) -> nn.Module:
     """Build a network with fresh weights, drawn from torch's global generator.
 
@@ -190,8 +188,6 @@ def build_network(
         T, one logit each.
     crop_shape
         (R, C, S) of the images it will read.
-    faster
-        Compute it by `radiotrain.networks.faster`: the same function of the same parameters.
 
     Returns
     -------
@@ -211,8 +207,4 @@ def build_network(
             " --crop-shape"
         )
     module: nn.Module = family.build(num_phases, num_targets)
-    if faster:
-        from radiotrain.networks.faster import make_faster
-
-        make_faster(module)
     return module

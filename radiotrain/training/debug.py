@@ -168,7 +168,7 @@ def _report_shapes(training: Training, batch: Batch, reporter: Reporter) -> None
     def say(name: str, layer: nn.Module, output: Tensor) -> None:
         if name not in said:
             said.add(name)
-            reporter(f"  {name or 'network'} ({_kind(layer)}): {tuple(output.shape)}")
+            reporter(f"  {name or 'network'} ({type(layer).__name__}): {tuple(output.shape)}")
 
     with torch.no_grad(), _watching_layers(training.network, say):
         _forward(training, batch)
@@ -243,7 +243,7 @@ def _advice(losses: list[float], out_of_time: bool, config: RunConfig, picture: 
 def _check_finite(name: str, layer: nn.Module, output: Tensor) -> None:
     if bool(torch.isfinite(output).all()):
         return
-    kind = _kind(layer)
+    kind = type(layer).__name__
     if not all(bool(torch.isfinite(p).all()) for p in layer.parameters()):
         raise InputError(
             f"the weights of layer {name} ({kind}) are no longer finite: lower train.lr"
@@ -252,11 +252,6 @@ def _check_finite(name: str, layer: nn.Module, output: Tensor) -> None:
         f"layer {name} ({kind}) gives values that are not finite though its weights are: lower"
         " train.lr, set precision to float32, or look at what the layer divides by"
     )
-
-
-def _kind(layer: nn.Module) -> str:
-    """Return the name of a layer's class; our faster ones go by that of the layer they stand for."""
-    return next(kind.__name__ for kind in type(layer).__mro__ if not kind.__name__.startswith("_"))
 
 
 @contextmanager

@@ -83,14 +83,14 @@ def test_large_weights_lie_beside_the_graph(models, store, split, tmp_path, monk
     np.testing.assert_allclose(found["probability"], said.probabilities, rtol=0, atol=SAME_IMAGES)
 
 
-def shallow(name: str, faster: bool, shape: tuple[int, ...]) -> torch.nn.Module:
+def shallow(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
     """Two blocks of each stage, the first of which changes the size: more are more of the same."""
     if name.startswith("DenseNet"):  # whose layers read all those before
         blocks = {"block_config": (2, 2, 2, 2)}
         return cast(
             torch.nn.Module, MonaiCall("DenseNet", "in_channels", "out_channels", blocks)(4, 2)
         )
-    network = build_network(name, 4, 2, shape[1:], faster=faster)
+    network = build_network(name, 4, 2, shape[1:])
     for stage in network.modules():
         kinds = (
             {type(block) for block in stage} if isinstance(stage, torch.nn.Sequential) else set()
@@ -126,25 +126,19 @@ def assert_exported(network: MeanOfNetworks, shape: tuple[int, ...], tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "faster"),
-    [
-        *((name, False) for name in FAMILIES),
-        *((name, True) for name in ("ResNet10-narrow", "SEResNet50", "EfficientNet-b0")),
-    ],
-)
-def test_every_family_is_exported(name, faster, tmp_path) -> None:
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_exported(name, tmp_path) -> None:
     torch.manual_seed(0)
     side = max(16, NETWORKS[name].smallest_side)
     shape = (4, side, side, side)
-    assert_exported(used(shallow(name, faster, shape), shape), shape, tmp_path)
+    assert_exported(used(shallow(name, shape), shape), shape, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_whole_network_is_exported(tmp_path) -> None:
     torch.manual_seed(0)
     shape = (4, 16, 16, 16)
-    network = build_network("SEResNet50", 4, 2, shape[1:], faster=False)
+    network = build_network("SEResNet50", 4, 2, shape[1:])
     assert_exported(used(network, shape), shape, tmp_path)
 
 

@@ -161,7 +161,7 @@ def test_cost_is_what_was_counted_independently(name: str) -> None:
     ("name", "side"), [("ResNet10-narrow", 16), ("DenseNet121", 32), ("EfficientNet-b0", 32)]
 )
 def test_activations_are_those_that_torch_really_keeps(name: str, side: int) -> None:
-    network = build_network(name, 2, 1, (side,) * 3, faster=False)
+    network = build_network(name, 2, 1, (side,) * 3)
     parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
