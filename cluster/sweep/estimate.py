@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +13,16 @@ from statistics import mean
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from cluster.session import has_gpus
 from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
-from cluster.sweep.folder import read_states, standings
+from cluster.sweep.folder import Standing
 from cluster.sweep.membership import suggested_per_group
-from cluster.sweep.progress import epochs_to_come_by_group
+from cluster.sweep.progress import rounds_by_group
 from cluster.sweep.resources import trials_at_a_time, worker_resources
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.config import RunConfig
-from radiotrain.split import Split, load_split
+from radiotrain.split import Split
 from radiotrain.training.demand import (
     Demand,
     Timing,
@@ -77,6 +79,8 @@ class SweepEstimate:
         All trials to their last epoch. Of GPUs, or of a worker's CPUs.
     device_hours_to_come
         What is left to do at most, with halving as configured.
+    rounds
+        For each target the rounds of halving to come: (trials, seconds of each on its own place).
     """
 
     trials: tuple[TrialEstimate, ...]
@@ -88,31 +92,39 @@ class SweepEstimate:
     gpu_share: float
     device_hours: float
     device_hours_to_come: float
+    rounds: tuple[tuple[tuple[int, float], ...], ...] = ()
 
     @property
     def fits(self) -> bool:
         """Whether every trial can be trained."""
         return all(trial.problem is None for trial in self.trials)
 
+    def wall_s(self, num_slots: int) -> float:
+        """Return how long the rest of the sweep takes at most, with so many trials at a time."""
+        return wall_time_s(self.rounds, num_slots)
+
 
 def estimate_sweep(
     sweep: SweepConfig,
-    plans: Sequence[TrialPlan],
+    found: Sequence[Standing],
+    inputs: tuple[Store, Split],
     progress: Callable[[str, int], AbstractContextManager[Callable[[], object]]],
 ) -> SweepEstimate:
     """Count and time what a sweep will take, on the Ray in use, one after the other; write nothing.
 
     Parameters
     ----------
-    plans
+    found
         Trials that are known so far, of which each configuration is known to be sound.
+    inputs
+        The sweep's store and split.
     progress
         See `preprocessing.common.progress`.
     """
     workers = sweep.resources.workers
-    store = Store.open(sweep.store)
-    split = load_split(sweep.split, store)
-    each = worker_resources(sweep, plans)
+    store, split = inputs
+    plans = [standing.plan for standing in found]
+    each = worker_resources(sweep, plans, store)
     chosen = plans or example_trials(sweep)
     kinds = {demand_of(plan.run, workers): plan.run for plan in chosen}
     timings: dict[Demand, Timing | str] = {}
@@ -129,7 +141,7 @@ def estimate_sweep(
     seconds = _mean_epochs(trials)
     known = Counter(plan.group for plan in plans)
     num_trials = {group: max(known[group], suggested_per_group(sweep)) for group in seconds}
-    to_come = epochs_to_come_by_group(sweep, standings(sweep, read_states(plans)))
+    to_come = rounds_by_group(sweep, found)
     return SweepEstimate(
         trials=tuple(trials),
         num_trials=sum(num_trials.values()),
@@ -142,9 +154,58 @@ def estimate_sweep(
         * sum(num_trials[group] * per_trial * epoch_s for group, epoch_s in seconds.items())
         / 3600,
         device_hours_to_come=workers
-        * sum(num * seconds[group] for group, num in to_come.items())
+        * sum(epochs * seconds[group] for group in to_come for _, epochs in to_come[group])
         / 3600,
+        rounds=tuple(
+            tuple((num, epochs * seconds[group] / num) for num, epochs in rounds if epochs)
+            for group, rounds in to_come.items()
+        ),
     )
+
+
+def check_gpus(sweep: SweepConfig) -> None:
+    """Refuse to say how long GPUs take where no step can be measured on one.
+
+    Raises
+    ------
+    InputError
+        If the Ray in use has no GPU, or the sweep wants none.
+    """
+    wants_none = sweep.device == "cpu" or sweep.resources.gpus == 0
+    if wants_none or not has_gpus():
+        found = "the sweep is configured for the CPU" if wants_none else "Ray finds none here"
+        raise InputError(
+            f"--gpus needs steps that were measured on a GPU, and {found}: run this on a machine with"
+            " one such GPU, or leave --gpus out"
+        )
+
+
+def wall_time_s(rounds: Sequence[Sequence[tuple[int, float]]], num_slots: int) -> float:
+    """Return when the last trial ends, if each is begun as soon as it may be and has a place.
+
+    Parameters
+    ----------
+    rounds
+        For each group its rounds, one after the other: the number of trials, and the seconds of each.
+    num_slots
+        Trials at a time.
+    """
+    slots = [0.0] * num_slots
+    ready = [(0.0, number, 0) for number in range(len(rounds))]
+    last = 0.0
+    while ready:
+        start, number, index = heapq.heappop(ready)
+        if index == len(rounds[number]):
+            continue
+        num, seconds = rounds[number][index]
+        ends = []
+        for _ in range(num):
+            end = max(start, slots[0]) + seconds
+            heapq.heapreplace(slots, end)
+            ends.append(end)
+        last = max(last, *ends)
+        heapq.heappush(ready, (max(ends), number, index + 1))
+    return last
 
 
 def _time(run: RunConfig, workers: int, each: Mapping[str, float]) -> Timing | str:

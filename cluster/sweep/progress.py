@@ -232,7 +232,15 @@ def measure(
 
 
 def epochs_to_come_by_group(sweep: SweepConfig, found: Sequence[Standing]) -> dict[str, int]:
-    """Return how many epochs the trials of each group are still to be trained, at most.
+    """Return how many epochs the trials of each group are still to be trained, at most."""
+    rounds = rounds_by_group(sweep, found)
+    return {group: sum(num for _, num in rounds[group]) for group in rounds}
+
+
+def rounds_by_group(
+    sweep: SweepConfig, found: Sequence[Standing]
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the rounds of halving to come in each group; see `rounds_to_come`.
 
     Parameters
     ----------
@@ -243,13 +251,15 @@ def epochs_to_come_by_group(sweep: SweepConfig, found: Sequence[Standing]) -> di
     groups: dict[str, list[Standing]] = {group_of(targets): [] for targets in sweep.targets}
     for standing in found:
         groups[standing.plan.group].append(standing)
-    return {g: epochs_to_come(m, ladder, sweep.train.epochs, num) for g, m in groups.items()}
+    return {g: rounds_to_come(m, ladder, sweep.train.epochs, num) for g, m in groups.items()}
 
 
-def epochs_to_come(group: Sequence[Standing], ladder: Ladder, epochs: int, num_trials: int) -> int:
-    """Return how many epochs a group's trials are still to be trained, at most.
+def rounds_to_come(
+    group: Sequence[Standing], ladder: Ladder, epochs: int, num_trials: int
+) -> tuple[tuple[int, int], ...]:
+    """Return, for each rung, how many trials train to it and how many epochs all of them still need.
 
-    How many go on from each rung is known, though not who.
+    How many are promoted from each rung is known, though not which.
 
     Parameters
     ----------
@@ -262,14 +272,14 @@ def epochs_to_come(group: Sequence[Standing], ladder: Ladder, epochs: int, num_t
     """
     places = [rung.fold * epochs + rung.epochs for rung in ladder.rungs]
     done = [_position(standing, places, epochs) for standing in group]
-    to_come, start, here = 0, 0, max(num_trials, len(group))
+    rounds, start, here = [], 0, max(num_trials, len(group))
     for rung, end in zip(ladder.rungs, places, strict=True):
         lost = sum(s.verdict.action is Action.FAILED and s.verdict.rung == rung for s in group)
         trained = sum(min(max(position - start, 0), end - start) for position in done)
-        to_come += max(0, (here - lost) * (end - start) - trained)
+        rounds.append((here - lost, max(0, (here - lost) * (end - start) - trained)))
         here = min(num_places(here, ladder), here - lost)
         start = end
-    return to_come
+    return tuple(rounds)
 
 
 def estimate_auc(

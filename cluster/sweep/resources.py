@@ -43,15 +43,16 @@ class Gpu:
     has_bfloat16: bool
 
 
-def worker_resources(sweep: SweepConfig, plans: Sequence[TrialPlan]) -> dict[str, float]:
+def worker_resources(
+    sweep: SweepConfig, plans: Sequence[TrialPlan], store: Store
+) -> dict[str, float]:
     """Return CPU and GPU of a worker, on the Ray in use."""
     gpus = sweep.resources.gpus
     if gpus is None:
         gpus = float(has_gpus() and sweep.device != "cpu")
         if gpus and sweep.resources.workers == 1:
-            image_shape = Store.open(sweep.store).image_shape
             runs = [plan.run for plan in plans or example_trials(sweep)]
-            gpus = gpu_share(runs, image_shape, _gpus_there())
+            gpus = gpu_share(runs, store.image_shape, _gpus_there())
     return {"CPU": sweep.resources.cpus, "GPU": gpus}
 
 

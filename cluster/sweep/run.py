@@ -38,8 +38,12 @@ from cluster.sweep.resources import check_room, max_running, trial_resources, wo
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.scheduler import LadderScheduler, name_of
 from cluster.sweep.trial import train_trial
+from preprocessing.common.progress import progress as show_progress
 from preprocessing.processes import stop_notice
 from preprocessing.storage.folder_lock import exclusive
+from preprocessing.store import Store
+from radiotrain.places import open_inputs
+from radiotrain.split import Split
 from radiotrain.training.fits import check_fits
 from radiotrain.training.loop import print_line
 
@@ -83,7 +87,8 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
 
 
 def _run_alone(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[Standing, ...]:
-    members = check_members(sweep)
+    inputs = open_inputs(sweep.store, sweep.split)
+    members = check_members(sweep, inputs, progress)
     plans, folder = members.trials, SweepFolder(sweep.out)
     found = standings(sweep, read_states(plans))
     for line in describe_reuse(sweep, found, members.left_out):
@@ -94,7 +99,7 @@ def _run_alone(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple
         # A driver that was interrupted just before its last word has not written down who stopped.
         return Book(sweep, plans).standings
     with ray_session():
-        each = worker_resources(sweep, plans)
+        each = worker_resources(sweep, plans, inputs[0])
         check_room(sweep.resources.workers, each)
         # Not before all that can be refused has been: the folder's configuration tells its trials.
         folder.write_sweep(sweep)
@@ -104,8 +109,19 @@ def _run_alone(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple
     return book.standings
 
 
-def check_members(sweep: SweepConfig) -> Membership:
+def check_members(
+    sweep: SweepConfig,
+    inputs: tuple[Store, Split] | None = None,
+    progress: Callable[[str, int], Any] = show_progress,
+) -> Membership:
     """Return all trials that are known so far, each of which fits the store and the split.
+
+    Parameters
+    ----------
+    inputs
+        Store and split, where they are open already: they are read once, whatever the number of trials.
+    progress
+        See `preprocessing.common.progress`.
 
     Raises
     ------
@@ -118,9 +134,13 @@ def check_members(sweep: SweepConfig) -> Membership:
     if known and folder.exists:
         check_same_sweep(folder.read_sweep(), sweep, known)
     members = find_members(sweep, known)
-    for plan in members.trials or example_trials(sweep):
-        for run in plan.runs:
-            check_fits(run, workers=sweep.resources.workers)
+    inputs = inputs or open_inputs(sweep.store, sweep.split)
+    chosen = members.trials or example_trials(sweep)
+    with progress("check trials", len(chosen)) as advance:
+        for plan in chosen:
+            for run in plan.runs:
+                check_fits(run, sweep.resources.workers, inputs)
+            advance()
     return members
 
 

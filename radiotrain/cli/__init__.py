@@ -28,7 +28,6 @@ from radiotrain.cli import (
     init,
     models,
     phantom,
-    plan,
     predict,
     preprocess,
     promote,
@@ -90,7 +89,6 @@ _COMMANDS = (
     init,
     models,
     train,
-    plan,
     tune,
     status,
     board,
@@ -174,5 +172,5 @@ def command_line() -> TyperGroup:
     assert isinstance(built, TyperGroup)
     # Typer would list the groups last.
     order = [module.__name__.rpartition(".")[2] for module in _COMMANDS]
-    built.commands = {name: built.commands[name] for name in order}
+    built.commands = {name: built.commands[name] for name in order} | built.commands
     return built

@@ -56,13 +56,6 @@ def quirks(incomplete: str) -> list[str]:
     return _beginning(("all", *(quirk.name for quirk in QUIRKS)), incomplete)
 
 
-def gpus(incomplete: str) -> list[str]:
-    """Names of GPUs that a plan can be made for."""
-    from cluster.planning.gpus import GPUS
-
-    return _beginning(GPUS, incomplete)
-
-
 def targets_of_store(ctx: typer.Context, incomplete: str) -> list[str]:
     """Targets of the store that stands on the line already."""
     with _silent():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from preprocessing.common.errors import InputError
 from radiotrain.cli import complete
 from radiotrain.cli.console import wide_console
 from radiotrain.cli.moved import SplitOption, StoreOption, as_overrides
@@ -17,11 +18,23 @@ if TYPE_CHECKING:
     from cluster.sweep.config import SweepConfig
     from cluster.sweep.estimate import SweepEstimate
     from cluster.sweep.folder import Standing
+    from preprocessing.store import Store
+    from radiotrain.split import Split
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
     app.command()(tune)
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command("plan", hidden=True, context_settings=anything)(_plan)
+
+
+def _plan() -> None:
+    """Refuse the command of earlier versions."""
+    raise InputError(
+        "'radiotrain plan' was removed, as its hours came from data sheets and not from measurements:"
+        " run 'radiotrain tune --config sweep.yaml --dry-run --gpus N' on a machine with one such GPU"
+    )
 
 
 def tune(
@@ -43,15 +56,28 @@ def tune(
             help="Check the sweep and list its trials with memory and hours; train nothing.",
         ),
     ] = False,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --dry-run: how long the sweep takes on this many GPUs like the measured one.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Train architecture × target on Ray; halving stops trials within each target.
+    """Train architecture × target on Ray by successive halving within each target.
 
     Uses the running Ray cluster or starts a local one. Rerun to resume.
 
     Example: `radiotrain tune --config sweep.yaml --set train.epochs=40`
 
-    Example: `radiotrain tune --config sweep.yaml --dry-run`
+    Example: `radiotrain tune --config sweep.yaml --dry-run --gpus 8`
     """
+    if gpus is not None and not dry_run:
+        raise InputError(
+            "--gpus is only an estimate, got no --dry-run: add it, or leave --gpus out"
+        )
+    typer.echo(f"{'dry run: ' * dry_run}reading {config}", err=True)
     from cluster.sweep.config import load_sweep
     from cluster.sweep.folder import best_of_each_group
     from cluster.sweep.report import write_sweep_report
@@ -65,7 +91,7 @@ def tune(
     for note in notes_on(divided, opened, sweep.split):
         typer.echo(f"note: {note}", err=True)
     if dry_run:
-        _dry_run(sweep)
+        _dry_run(sweep, (opened, divided), gpus)
         return
     typer.echo(f"meanwhile: radiotrain status {sweep.out} --watch", err=True)
     found = run_sweep(sweep, progress)
@@ -77,19 +103,24 @@ def tune(
         raise typer.Exit(1)
 
 
-def _dry_run(sweep: SweepConfig) -> None:
+def _dry_run(sweep: SweepConfig, inputs: tuple[Store, Split], gpus: int | None) -> None:
     from cluster.session import ray_session
-    from cluster.sweep.estimate import estimate_sweep
+    from cluster.sweep.estimate import check_gpus, estimate_sweep
     from cluster.sweep.folder import read_states, standings
     from cluster.sweep.reuse import describe_reuse
     from cluster.sweep.run import check_members
     from preprocessing.common.progress import progress
 
-    members = check_members(sweep)
+    members = check_members(sweep, inputs, progress)
     found = standings(sweep, read_states(members.trials))
+    typer.echo("starting Ray to time a few steps of each kind of trial", err=True)
     with ray_session():
-        estimate = estimate_sweep(sweep, members.trials, progress)
+        if gpus is not None:
+            check_gpus(sweep)
+        estimate = estimate_sweep(sweep, found, inputs, progress)
     print_estimate(sweep, estimate)
+    if gpus is not None:
+        print_on_gpus(sweep, estimate, gpus)
     for line in describe_reuse(sweep, found, members.left_out):
         typer.echo(line)
     if not estimate.fits:
@@ -128,7 +159,7 @@ def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
     )
     if not estimate.devices:
         return
-    wall = 3600 * estimate.device_hours_to_come / sweep.resources.workers / estimate.at_a_time
+    wall = estimate.wall_s(estimate.at_a_time)
     shared = 0 < estimate.gpu_share < 1
     typer.echo(
         f"{estimate.device_hours:.2f} {hours} if none is stopped,"
@@ -139,6 +170,29 @@ def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
     typer.echo(
         f"timed on {', '.join(estimate.devices)}, each with its device to itself; reading the cohort"
         " and starting up are not counted"
+    )
+
+
+def print_on_gpus(sweep: SweepConfig, estimate: SweepEstimate, num_gpus: int) -> None:
+    """Print how long a sweep takes on so many GPUs like the measured one."""
+    from radiotrain.training.metrics import human_time
+
+    workers = sweep.resources.workers
+    if workers > num_gpus:
+        raise InputError(
+            f"a trial takes {workers} GPUs, got --gpus {num_gpus}: lower resources.workers"
+        )
+    at_a_time = min(num_gpus // workers, estimate.num_trials)
+    bound = "at least " * (workers > 1)
+    typer.echo(
+        f"on {num_gpus} GPUs: {bound}{human_time(estimate.wall_s(at_a_time))} with halving as"
+        f" configured, {at_a_time} trials at a time, {workers} GPU{'s' * (workers > 1)} each"
+    )
+    if unused := num_gpus - at_a_time * workers:
+        typer.echo(f"{unused} of {num_gpus} GPUs are never used: there are fewer trials")
+    typer.echo(
+        "not measured: several GPUs on one trial, whose gradients cross the network ('radiotrain doctor"
+        " --cluster' measures that); so it is not said whether that would be faster"
     )
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cluster.planning.gpus import GPUS
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder
 from preprocessing.phantom.quirks import QUIRKS
@@ -77,7 +76,6 @@ def bash(script: str, *words: str, cwd: Path, **environment: str) -> str:
             "halving"].annotation.model_fields]),
         ("radiotrain preprocess cohort store --set n4", ["n4_iterations=", "n4_convergence="]),
         ("radiotrain preprocess --bias-engine ", ["separable", "simpleitk", "none"]),
-        ("radiotrain plan --gpu ", list(GPUS)),
         ("radiotrain phantom out --quirk two", [q.name for q in QUIRKS if q.name[:3] == "two"]),
     ],
 )  # fmt: skip

@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 
 from cluster.sweep.config import plan_trials
-from cluster.sweep.estimate import _estimate, estimate_sweep
+from cluster.sweep.estimate import _estimate, estimate_sweep, wall_time_s
 from cluster.sweep.folder import SweepFolder, read_states, standings
+from cluster.sweep.run import check_members
 from preprocessing.common.progress import progress
 from preprocessing.store import Store
+from radiotrain.cli.tune import print_on_gpus
 from radiotrain.config import dump_config
+from radiotrain.places import open_inputs
 from radiotrain.split import load_split
 from radiotrain.training.demand import Timing, demand_of, memory_bytes
 from radiotrain.training.loop import train
-from tests.commands import call
+from radiotrain.training.metrics import human_time
+from tests.commands import call, the_sentence
 
 # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -30,14 +34,20 @@ def sweep(make_sweep, tmp_path_factory):
     return make_sweep(out, seeds=[0, 1, 2], train=TRAIN, halving=HALVING)
 
 
+def estimated(sweep, plans):
+    inputs = open_inputs(sweep.store, sweep.split)
+    return estimate_sweep(sweep, standings(sweep, read_states(plans)), inputs, progress)
+
+
 @pytest.fixture(scope="module")
 def estimate(ray_here, sweep):
-    return estimate_sweep(sweep, plan_trials(sweep), progress)
+    return estimated(sweep, plan_trials(sweep))
 
 
 def test_every_trial_has_its_memory_and_time(sweep, estimate):
     store = Store.open(sweep.store)
-    assert [trial.plan for trial in estimate.trials] == list(plan_trials(sweep))
+    by_name = {trial.plan.name: trial.plan for trial in estimate.trials}
+    assert by_name == {plan.name: plan for plan in plan_trials(sweep)}
     assert (estimate.num_trials, estimate.is_known, estimate.uses_gpus) == (6, True, False)
     assert (estimate.gpu_share, estimate.fits) == (0, True)
     for trial in estimate.trials:
@@ -54,11 +64,73 @@ def test_hours_follow_from_epochs(estimate):
     assert estimate.device_hours_to_come == pytest.approx(2 * 15 * epoch_s / 3600)
 
 
+def test_the_time_of_the_sweep_follows_from_its_rounds(estimate):
+    """Of each target three trials of 3 epochs, then one of 6: with six places no trial waits."""
+    (epoch_s,) = {trial.epoch_s for trial in estimate.trials}
+    assert estimate.wall_s(6) == pytest.approx(9 * epoch_s)
+    assert estimate.wall_s(1) == pytest.approx(3600 * estimate.device_hours_to_come)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "slots", "seconds"),
+    [
+        ([], 2, 0),
+        ([[]], 2, 0),
+        ([[(3, 2.0), (1, 5.0)]], 1, 11),
+        ([[(3, 2.0), (1, 5.0)]], 2, 9),
+        # First come, first served: the second group's trials are ready before the first one's last.
+        ([[(2, 1.0), (1, 4.0)], [(2, 1.0), (1, 1.0)]], 2, 6),
+    ],
+)
+def test_wall_time_by_hand(rounds, slots, seconds):
+    assert wall_time_s(rounds, slots) == pytest.approx(seconds)
+
+
+def test_a_dry_run_opens_the_store_and_the_split_once(make_sweep, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "cluster.sweep.run.open_inputs", lambda *urls: opened.append(urls) or open_inputs(*urls)
+    )
+    monkeypatch.setattr("radiotrain.training.fits.open_inputs", lambda *urls: opened.append(urls))
+    sweep = make_sweep(tmp_path / "sweep", folds=[0, 1])
+    assert len(check_members(sweep).trials) == 4
+    assert opened == [(sweep.store, sweep.split)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--gpus", 8), "no --dry-run"),
+        (("--gpus", 8, "--dry-run"), "the sweep is configured for the CPU"),
+        (("--gpus", 8, "--dry-run", "--set", "device=auto"), "Ray finds none here"),
+    ],
+)
+def test_hours_of_gpus_are_not_said_where_none_was_measured(
+    ray_here, make_sweep, tmp_path, options, words
+):
+    config = tmp_path / "sweep.yaml"
+    config.write_text(dump_config(make_sweep(tmp_path / "sweep")))
+    _, error = call("tune", "--config", config, *options, status=2)
+    assert words in the_sentence(error)
+
+
+def test_hours_on_gpus_are_those_of_the_measured_steps(estimate, sweep, capsys):
+    print_on_gpus(sweep, estimate, 8)
+    out = capsys.readouterr().out
+    assert f"on 8 GPUs: {human_time(estimate.wall_s(6))} with halving" in out
+    assert "2 of 8 GPUs are never used" in out
+
+
+def test_the_removed_command_names_what_to_use():
+    _, error = call("plan", "--config", "sweep.yaml", "--gpus", 8, "--price", 2, status=2)
+    assert "tune --config sweep.yaml --dry-run --gpus N" in the_sentence(error)
+
+
 def test_what_is_done_is_not_to_come(ray_here, sweep, estimate):
     plans = plan_trials(sweep)
     SweepFolder(sweep.out).write_sweep(sweep)
     train(plans[0].run, until_epoch=3, reporter=lambda _: None)
-    again = estimate_sweep(sweep, plans, progress)
+    again = estimated(sweep, plans)
     epoch_s = again.trials[0].epoch_s
     assert again.device_hours == pytest.approx(2 * 27 * epoch_s / 3600)
     assert again.device_hours_to_come == pytest.approx((2 * 15 - 3) * epoch_s / 3600)
@@ -72,7 +144,7 @@ def test_an_epoch_takes_as_long_as_it_is_said_to(ray_here, sweep, estimate):
     for _ in range(3):
         if seconds / 10 < said < 10 * seconds:
             return
-        said = estimate_sweep(sweep, plan_trials(sweep)[:2], progress).trials[1].epoch_s
+        said = estimated(sweep, plan_trials(sweep)[:2]).trials[1].epoch_s
     pytest.fail(f"an epoch of {seconds:.3f} s was said to take {said:.3f} s")
 
 
@@ -87,7 +159,7 @@ def test_suggested_trials_are_estimated_by_an_example_of_each_network(
         num_samples=5,
         search={"train.lr": {"loguniform": [1e-4, 1e-2]}},
     )
-    found = estimate_sweep(sweep, (), progress)
+    found = estimated(sweep, ())
     assert [trial.plan.name for trial in found.trials] == [
         "ER_ResNet10-narrow",
         "PR_ResNet10-narrow",

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cluster.sweep.config import plan_trials
-from cluster.sweep.folder import SweepFolder, TrialState, ladder_of, standings
+from cluster.sweep.folder import SweepFolder, TrialState, standings
 from cluster.sweep.ladder import Action
 from cluster.sweep.progress import (
-    epochs_to_come,
+    epochs_to_come_by_group,
     estimate_auc,
     last_sign_of_life,
     measure,
@@ -151,7 +151,7 @@ def test_epochs_to_come_are_those_that_then_come(make_sweep, tmp_path, folds):
     while True:
         found = standings(sweep, [state(sweep, plan, aucs[plan.name]) for plan in plans], ())
         trained = sum(map(len, aucs.values()))
-        told.append(trained + epochs_to_come(found, ladder_of(sweep), 6, len(plans)))
+        told.append(trained + sum(epochs_to_come_by_group(sweep, found).values()))
         going = [s.plan.name for s in found if s.verdict.action is Action.TRAIN]
         if not going:
             break

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.sweep.resources import Gpu, gpu_share, worker_resources
 from cluster.sweep.trial import _placed
+from preprocessing.store import Store
 from radiotrain.config import SpeedConfig
 from radiotrain.data.placement import Room
 from radiotrain.training.demand import demand_of, memory_bytes
@@ -84,4 +85,7 @@ def test_without_room_for_a_copy_they_stream(a_run, monkeypatch):
 def test_what_is_configured_wins(ray_here, make_sweep, tmp_path):
     for gpus in (0.5, 0, None):
         sweep = make_sweep(tmp_path / "sweep", resources={"cpus": 1.5, "gpus": gpus})
-        assert worker_resources(sweep, ()) == {"CPU": 1.5, "GPU": gpus or 0.0}
+        assert worker_resources(sweep, (), Store.open(sweep.store)) == {
+            "CPU": 1.5,
+            "GPU": gpus or 0.0,
+        }
