@@ -68,6 +68,8 @@ def every_command() -> dict[tuple[str, ...], Any]:
     while todo:
         path = todo.pop()
         for name, inner in getattr(found[path], "commands", {}).items():
+            if inner.hidden:  # an earlier name
+                continue
             found[*path, name] = inner
             todo.append((*path, name))
     return found
