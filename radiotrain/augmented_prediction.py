@@ -16,7 +16,8 @@ from preprocessing.store import Store
 from radiotrain import augment
 from radiotrain.config import AugmentConfig, RunConfig
 from radiotrain.data.batches import batches
-from radiotrain.predict import LoadedPart, call_network, load_part, predictions_table
+from radiotrain.networks.fusion import call_network
+from radiotrain.predict import LoadedPart, load_part, predictions_table
 from radiotrain.seal import TestAccess
 from radiotrain.split import Split
 

@@ -21,10 +21,12 @@ from preprocessing.storage import files
 from preprocessing.storage.digests import check_text, has_text_digest, text_with_digest
 from radiotrain.deprecation import warn_renamed
 from radiotrain.networks.registry import check_network_name
-from radiotrain.training.early_stopping import Choose
 from radiotrain.yaml_text import dump_yaml, load_yaml
 
 Precision = Literal["auto", "float32", "tf32", "bfloat16"]
+
+# How the epoch that a run keeps is chosen.
+Choose = Literal["last", "smoothed_loss", "smoothed_auc", "best_auc"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 

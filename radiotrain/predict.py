@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from preprocessing.common.errors import InputError, MissingPathError
 from preprocessing.storage import files
@@ -24,6 +24,7 @@ from radiotrain.config import RunConfig
 from radiotrain.data.batches import batches
 from radiotrain.data.patients import Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
+from radiotrain.networks.fusion import call_network
 from radiotrain.networks.registry import build_network
 from radiotrain.runs import REMEDY, RunFolder, RunRecord, open_run
 from radiotrain.seal import TestAccess
@@ -254,12 +255,6 @@ def _check_weights(network: nn.Module, weights: Mapping[str, Any], url: str) -> 
             raise TypeError(f"{name} is {found.dtype}, expected {wanted.dtype}")
         if not bool(torch.isfinite(found).all()):
             raise InputError(f"weights {name} in {url} are not finite: {REMEDY}")
-
-
-def call_network(network: nn.Module, images: Tensor, covariates: Tensor) -> Tensor:
-    """Return logits (B, T) of images (B, P, R, C, S) and covariates (B, K), K being 0 for none."""
-    logits: Tensor = network(images, covariates) if covariates.shape[1] else network(images)
-    return logits
 
 
 def predict_logits(

@@ -25,7 +25,8 @@ from sklearn.metrics import roc_auc_score
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
 from radiotrain.config import RunConfig, TrainConfig, parse_config
 from radiotrain.distributed import Worker
-from radiotrain.predict import call_network, load_network
+from radiotrain.networks.fusion import call_network
+from radiotrain.predict import load_network
 from radiotrain.split import Split, make_split, save_split
 from radiotrain.training.loop import train
 from radiotrain.training.losses import LossWeights, masked_losses

@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import norm
 
-from radiotrain.training.early_stopping import Choose, EpochChoice
+from radiotrain.config import Choose
+from radiotrain.training.early_stopping import EpochChoice
 
 # Standard deviation of what scores do not share, in standard errors: between trials, and between the
 # epochs of one as its rule sees them.

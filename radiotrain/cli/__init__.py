@@ -172,5 +172,5 @@ def command_line() -> TyperGroup:
     assert isinstance(built, TyperGroup)
     # Typer would list the groups last.
     order = [module.__name__.rpartition(".")[2] for module in _COMMANDS]
-    built.commands = {name: built.commands[name] for name in order} | built.commands
+    built.commands = {name: built.commands[name] for name in (*order, *built.commands)}
     return built

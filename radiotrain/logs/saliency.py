@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from radiotrain.predict import call_network
+from radiotrain.networks.fusion import call_network
 
 _SMOOTHINGS = 2
 

@@ -1,4 +1,4 @@
-"""Late fusion: clinical covariates have a say beside the images.
+"""Late fusion: clinical covariates beside the images.
 
 Axis legend: B patients, P phases, R rows, C columns, S slices, T targets, K encoded covariates.
 """
@@ -56,3 +56,9 @@ class LateFusion(nn.Module):
                 head.weight.zero_()
                 head.bias.zero_()
             head.bias.add_(intercept)
+
+
+def call_network(network: nn.Module, images: Tensor, covariates: Tensor) -> Tensor:
+    """Return logits (B, T) of images (B, P, R, C, S) and covariates (B, K), K being 0 for none."""
+    logits: Tensor = network(images, covariates) if covariates.shape[1] else network(images)
+    return logits

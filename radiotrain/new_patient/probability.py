@@ -19,9 +19,9 @@ from radiotrain import augment
 from radiotrain.augmented_prediction import draw_changes
 from radiotrain.distributed import autocast_dtype
 from radiotrain.evaluation.statistics.member_scale import on_one_scale
+from radiotrain.networks.fusion import call_network
 from radiotrain.new_patient.operating_point import Rule
 from radiotrain.new_patient.trained_model import Member, TrainedModel
-from radiotrain.predict import call_network
 
 Floats = NDArray[np.float64]
 Call = Literal["at or above", "below"]

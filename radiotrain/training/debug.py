@@ -27,8 +27,8 @@ from radiotrain.data.few import few_patients
 from radiotrain.data.patients import Batch
 from radiotrain.distributed import Worker
 from radiotrain.logs.pictures import batch_picture, png_bytes
+from radiotrain.networks.fusion import call_network
 from radiotrain.places import open_inputs
-from radiotrain.predict import call_network
 from radiotrain.seeds import Purpose, seed_for
 from radiotrain.training.loop import Reporter, print_line
 from radiotrain.training.losses import masked_loss

@@ -11,9 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
-Choose = Literal["last", "smoothed_loss", "smoothed_auc", "best_auc"]
+from radiotrain.config import Choose
 
 
 class Action(Enum):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from preprocessing.common.errors import InputError
-from radiotrain.predict import call_network
+from radiotrain.networks.fusion import call_network
 from radiotrain.training.losses import masked_loss
 
 if TYPE_CHECKING:

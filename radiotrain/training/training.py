@@ -43,7 +43,8 @@ from radiotrain.data.order import (
 from radiotrain.data.patients import Batch, Part, Patients, load_patients, part_ids
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.logs.energy import EnergyMeter
-from radiotrain.predict import call_network, predict_logits, predictions_table
+from radiotrain.networks.fusion import call_network
+from radiotrain.predict import predict_logits, predictions_table
 from radiotrain.runs import REMEDY, PredictedBy, RunFolder, run_digest
 from radiotrain.seeds import Purpose, seed_for
 from radiotrain.split import Split, notes_on

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from radiotrain.evaluation.statistics.member_scale import MemberScale
-from radiotrain.predict import call_network
+from radiotrain.networks.fusion import call_network
 
 
 @dataclass(frozen=True)

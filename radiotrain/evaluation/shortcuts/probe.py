@@ -21,8 +21,8 @@ from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.evaluation.baselines.models import LOGISTIC
 from radiotrain.evaluation.baselines.nested import nested_cv
 from radiotrain.evaluation.shortcuts.stratified import FEWEST_OF_A_CLASS, Area, stratified_area
-from radiotrain.networks.fusion import LateFusion
-from radiotrain.predict import call_network, check_run, load_network
+from radiotrain.networks.fusion import LateFusion, call_network
+from radiotrain.predict import check_run, load_network
 from radiotrain.split import Split
 
 _NUM_PARTS = 5
