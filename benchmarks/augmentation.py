@@ -19,10 +19,19 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from radiotrain.augment import Draw, apply, draw
-from radiotrain.augment.intensity import add_noise, bend, change_enhancement, change_intensities
-from radiotrain.augment.spatial import input_from_output, resample, resample_on_grid
-from radiotrain.config import AugmentConfig
+from radiotrain.config.run_config import AugmentConfig
+from radiotrain.data.augmentation import (
+    Draw,
+    add_noise,
+    apply,
+    bend,
+    change_enhancement,
+    change_intensities,
+    draw,
+    input_from_output,
+    resample,
+    resample_on_grid,
+)
 
 CONFIG = AugmentConfig()
 SPACING_MM = (0.7, 0.7, 1.5)

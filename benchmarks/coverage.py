@@ -21,15 +21,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import binom, norm
 
-from radiotrain.evaluation.statistics.auc import Interval, delong_interval
-from radiotrain.evaluation.statistics.auc_interval import auc_interval
-from radiotrain.evaluation.statistics.comparison import paired_difference, unpaired_difference
-from radiotrain.evaluation.statistics.influence import (
-    Sampling,
-    average_precision_interval,
-    brier_interval,
-)
-from radiotrain.evaluation.statistics.operating_point import wilson_interval
+from radiotrain.statistics.auc import Interval, auc_interval, delong_interval
+from radiotrain.statistics.auc_comparison import paired_difference, unpaired_difference
+from radiotrain.statistics.influence import Sampling, average_precision_interval, brier_interval
+from radiotrain.statistics.operating_point import wilson_interval
 
 SIZES = (30, 60, 184, 400, 1000)
 PREVALENCES = (0.1, 0.25, 0.5)

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.statistics.bootstrap import bootstrap_interval
-from radiotrain.evaluation.statistics.comparison import (
+from radiotrain.statistics.auc_comparison import (
     bootstrap_difference_interval,
+    null_range,
     paired_difference,
 )
-from radiotrain.evaluation.statistics.paired_permutation import null_range
-from radiotrain.evaluation.statistics.permutation import permutation_test
+from radiotrain.statistics.resampling import bootstrap_interval, permutation_test
 
 LOOPS = 200
 """Resamples that the plain loop draws; its time is scaled up to the others'."""

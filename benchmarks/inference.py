@@ -28,28 +28,24 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
-from radiotrain.evaluation.cautions import find_cautions
+from radiotrain.evaluation.cautions import find_cautions, with_threshold_cautions
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.family import TestPlan, correct_for_family, headline_pairs
 from radiotrain.evaluation.patients import PatientScores, patient_scores
-from radiotrain.evaluation.report.verdict import judge
+from radiotrain.evaluation.report.conclusions import judge
 from radiotrain.evaluation.results import TargetResult
-from radiotrain.evaluation.statistics.auc import auc, delong_interval
-from radiotrain.evaluation.statistics.auc_interval import auc_interval
-from radiotrain.evaluation.statistics.comparison import holm_adjusted
-from radiotrain.evaluation.statistics.operating_point import (
+from radiotrain.statistics.auc import auc, auc_interval, delong_interval
+from radiotrain.statistics.auc_comparison import holm_adjusted
+from radiotrain.statistics.operating_point import (
     OperatingPoint,
+    compare_at_equal_rate,
+    mcnemar_p_value,
     sensitivity_threshold,
     wilson_interval,
     youden_threshold,
 )
-from radiotrain.evaluation.statistics.paired_calls import (
-    compare_at_equal_rate,
-    mcnemar_p_value,
-)
-from radiotrain.evaluation.statistics.permutation import permutation_test
-from radiotrain.evaluation.statistics.power import smallest_area_above
-from radiotrain.evaluation.threshold_caution import with_threshold_cautions
+from radiotrain.statistics.power import smallest_area_above
+from radiotrain.statistics.resampling import permutation_test
 
 NUM_TEST = 184
 NUM_VALIDATION = 148

@@ -21,10 +21,9 @@ from scipy.ndimage import map_coordinates
 
 from preprocessing.images.clipping import OutlierClip
 from preprocessing.store.writer import quantise
-from radiotrain.augment import draw
-from radiotrain.augment.spatial import input_from_output
-from radiotrain.config import AugmentConfig
-from radiotrain.data.voxels import NormalisationRule, for_network
+from radiotrain.config.run_config import AugmentConfig
+from radiotrain.data.augmentation import draw, input_from_output
+from radiotrain.data.storage import NormalisationRule, for_network
 
 F32 = NDArray[np.float32]
 MARGIN = 10.0

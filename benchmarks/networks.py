@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from radiotrain.networks.memory import checkpoint_activations
+from radiotrain.networks.cost import checkpoint_activations
 from radiotrain.networks.registry import build_network, check_network_name
 
 NAMES = ("SEResNet50", "SEResNext101", "ResNet34", "DenseNet121", "EfficientNet-b0")

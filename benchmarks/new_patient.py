@@ -22,19 +22,18 @@ from preprocessing.cohort.read_cohort import read_cohort
 from preprocessing.common.config import PreprocessConfig
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from radiotrain.config import AugmentConfig
+from radiotrain.config.run_config import AugmentConfig
+from radiotrain.inference.model import Member, TrainedModel
+from radiotrain.inference.operating_point import no_rule
+from radiotrain.inference.out_of_range import TrainingImages
+from radiotrain.inference.predict_patient import Asked, examine
+from radiotrain.inference.prepare import Region, prepare, read_patient
+from radiotrain.inference.probability import ask
+from radiotrain.inference.saliency import look
 from radiotrain.networks.registry import build_network
-from radiotrain.new_patient.attention import look
-from radiotrain.new_patient.examine import Asked, examine
-from radiotrain.new_patient.operating_point import no_rule
-from radiotrain.new_patient.out_of_range import TrainingImages
-from radiotrain.new_patient.patient_folder import Region, read_patient
-from radiotrain.new_patient.prepare import prepare
-from radiotrain.new_patient.probability import ask
-from radiotrain.new_patient.trained_model import Member, TrainedModel
-from radiotrain.predict import TrainedNetwork
+from radiotrain.runs.predict_run import TrainedNetwork
 
-_MODULES = "import radiotrain.new_patient.examine, radiotrain.new_patient.structured_report"
+_MODULES = "import radiotrain.inference.predict_patient, radiotrain.inference.structured_report"
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from preprocessing.store import Store
-from radiotrain.split import make_split, save_split
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.s3.proxy import Proxy
 from tests.s3.server import BUCKET, Server, environment, program

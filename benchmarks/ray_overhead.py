@@ -18,9 +18,9 @@ from statistics import fmean, median
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from preprocessing.store import Store
-from radiotrain.config import RunConfig, dump_config
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import RunConfig, dump_config
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from tests.unit.training.synthetic import run_config, write_store
 
 _AIM = 1.025

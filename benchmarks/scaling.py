@@ -16,10 +16,10 @@ import torch
 from torch import distributed, multiprocessing
 
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.split import load_split, make_split, save_split
-from radiotrain.training.training import Training
+from radiotrain.split.split import load_split, make_split, save_split
+from radiotrain.training.trainer import Training
 from tests.unit.training.synthetic import run_config, write_store
 
 _NETWORKS = ("ResNet10-narrow", "ResNet10", "ResNet18")

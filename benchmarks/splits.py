@@ -16,8 +16,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from radiotrain.split import deal
-from radiotrain.split_balance import BALANCED
+from radiotrain.split.balance import BALANCED
+from radiotrain.split.split import deal
 
 _FOLDS, _TEST = 5, 0.2
 

@@ -4,7 +4,7 @@
     python -m benchmarks.stopping SWEEP [SWEEP …]
 
 Takes the validation AUCs of every epoch of every run (of one fold each) from the run folders, and
-lets each way of stopping decide on them as if the sweep ran again: ours by `cluster.sweep.ladder`,
+lets each way of stopping decide on them as if the sweep ran again: ours by `cluster.sweep.halving`,
 the others by Ray Tune's own schedulers, with some trials at a time, in many random orders.
 
 saved: epochs not trained, of all. lost: score of the sweep's best trial less that of the chosen one,
@@ -32,9 +32,9 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from cluster.sweep.ladder import Action, Entrant, FoldCurve, fold_score, judge, make_ladder
+from cluster.sweep.halving import Action, Entrant, FoldCurve, fold_score, judge, make_ladder
 from preprocessing.storage import files
-from radiotrain.runs import RunFolder
+from radiotrain.runs.run_folder import RunFolder
 
 Curve = tuple[float, ...]
 # By group, by trial.

@@ -27,8 +27,8 @@ from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import Segment, SweepFolder
 from preprocessing.common.progress import progress
 from preprocessing.store import Store
-from radiotrain.config import parse_config
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import parse_config
+from radiotrain.split.split import make_split, save_split
 from tests.unit.training.synthetic import write_store
 
 

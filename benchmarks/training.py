@@ -31,14 +31,14 @@ import torch
 from torch import nn
 
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
-from radiotrain.config import AugmentConfig, RunConfig
+from radiotrain.config.run_config import AugmentConfig, RunConfig
 from radiotrain.distributed import Worker, autocast_dtype
 from radiotrain.networks.cost import network_cost
 from radiotrain.networks.registry import build_network
-from radiotrain.split import Split, make_split
-from radiotrain.training.build import make_optimizer
+from radiotrain.split.split import Split, make_split
 from radiotrain.training.losses import masked_loss
-from radiotrain.training.training import Training
+from radiotrain.training.setup import make_optimizer
+from radiotrain.training.trainer import Training
 
 NETWORKS = ("SEResNet50", "ResNet34", "SEResNext101", "DenseNet121", "EfficientNet-b0")
 SPACING_MM = (0.7, 0.7, 1.5)

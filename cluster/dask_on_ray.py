@@ -17,8 +17,7 @@ import ray
 from distributed import Client, LocalCluster, Nanny
 from distributed.security import Security
 
-from cluster.growth import growth_of_cluster, most_of
-from cluster.session import ray_session
+from cluster.session import growth_of_cluster, most_of, ray_session
 from preprocessing.common.errors import InputError
 from preprocessing.processes.dask_client import (
     SCHEDULER_SETTINGS,

@@ -15,7 +15,7 @@ from threading import Event, Thread
 import ray
 from ray.util.metrics import Gauge
 
-from radiotrain.training.metrics import EpochMetrics
+from radiotrain.runs.epoch_metrics import EpochMetrics
 
 GAUGES: Mapping[str, str] = {
     "radiotrain_samples_per_second": "Training patients a second, over all workers of a trial",

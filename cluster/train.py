@@ -28,10 +28,9 @@ from cluster.failures import (
     sum_up,
     write_notices,
 )
-from cluster.growth import growth_of_cluster
 from cluster.metrics import TrialMetrics
 from cluster.notice import LeavingNodes, WorkerNotice, own_node, tell_workers
-from cluster.session import has_gpus, ray_session
+from cluster.session import growth_of_cluster, has_gpus, ray_session
 from preprocessing.common.errors import DamagedFileError, InputError, LockLostError
 from preprocessing.processes import stop_notice
 from preprocessing.processes.machine import num_cpus
@@ -39,14 +38,14 @@ from preprocessing.processes.stop_notice import Stopped
 from preprocessing.storage import files
 from preprocessing.storage.files import make_private
 from preprocessing.storage.folder_lock import exclusive
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.runs import RunFolder
-from radiotrain.training.checkpoint import newest_position
-from radiotrain.training.fits import check_fits
+from radiotrain.runs.checkpoint import newest_position
+from radiotrain.runs.epoch_metrics import EpochMetrics
+from radiotrain.runs.run_folder import RunFolder
 from radiotrain.training.loop import RunResult, is_done, print_line, recorded_result
 from radiotrain.training.loop import train as train_loop
-from radiotrain.training.metrics import EpochMetrics
+from radiotrain.training.validate import check_fits
 
 # A lost node or worker: the run folder's checkpoint is where the next attempt goes on.
 _MAX_FAILURES = 3

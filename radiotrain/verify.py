@@ -19,20 +19,19 @@ from preprocessing.common.errors import (
 from preprocessing.storage import files
 from preprocessing.storage.digests import has_text_digest
 from preprocessing.store.verify import check_metadata, check_voxels
-from radiotrain.checked_json import read_json
-from radiotrain.checked_parquet import check_parquet
+from radiotrain.evaluation.compare.compare_results import SCHEMA_VERSION as COMPARISON_SCHEMA
 from radiotrain.evaluation.compare.report_folder import read_report
-from radiotrain.evaluation.compare.results import SCHEMA_VERSION as COMPARISON_SCHEMA
 from radiotrain.evaluation.model import open_model
 from radiotrain.export.description import read_description
-from radiotrain.inputs import keeps_inputs, read_inputs
-from radiotrain.new_patient.answer import SCHEMA_VERSION as PREDICTION_SCHEMA
-from radiotrain.predict import check_best
-from radiotrain.promoted import read_promoted
-from radiotrain.runs import REMEDY, PredictedBy, RunFolder, RunRecord
-from radiotrain.split import OUTER_KEY, load_split
-from radiotrain.split_outer import check_outer_index
-from radiotrain.training.checkpoint import damaged_checkpoints, read_weights
+from radiotrain.inference.prediction import SCHEMA_VERSION as PREDICTION_SCHEMA
+from radiotrain.runs.checked_files import check_parquet, read_json
+from radiotrain.runs.checkpoint import damaged_checkpoints, read_weights
+from radiotrain.runs.predict_run import check_best
+from radiotrain.runs.promoted import read_promoted
+from radiotrain.runs.provenance import keeps_inputs, read_inputs
+from radiotrain.runs.run_folder import REMEDY, PredictedBy, RunFolder, RunRecord
+from radiotrain.split.outer_folds import check_outer_index
+from radiotrain.split.split import OUTER_KEY, load_split
 
 Check = Callable[[str], list[str]]
 

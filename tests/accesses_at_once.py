@@ -12,7 +12,7 @@ from multiprocessing import get_context
 
 import s3fs  # noqa: F401 - loaded once for all copies
 
-from radiotrain.seal import open_test_set
+from radiotrain.split.test_set_access import open_test_set
 
 
 def main(split_url: str, num: int) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from preprocessing.storage.digests import dump_with_digest, zip_with_digest
-from radiotrain.config import RunConfig, digest
-from radiotrain.logs.metrics_file import history_digest
-from radiotrain.runs import PredictedBy, RunFolder, run_digest
-from radiotrain.training.checkpoint import save_weights
+from radiotrain.config.run_config import RunConfig, digest
+from radiotrain.runs.checkpoint import save_weights
+from radiotrain.runs.epoch_metrics import history_digest
+from radiotrain.runs.run_folder import PredictedBy, RunFolder, run_digest
 
 
 def read_values(path: Path) -> dict[str, Any]:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 
-from cluster.sweep.config import SweepConfig
-from cluster.sweep.search import Distribution
+from cluster.sweep.config import Distribution, SweepConfig
 from preprocessing.common.config import PreprocessConfig
-from radiotrain.config import RunConfig
-from radiotrain.config_template import FieldDoc, as_yaml, fields_of
-from radiotrain.reproduction import ReproduceConfig
+from radiotrain.config.config_template import FieldDoc, as_yaml, fields_of
+from radiotrain.config.reproduction import ReproduceConfig
+from radiotrain.config.run_config import RunConfig
 
 _SET = "`--set section.key=value` wins over the file. An unknown key is refused, and the nearest one named."
 _PAGES: dict[str, tuple[str, str, type[BaseModel]]] = {

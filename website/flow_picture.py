@@ -59,7 +59,7 @@ FLOW = (
         "Store: int16, one chunk a patient",
     ),
     Stage(
-        "radiotrain.split", "make_split", ("Store",), ("Split",),
+        "radiotrain.split.split", "make_split", ("Store",), ("Split",),
         "patient-wise, jointly stratified, test set sealed",
         "Split: folds and test ids, fingerprinted",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from radiotrain.evaluation.report.published import PUBLISHED
+from radiotrain.evaluation.published import PUBLISHED
 from website.commands import commands_page
 from website.configuration import configuration_pages
 from website.docstrings import insert_docstrings

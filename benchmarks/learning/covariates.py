@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
-from radiotrain.config import RunConfig, TrainConfig, parse_config
+from radiotrain.config.run_config import RunConfig, TrainConfig, parse_config
 from radiotrain.distributed import Worker
 from radiotrain.networks.fusion import call_network
-from radiotrain.predict import load_network
-from radiotrain.split import Split, make_split, save_split
+from radiotrain.runs.predict_run import load_network
+from radiotrain.split.split import Split, make_split, save_split
 from radiotrain.training.loop import train
 from radiotrain.training.losses import LossWeights, masked_losses
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 
 CROP = (8, 8, 4)
 PHASES = 2
@@ -204,7 +204,7 @@ def loss_shares() -> None:
 
 
 def _epoch(labels: NDArray[np.int8], sampling: str) -> NDArray[np.int8]:
-    from radiotrain.data.order import balanced_order
+    from radiotrain.data.sampler import balanced_order
 
     return labels if sampling == "once" else labels[balanced_order(0, 0, labels[:, 0])]
 

@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.calibration import brier_score, calibration_slope
-from radiotrain.evaluation.statistics.deployed import as_deployed
-from radiotrain.evaluation.statistics.member_scale import (
+from radiotrain.statistics.auc import auc
+from radiotrain.statistics.calibration import brier_score, calibration_slope
+from radiotrain.statistics.member_scale import (
     MemberPatients,
     cross_fitted_members,
     fit_member_scales,
 )
-from radiotrain.evaluation.statistics.operating_point import sensitivity_threshold
+from radiotrain.statistics.operating_point import sensitivity_threshold
+from radiotrain.statistics.recalibration import as_deployed
 
 Floats = NDArray[np.float64]
 

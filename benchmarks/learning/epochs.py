@@ -12,7 +12,7 @@ the true one. epochs: trained, where patience (15) may stop a run. Cohorts are p
 is the standard error of the difference from `last`.
 
 The second table is a sweep: the best of 12 trials with learning rates drawn from 1e-4 to 1e-2, by their
-validation AUC at the epoch that the rule keeps, and the optimism that `cluster.sweep.optimism` expects.
+validation AUC at the epoch that the rule keeps, and the optimism that `cluster.sweep.progress` expects.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cluster.sweep.optimism import expected_optimism
-from radiotrain.training.early_stopping import Action, EpochChoice, decide, joint_epoch
-from radiotrain.training.schedule import learning_rate_factor
+from cluster.sweep.progress import expected_optimism
+from radiotrain.runs.early_stopping import Action, EpochChoice, decide, joint_epoch
+from radiotrain.training.trainer import learning_rate_factor
 
 Array = NDArray[np.float64]
 

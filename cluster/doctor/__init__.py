@@ -1,6 +1,10 @@
-"""Whether a cluster is fit to train on: what its nodes have, reach and say to each other.
+"""Diagnose a Ray cluster: its nodes, its network, its storage.
 
-``facts.py`` is what is measured, ``probe.py`` measures it on a node, ``examine.py`` on all, and ``judge.py``
-says what is wrong and what to do. ``exchange.py`` and ``start.py`` are programs of their own: two nodes that
-add up a tensor, and a Ray that is tried.
+===============  ===================================================================================
+``examine.py``   All nodes looked at, one by one and two by two
+``exchange.py``  One of two processes that add up a tensor: ``python -m cluster.doctor.exchange
+``facts.py``     What is measured of a cluster
+``judge.py``     What is wrong with a cluster, and what to do: from what was measured alone
+``start.py``     Whether a Ray starts on this machine: ``python -m cluster.doctor.start`` prints
+===============  ===================================================================================
 """

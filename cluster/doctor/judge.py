@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from cluster.doctor.facts import Examination, NodeFacts
-from radiotrain.doctor.findings import Finding, Grade, little_disk, little_shared_memory
+from radiotrain.doctor.facts import Finding, Grade, little_disk, little_shared_memory
 
 _MOST_SKEW_S = 1.0
 # A tenth of what the slowest of today's networks between machines has.

@@ -1,20 +1,21 @@
-"""Architecture × target under Ray Tune.
+"""Sweeps: architecture × target under Ray Tune.
 
-===============  =================================================================================
-``config.py``    ``sweep.yaml`` to trials; `search.py` what is varied beside networks, targets and
-                 seeds
-``estimate.py``  what it will take; `resources.py` what a trial takes of the cluster
-``run.py``       the sweep under Ray Tune
-``optuna_search.py``  what is tried next
-``trial.py``     what a trial does in its actor
-``ladder.py``    who goes on and who stops; `scheduler.py` acts on it for Ray Tune
-``optimism.py``  how much of the best score is luck
-``book.py``      what the driver knows of its trials while they train
-``folder.py``    what was tried, from storage alone; `progress.py` the same in numbers
-``membership.py``  which trials an edited sweep has; `reuse.py` says so in words
-``notice.py``    ends a sweep after a notice to stop
-``verify.py``    whether a sweep's files are what was written
-``report.py``    ``sweep.html``; `charts.py` its pictures
-``promote.py``   from the best trials to models
-===============  =================================================================================
+=========================  =========================================================================
+``config.py``              What a sweep tries: its configuration, and the trials that come of it
+``estimate.py``            What a sweep will take, before it is begun: each trial's memory and
+``folder.py``              A sweep's folder: what was tried and how far each trial is, known from
+``halving.py``             Who goes on and who stops: successive halving among the trials of one
+``membership.py``          Which trials a sweep has: those that its folder holds already, and those
+``optuna_search.py``       What a sweep tries next: what is planned and not yet begun, then what
+``progress.py``            How far a sweep is, in numbers, from its folder alone: its cluster need
+``promote.py``             From a sweep's best trials to models ready for evaluation, whose test
+``report.py``              ``sweep.html``: what a sweep tried and found, in one file that needs
+``resources.py``           What a trial takes of the cluster: a whole worker or several, or a share
+``reuse.py``               What a sweep that was begun will train, in words: what is done, goes on
+``run.py``                 A sweep under Ray Tune. The run folders are the truth: running again
+``successive_halving.py``  The ladder as a scheduler of Ray Tune: acts on verdicts, decides nothing
+``sweep_state.py``         What the driver of a sweep knows of its trials while they train; it acts
+``trial.py``               What a trial does in its actor: trains from rung to rung, and reports
+``verify.py``              Whether the files of a sweep's own are what was written, and its runs
+=========================  =========================================================================
 """

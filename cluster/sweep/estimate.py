@@ -21,9 +21,9 @@ from cluster.sweep.progress import rounds_by_group
 from cluster.sweep.resources import trials_at_a_time, worker_resources
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.split import Split
-from radiotrain.training.demand import (
+from radiotrain.config.run_config import RunConfig
+from radiotrain.split.split import Split
+from radiotrain.training.resources import (
     Demand,
     Timing,
     demand_of,

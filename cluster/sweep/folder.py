@@ -7,7 +7,7 @@
 ``TRIAL/``            a trial's run folder; with several folds, one in it for each
 ====================  ====================================================================
 
-No verdicts are kept: they follow from the trials' epochs (`cluster.sweep.ladder`), so that they
+No verdicts are kept: they follow from the trials' epochs (`cluster.sweep.halving`), so that they
 are the same whoever asks, during the sweep and after.
 """
 
@@ -19,13 +19,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal, TypeVar
 
-from cluster.sweep.config import (
-    SweepConfig,
-    TrialPlan,
-    group_of,
-    plan_trial,
-)
-from cluster.sweep.ladder import Action, Entrant, FoldCurve, Ladder, Verdict, judge, make_ladder
+from cluster.sweep.config import SweepConfig, TrialPlan, group_of, plan_trial
+from cluster.sweep.halving import Action, Entrant, FoldCurve, Ladder, Verdict, judge, make_ladder
 from cluster.sweep.membership import (
     KnownTrial,
     Membership,
@@ -37,11 +32,11 @@ from preprocessing.common.errors import DamagedFileError, InputError, MissingPat
 from preprocessing.common.json_values import parse_values
 from preprocessing.storage import files
 from preprocessing.storage.digests import check_text, dump_with_digest
-from radiotrain.checked_json import read_json
-from radiotrain.config import RENAMED_KEYS, dump_checked_config, read_config
-from radiotrain.runs import REMEDY, RunFolder, RunRecord, run_digest
-from radiotrain.training.length import epoch_choice
-from radiotrain.training.metrics import EpochMetrics
+from radiotrain.config.run_config import RENAMED_KEYS, dump_checked_config, read_config
+from radiotrain.runs.checked_files import read_json
+from radiotrain.runs.early_stopping import epoch_choice
+from radiotrain.runs.epoch_metrics import EpochMetrics
+from radiotrain.runs.run_folder import REMEDY, RunFolder, RunRecord, run_digest
 
 # Trials are read side by side: an object store answers slowly, but many at a time.
 _READERS = 16

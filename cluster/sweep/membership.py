@@ -30,14 +30,14 @@ from cluster.sweep.config import (
 from preprocessing.common.errors import InputError
 from preprocessing.common.json_values import first_difference
 from preprocessing.storage import files
-from radiotrain.config import RunConfig, flatten
-from radiotrain.runs import RunFolder
-from radiotrain.training.length import without_length
+from radiotrain.config.run_config import RunConfig, flatten
+from radiotrain.runs.early_stopping import without_length
+from radiotrain.runs.run_folder import RunFolder
 
 _READERS = 16
 _PATIENCE = "early_stopping.patience"
 _BASE_SECTIONS = ("train", "early_stopping", "augment", "precision")
-# A run's own rules say whether it can have other ones: see `radiotrain.training.length`.
+# A run's own rules say whether it can have other ones: see `radiotrain.runs.early_stopping`.
 _LENGTH = ("train.epochs", _PATIENCE)
 
 

@@ -18,17 +18,16 @@ from optuna.distributions import (
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cluster.sweep.book import Book, describe
-from cluster.sweep.config import SweepConfig, TrialPlan, group_of
+from cluster.sweep.config import Distribution, SweepConfig, TrialPlan, group_of
 from cluster.sweep.folder import (
     Standing,
     Suggestion,
     SweepFolder,
     plan_suggestion,
 )
-from cluster.sweep.ladder import Action, score_at
+from cluster.sweep.halving import Action, score_at
 from cluster.sweep.membership import suggested_per_group
-from cluster.sweep.search import Distribution
+from cluster.sweep.sweep_state import Book, describe
 
 _NETWORK = "network.name"
 _SCORE = "score"

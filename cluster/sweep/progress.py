@@ -26,15 +26,93 @@ from cluster.sweep.folder import (
     read_states,
     standings,
 )
-from cluster.sweep.ladder import Action, Ladder, num_places
+from cluster.sweep.halving import Action, Ladder, num_places
 from cluster.sweep.membership import suggested_per_group
-from cluster.sweep.optimism import expected_optimism
 from preprocessing.common.errors import MissingPathError
 from preprocessing.storage import files
+from radiotrain.config.run_config import Choose
 from radiotrain.evaluation.patients import patient_scores
-from radiotrain.evaluation.statistics.auc import auc, delong_variance
-from radiotrain.runs import PredictedBy, RunFolder
-from radiotrain.training.length import epoch_choice
+from radiotrain.runs.early_stopping import EpochChoice, epoch_choice
+from radiotrain.runs.run_folder import PredictedBy, RunFolder
+from radiotrain.statistics.auc import auc, delong_variance
+
+# Standard deviation of what scores do not share, in standard errors: between trials, and between the
+# epochs of one as its rule sees them.
+BETWEEN_TRIALS = 0.7
+BETWEEN_EPOCHS: Mapping[Choose, float] = {
+    "last": 0.0,
+    "smoothed_loss": 0.1,
+    "smoothed_auc": 0.15,
+    "best_auc": 0.3,
+}
+
+
+def expected_optimism(
+    score: float,
+    num_trials: int,
+    folds: Sequence[tuple[int, int]],
+    choice: EpochChoice,
+    num_epochs: int,
+) -> float | None:
+    """Return by how much the best trial's score is expected to exceed its AUC on new patients.
+
+    Parameters
+    ----------
+    score
+        Its mean AUC over folds.
+    num_trials
+        That were compared.
+    folds
+        Positive and negative validation patients of each fold.
+    choice, num_epochs
+        How each fold's epoch was chosen, among how many.
+
+    Returns
+    -------
+    None where a fold has one class only.
+    """
+    if not folds or any(min(fold) < 1 for fold in folds):
+        return None
+    by_trials = BETWEEN_TRIALS * expected_largest(num_trials)
+    by_epochs = BETWEEN_EPOCHS[choice.choose] * expected_largest(choice.num_looks(num_epochs))
+
+    def optimism_at(true: float) -> float:
+        errors = [standard_error(true, *fold) for fold in folds]
+        of_mean = math.sqrt(sum(error**2 for error in errors)) / len(folds)
+        # Each fold has an epoch of its own, so that their luck does not average out.
+        return of_mean * by_trials + sum(errors) / len(folds) * by_epochs
+
+    # The least AUC that leads to such a score: that of a score of 1 has a standard error, too.
+    for true in np.linspace(0.5, 1, 501):
+        optimism = optimism_at(float(true))
+        if true + optimism >= score:
+            return optimism
+    return 0.0
+
+
+def expected_largest(num: int) -> float:
+    """Return the expected largest of so many standard normal variables, to within 0.02."""
+    return float(norm.ppf((num - 0.375) / (num + 0.25))) if num > 1 else 0.0
+
+
+def standard_error(auc: float, num_positive: int, num_negative: int) -> float:
+    """Return the standard error of an AUC, of which the true value is known."""
+    first, second = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = auc * (1 - auc)
+    variance += (num_positive - 1) * (first - auc**2) + (num_negative - 1) * (second - auc**2)
+    return math.sqrt(max(0.0, variance) / (num_positive * num_negative))
+
+
+def describe_optimism(score: float, optimism: float, num_trials: int) -> str:
+    """Say in a sentence how much of the best trial's score is luck."""
+    expected = score - optimism
+    chosen = f"the best of {num_trials} trials" if num_trials > 1 else "the best of its epochs"
+    text = (
+        f"Its score of {score:.2f}, {chosen}, is expected to be about {optimism:.2f} too high: on new"
+        f" patients expect about {expected:.2f}"
+    )
+    return f"{text}, no better than chance." if expected <= 0.5 else f"{text}."
+
 
 _READERS = 16
 # A run writes after each epoch and every so many minutes; half as long again is no alarm yet.

@@ -1,6 +1,6 @@
 """From a sweep's best trials to models ready for evaluation, whose test patients nobody has read.
 
-What is made is decided before anything is written; see `radiotrain.promoted` for what is in a
+What is made is decided before anything is written; see `radiotrain.runs.promoted` for what is in a
 model's folder.
 """
 
@@ -31,18 +31,17 @@ from preprocessing.storage import files
 from preprocessing.storage.files import make_private
 from preprocessing.storage.folder_lock import exclusive_beside
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.evaluation.model import open_model
 from radiotrain.evaluation.stability.replicates import calibrate_members
-from radiotrain.evaluation.statistics.member_scale import Scales
-from radiotrain.inputs import keeps_inputs, read_inputs, write_inputs
-from radiotrain.places import open_inputs
-from radiotrain.predict import check_best, check_run, read_best
-from radiotrain.promoted import Kind, Promoted, member_urls, read_promoted, write_promoted
-from radiotrain.runs import PredictedBy, RunFolder, open_run
-from radiotrain.split import Split
-from radiotrain.training.early_stopping import joint_epoch
-from radiotrain.training.length import epoch_choice
+from radiotrain.runs.early_stopping import epoch_choice, joint_epoch
+from radiotrain.runs.locations import open_inputs
+from radiotrain.runs.predict_run import check_best, check_run, read_best
+from radiotrain.runs.promoted import Kind, Promoted, member_urls, read_promoted, write_promoted
+from radiotrain.runs.provenance import keeps_inputs, read_inputs, write_inputs
+from radiotrain.runs.run_folder import PredictedBy, RunFolder, open_run
+from radiotrain.split.split import Split
+from radiotrain.statistics.member_scale import Scales
 
 How = Literal["auto", "retrain", "ensemble"]
 # Trains a run until so many epochs are done.

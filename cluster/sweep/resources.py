@@ -11,14 +11,13 @@ import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.growth import growth_of_cluster, most_of
-from cluster.session import has_gpus
+from cluster.session import growth_of_cluster, has_gpus, most_of
 from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.training.demand import demand_of, memory_bytes
+from radiotrain.config.run_config import RunConfig
 from radiotrain.training.loop import print_line
+from radiotrain.training.resources import demand_of, memory_bytes
 
 # What libraries need in passing, and what fragments take of a GPU's memory.
 _MARGIN = 1.3

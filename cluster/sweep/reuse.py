@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import Standing
-from cluster.sweep.ladder import Action
+from cluster.sweep.halving import Action
 from cluster.sweep.membership import suggested_per_group
 from preprocessing.storage import files
-from radiotrain.runs import RunFolder
+from radiotrain.runs.run_folder import RunFolder
 
 _MOST_NAMED = 10
 

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
 
 from cluster.notice import tell_workers
 from cluster.session import ray_session
-from cluster.sweep.book import Book
 from cluster.sweep.config import SweepConfig, example_trials
 from cluster.sweep.folder import (
     Standing,
@@ -32,20 +33,39 @@ from cluster.sweep.membership import (
     find_members,
     suggested_per_group,
 )
-from cluster.sweep.notice import EndAtNotice
 from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.resources import check_room, max_running, trial_resources, worker_resources
 from cluster.sweep.reuse import describe_reuse
-from cluster.sweep.scheduler import LadderScheduler, name_of
+from cluster.sweep.successive_halving import LadderScheduler, name_of
+from cluster.sweep.sweep_state import Book
 from cluster.sweep.trial import train_trial
 from preprocessing.common.progress import progress as show_progress
 from preprocessing.processes import stop_notice
+from preprocessing.processes.stop_notice import Stopped
 from preprocessing.storage.folder_lock import exclusive
 from preprocessing.store import Store
-from radiotrain.places import open_inputs
-from radiotrain.split import Split
-from radiotrain.training.fits import check_fits
+from radiotrain.runs.locations import open_inputs
+from radiotrain.split.split import Split
 from radiotrain.training.loop import print_line
+from radiotrain.training.validate import check_fits
+
+
+class EndAtNotice(Callback):  # type: ignore[misc]
+    """Leaves Tune's loop by `Stopped` when no trial runs any more.
+
+    Trials look for the notice themselves (`cluster.notice`), pause, and report it.
+    """
+
+    def setup(self, *arguments: Any, **info: Any) -> None:
+        """Take SIGUSR1 back, at which Tune would end as if all were done."""
+        stop_notice.hear_again()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Look whether there is anything left to wait for."""
+        notice = stop_notice.came()
+        if notice is not None and not any(trial.status == Trial.RUNNING for trial in trials):
+            raise Stopped(notice, "paused")
+
 
 _TUNE = {
     # What is worth keeping is in the run folders.

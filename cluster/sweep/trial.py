@@ -21,17 +21,22 @@ from cluster.metrics import TrialMetrics
 from cluster.notice import LeavingNodes, WorkerNotice, own_node
 from cluster.sweep.config import TrialPlan
 from cluster.sweep.folder import Segment, TrialState, read_state
-from cluster.sweep.ladder import Ladder, Rung, score_at
+from cluster.sweep.halving import Ladder, Rung, score_at
 from cluster.train import PATIENCE_S, train_on_ray
 from preprocessing.common.errors import RadiotrainError
 from preprocessing.processes.stop_notice import Stopped
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.data.placement import SHARED_MEMORY, choose_placement, measure_room
-from radiotrain.data.shared import SharedCopy, missing_bytes
-from radiotrain.runs import RunFolder
+from radiotrain.config.run_config import RunConfig
+from radiotrain.data.storage import (
+    SHARED_MEMORY,
+    SharedCopy,
+    choose_placement,
+    measure_room,
+    missing_bytes,
+)
+from radiotrain.runs.epoch_metrics import EpochMetrics
+from radiotrain.runs.run_folder import RunFolder
 from radiotrain.training.loop import OnEpoch, print_line, train
-from radiotrain.training.metrics import EpochMetrics
 
 # This process's hold on a host's copy of a store, by the store's URL.
 _held: dict[tuple[str, str], SharedCopy] = {}
@@ -49,7 +54,7 @@ def train_trial(
     Parameters
     ----------
     config
-        ``config["trial"]``: see `cluster.sweep.book.describe`.
+        ``config["trial"]``: see `cluster.sweep.sweep_state.describe`.
     workers
         One: the loop runs in this process. More: under Ray Train, each with `resources`.
     max_quiet_minutes

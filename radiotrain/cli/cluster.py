@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from cluster.doctor.facts import Examination
-    from radiotrain.doctor.findings import Finding
+    from radiotrain.doctor.facts import Finding
 
 _EXAMPLE = (
     "Example: `ray exec ray_cluster.yaml 'radiotrain cluster doctor --storage s3://BUCKET/runs'`"
@@ -44,7 +44,7 @@ def doctor(
     from cluster.doctor.judge import judge
     from cluster.session import join_cluster
     from preprocessing.storage import files
-    from radiotrain.doctor.findings import is_broken
+    from radiotrain.doctor.facts import is_broken
 
     url = files.absolute(storage) if storage is not None else None
     if url is not None:
@@ -64,7 +64,7 @@ def print_examination(found: Examination, findings: tuple[Finding, ...]) -> None
     """Print what each node has, how each pair exchanges, and what to do."""
     from rich.table import Table
 
-    from radiotrain.cli.findings import findings_console, print_findings
+    from radiotrain.cli.console import findings_console, print_findings
 
     console = findings_console()
     nodes = Table(box=None, pad_edge=False)

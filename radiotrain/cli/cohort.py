@@ -9,8 +9,14 @@ from typing import Annotated
 
 import typer
 
-from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_options
-from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
+from radiotrain.cli.options import (
+    ColumnOption,
+    LabelOption,
+    NumPhasesOption,
+    PhasesOption,
+    read_phases_options,
+    table_options,
+)
 
 _EXAMPLE = "Example: `radiotrain cohort check Duke-Breast-Cancer-MRI --json check.json`"
 

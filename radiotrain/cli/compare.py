@@ -10,8 +10,8 @@ import typer
 from radiotrain.cli.console import wide_console
 
 if TYPE_CHECKING:
-    from radiotrain.evaluation.compare.results import Pair, ReportComparison
-    from radiotrain.evaluation.statistics.auc import Interval
+    from radiotrain.evaluation.compare.compare_results import Pair, ReportComparison
+    from radiotrain.statistics.auc import Interval
 
 # Where output goes into a file, which has no width of its own.
 _FILE_WIDTH = 160
@@ -64,12 +64,12 @@ def compare(
     Example: `radiotrain compare report report-2 --run ER_ResNet10 --run "baseline size (logistic)"`
     """
     from preprocessing.common.progress import progress
-    from radiotrain.evaluation.compare.pairs import choose_pairs, compare_reports
+    from radiotrain.evaluation.compare.compare_runs import choose_pairs, compare_reports
     from radiotrain.evaluation.compare.report_folder import read_report
     from radiotrain.evaluation.compare.write import write_comparison
-    from radiotrain.evaluation.report.claim import Subject, claimed, mark
+    from radiotrain.evaluation.report.write import Subject, claimed, mark
     from radiotrain.evaluation.run_pairs import check_rate
-    from radiotrain.evaluation.statistics.noninferiority import check_margin
+    from radiotrain.statistics.auc_comparison import check_margin
 
     if margin is not None:
         check_margin(margin)

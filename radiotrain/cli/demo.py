@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radiotrain.cli.backend import Backend
+from radiotrain.cli.options import Backend
 from radiotrain.cli.reproduce import reproduce
 from radiotrain.cli.step import run_step
 

@@ -42,9 +42,9 @@ def doctor(
     """
     from preprocessing.storage import files
     from preprocessing.storage.s3_options import PATIENCE
-    from radiotrain.cli.findings import findings_console, print_findings
+    from radiotrain.cli.console import findings_console, print_findings
     from radiotrain.doctor.examine import examine
-    from radiotrain.doctor.findings import is_broken
+    from radiotrain.doctor.facts import is_broken
     from radiotrain.doctor.judge import judge
 
     # An object store that is away is what is looked for.

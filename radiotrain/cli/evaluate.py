@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.results import Evaluation
-    from radiotrain.evaluation.statistics.influence import Sampling as SamplingName
-    from radiotrain.evaluation.subgroups.facts import Facts
+    from radiotrain.evaluation.subgroups.covariates import Facts
+    from radiotrain.statistics.influence import Sampling as SamplingName
 
 
 class Sampling(StrEnum):
@@ -177,8 +177,7 @@ def evaluate(
     from preprocessing.common.errors import InputError
     from preprocessing.common.progress import progress
     from radiotrain.evaluation.evaluate import evaluate_table
-    from radiotrain.evaluation.report.claim import Subject, claimed, mark
-    from radiotrain.evaluation.report.write import write_report
+    from radiotrain.evaluation.report.write import Subject, claimed, mark, write_report
 
     if bool(runs) == (predictions is not None):
         got = "both" if runs else "neither"
@@ -282,9 +281,8 @@ class External:
         """Predict the other cohort."""
         from preprocessing.common.errors import InputError
         from preprocessing.common.progress import progress
-        from radiotrain.evaluation.external.cohort import parse_phases
-        from radiotrain.evaluation.external.evaluate import Request, predict_external
-        from radiotrain.evaluation.external.targets import parse_targets
+        from radiotrain.external.cohort import parse_phases, parse_targets
+        from radiotrain.external.external_test import Request, predict_external
 
         assert self.store is not None
         if patients is not None:
@@ -329,7 +327,7 @@ def _predictions(
     from radiotrain.evaluation.report.characteristics import describe_table
     from radiotrain.evaluation.report.context import ReportContext
     from radiotrain.evaluation.stability.replicates import add_ensembles
-    from radiotrain.evaluation.subgroups.find import find_subgroups
+    from radiotrain.evaluation.subgroups.subgroup_tests import find_subgroups
 
     if predictions is not None:
         if tta:
@@ -383,7 +381,7 @@ def _predictions(
 def _cohort(table: pd.DataFrame, store: str | None) -> str:
     """Return the collection of a table's test patients, where a store says so of all of them."""
     from preprocessing.store import Store
-    from radiotrain.evaluation.report.published import collection_of
+    from radiotrain.evaluation.published import collection_of
 
     if store is None:
         return ""
@@ -395,8 +393,8 @@ def _cohort(table: pd.DataFrame, store: str | None) -> str:
 def _facts(table: pd.DataFrame, store: str | None, patients: str | None) -> Facts | None:
     """Return what is known of a table's patients beside it; None where nothing was given."""
     from preprocessing.store import Store
-    from radiotrain.evaluation.subgroups.facts import read_patients
-    from radiotrain.evaluation.subgroups.from_store import facts_of_store
+    from radiotrain.evaluation.subgroups.covariates import read_patients
+    from radiotrain.evaluation.subgroups.variables import facts_of_store
 
     tested = sorted(set(table.loc[table["split"] == "test", "patient_id"]))
     known: list[Facts] = []

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from radiotrain.cli.moved import SplitOption, StoreOption
+from radiotrain.cli.options import SplitOption, StoreOption
 
 
 class Format(StrEnum):
@@ -53,9 +53,9 @@ def export(
     from preprocessing.common.errors import InputError
     from preprocessing.common.progress import progress
     from preprocessing.storage import files
-    from radiotrain.export.cohort_ranges import VoxelMeasures
+    from radiotrain.export.describe import VoxelMeasures
     from radiotrain.export.write import Exporter
-    from radiotrain.runs import RunFolder
+    from radiotrain.runs.run_folder import RunFolder
 
     names = [RunFolder(run).name for run in runs]
     for name in names:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radiotrain.cli import complete
+from radiotrain.cli import options
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from preprocessing.store import Store
-    from radiotrain.defaults import Suggestion
+    from radiotrain.training.defaults import Suggestion
 
 _HOW = (
     "Paths are relative to the folder where the command is called. A setting behind a # with no"
@@ -46,14 +46,14 @@ def run(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            autocompletion=complete.targets_of_store,
+            autocompletion=options.targets_of_store,
             help="Target of the store; several share one network.",
         ),
     ] = None,
     network: Annotated[
         str | None,
         typer.Option(
-            autocompletion=complete.networks,
+            autocompletion=options.networks,
             help="A name from 'radiotrain models' [default: the paper's].",
         ),
     ] = None,
@@ -64,8 +64,8 @@ def run(
     """
     opened = _begin(out, store)
     # Takes seconds: mistakes are reported before.
-    from radiotrain.config import RunConfig
-    from radiotrain.defaults import suggest_run
+    from radiotrain.config.run_config import RunConfig
+    from radiotrain.training.defaults import suggest_run
 
     suggestion = suggest_run(opened, split, targets=target or (), network=network)
     _write(out, RunConfig, suggestion, store, "run")
@@ -81,14 +81,14 @@ def sweep(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            autocompletion=complete.targets_of_store,
+            autocompletion=options.targets_of_store,
             help="Target of the store; may be repeated [default: all].",
         ),
     ] = None,
     network: Annotated[
         list[str] | None,
         typer.Option(
-            autocompletion=complete.networks,
+            autocompletion=options.networks,
             help="From 'radiotrain models'; may be repeated [default: the paper's].",
         ),
     ] = None,
@@ -100,7 +100,7 @@ def sweep(
     opened = _begin(out, store)
     # Takes seconds: mistakes are reported before.
     from cluster.sweep.config import SweepConfig
-    from radiotrain.defaults import suggest_sweep
+    from radiotrain.training.defaults import suggest_sweep
 
     suggestion = suggest_sweep(opened, split, targets=target or (), networks=network or ())
     _write(out, SweepConfig, suggestion, store, "sweep")
@@ -200,7 +200,7 @@ def _write(
     store: str,
     what: str,
 ) -> None:
-    from radiotrain.config_template import commented_yaml
+    from radiotrain.config.config_template import commented_yaml
 
     header = (f"A {what} on {store}, made by `radiotrain init {what}`.", _HOW)
     # As the user said it: a file with relative paths may move along with what they name.

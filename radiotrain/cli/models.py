@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radiotrain.cli import complete
+from radiotrain.cli import options
 
 if TYPE_CHECKING:
     from radiotrain.networks.cost import NetworkCost
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(autocompletion=complete.networks, help="Networks to list [default: all]."),
+        typer.Argument(autocompletion=options.networks, help="Networks to list [default: all]."),
     ] = None,
     crop_shape: Annotated[
         tuple[int, int, int], typer.Option(help="Rows, columns and slices of the images.", min=1)

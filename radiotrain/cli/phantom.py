@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radiotrain.cli import complete
+from radiotrain.cli import options
 
 
 def _print_quirks(wanted: bool) -> None:
@@ -66,7 +66,7 @@ def phantom(
     quirk: Annotated[
         list[str] | None,
         typer.Option(
-            autocompletion=complete.quirks,
+            autocompletion=options.quirks,
             help="Defect of real downloads to reproduce, or 'all': patient k gets the k-th.",
         ),
     ] = None,

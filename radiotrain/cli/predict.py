@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radiotrain.cli.phases import PhasesOption, read_phases_options
-from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
+from radiotrain.cli.options import (
+    ColumnOption,
+    LabelOption,
+    PhasesOption,
+    read_phases_options,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from preprocessing.cohort.cohort import Patient
     from preprocessing.cohort.options import TableOptions
-    from radiotrain.new_patient.answer import PatientAnswer
-    from radiotrain.new_patient.examine import Asked
-    from radiotrain.new_patient.many import Candidate, Done
-    from radiotrain.new_patient.patient_folder import Region
+    from radiotrain.inference.predict_many import Candidate, Done
+    from radiotrain.inference.predict_patient import Asked
+    from radiotrain.inference.prediction import PatientAnswer
+    from radiotrain.inference.prepare import Region
 
 _MOST_NAMED = 10
 
@@ -123,13 +128,13 @@ def predict(
     from preprocessing.common.progress import progress
     from preprocessing.storage import files
     from preprocessing.storage.folder_lock import exclusive
-    from radiotrain.new_patient.many import (
+    from radiotrain.inference.predict_many import (
         is_cohort,
         predict_many,
         with_phases,
         with_table_of_phases,
     )
-    from radiotrain.new_patient.patient_folder import read_patient
+    from radiotrain.inference.prepare import read_patient
 
     table, _ = read_phases_options(phases, None)
     region = _region(box, segmentation, segment)
@@ -179,7 +184,7 @@ def _region(
 
     from preprocessing.cohort.cohort import Box, VolumeFile
     from preprocessing.common.errors import InputError
-    from radiotrain.new_patient.patient_folder import Region
+    from radiotrain.inference.prepare import Region
 
     if box is not None and segmentation is not None:
         raise InputError("got both --box and --segmentation, expected one of them")
@@ -238,7 +243,7 @@ def _candidates(
     covariates: dict[str, str | float | None],
     tables: TableOptions,
 ) -> tuple[Candidate, ...]:
-    from radiotrain.new_patient.many import (
+    from radiotrain.inference.predict_many import (
         candidates_of_cohort,
         candidates_of_folders,
         read_boxes,
@@ -251,9 +256,9 @@ def _candidates(
 
 
 def _asked(urls: list[str], draws: int, steps: int, report: str | None, device: str) -> Asked:
-    from radiotrain.new_patient.examine import Asked, check_models
-    from radiotrain.new_patient.open_model import open_models
-    from radiotrain.new_patient.operating_point import read_report
+    from radiotrain.inference.open_model import open_models
+    from radiotrain.inference.operating_point import read_report
+    from radiotrain.inference.predict_patient import Asked, check_models
 
     known = read_report(report) if report is not None else None
     models = open_models(urls, device)
@@ -270,8 +275,8 @@ def _predict_one(
     from preprocessing.common.errors import InputError
     from preprocessing.storage import files
     from preprocessing.storage.lock_notes import is_lock
-    from radiotrain.new_patient.examine import JSON, PAGE, SR, examine
-    from radiotrain.new_patient.many import with_covariates
+    from radiotrain.inference.predict_many import with_covariates
+    from radiotrain.inference.predict_patient import JSON, PAGE, SR, examine
 
     names = {name for name in files.list_names(out) if not name.endswith(files.PARTIAL)}
     if not {name for name in names if not is_lock(name)} <= {JSON, PAGE, SR}:
@@ -283,9 +288,9 @@ def _predict_one(
 
 def _print_answer(answer: PatientAnswer, out: str) -> None:
     from preprocessing.storage import files
-    from radiotrain.new_patient import RESEARCH_USE
-    from radiotrain.new_patient.examine import PAGE
-    from radiotrain.new_patient.page import between, percent
+    from radiotrain.inference import RESEARCH_USE
+    from radiotrain.inference.page import between, percent
+    from radiotrain.inference.predict_patient import PAGE
 
     for target in answer.targets:
         found = target.answer
@@ -306,7 +311,7 @@ def _print_answer(answer: PatientAnswer, out: str) -> None:
 
 def _print_done(done: Done) -> None:
     from preprocessing.common.errors import InputError
-    from radiotrain.new_patient import RESEARCH_USE
+    from radiotrain.inference import RESEARCH_USE
 
     for number, why in list(done.failed.items())[:_MOST_NAMED]:
         typer.echo(f"note: {number} could not be predicted: {why}")

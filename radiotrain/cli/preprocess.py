@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radiotrain.cli import complete
-from radiotrain.cli.backend import Backend
-from radiotrain.cli.phases import NumPhasesOption, PhasesOption, read_phases_options
-from radiotrain.cli.tables import ColumnOption, LabelOption, table_options
+from radiotrain.cli import options
+from radiotrain.cli.options import (
+    Backend,
+    ColumnOption,
+    LabelOption,
+    NumPhasesOption,
+    PhasesOption,
+    read_phases_options,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from preprocessing.processes.dask_client import ClientFactory
@@ -43,7 +49,7 @@ def preprocess(
         list[str] | None,
         typer.Option(
             "--set",
-            autocompletion=complete.preprocess_keys,
+            autocompletion=options.preprocess_keys,
             help="key=value, wins over the file; may be repeated.",
         ),
     ] = None,
@@ -56,7 +62,7 @@ def preprocess(
     bias_engine: Annotated[
         str | None,
         typer.Option(
-            autocompletion=complete.bias_engines,
+            autocompletion=options.bias_engines,
             help="Engine of the N4 bias field: separable, simpleitk or none.",
         ),
     ] = None,
@@ -84,7 +90,7 @@ def preprocess(
     from preprocessing.pipeline.check_cohort import common_num_phases
     from preprocessing.pipeline.run import describe, num_internal_errors
     from preprocessing.pipeline.run import preprocess as run
-    from radiotrain.config import apply_overrides, parse_config, read_yaml
+    from radiotrain.config.run_config import apply_overrides, parse_config, read_yaml
 
     make_client = _client_factory(workers, scheduler, backend)
     table, num_phases = read_phases_options(phases, num_phases, must_exist=True)

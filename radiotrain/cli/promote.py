@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radiotrain.cli import complete
-from radiotrain.cli.backend import Backend, train_on_backend
-from radiotrain.cli.moved import SplitOption, StoreOption
+from radiotrain.cli import options
+from radiotrain.cli.options import Backend, SplitOption, StoreOption, train_on_backend
 
 if TYPE_CHECKING:
-    from radiotrain.config import RunConfig
+    from radiotrain.config.run_config import RunConfig
 
 
 class Strategy(StrEnum):
@@ -46,7 +45,7 @@ def promote(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            autocompletion=complete.targets_of_sweep,
+            autocompletion=options.targets_of_sweep,
             help="A target of the sweep; may be repeated [default: all].",
         ),
     ] = None,

@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from preprocessing.common.errors import InputError
-from radiotrain.deprecation import warn_renamed
+from radiotrain.config.deprecation import warn_renamed
 
 # New name by old name, for every command that has an option of the new name.
 RENAMED_OPTIONS = {

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from preprocessing.common.errors import InputError
-from radiotrain.cli.backend import Backend
 from radiotrain.cli.console import wide_console
+from radiotrain.cli.options import Backend, ColumnOption, LabelOption, as_words, table_options
 from radiotrain.cli.step import as_typed, run_step
-from radiotrain.cli.tables import ColumnOption, LabelOption, as_words, table_options
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from cluster.sweep.config import SweepConfig
-    from radiotrain.reproduction import ReproduceConfig
+    from radiotrain.config.reproduction import ReproduceConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -187,7 +186,7 @@ class Reproduction:
     def parts(self) -> tuple[Part, ...]:
         """Where each outer part's split, sweep and settings are; none where there is one test set."""
         from preprocessing.storage import files
-        from radiotrain.split_outer import outer_name
+        from radiotrain.split.outer_folds import outer_name
 
         options = self.settings.split
         found = []
@@ -254,7 +253,7 @@ class Reproduction:
         from cluster.sweep.config import SweepConfig
         from preprocessing.common.errors import MissingPathError
         from preprocessing.storage import files
-        from radiotrain.config import parse_config
+        from radiotrain.config.run_config import parse_config
 
         if not files.exists(files.absolute(self.cohort)):
             raise MissingPathError(
@@ -314,9 +313,9 @@ class Reproduction:
         """Yield the settings of steps that were begun and those wanted now, by their sections."""
         from preprocessing.common.config import PreprocessConfig
         from preprocessing.storage import files
-        from radiotrain.config import parse_config, read_yaml
-        from radiotrain.split import load_split
-        from radiotrain.split_outer import read_outer_index
+        from radiotrain.config.run_config import parse_config, read_yaml
+        from radiotrain.split.outer_folds import read_outer_index
+        from radiotrain.split.split import load_split
 
         before = self._in_out("preprocess.yaml")
         if files.exists(before) and files.exists(self._in_out("store.zarr")):
@@ -358,8 +357,8 @@ class Reproduction:
         from preprocessing.storage import files
         from radiotrain.evaluation.report.metrics_json import fingerprint_in
         from radiotrain.evaluation.report.places import without_paths
-        from radiotrain.promoted import read_promoted
-        from radiotrain.split import load_split
+        from radiotrain.runs.promoted import read_promoted
+        from radiotrain.split.split import load_split
 
         metrics = _metrics(self.report)
         if metrics is None or not files.exists(files.join(self.report, "report.html")):
@@ -437,8 +436,13 @@ def _metrics(report: str) -> dict[str, Any] | None:
 
 
 def _settings(config: str | None, overrides: list[str], quick: bool) -> ReproduceConfig:
-    from radiotrain.config import apply_overrides, parse_config, read_yaml, with_new_names
-    from radiotrain.reproduction import QUICK, ReproduceConfig, merged
+    from radiotrain.config.reproduction import QUICK, ReproduceConfig, merged
+    from radiotrain.config.run_config import (
+        apply_overrides,
+        parse_config,
+        read_yaml,
+        with_new_names,
+    )
 
     source = config or "reproduction"
     given = with_new_names(ReproduceConfig, read_yaml(config) if config else {}, source)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radiotrain.cli import complete
+from radiotrain.cli import options
 
 if TYPE_CHECKING:
     from preprocessing.store import Store
-    from radiotrain.split import Split
-    from radiotrain.split_outer import OuterSplits
+    from radiotrain.split.outer_folds import OuterSplits
+    from radiotrain.split.split import Split
 
 _TITLE = "positive / labelled patients of each target"
 
@@ -53,7 +53,7 @@ def split(
     targets: Annotated[
         str | None,
         typer.Option(
-            autocompletion=complete.targets_of_store,
+            autocompletion=options.targets_of_store,
             help="Targets to stratify over, e.g. ER,PR [default: all].",
         ),
     ] = None,
@@ -85,8 +85,12 @@ def split(
     from preprocessing.common.errors import InputError
     from preprocessing.store import Store
     from radiotrain.evaluation.shortcuts.folds import with_folds_by
-    from radiotrain.split import count_table, dealing_at, make_split, save_split
-    from radiotrain.split_outer import dealing_of_outer_at, make_outer_splits, save_outer_splits
+    from radiotrain.split.outer_folds import (
+        dealing_of_outer_at,
+        make_outer_splits,
+        save_outer_splits,
+    )
+    from radiotrain.split.split import count_table, dealing_at, make_split, save_split
 
     if folds is not None and folds_by is not None:
         raise InputError("got both --folds and --folds-by, expected one of them")
@@ -151,7 +155,7 @@ def _refuse(options: Mapping[str, object], what: str) -> None:
 
 def _print_outer(made: OuterSplits, store: Store, urls: Sequence[str], out: str) -> None:
     """Print the test patients of each split, and where they are."""
-    from radiotrain.split import count_table
+    from radiotrain.split.split import count_table
 
     rows = [
         {**count_table(split, store)[0], "part": url.rpartition("/")[2]}
@@ -173,9 +177,9 @@ def _extend(store: Store, extended_url: str, out: str, options: list[str]) -> Sp
     """Write the split at `extended_url` with the store's new patients added; return it."""
     from preprocessing.common.errors import InputError
     from radiotrain.evaluation.shortcuts.folds import extend_folds_by
-    from radiotrain.seal import save_extension
-    from radiotrain.split import SCHEMA_VERSION, load_split, not_in_split
-    from radiotrain.split_extension import dealing_of_extension_at, extend_split
+    from radiotrain.split.extend import dealing_of_extension_at, extend_split
+    from radiotrain.split.split import SCHEMA_VERSION, load_split, not_in_split
+    from radiotrain.split.test_set_access import save_extension
 
     if options:
         raise InputError(
@@ -197,7 +201,7 @@ def _extend(store: Store, extended_url: str, out: str, options: list[str]) -> Sp
 
 
 def _print_extension(split: Split, out: str) -> None:
-    from radiotrain.seal import count_accesses, read_test_log
+    from radiotrain.split.test_set_access import count_accesses, read_test_log
 
     before = (split, *split.before)[-1]
     num_test = len(split.test_ids) - len(before.test_ids)

@@ -110,7 +110,7 @@ def _print(progress: SweepProgress, as_json: bool, indent: int | None) -> None:
     import json
     from dataclasses import asdict
 
-    from radiotrain.training.metrics import null_for_nan
+    from radiotrain.runs.epoch_metrics import null_for_nan
 
     if as_json:
         typer.echo(json.dumps(null_for_nan(asdict(progress)), indent=indent))
@@ -142,7 +142,7 @@ def render(progress: SweepProgress, width: int) -> RenderableType:
 
 def luck_of_the_best(trials: list[TrialProgress]) -> list[str]:
     """Return a line on what to expect of a group's best trial, nothing where that is not known."""
-    from cluster.sweep.optimism import describe_optimism
+    from cluster.sweep.progress import describe_optimism
 
     ranked = [trial for trial in trials if trial.rank is not None]
     return [
@@ -154,7 +154,7 @@ def luck_of_the_best(trials: list[TrialProgress]) -> list[str]:
 
 def headlines(progress: SweepProgress) -> list[str]:
     """Return a sweep's numbers in words."""
-    from radiotrain.training.metrics import human_time
+    from radiotrain.runs.epoch_metrics import human_time
 
     found = progress.num_by_status
     counts = ", ".join(f"{found[word]} {word}" for word in _ORDER if found.get(word))
@@ -204,7 +204,7 @@ def reasons(progress: SweepProgress) -> list[str]:
 
 
 def _why(trial: TrialProgress) -> str:
-    from radiotrain.training.metrics import human_time
+    from radiotrain.runs.epoch_metrics import human_time
 
     if trial.quiet_s is None:
         return trial.why

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radiotrain.cli import complete
-from radiotrain.cli.backend import Backend, train_on_backend
-from radiotrain.cli.moved import SplitOption, StoreOption, as_overrides
+from radiotrain.cli import options
+from radiotrain.cli.options import Backend, SplitOption, StoreOption, as_overrides, train_on_backend
 
 if TYPE_CHECKING:
-    from radiotrain.config import RunConfig
+    from radiotrain.config.run_config import RunConfig
     from radiotrain.training.loop import RunResult
 
 
@@ -31,7 +30,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            autocompletion=complete.run_keys,
+            autocompletion=options.run_keys,
             help="section.key=value, wins over the file; may be repeated.",
         ),
     ] = None,
@@ -71,7 +70,7 @@ def train(
     Example: `radiotrain train --config run.yaml --backend ray --workers 2-8`
     """
     from preprocessing.common.errors import InputError
-    from radiotrain.config import load_config
+    from radiotrain.config.run_config import load_config
 
     changes = [*(overrides or []), *as_overrides(store, split)]
     resolved = load_config(config, [*changes, *(["speed.auto_batch=true"] if auto_batch else [])])
@@ -95,11 +94,11 @@ def train(
 def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
     """Say what would be trained and what it takes; exit status 1 where memory does not suffice."""
     from radiotrain.data.patients import part_ids
-    from radiotrain.places import open_inputs
-    from radiotrain.split import notes_on
-    from radiotrain.training.demand import demand_of, epoch_s, needed_bytes, time_run
-    from radiotrain.training.fits import check_fits
-    from radiotrain.training.metrics import human_time
+    from radiotrain.runs.epoch_metrics import human_time
+    from radiotrain.runs.locations import open_inputs
+    from radiotrain.split.split import notes_on
+    from radiotrain.training.resources import demand_of, epoch_s, needed_bytes, time_run
+    from radiotrain.training.validate import check_fits
 
     check_fits(config, workers)
     store, split = open_inputs(config.store, config.split)

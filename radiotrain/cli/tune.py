@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preprocessing.common.errors import InputError
-from radiotrain.cli import complete
+from radiotrain.cli import options
 from radiotrain.cli.console import wide_console
-from radiotrain.cli.moved import SplitOption, StoreOption, as_overrides
+from radiotrain.cli.options import SplitOption, StoreOption, as_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cluster.sweep.estimate import SweepEstimate
     from cluster.sweep.folder import Standing
     from preprocessing.store import Store
-    from radiotrain.split import Split
+    from radiotrain.split.split import Split
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +43,7 @@ def tune(
         list[str] | None,
         typer.Option(
             "--set",
-            autocompletion=complete.sweep_keys,
+            autocompletion=options.sweep_keys,
             help="section.key=value, wins over the file; may be repeated.",
         ),
     ] = None,
@@ -83,8 +83,8 @@ def tune(
     from cluster.sweep.report import write_sweep_report
     from cluster.sweep.run import run_sweep
     from preprocessing.common.progress import progress
-    from radiotrain.places import open_inputs
-    from radiotrain.split import notes_on
+    from radiotrain.runs.locations import open_inputs
+    from radiotrain.split.split import notes_on
 
     sweep = load_sweep(config, [*(overrides or []), *as_overrides(store, split)])
     opened, divided = open_inputs(sweep.store, sweep.split)
@@ -131,7 +131,7 @@ def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
     """Print what would be trained, one trial a line, and what it takes."""
     from rich.table import Table
 
-    from radiotrain.training.metrics import human_time
+    from radiotrain.runs.epoch_metrics import human_time
 
     hours = "GPU-hours" if estimate.uses_gpus else "hours"
     epochs = len(sweep.folds) * sweep.train.epochs
@@ -175,7 +175,7 @@ def print_estimate(sweep: SweepConfig, estimate: SweepEstimate) -> None:
 
 def print_on_gpus(sweep: SweepConfig, estimate: SweepEstimate, num_gpus: int) -> None:
     """Print how long a sweep takes on so many GPUs like the measured one."""
-    from radiotrain.training.metrics import human_time
+    from radiotrain.runs.epoch_metrics import human_time
 
     workers = sweep.resources.workers
     if workers > num_gpus:

@@ -1,15 +1,13 @@
-"""Patients of a split, and the order and the batches in which they are trained on.
+"""Patients of a split, their voxels, covariates and augmentation, and the batches of an epoch.
 
-===================  =====================================================================
-``patients.py``      who they are, what is known of them, where their voxels are kept
-``covariates.py``    clinical covariates as numbers, and what refuses them
-``leaky_names.py``   columns whose names say that they tell a target
-``leaky_values.py``  columns whose values do
-``name_words.py``    the words of a column's name
-``order.py``         who is trained on when, and by which worker
-``batches.py``       batches made ready while the network works
-``voxels.py``        one patient's voxels as networks are given them
-``placement.py``     where voxels are kept; `shared.py` one copy for all processes of a host
-``few.py``           a split of a few patients
-===================  =====================================================================
+====================  ==============================================================================
+``augmentation.py``   Random changes of a batch on its device: drawn for the whole batch, applied
+``batches.py``        Batches one after the other, the next ones made ready while the network works
+``covariates.py``     Clinical covariates as numbers: learnt from training patients alone, missing
+``leaky_columns.py``  Which columns tell what is to be predicted, by their names: receptors
+``patients.py``       Patients of a split: who they are, what is known of them, and where their
+``sampler.py``        The order in which patients are trained on, and how a global batch is shared
+``storage.py``        Where patients are kept while a network trains: a decision on sizes, made
+``to_device.py``      Small tensors of a batch brought to a device together
+====================  ==============================================================================
 """

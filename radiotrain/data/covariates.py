@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from preprocessing.common.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord
-from radiotrain.data.leaky_names import reason_to_refuse
-from radiotrain.data.leaky_values import reason_by_values
+from radiotrain.data.leaky_columns import reason_by_values, reason_to_refuse
 
 _Value = str | float | None
 
@@ -163,7 +162,7 @@ def check_covariate_values(
     names: Sequence[str],
     allowed: Sequence[str] = (),
 ) -> None:
-    """Refuse covariates whose values alone tell a target; see `radiotrain.data.leaky_values`.
+    """Refuse covariates whose values alone tell a target; see `radiotrain.data.leaky_columns`.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -20,18 +20,22 @@ from torch import Tensor
 from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.common.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord, Store
-from radiotrain.data.placement import (
+from radiotrain.config.run_config import RunConfig
+from radiotrain.data.storage import (
+    READERS,
     SHARED_MEMORY,
+    NormalisationRule,
     Placement,
     PlacementChoice,
+    SharedCopy,
     choose_placement,
     measure_room,
+    missing_bytes,
+    read_voxels,
 )
-from radiotrain.data.shared import READERS, SharedCopy, missing_bytes
-from radiotrain.data.voxels import NormalisationRule, read_voxels
-from radiotrain.one_copy import copy_together
-from radiotrain.seal import TestAccess, check_sealed
-from radiotrain.split import Split
+from radiotrain.data.to_device import copy_together
+from radiotrain.split.split import Split
+from radiotrain.split.test_set_access import TestAccess, check_sealed
 
 Part = Literal["train", "validation", "test"]
 Advance = Callable[[], None]
@@ -308,3 +312,30 @@ def _place(
             return shared, choice.placement, where
     where = f"{size} streamed from the store ({choice.reason})"
     return _Streamed(store, indices, rule), choice.placement, where
+
+
+def few_patients(
+    split: Split, store: Store, config: RunConfig, num_train: int, num_validation: int = 0
+) -> Split:
+    """Return a split of which only so many patients train and validate a run, of both classes.
+
+    All of them are patients that train it in `split`; where there are too few, fewer validate.
+    """
+    ids = np.array(split.train_ids(config.fold))
+    column = target_columns(store, config.targets)[0]
+    labels = store.labels[[store.index_of(i) for i in ids], column]
+    chosen = ids[_interleave(labels)[: num_train + num_validation]].tolist()
+    trains = next(k for k in range(split.num_folds) if k != config.fold)
+    folds = {trains: tuple(chosen[:num_train])}
+    if config.fold is not None:
+        folds[config.fold] = tuple(chosen[num_train:])
+    return replace(split, folds=tuple(folds.get(k, ()) for k in range(split.num_folds)))
+
+
+def _interleave(labels: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Return row numbers, a positive and a negative in turn, missing ones last."""
+    within = np.zeros(len(labels), dtype=np.int64)
+    for value in (0, 1, MISSING_LABEL):
+        same = labels == value
+        within[same] = np.arange(same.sum()) + (len(labels) if value == MISSING_LABEL else 0)
+    return np.argsort(within, kind="stable")

@@ -1,5 +1,9 @@
-"""Whether a machine is fit to work on: what it has, and what to mend.
+"""Diagnose this machine.
 
-``facts.py`` is what is measured, ``measure.py`` measures one thing each, ``examine.py`` all, and ``judge.py``
-says what is wrong and what to do, as ``findings.py`` has it. ``cluster.doctor`` does the same for the nodes of a cluster.
+==============  ==========================================================================
+``examine.py``  The machine looked at, one thing after the other
+``facts.py``    What is measured of a machine
+``judge.py``    What is wrong with a machine, and what to do: from what was measured alone
+``measure.py``  One measurement a function; none of them raises for what it finds
+==============  ==========================================================================
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from preprocessing.processes import machine
 from preprocessing.storage import files
-from radiotrain.data.placement import SHARED_MEMORY
+from radiotrain.data.storage import SHARED_MEMORY
 from radiotrain.doctor import measure
 from radiotrain.doctor.facts import FolderFacts, MachineFacts, RayFacts
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from radiotrain.doctor.facts import FolderFacts, GpuFacts, MachineFacts
-from radiotrain.doctor.findings import Finding, little_disk, little_shared_memory
+from radiotrain.doctor.facts import (
+    Finding,
+    FolderFacts,
+    GpuFacts,
+    MachineFacts,
+    little_disk,
+    little_shared_memory,
+)
 
 _INSTALL = "install all from the same list, 'make setup' or pip install -c constraints.txt -e ."
 # The demonstration takes as much.

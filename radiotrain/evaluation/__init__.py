@@ -1,37 +1,28 @@
-"""Predictions in, numbers, plots and a report out.
+"""Evaluate a predictions table: measures, comparisons, analyses and the report.
 
-========================  ==========================================================================
-``from_runs.py``          runs and promoted models to a predictions table; opens the sealed test set
-``from_outer.py``         the same of all outer parts of a cross-validated test
-``predicting.py``         predictions of models on one split, and baseline models beside them
-``model.py``              a run or promoted model, as evaluation sees it
-``predictions.py``        the predictions table, ours or anyone's; `table_files.py` reads its file
-``patients.py``           one probability a patient from it
-``evaluate.py``           the table to results: `measure.py` one run, `run_pairs.py` two
-``measure_outer.py``      what differs where a run was tested in outer parts
-``ranking.py``            AUC and its differences, over all patients or within outer parts
-``choose_pairs.py``       which runs are compared with each other
-``family.py``             which headlines are corrected together, and which results are primary
-``results.py``            what is found, as frozen values
-``cautions.py``           what to know before believing it
-``validation_gap.py``     whether validation AUCs are higher than test AUCs
-``threshold_caution.py``  thresholds of single networks used on means
-``describe_runs.py``      what the report says of the store, split and training that runs came from
-``withheld.py``           which counts of patients are not shown
-``spreadsheet.py``        texts from the data that no spreadsheet takes for formulas
-``statistics/``           pure functions of labels and probabilities
-``baselines/``            what a network has to beat
-``leaks/``                patients on both sides of the split
-``external/``             tests on another cohort
-``shortcuts/``            whether the scanner is read instead of the tumour
-``subgroups/``            whether it holds for everyone: results by age, scanner, receptors
-``stability/``            whether training again gives the same: noise floor, ensembles, uncertainty
-``saliency/``             where a network looks, and whether the map can be believed
-``report/``               the HTML and the JSON
-``compare/``              two reports beside each other
-========================  ==========================================================================
+=======================  ===========================================================================
+``cautions.py``          What a careful reader should know before believing a result
+``evaluate.py``          A predictions table in, frozen results and comparisons of runs out
+``external_results.py``  What an external test finds, as frozen values that the report and the JSON
+``family.py``            The family of the headlines: which results are tested together, and which
+``feature_probe.py``     What a network's last features give away beside the target: a linear probe
+``from_outer.py``        From models of all outer parts of a cross-validated test to one
+``from_runs.py``         From trained runs, and models promoted from sweeps, to a predictions table
+``leak_checks.py``       What the search for leaks finds
+``measure.py``           All numbers of one run and target, from its test and validation patients
+``model.py``             A run, or a model promoted from a sweep, as evaluation sees it
+``numbers.py``           How pages write numbers: after the AMA Manual of Style, and "to" between
+``patients.py``          One probability for each patient of a split: the unit that every metric
+``predicting.py``        Predictions of models on one split, and what to know of the models before
+``predictions.py``       The predictions table: the only input of the evaluation, whatever model
+``published.py``         What others have published on a cohort, to stand beside our rows of the
+``results.py``           What an evaluation finds: frozen values that the report, the JSON and the
+``run_pairs.py``         Each two runs of a target beside each other, corrected for how many there
+``tables.py``            Tables that anyone may bring: text with any usual separator, an Excel
+``withheld.py``          Which counts of patients are withheld, so that subtraction does not give a
+=======================  ===========================================================================
 
-What judges a table (all but `from_runs.py`, `model.py`, `describe_runs.py`, `baselines/`, `leaks/`, `shortcuts/`, `saliency/`,
-and where `subgroups/` reads what is known of patients and `stability/` what a run's configuration is)
-imports neither torch nor the store.
+What judges a table imports neither torch nor the store. Exceptions read models or stores: the modules that
+make a table (from runs, from outer parts), the model, baselines, leak checks, shortcuts, saliency maps,
+covariates of subgroups, and configurations of replicates.
 """

@@ -3,19 +3,117 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t
 
+from preprocessing.cohort.cohort import MISSING_LABEL
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX, is_baseline
 from radiotrain.evaluation.family import least_p
-from radiotrain.evaluation.patients import patient_scores
-from radiotrain.evaluation.report.numbers import p_text
-from radiotrain.evaluation.report.published import DUKE, LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
+from radiotrain.evaluation.numbers import p_text
+from radiotrain.evaluation.patients import PatientScores, fold_scores, patient_scores
+from radiotrain.evaluation.published import DUKE, LEAK_SUSPECT_AUC, LEAK_SUSPECT_TARGETS
 from radiotrain.evaluation.results import ALPHA, Family, TargetResult
-from radiotrain.evaluation.statistics.comparison import holm_adjusted
-from radiotrain.evaluation.statistics.operating_point import youden_threshold
-from radiotrain.evaluation.validation_gap import validation_gap
+from radiotrain.evaluation.stability.replicates import ensembles, replicates
+from radiotrain.statistics.auc import placement_counts, split_by_label
+from radiotrain.statistics.auc_comparison import holm_adjusted
+from radiotrain.statistics.degrees_of_freedom import Part, combined
+from radiotrain.statistics.operating_point import youden_threshold
+
+
+@dataclass(frozen=True)
+class ValidationGap:
+    """Validation AUC beside the test AUC.
+
+    Parameters
+    ----------
+    validation
+        Mean of the AUCs of the folds with two patients of each class or more.
+    p
+        One-sided, of the hypothesis that the validation AUC is not higher; NaN where it is not
+        defined.
+    """
+
+    validation: float
+    test: float
+    p: float
+
+
+@dataclass(frozen=True)
+class _MeanArea:
+    """A mean of AUCs, and the parts of its variance: of the positives and of the negatives."""
+
+    value: float
+    parts: tuple[Part, ...]
+
+
+def validation_gap(table: pd.DataFrame, run: str, target: str) -> ValidationGap:
+    """Compare the mean validation AUC of a run's folds with its test AUC.
+
+    DeLong's variances of the two are added, degrees of freedom are Satterthwaite's. A patient who
+    validates in several folds (repeated cross-validation) adds one contribution, the sum over
+    them. Where folds' patients are different ones this is DeLong's variance of each fold, divided
+    by the square of their number. Not defined in a cross-validated test, whose validation patients are
+    test patients, too.
+
+    Parameters
+    ----------
+    table
+        A table from `predictions.validate_predictions`.
+
+    References
+    ----------
+    DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837-845. Satterthwaite, Biometrics
+    Bulletin 2 (1946) 110-114.
+    """
+    validation = _mean_area(fold_scores(table, run, target, "validation"))
+    tested = patient_scores(table, run, target, "test")
+    if tested.parts:
+        # The validation patients of one outer part are the test patients of others.
+        return ValidationGap(math.nan, math.nan, math.nan)
+    test = _mean_area([tested])
+    if validation is None or test is None:
+        return ValidationGap(math.nan, math.nan, math.nan)
+    total, freedom = combined([*validation.parts, *test.parts])
+    if not total > 0:
+        return ValidationGap(validation.value, test.value, math.nan)
+    p = float(t.sf((validation.value - test.value) / math.sqrt(total), freedom))
+    return ValidationGap(validation.value, test.value, p)
+
+
+def _mean_area(folds: Sequence[PatientScores]) -> _MeanArea | None:
+    judged = [f for f in folds if min(f.num_positive, f.num_patients - f.num_positive) >= 2]
+    if not judged:
+        return None
+    parts: tuple[dict[str, float], ...] = (defaultdict(float), defaultdict(float))
+    areas = []
+    for fold in judged:
+        positive, negative = split_by_label(fold.labels, fold.scores)
+        m, n = len(positive), len(negative)
+        above, below = placement_counts(positive, negative)
+        areas.append(float(above.sum()) / (m * n))
+        for by_patient, label, placements in ((parts[0], 1, above / n), (parts[1], 0, below / m)):
+            own = _contributions(placements) / len(judged)
+            ids = [i for i, y in zip(fold.patient_ids, fold.labels, strict=True) if y == label]
+            for patient, value in zip(ids, own, strict=True):
+                by_patient[patient] += value
+    variances = tuple(
+        Part(sum(value**2 for value in of.values()), max(1, len(of) - len(judged))) for of in parts
+    )
+    return _MeanArea(float(np.mean(areas)), variances)
+
+
+def _contributions(placements: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each patient adds to the AUC, so that the squares add up to DeLong's variance."""
+    num = len(placements)
+    own: NDArray[np.float64] = (placements - placements.mean()) / math.sqrt(num * (num - 1))
+    return own
+
 
 FEW_OF_A_CLASS = 10
 """With fewer positives or negatives, one patient moves sensitivity or specificity by over 10 %."""
@@ -287,3 +385,54 @@ def _about_comparing_runs(table: pd.DataFrame, results: Sequence[TargetResult]) 
 
 def _test_ids(table: pd.DataFrame, run: str, target: str) -> Iterable[str]:
     return patient_scores(table, run, target, "test").patient_ids
+
+
+def with_threshold_cautions(
+    table: pd.DataFrame, results: Sequence[TargetResult]
+) -> tuple[TargetResult, ...]:
+    """Return the results with a sentence where thresholds come from means over fewer networks.
+
+    Parameters
+    ----------
+    table
+        A table from `predictions.validate_predictions`.
+    """
+    known = replicates(table)
+    members = {run: known.get(name, ()) for run, name in ensembles(table).items()}
+    return tuple(
+        replace(r, threshold_caution=_caution(table, r, members.get(r.run, ()))) for r in results
+    )
+
+
+def _caution(table: pd.DataFrame, result: TargetResult, members: Sequence[str]) -> str:
+    if not any(p.threshold is not None or p.thresholds for p in result.operating_points):
+        return ""
+    if not result.num_patients:
+        return ""
+    least, most = _averaged(table, result, members, "validation")
+    _, tested = _averaged(table, result, members, "test")
+    if least >= tested:
+        return ""
+    num = f"{least}" if least == most else f"{least} to {most}"
+    return (
+        f"Thresholds come from validation probabilities averaged over {num}"
+        f" prediction{'' if most == 1 else 's'} per patient, but are used on means over {tested}."
+        " Means over more predictions vary less, so sensitivity and specificity can lie far from"
+        " those chosen on validation: a sensitivity of 0.90 may become 0.95 or more. Calibration is affected"
+        " as well (probabilities of the mean lie too near the prevalence, slope above 1); the AUC is not."
+    )
+
+
+def _averaged(
+    table: pd.DataFrame, result: TargetResult, members: Sequence[str], split: str
+) -> tuple[int, int]:
+    """Return over how many predictions a patient's probability is a mean: fewest and most."""
+    # The ensemble of a table that does not have its members is a run like any other.
+    runs = members or (result.run,)
+    chosen = (table["target"] == result.target) & (table["split"] == split)
+    rows = table[chosen & table["run"].isin(runs) & (table["label"] != MISSING_LABEL)]
+    # In a cross-validated test, each outer part has models of its own.
+    counts = rows[["patient_id", *(["outer"] if "outer" in rows else [])]].value_counts(
+        dropna=False
+    )
+    return int(counts.min()), int(counts.max())

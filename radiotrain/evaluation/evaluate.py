@@ -7,16 +7,14 @@ from collections.abc import Callable
 import pandas as pd
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.cautions import find_cautions
-from radiotrain.evaluation.choose_pairs import choose_pairs
+from radiotrain.evaluation.cautions import find_cautions, with_threshold_cautions
 from radiotrain.evaluation.family import TestPlan, correct_for_family, headline_pairs
-from radiotrain.evaluation.leaks.in_table import check_table
+from radiotrain.evaluation.leak_checks import check_table
 from radiotrain.evaluation.measure import measure
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.results import Evaluation, TargetResult
-from radiotrain.evaluation.run_pairs import compare_runs
-from radiotrain.evaluation.statistics.influence import SAMPLINGS, Sampling
-from radiotrain.evaluation.threshold_caution import with_threshold_cautions
+from radiotrain.evaluation.run_pairs import choose_pairs, compare_runs
+from radiotrain.statistics.influence import SAMPLINGS, Sampling
 
 _FEWEST_RESAMPLES = 100
 

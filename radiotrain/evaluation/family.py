@@ -20,13 +20,13 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from preprocessing.common.errors import InputError, nearest_hint
-from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.results import ALPHA, Claim, Family, TargetResult
 from radiotrain.evaluation.stability.replicates import ensembles, replicates
-from radiotrain.evaluation.statistics.comparison import holm_adjusted
-from radiotrain.evaluation.statistics.pooled_auc import factor_of_sizes
-from radiotrain.evaluation.statistics.power import smallest_area_above
+from radiotrain.split.access_log import AccessRecord
+from radiotrain.statistics.auc_comparison import holm_adjusted
+from radiotrain.statistics.pooled_auc import factor_of_sizes
+from radiotrain.statistics.power import smallest_area_above
 
 Pair = tuple[str, str]
 

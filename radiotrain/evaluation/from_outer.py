@@ -16,15 +16,12 @@ import pandas as pd
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from radiotrain.access_log import AccessRecord
-from radiotrain.augmented_prediction import describe_draws
 from radiotrain.evaluation.baselines.predict import (
     Baselines,
     fit_baselines,
     predict_test,
     read_sets,
 )
-from radiotrain.evaluation.describe_runs import describe_runs
 from radiotrain.evaluation.family import (
     TestPlan,
     as_text,
@@ -32,31 +29,36 @@ from radiotrain.evaluation.family import (
     headline_pairs,
     plan_of_access,
 )
-from radiotrain.evaluation.leaks.in_covariates import notes_on_covariates
-from radiotrain.evaluation.leaks.in_store import check_outer_parts
+from radiotrain.evaluation.leak_checks import check_outer_parts, notes_on_covariates
 from radiotrain.evaluation.model import Model
-from radiotrain.evaluation.predicting import Beside, Predicting, allowed_covariates, cautions_about
-from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.report.characteristics import describe_partitions
-from radiotrain.evaluation.report.context import (
-    CohortFlow,
-    LabelCounts,
-    OuterCounts,
-    ReportContext,
+from radiotrain.evaluation.predicting import (
+    Beside,
+    Predicting,
+    allowed_covariates,
+    cautions_about,
+    describe_runs,
 )
-from radiotrain.evaluation.report.published import collection_of
-from radiotrain.evaluation.saliency.find import find_saliency
-from radiotrain.evaluation.saliency.results import Saliency
-from radiotrain.evaluation.shortcuts.results import Shortcuts
-from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.evaluation.stability.replicates import add_ensembles, notes_on_scales
-from radiotrain.evaluation.subgroups.facts import Facts
-from radiotrain.evaluation.subgroups.find import find_subgroups
-from radiotrain.evaluation.subgroups.from_store import facts_of_split
-from radiotrain.places import open_inputs
-from radiotrain.seal import TestAccess, open_test_set, read_test_log
-from radiotrain.split import OuterPart, Split, notes_on
-from radiotrain.split_outer import check_division
+from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.published import collection_of
+from radiotrain.evaluation.report.characteristics import describe_partitions
+from radiotrain.evaluation.report.context import CohortFlow, LabelCounts, OuterCounts, ReportContext
+from radiotrain.evaluation.saliency.saliency_maps import find_saliency
+from radiotrain.evaluation.saliency.saliency_results import Saliency
+from radiotrain.evaluation.shortcuts.shortcut_results import Shortcuts
+from radiotrain.evaluation.stability.replicates import (
+    add_ensembles,
+    name_configurations,
+    notes_on_scales,
+)
+from radiotrain.evaluation.subgroups.covariates import Facts
+from radiotrain.evaluation.subgroups.subgroup_tests import find_subgroups
+from radiotrain.evaluation.subgroups.variables import facts_of_split
+from radiotrain.runs.locations import open_inputs
+from radiotrain.runs.predict_run import describe_draws
+from radiotrain.split.access_log import AccessRecord
+from radiotrain.split.outer_folds import check_division
+from radiotrain.split.split import OuterPart, Split, notes_on
+from radiotrain.split.test_set_access import TestAccess, open_test_set, read_test_log
 
 
 @dataclass

@@ -17,8 +17,7 @@ from preprocessing.store import Store
 from radiotrain.evaluation.baselines.predict import (
     predict_test,
 )
-from radiotrain.evaluation.baselines.radiomics_cache import check_installed
-from radiotrain.evaluation.describe_runs import describe_flow, describe_runs, partitions_of
+from radiotrain.evaluation.baselines.radiomics import check_installed
 from radiotrain.evaluation.family import (
     as_text,
     find_primary,
@@ -26,25 +25,34 @@ from radiotrain.evaluation.family import (
     plan_of_access,
 )
 from radiotrain.evaluation.from_outer import predict_outer
-from radiotrain.evaluation.leaks.in_covariates import notes_on_covariates
-from radiotrain.evaluation.leaks.in_store import check_store
+from radiotrain.evaluation.leak_checks import check_store, notes_on_covariates
 from radiotrain.evaluation.model import Model, open_model
-from radiotrain.evaluation.predicting import Beside, Predicting, cautions_about
+from radiotrain.evaluation.predicting import (
+    Beside,
+    Predicting,
+    cautions_about,
+    describe_flow,
+    describe_runs,
+    partitions_of,
+)
 from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.published import collection_of
 from radiotrain.evaluation.report.characteristics import describe_partitions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.places import last_name
-from radiotrain.evaluation.report.published import collection_of
-from radiotrain.evaluation.saliency.find import find_saliency
+from radiotrain.evaluation.saliency.saliency_maps import find_saliency
 from radiotrain.evaluation.shortcuts.left_out import TrainedWithout, predict_left_out, set_aside
-from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.evaluation.stability.replicates import add_ensembles, notes_on_scales
-from radiotrain.evaluation.subgroups.find import find_subgroups
-from radiotrain.evaluation.subgroups.from_store import facts_of_split
-from radiotrain.places import open_inputs, open_split
-from radiotrain.seal import count_accesses, open_test_set, read_test_log
-from radiotrain.split import Split, notes_on
-from radiotrain.split_lineage import find_lineage
+from radiotrain.evaluation.stability.replicates import (
+    add_ensembles,
+    name_configurations,
+    notes_on_scales,
+)
+from radiotrain.evaluation.subgroups.subgroup_tests import find_subgroups
+from radiotrain.evaluation.subgroups.variables import facts_of_split
+from radiotrain.runs.locations import open_inputs, open_split
+from radiotrain.split.extend import find_lineage
+from radiotrain.split.split import Split, notes_on
+from radiotrain.split.test_set_access import count_accesses, open_test_set, read_test_log
 
 
 def predict_runs(
@@ -87,7 +95,7 @@ def predict_runs(
     num_salient
         Test patients of each model and target to look at where the network looks; 0: none.
     splits
-        Where the runs' splits are now; see `radiotrain.places.split_of_run`.
+        Where the runs' splits are now; see `radiotrain.runs.locations.split_of_run`.
     primary
         Results that are confirmatory, ``TARGET`` or ``RUN:TARGET``; see `family.find_primary`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,48 +13,299 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from radiotrain.evaluation.measure_outer import (
-    outer_deployed,
-    outer_operating_point,
-    outer_recalibrations,
-    outer_results,
-    put_pooled_ranking,
-)
 from radiotrain.evaluation.patients import PatientScores, fold_scores, patient_scores
-from radiotrain.evaluation.ranking import area_of, effective_counts
-from radiotrain.evaluation.results import ASSUMED_CORRELATION, TargetResult
-from radiotrain.evaluation.statistics import calibration
-from radiotrain.evaluation.statistics.auc import auc, delong_interval
-from radiotrain.evaluation.statistics.auc_interval import auc_interval
-from radiotrain.evaluation.statistics.bootstrap import bootstrap_interval
-from radiotrain.evaluation.statistics.decision_curve import decision_curve
-from radiotrain.evaluation.statistics.deployed import as_deployed, measure_deployed
-from radiotrain.evaluation.statistics.influence import (
+from radiotrain.evaluation.results import ASSUMED_CORRELATION, OuterResult, TargetResult
+from radiotrain.statistics import calibration
+from radiotrain.statistics.auc import Interval, auc, auc_interval, delong_interval, delong_variance
+from radiotrain.statistics.auc_comparison import (
+    Difference,
+    null_range,
+    paired_difference,
+    unpaired_difference,
+)
+from radiotrain.statistics.calibration import (
+    calibration_curve,
+    observed_to_expected,
+    scaled_brier_score,
+)
+from radiotrain.statistics.decision_curve import decision_curve
+from radiotrain.statistics.influence import (
     SAMPLINGS,
     Sampling,
     average_precision_interval,
     brier_interval,
 )
-from radiotrain.evaluation.statistics.operating_point import (
+from radiotrain.statistics.operating_point import (
+    PREVALENCES,
     OperatingPoint,
+    PredictiveValues,
     confusion,
+    predictive_values,
     sensitivity_threshold,
     wilson_interval,
     youden_threshold,
 )
-from radiotrain.evaluation.statistics.permutation import permutation_test
-from radiotrain.evaluation.statistics.power import smallest_area_above, smallest_difference
-from radiotrain.evaluation.statistics.predictive_values import (
-    PREVALENCES,
-    PredictiveValues,
-    predictive_values,
+from radiotrain.statistics.pooled_auc import (
+    Part,
+    dependence_factor,
+    pooled_auc,
+    pooled_difference,
+    pooled_interval,
+    pooled_null_range,
+    pooled_permutation_test,
+    pooled_unpaired_difference,
+    pooled_variance,
 )
-from radiotrain.evaluation.statistics.recalibration import recalibrations
-from radiotrain.evaluation.statistics.smooth_calibration import (
-    calibration_curve,
-    observed_to_expected,
-    scaled_brier_score,
+from radiotrain.statistics.power import smallest_area_above, smallest_difference
+from radiotrain.statistics.recalibration import (
+    Recalibration,
+    apply_temperature,
+    as_deployed,
+    fit_temperature,
+    isotonic,
+    measure_deployed,
+    recalibration,
+    recalibrations,
 )
+from radiotrain.statistics.resampling import bootstrap_interval, permutation_test
+
+NO_BOOTSTRAP = (
+    "a bootstrap of test patients does not see that outer parts train each other's models"
+)
+_OWN_THRESHOLDS = "each outer part has its own threshold"
+
+
+def parts_of(scores: PatientScores) -> tuple[Part, ...]:
+    """Return the outer parts for `statistics.pooled_auc`, in the order of their numbers."""
+    filled = (p for p in scores.parts.values() if p.num_patients)
+    return tuple(Part(p.patient_ids, p.labels, p.scores) for p in filled)
+
+
+def put_pooled_ranking(
+    values: Values, test: PatientScores, one_class: str, why: str, seed: int, num_resamples: int
+) -> None:
+    """Put the AUC, its intervals and its permutation test, from pairs within outer parts.
+
+    Parameters
+    ----------
+    one_class, why
+        Reasons where there is no AUC, and no interval.
+    """
+    parts = parts_of(test)
+    area = pooled_auc(parts)
+    if math.isnan(area) and 0 < test.num_positive < test.num_patients:
+        why = one_class = "no outer part has test patients of both classes"
+    values.put("auc", area, one_class)
+    values.put("auc_ci95", pooled_interval(parts), why)
+    values.reasons["auc_ci95_delong"] = "DeLong's interval is that of a single test set"
+    values.reasons["auc_ci95_bootstrap"] = NO_BOOTSTRAP
+    chance = pooled_permutation_test(parts, num_permutations=num_resamples, seed=seed)
+    values.put("permutation_p", chance.p_value, one_class)
+    tied = "all probabilities of each outer part are tied"
+    values.put("permutation_range95", chance.interval, one_class if math.isnan(area) else tied)
+    # Averaged over small parts it would lie above what chance gives over all patients.
+    for name in ("auc_pr", "auc_pr_ci95_population", "auc_pr_ci95_within_classes"):
+        values.reasons[name] = (
+            "precision needs one order of all patients, and outer parts differ in level"
+        )
+
+
+def outer_operating_point(
+    rule: str,
+    choose: Callable[[NDArray[np.int64], NDArray[np.float64]], float],
+    test: PatientScores,
+    validation: PatientScores,
+    measured: Callable[[str, float, PatientScores, PatientScores], OperatingPoint],
+) -> OperatingPoint:
+    """Return what thresholds do that are each chosen on the validation patients of one outer part.
+
+    Parameters
+    ----------
+    choose
+        Returns a threshold for labels and probabilities, NaN where there is none.
+    measured
+        Measures one threshold.
+    """
+    thresholds = {
+        number: choose(of_part.labels, of_part.scores) if of_part is not None else math.nan
+        for number in test.parts
+        for of_part in [validation.parts.get(number)]
+    }
+    without = [number for number, value in thresholds.items() if math.isnan(value)]
+    if without or not thresholds:
+        point = measured(rule, math.nan, test, validation)
+        parts = f"outer part{'s' * (len(without) > 1)} {', '.join(map(str, without))}"
+        why = f"no threshold: {parts} without validation patients of both classes"
+        return replace(point, reasons=dict.fromkeys(point.reasons, why))
+    # A probability is at or above its part's threshold where it exceeds it by 0 or more.
+    beyond = test.scores - np.array([thresholds[k] for k in test.part_of.tolist()])
+    point = measured(rule, 0.0, replace(test, scores=beyond, parts={}), validation)
+    low, high = min(thresholds.values()), max(thresholds.values())
+    return replace(
+        point,
+        threshold=None,
+        thresholds=tuple(thresholds.items()),
+        source=f"validation patients of the same outer part, {rule}, {low:.4f} to {high:.4f}",
+        reasons={**point.reasons, "threshold": _OWN_THRESHOLDS},
+    )
+
+
+def called_positive(point: OperatingPoint, scores: PatientScores) -> NDArray[np.bool_] | None:
+    """Return which patients (n,) a threshold calls positive; None where there is none.
+
+    Parameters
+    ----------
+    point
+        With one threshold, or one for each outer part of the patients.
+    """
+    if point.thresholds and scores.parts:
+        of_part = dict(point.thresholds)
+        return np.asarray(scores.scores >= [of_part[k] for k in scores.part_of.tolist()])
+    return None if point.threshold is None else np.asarray(scores.scores >= point.threshold)
+
+
+def outer_results(
+    test: PatientScores, validation: PatientScores, points: Sequence[OperatingPoint]
+) -> tuple[OuterResult, ...]:
+    """Return each outer part by itself."""
+    thresholds = dict(points[0].thresholds)
+    found = []
+    for number, part in test.parts.items():
+        area = auc(part.labels, part.scores)
+        interval = auc_interval(part.labels, part.scores)
+        of_part = validation.parts.get(number)
+        found.append(
+            OuterResult(
+                number=number,
+                num_patients=part.num_patients,
+                num_positive=part.num_positive,
+                num_validation=0 if of_part is None else of_part.num_patients,
+                auc=None if math.isnan(area) else area,
+                auc_ci95=None if math.isnan(interval[0]) else interval,
+                threshold=thresholds.get(number),
+            )
+        )
+    return tuple(found)
+
+
+def outer_deployed(
+    test: PatientScores, validation: PatientScores
+) -> tuple[NDArray[np.float64], str]:
+    """Return test probabilities (n,) after Platt's curve of each part's own validation patients.
+
+    Returns
+    -------
+    The probabilities, and why those of a part are not calibrated.
+    """
+    found = test.scores.copy()
+    part_of = test.part_of
+    whys = []
+    for number in test.parts:
+        mine = part_of == number
+        of_part = validation.parts.get(number)
+        y, p = (np.empty(0), np.empty(0)) if of_part is None else (of_part.labels, of_part.scores)
+        found[mine], why = as_deployed(test.scores[mine], y, p)
+        if why:
+            whys.append(f"{why} of outer part {number}")
+    return found, "; ".join(whys)
+
+
+def outer_recalibrations(
+    test: PatientScores, validation: PatientScores
+) -> tuple[Recalibration, ...]:
+    """Return how good probabilities are after steps fitted to each part's own validation patients."""
+    cooled, stepped = test.scores.copy(), test.scores.copy()
+    whys = ["", ""]
+    part_of = test.part_of
+    for number in test.parts:
+        mine = part_of == number
+        of_part = validation.parts.get(number)
+        y, p = (np.empty(0), np.empty(0)) if of_part is None else (of_part.labels, of_part.scores)
+        temperature, why = fit_temperature(y, p)
+        whys[0] = whys[0] or (why and f"{why} of outer part {number}")
+        cooled[mine] = (
+            test.scores[mine] if why else apply_temperature(test.scores[mine], temperature)
+        )
+        steps, why = isotonic(y, p, test.scores[mine])
+        whys[1] = whys[1] or (why and f"{why} of outer part {number}")
+        stepped[mine] = test.scores[mine] if steps is None else steps
+    return (
+        recalibration("none", test.labels, test.scores, ""),
+        recalibration("temperature", test.labels, None if whys[0] else cooled, whys[0]),
+        recalibration("isotonic", test.labels, None if whys[1] else stepped, whys[1]),
+    )
+
+
+def area_of(patients: PatientScores) -> float:
+    """Return the AUC."""
+    if patients.parts:
+        return pooled_auc(parts_of(patients))
+    return auc(patients.labels, patients.scores)
+
+
+def variance_of(patients: PatientScores) -> float:
+    """Return the variance of the AUC after DeLong."""
+    if patients.parts:
+        return pooled_variance(parts_of(patients))
+    return delong_variance(patients.labels, patients.scores)
+
+
+def interval_of(patients: PatientScores) -> Interval:
+    """Return the score interval of the AUC."""
+    if patients.parts:
+        return pooled_interval(parts_of(patients))
+    return auc_interval(patients.labels, patients.scores)
+
+
+def effective_counts(patients: PatientScores) -> tuple[int, int]:
+    """Return how many positives and negatives of a single test set give as narrow an interval."""
+    factor = dependence_factor(parts_of(patients)) if patients.parts else 1.0
+    counts = patients.num_positive, patients.num_patients - patients.num_positive
+    return round(counts[0] / factor), round(counts[1] / factor)
+
+
+def why_not_comparable(a: PatientScores, b: PatientScores) -> str:
+    """Say why two runs have no difference of AUC although they were tested on the same patients.
+
+    Empty where they have one.
+    """
+    if bool(a.parts) != bool(b.parts):
+        return "one run was tested in outer parts and the other on a single test set"
+    common = {*a.patient_ids} & {*b.patient_ids}
+    if a.parts and common and _members(a) != _members(b):
+        return "the runs' outer parts are of different patients"
+    return ""
+
+
+def paired(a: PatientScores, b: PatientScores) -> Difference:
+    """Compare two runs on the same patients."""
+    if a.parts:
+        return pooled_difference(parts_of(a), parts_of(b))
+    return paired_difference(a.labels, a.scores, b.scores)
+
+
+def unpaired(a: PatientScores, b: PatientScores) -> Difference:
+    """Compare two runs on different patients."""
+    if a.parts:
+        return pooled_unpaired_difference(parts_of(a), parts_of(b))
+    return unpaired_difference(a.labels, a.scores, b.labels, b.scores)
+
+
+def null_range_of(
+    a: PatientScores, b: PatientScores, *, seed: int, num_permutations: int
+) -> Interval:
+    """Return the middle of the differences where the runs are swapped within patients at random."""
+    drawn = {"seed": seed, "num_permutations": num_permutations}
+    if a.parts:
+        return pooled_null_range(parts_of(a), parts_of(b), **drawn)
+    return null_range(a.labels, a.scores, b.scores, **drawn)
+
+
+def _members(patients: PatientScores) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Return each part's patients and labels, whatever the parts' numbers."""
+    parts = patients.parts.values()
+    return [(p.patient_ids, tuple(np.asarray(p.labels).tolist())) for p in parts if p.num_patients]
+
 
 FIXED_SENSITIVITY = 0.9
 

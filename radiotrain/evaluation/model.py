@@ -12,19 +12,24 @@ import pandas as pd
 from preprocessing.common.errors import InputError, MissingPathError
 from preprocessing.storage import files
 from preprocessing.store import Store
-from radiotrain.augmented_prediction import AugmentedPrediction, predict_augmented
-from radiotrain.config import RunConfig, digest
-from radiotrain.evaluation.statistics.member_scale import Scales, on_one_scale
-from radiotrain.inputs import keeps_inputs, read_inputs
-from radiotrain.places import split_of_run
-from radiotrain.predict import check_run, load_network, predict_run
-from radiotrain.promoted import Promoted, member_urls, read_promoted
-from radiotrain.runs import PredictedBy, RunFolder, RunRecord, open_run
-from radiotrain.seal import TestAccess
-from radiotrain.split import Split
+from radiotrain.config.run_config import RunConfig, digest
+from radiotrain.runs.locations import split_of_run
+from radiotrain.runs.predict_run import (
+    AugmentedPrediction,
+    check_run,
+    load_network,
+    predict_augmented,
+    predict_run,
+)
+from radiotrain.runs.promoted import Promoted, member_urls, read_promoted
+from radiotrain.runs.provenance import keeps_inputs, read_inputs
+from radiotrain.runs.run_folder import PredictedBy, RunFolder, RunRecord, open_run
+from radiotrain.split.split import Split
+from radiotrain.split.test_set_access import TestAccess
+from radiotrain.statistics.member_scale import Scales, on_one_scale
 
 if TYPE_CHECKING:
-    from radiotrain.evaluation.shortcuts.probe import NetworkFeatures
+    from radiotrain.evaluation.feature_probe import NetworkFeatures
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Model:
     def features(self, store: Store, split: Split) -> tuple[NetworkFeatures, ...]:
         """Return what goes into each network's last layer, of its validation patients."""
         # It takes scikit-learn with it, which opening a model can do without.
-        from radiotrain.evaluation.shortcuts.probe import read_network_features
+        from radiotrain.evaluation.feature_probe import read_network_features
 
         found = [read_network_features(url, store, split) for url in self.members]
         return tuple(features for features in found if features is not None)
@@ -161,7 +166,7 @@ def open_model(url: str, splits: Sequence[str] = ()) -> Model:
     Parameters
     ----------
     splits
-        Where the split is now; by default where the run found it. See `radiotrain.places.split_of_run`.
+        Where the split is now; by default where the run found it. See `radiotrain.runs.locations.split_of_run`.
 
     Raises
     ------

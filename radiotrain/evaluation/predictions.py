@@ -51,8 +51,8 @@ from numpy.typing import NDArray
 from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.common.errors import InputError, nearest, nearest_hint
 from preprocessing.storage import files
-from radiotrain.checked_parquet import to_parquet
-from radiotrain.evaluation.table_files import read_table
+from radiotrain.evaluation.tables import read_table
+from radiotrain.runs.checked_files import to_parquet
 
 COLUMNS = ("run", "patient_id", "target", "split", "fold", "label", "probability")
 SPLITS = ("train", "validation", "test")

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from radiotrain.evaluation.leaks.results import LeakCheck
-from radiotrain.evaluation.statistics.auc import Interval
-from radiotrain.evaluation.statistics.calibration import Bin
-from radiotrain.evaluation.statistics.decision_curve import NetBenefit
-from radiotrain.evaluation.statistics.deployed import Deployed
-from radiotrain.evaluation.statistics.influence import Sampling
-from radiotrain.evaluation.statistics.operating_point import Confusion, OperatingPoint
-from radiotrain.evaluation.statistics.paired_calls import EqualRate
-from radiotrain.evaluation.statistics.predictive_values import PredictiveValues
-from radiotrain.evaluation.statistics.recalibration import Recalibration
-from radiotrain.evaluation.statistics.smooth_calibration import CalibrationCurve
+from radiotrain.evaluation.leak_checks import LeakCheck
+from radiotrain.statistics.auc import Interval
+from radiotrain.statistics.calibration import Bin, CalibrationCurve
+from radiotrain.statistics.decision_curve import NetBenefit
+from radiotrain.statistics.influence import Sampling
+from radiotrain.statistics.operating_point import (
+    Confusion,
+    EqualRate,
+    OperatingPoint,
+    PredictiveValues,
+)
+from radiotrain.statistics.recalibration import Deployed, Recalibration
 
 CONFIDENCE = 0.95
 

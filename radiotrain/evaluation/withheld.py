@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from radiotrain.evaluation.subgroups.results import FEWEST_SHOWN
+from radiotrain.evaluation.subgroups.subgroup_results import FEWEST_SHOWN
 
 
 def withheld(counts: Sequence[int]) -> frozenset[int]:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from preprocessing.common.errors import InputError, MissingPathError
 from preprocessing.storage import files
 from preprocessing.storage.digests import dump_with_digest
-from radiotrain.checked_json import read_json
-from radiotrain.config import AugmentConfig, Precision
+from radiotrain.config.run_config import AugmentConfig, Precision
+from radiotrain.runs.checked_files import read_json
 
 FILE_NAME = "model.json"
 SCHEMA_VERSION: Literal[3] = 3
@@ -217,9 +217,9 @@ class Images(_Part):
     """How the training patients were imaged, as ``radiotrain predict`` compares a new patient."""
 
     numbers: dict[str, Range]
-    """`radiotrain.inputs.numbers_of`."""
+    """`radiotrain.runs.provenance.numbers_of`."""
     properties: dict[str, dict[str, int]]
-    """`radiotrain.inputs.properties_of`, patients of each value; what fewer than five have is counted
+    """`radiotrain.runs.provenance.properties_of`, patients of each value; what fewer than five have is counted
     as 'other'."""
 
 

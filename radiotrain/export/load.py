@@ -19,10 +19,10 @@ from radiotrain.data.covariates import CovariateEncoder
 from radiotrain.export.description import FILE_NAME, Member, ModelDescription, read_description
 from radiotrain.export.packages import check_packages
 from radiotrain.export.weights import read_weights
+from radiotrain.networks.ensemble import MeanOfNetworks
 from radiotrain.networks.fusion import LateFusion
-from radiotrain.networks.mean import MeanOfNetworks
 from radiotrain.networks.registry import build_network
-from radiotrain.predict import TrainedNetwork
+from radiotrain.runs.predict_run import TrainedNetwork
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _SCHEMA = (
 _EVALUATOR = "scripts/evaluator.py"
 _MEAN = "scripts/mean.py"
 _INTENSITIES = "scripts/intensities.py"
-# Crops to numbers as `radiotrain.data.voxels` makes them, but for padding, which becomes 0 itself.
+# Crops to numbers as `radiotrain.data.storage` makes them, but for padding, which becomes 0 itself.
 _READ = "$lambda path: numpy.load(path, allow_pickle=False).astype('float64')"
 _NORMALISE = "$lambda x: numpy.nan_to_num((x - numpy.nanmean(x[0])) / numpy.nanstd(x[0]), nan=0.0)"
 # MONAI hands on a tensor of its own.

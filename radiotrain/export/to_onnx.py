@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from radiotrain.export.describe import TrainedModel
 from radiotrain.export.description import ModelDescription
-from radiotrain.networks.mean import MeanOfNetworks
+from radiotrain.networks.ensemble import MeanOfNetworks
 
 FILE_NAME = "model.onnx"
 OPSET = 18

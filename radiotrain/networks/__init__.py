@@ -1,11 +1,10 @@
-"""The networks, by the names papers use.
+"""Networks by the names papers use, and modules around them.
 
-===============  =========================================================================
-``registry.py``  name to network, built from MONAI's modules
-``memory.py``    activations computed anew in the backward pass
-``fusion.py``    clinical covariates beside the images
-``mean.py``      several networks as one
-``weights.py``   published weights as a beginning
-``cost.py``      parameters and operations, without computing
-===============  =========================================================================
+=================  =================================================================================
+``cost.py``        What a network costs, found without computing anything: on torch's meta device
+``ensemble.py``    Several networks as one, whose probability is the mean of theirs, each
+``fusion.py``      Late fusion: clinical covariates beside the images
+``pretrained.py``  Published weights as a beginning: MedicalNet's, or any state dict of the same
+``registry.py``    The networks, by the names papers use, built from MONAI's modules
+=================  =================================================================================
 """

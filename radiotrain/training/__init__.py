@@ -1,21 +1,14 @@
-"""Store to trained network: the loop, its losses, its checkpoints, its debugger.
+"""Train one network on one worker: steps, validation, losses, debugger.
 
-======================  ==========================================================================
-``loop.py``             the loop, for one process or one worker of several
-``training.py``         one worker's share: steps, validation, state
-``build.py``            network and optimiser, from the configuration
-``covariate_start.py``  where late fusion starts
-``losses.py``           the losses, and how much labels weigh
-``options.py``          options that are not right together
-``schedule.py``         the learning rate
-``early_stopping.py``   when to stop
-``length.py``           whether a run is over, and may be made longer
-``metrics.py``          what is measured in an epoch, and how it is said
-``checkpoint.py``       all that is needed to go on
-``watch.py``            each step's loss, without making a GPU wait; `shown.py` what is shown
-``sync_batch_norm.py``  batch norm over the global batch
-``fits.py``             whether configuration, store and split fit together
-``demand.py``           memory and time, before; `memory.py` what can be done when memory runs out
-``debug.py``            one batch learnt by heart
-======================  ==========================================================================
+================  ==================================================================================
+``debug.py``      Debug mode: no Ray, one process, a few patients; breakpoints work, and it says
+``defaults.py``   What a store suggests for a first run or sweep on it: targets, networks, sizes of
+``loop.py``       The training loop: plain PyTorch, for one process or for one worker of a process
+``losses.py``     The losses: class-weighted cross-entropy and focal loss, both skipping missing
+``resources.py``  What a run will ask of its device: memory by counting, time by training on a few
+``setup.py``      The network that is trained, made from the configuration, and its optimiser
+``shown.py``      What is shown of a training while it goes on
+``trainer.py``    One worker's share of a training: steps, validation, and its state in checkpoints
+``validate.py``   Whether a configuration, a store and a split fit together: known before anything
+================  ==================================================================================
 """

@@ -21,18 +21,17 @@ from torch import Tensor, nn
 from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.common.errors import InputError
 from preprocessing.storage import files
-from radiotrain import augment
-from radiotrain.config import RunConfig
-from radiotrain.data.few import few_patients
-from radiotrain.data.patients import Batch
+from radiotrain.config.run_config import RunConfig
+from radiotrain.data import augmentation
+from radiotrain.data.patients import Batch, few_patients
 from radiotrain.distributed import Worker
-from radiotrain.logs.pictures import batch_picture, png_bytes
 from radiotrain.networks.fusion import call_network
-from radiotrain.places import open_inputs
+from radiotrain.runs.locations import open_inputs
 from radiotrain.seeds import Purpose, seed_for
+from radiotrain.tracking.pictures import batch_picture, png_bytes
 from radiotrain.training.loop import Reporter, print_line
 from radiotrain.training.losses import masked_loss
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 
 _NEAR_ZERO = 0.05
 _STEPS_BETWEEN_LINES, _SECONDS_BETWEEN_LINES = 10, 5.0
@@ -146,8 +145,10 @@ def _draw_batch(training: Training, batch: Batch, spacing_mm: Tensor) -> str:
     """Write the picture of the batch beside the run folder; return its URL."""
     config, after = training.config, batch.images
     if config.augment.enabled:
-        drawn = augment.draw(config.augment, len(batch.images), seed=config.seed, epoch=0, step=0)
-        after = augment.apply(batch.images, drawn, spacing_mm)
+        drawn = augmentation.draw(
+            config.augment, len(batch.images), seed=config.seed, epoch=0, step=0
+        )
+        after = augmentation.apply(batch.images, drawn, spacing_mm)
     said = {0: "−", 1: "+", MISSING_LABEL: "?"}
     titles = [
         "\n".join(

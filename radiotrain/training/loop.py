@@ -16,24 +16,24 @@ from preprocessing.processes import stop_notice
 from preprocessing.processes.stop_notice import Stopped
 from preprocessing.storage import files
 from preprocessing.storage.folder_lock import exclusive
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.inputs import describe_inputs, keeps_inputs, write_inputs
-from radiotrain.logs import check_show
-from radiotrain.logs.metrics_file import history_digest
-from radiotrain.places import open_inputs
-from radiotrain.runs import RunFolder, RunRecord, Status, new_record
-from radiotrain.split import Split
-from radiotrain.training.checkpoint import save_weights
-from radiotrain.training.early_stopping import Verdict
-from radiotrain.training.length import has_same_length, is_over
-from radiotrain.training.memory import find_micro_batch
-from radiotrain.training.metrics import EpochMetrics, nan_for_null
-from radiotrain.training.options import check_options
+from radiotrain.runs.checkpoint import save_weights
+from radiotrain.runs.early_stopping import Verdict, has_same_length, is_over
+from radiotrain.runs.epoch_metrics import EpochMetrics, history_digest, nan_for_null
+from radiotrain.runs.locations import open_inputs
+from radiotrain.runs.provenance import (
+    describe_inputs,
+    keeps_inputs,
+    software_versions,
+    write_inputs,
+)
+from radiotrain.runs.run_folder import RunFolder, RunRecord, Status, new_record
+from radiotrain.split.split import Split
+from radiotrain.tracking import check_show
 from radiotrain.training.shown import Shown
-from radiotrain.training.training import Notice, Training
-from radiotrain.training.watch import NonFiniteLossError
-from radiotrain.versions import software_versions
+from radiotrain.training.trainer import NonFiniteLossError, Notice, Training, find_micro_batch
+from radiotrain.training.validate import check_options
 
 OnEpoch = Callable[[EpochMetrics], None]
 Reporter = Callable[[str], None]

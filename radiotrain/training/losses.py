@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from preprocessing.cohort.cohort import MISSING_LABEL
-from radiotrain.config import TrainConfig
-from radiotrain.data.order import expected_draws
+from radiotrain.config.run_config import TrainConfig
+from radiotrain.data.sampler import expected_draws
 
 
 def masked_losses(

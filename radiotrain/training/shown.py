@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radiotrain.config import flatten
-from radiotrain.logs import RunLog
-from radiotrain.logs.heartbeat import Heartbeat
-from radiotrain.logs.saliency import input_gradient
-from radiotrain.runs import RunFolder
-from radiotrain.training.training import Training
+from radiotrain.config.run_config import flatten
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.tracking import RunLog
+from radiotrain.tracking.pictures import input_gradient
+from radiotrain.tracking.progress import Heartbeat
+from radiotrain.training.trainer import Training
 
 # Validation patients whose inputs and saliency are shown.
 _NUM_SHOWN = 3

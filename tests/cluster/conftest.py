@@ -2,7 +2,7 @@
 
 import pytest
 
-from radiotrain.split import make_split, save_split
+from radiotrain.split.split import make_split, save_split
 from tests.local_ray import ray_here  # noqa: F401
 from tests.unit.training.synthetic import write_store
 

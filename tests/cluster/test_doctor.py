@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 from cluster.doctor.examine import examine
 from cluster.doctor.facts import Examination, NodeFacts, PairFacts, StorageFacts
 from cluster.doctor.judge import judge
-from radiotrain.doctor.findings import is_broken
+from radiotrain.doctor.facts import is_broken
 from tests.commands import call, the_sentence
 
 VERSIONS = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0"}

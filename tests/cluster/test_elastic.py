@@ -23,8 +23,8 @@ from cluster.failures import WorkerFailedError, WorkerFailure, WorkersError, sum
 from cluster.train import train_on_ray
 from preprocessing.common.errors import InputError, SchemaError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig, dump_config
-from radiotrain.runs import RunFolder
+from radiotrain.config.run_config import RunConfig, dump_config
+from radiotrain.runs.run_folder import RunFolder
 from tests.commands import end, start
 from tests.ray_copies import COMMAND, PROGRAM
 from tests.unit.training.synthetic import run_config

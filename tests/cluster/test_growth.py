@@ -13,11 +13,11 @@ from ray.autoscaler._private.node_provider_availability_tracker import (
     NodeAvailabilitySummary,
 )
 
-from cluster.growth import Growth, NodeKind, growth_of
 from cluster.node_choice import score
+from cluster.session import Growth, NodeKind, growth_of
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from radiotrain.split import make_split, save_split
+from radiotrain.split.split import make_split, save_split
 from tests.cluster.autoscaling import Autoscaled, autoscaled
 from tests.unit.training.synthetic import write_store
 

@@ -12,7 +12,7 @@ import ray
 
 import cluster.metrics
 from cluster.metrics import TRIAL_STATUSES, SweepMetrics, TrialMetrics
-from radiotrain.training.metrics import EpochMetrics
+from radiotrain.runs.epoch_metrics import EpochMetrics
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -13,10 +13,10 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
-from radiotrain.training.checkpoint import newest_position
+from radiotrain.config.run_config import RunConfig
+from radiotrain.runs.checkpoint import newest_position
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from tests.cluster.test_elastic import start_training, wait_for_epochs
 from tests.commands import end
 from tests.processes import descendants, is_alive
@@ -102,7 +102,7 @@ from radiotrain.cli import main
 def work(values, path=os.environ["STEPS"]):
     import os
     import cluster.train as there
-    from radiotrain.training.training import Training
+    from radiotrain.training.trainer import Training
     take_step = Training.take_step
 
     def noted(self, step, *arguments):

@@ -8,8 +8,8 @@ import cluster.train
 from cluster.train import train_on_ray
 from preprocessing.common.errors import InputError
 from radiotrain.cli import main
-from radiotrain.config import dump_config, parse_config
-from radiotrain.runs import RunFolder
+from radiotrain.config.run_config import dump_config, parse_config
+from radiotrain.runs.run_folder import RunFolder
 from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config
 

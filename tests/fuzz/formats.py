@@ -27,10 +27,10 @@ from preprocessing.storage.digests import (
 )
 from preprocessing.store import Store, metadata
 from preprocessing.store.verify import check_metadata
-from radiotrain.config import load_config, parse_config, read_yaml
+from radiotrain.config.run_config import load_config, parse_config, read_yaml
 from radiotrain.evaluation.predictions import read_predictions
-from radiotrain.evaluation.subgroups.facts import read_patients
-from radiotrain.seal import read_test_log
+from radiotrain.evaluation.subgroups.covariates import read_patients
+from radiotrain.split.test_set_access import read_test_log
 from radiotrain.verify import verify
 from tests.fuzz.mutate import bytes_changed, csv_changed, values_changed, workbook_changed
 from tests.intake import write_workbooks

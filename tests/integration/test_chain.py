@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from preprocessing.store import Store
-from radiotrain.access_log import read_access_log
+from radiotrain.split.access_log import read_access_log
 from tests.commands import end, start, the_sentence
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder
 from preprocessing.phantom.quirks import QUIRKS
-from radiotrain.config import parse_config
+from radiotrain.config.run_config import parse_config
 from radiotrain.networks.registry import NETWORKS
 from tests.unit.training.synthetic import TARGETS, write_store
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from radiotrain.access_log import read_access_log
-from radiotrain.config import dump_config
-from radiotrain.evaluation.statistics.member_scale import MemberPatients, fit_member_scales
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import dump_config
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import make_split, save_split
+from radiotrain.statistics.member_scale import MemberPatients, fit_member_scales
 from tests.commands import call, the_sentence
 from tests.unit.evaluation.cohort_store import SETTINGS, write_cohort
 from tests.unit.training.synthetic import run_config

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from preprocessing.store import Store
-from radiotrain.config import dump_config
-from radiotrain.seal import read_test_log
-from radiotrain.split import Split, load_split
+from radiotrain.config.run_config import dump_config
+from radiotrain.split.split import Split, load_split
+from radiotrain.split.test_set_access import read_test_log
 from radiotrain.training.loop import train
 from tests.commands import call, the_sentence
 from tests.growing import names, write_cohort

@@ -10,9 +10,9 @@ from preprocessing.common.progress import progress
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
 from preprocessing.store import Store
-from radiotrain.evaluation.leaks.in_store import check_store
-from radiotrain.seal import open_test_set
-from radiotrain.split import load_split
+from radiotrain.evaluation.leak_checks import check_store
+from radiotrain.split.split import load_split
+from radiotrain.split.test_set_access import open_test_set
 from tests.commands import call
 from tests.stores import preprocess_here
 

@@ -13,10 +13,10 @@ from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import SweepFolder
 from preprocessing.common.errors import MissingPathError
 from preprocessing.store import Store
-from radiotrain.config import dump_config, parse_config
-from radiotrain.places import split_of_run
-from radiotrain.seal import read_test_log
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import dump_config, parse_config
+from radiotrain.runs.locations import split_of_run
+from radiotrain.split.split import make_split, save_split
+from radiotrain.split.test_set_access import read_test_log
 from radiotrain.training.loop import train
 from tests.commands import attempt, call
 from tests.unit.training.synthetic import run_config, write_store

@@ -12,7 +12,7 @@ import yaml
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
-from radiotrain.runs import RunFolder
+from radiotrain.runs.run_folder import RunFolder
 from tests.commands import call
 from tests.stores import preprocess_here
 

@@ -17,7 +17,7 @@ import yaml
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder
 from preprocessing.store import Store
-from radiotrain.config import dump_config, parse_config
+from radiotrain.config.run_config import dump_config, parse_config
 from radiotrain.training.loop import train
 from tests.commands import Ended, attempt, call, end, end_all, ended, start
 from tests.processes import descendants, is_alive, wait_for

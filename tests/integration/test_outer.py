@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from preprocessing.store import Store
-from radiotrain.access_log import read_access_log
-from radiotrain.config import dump_config
-from radiotrain.split import load_split
+from radiotrain.config.run_config import dump_config
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import load_split
 from tests.commands import call
 from tests.unit.evaluation.scanner_store import write_scanner_store
 from tests.unit.training.synthetic import run_config

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from preprocessing.store import Store
-from radiotrain.access_log import read_access_log
-from radiotrain.config import digest, dump_config, load_config
-from radiotrain.evaluation.describe_runs import describe_flow, describe_runs
+from radiotrain.config.run_config import digest, dump_config, load_config
 from radiotrain.evaluation.model import open_models
-from radiotrain.runs import RunFolder
-from radiotrain.split import load_split, make_split, save_split
+from radiotrain.evaluation.predicting import describe_flow, describe_runs
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import load_split, make_split, save_split
 from tests.commands import attempt, call
 from tests.unit.evaluation.scanner_store import write_scanner_store
 from tests.unit.training.synthetic import run_config

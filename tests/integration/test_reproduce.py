@@ -11,7 +11,7 @@ import pytest
 
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from radiotrain.access_log import read_access_log
+from radiotrain.split.access_log import read_access_log
 from tests.commands import call, end, end_all, start
 from tests.processes import descendants, wait_for
 
@@ -137,7 +137,7 @@ def test_no_cohort_is_said_before_anything_is_done(tmp_path: Path) -> None:
 
 
 def test_what_is_not_said_is_the_papers() -> None:
-    from radiotrain.reproduction import ReproduceConfig
+    from radiotrain.config.reproduction import ReproduceConfig
 
     settings = ReproduceConfig()
     sweep = settings.sweep_yaml("store", "split", "out")

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 from preprocessing.store import Store
-from radiotrain.augmented_prediction import draw_changes, predict_augmented
-from radiotrain.config import dump_config, load_config
-from radiotrain.predict import predict_run
-from radiotrain.split import load_split, make_split, save_split
+from radiotrain.config.run_config import dump_config, load_config
+from radiotrain.runs.predict_run import draw_changes, predict_augmented, predict_run
+from radiotrain.split.split import load_split, make_split, save_split
 from tests.commands import call, the_sentence
 from tests.unit.training.synthetic import run_config, write_store
 

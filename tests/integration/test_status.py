@@ -22,10 +22,10 @@ from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import SweepFolder
 from radiotrain.cli import main
 from radiotrain.cli.board import copy_events
-from radiotrain.config import parse_config
-from radiotrain.logs.metrics_file import history_digest
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import parse_config
+from radiotrain.runs.epoch_metrics import history_digest
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.unit.training.synthetic import write_store
 

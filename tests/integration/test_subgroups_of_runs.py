@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from preprocessing.store import Store
-from radiotrain.config import dump_config
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import dump_config
+from radiotrain.split.split import make_split, save_split
 from tests.commands import call, the_sentence
 from tests.unit.evaluation.scanner_store import write_scanner_store
 from tests.unit.training.synthetic import run_config

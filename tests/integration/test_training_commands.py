@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from preprocessing.store import Store
-from radiotrain.config import dump_config
+from radiotrain.config.run_config import dump_config
 from radiotrain.networks.registry import NETWORKS
 from tests.commands import call, end, start, the_sentence
 from tests.unit.training.synthetic import run_config, write_store
@@ -110,7 +110,7 @@ def test_models_lists_every_network() -> None:
 
 def test_training_imports_no_imaging_library_and_no_ray(folder: Path) -> None:
     program = (
-        "import sys, radiotrain.training.loop, radiotrain.predict, radiotrain.training.debug;"
+        "import sys, radiotrain.training.loop, radiotrain.runs.predict_run, radiotrain.training.debug;"
         "print([m for m in ('ray','SimpleITK','pydicom','nibabel','dask') if m in sys.modules])"
     )
     done = subprocess.run(

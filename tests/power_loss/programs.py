@@ -37,7 +37,7 @@ def train(folder: Path, store: str, split: str) -> None:
 def access(folder: Path, split: str) -> None:
     """Open a test set three times."""
     from preprocessing.storage import files
-    from radiotrain.seal import open_test_set
+    from radiotrain.split.test_set_access import open_test_set
 
     here = str(folder / "splits.json")
     files.write_text(here, Path(split).read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from tests.unit.training.synthetic import run_config
 
 EPOCHS = 3

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cluster.sweep.folder import SweepFolder
 from preprocessing.common.errors import MissingPathError
-from radiotrain.access_log import read_access_log
-from radiotrain.seal import open_test_set
-from radiotrain.split import Split, SplitPatients, load_split, save_split
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import Split, SplitPatients, load_split, save_split
+from radiotrain.split.test_set_access import open_test_set
 from tests.power_loss.conftest import Recorder
 from tests.power_loss.disk import write_tree
 

@@ -10,9 +10,9 @@ import pytest
 
 from preprocessing.storage.durable import PARTIAL
 from radiotrain.export.load import load_export
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
-from radiotrain.training.checkpoint import load_newest_checkpoint
+from radiotrain.runs.checkpoint import load_newest_checkpoint
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from radiotrain.verify import verify
 from tests.power_loss.conftest import Recorded, Recorder

@@ -27,7 +27,7 @@ WITHOUT_RAY = (
     "monai.networks.nets",
     "distributed",
     "preprocessing.pipeline.run",
-    "radiotrain.predict",
+    "radiotrain.runs.predict_run",
     "radiotrain.training.loop",
     "torch.utils.tensorboard",
     # What Ray's worker loads as it goes.

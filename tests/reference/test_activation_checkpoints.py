@@ -13,7 +13,7 @@ import torch
 from monai.networks import nets
 from torch import Tensor, nn
 
-from radiotrain.networks.memory import checkpoint_activations
+from radiotrain.networks.cost import checkpoint_activations
 from radiotrain.networks.registry import NETWORKS
 
 pytestmark = pytest.mark.slow

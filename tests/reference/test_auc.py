@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.auc import (
+from radiotrain.statistics.auc import (
     auc,
     delong_interval,
     delong_variance,

@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
-from radiotrain.evaluation.statistics.auc_interval import auc_interval, newcombe_variance
-from radiotrain.evaluation.statistics.power import hanley_mcneil_variance
+from radiotrain.statistics.auc import (
+    auc,
+    auc_interval,
+    delong_interval,
+    delong_variance,
+    newcombe_variance,
+)
+from radiotrain.statistics.power import hanley_mcneil_variance
 
 _CLASS = st.lists(st.integers(0, 9), min_size=2, max_size=12)
 

@@ -16,13 +16,9 @@ from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics import bootstrap
-from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
-from radiotrain.evaluation.statistics.bootstrap import (
-    bootstrap_interval,
-    bootstrap_values,
-    roc_band,
-)
+from radiotrain.statistics import resampling
+from radiotrain.statistics.auc import auc, delong_interval, delong_variance
+from radiotrain.statistics.resampling import bootstrap_interval, bootstrap_values, roc_band
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +69,7 @@ def test_each_possible_resample_comes_as_often_as_it_should(
     cells_at_a_time: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bootstrap, "_CELLS_AT_A_TIME", cells_at_a_time)
+    monkeypatch.setattr(resampling, "_CELLS_AT_A_TIME", cells_at_a_time)
     all_resamples = [
         round(_pair_auc(p, n), 9)
         for p in itertools.product(positive, repeat=len(positive))

@@ -21,7 +21,7 @@ from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.calibration import (
+from radiotrain.statistics.calibration import (
     CLIP,
     brier_score,
     calibration_intercept,

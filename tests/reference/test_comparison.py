@@ -20,15 +20,15 @@ from scipy.stats import chi2, norm, ttest_ind
 from scipy.stats import t as student_t
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
-from radiotrain.evaluation.statistics.bootstrap import bootstrap_values
-from radiotrain.evaluation.statistics.comparison import (
+from radiotrain.statistics.auc import auc, delong_interval, delong_variance
+from radiotrain.statistics.auc_comparison import (
     bootstrap_difference_interval,
     holm_adjusted,
     paired_difference,
     unpaired_difference,
 )
-from radiotrain.evaluation.statistics.satterthwaite import Part, combined
+from radiotrain.statistics.degrees_of_freedom import Part, combined
+from radiotrain.statistics.resampling import bootstrap_values
 
 _SCORE = st.sampled_from([0.0, 0.25, 0.5, math.nextafter(0.5, 1), 0.75, 1.0])
 _PATIENT = st.tuples(st.integers(0, 1), _SCORE, _SCORE)
@@ -294,7 +294,7 @@ def test_bootstrap_draws_the_same_patients_for_both_models() -> None:
 
 
 def test_draws_do_not_depend_on_how_many_scores_are_tied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radiotrain.evaluation.statistics.bootstrap._CELLS_AT_A_TIME", 300)
+    monkeypatch.setattr("radiotrain.statistics.resampling._CELLS_AT_A_TIME", 300)
     labels, scores, _ = _two_models(6)
     order = np.argsort(np.argsort(scores, kind="stable"), kind="stable")
     untied = bootstrap_values(labels, order.astype(float), num_resamples=50, seed=1)

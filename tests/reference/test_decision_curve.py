@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.decision_curve import (
+from radiotrain.statistics.decision_curve import (
     THRESHOLDS,
     decision_curve,
     net_benefit,

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.auc import auc, delong_interval, delong_variance
-from radiotrain.evaluation.statistics.auc_interval import auc_interval
-from radiotrain.evaluation.statistics.bootstrap import (
-    bootstrap_interval,
+from radiotrain.statistics.auc import auc, auc_interval, delong_interval, delong_variance
+from radiotrain.statistics.auc_comparison import (
+    bootstrap_difference_interval,
+    null_range,
+    paired_difference,
+    unpaired_difference,
 )
-from radiotrain.evaluation.statistics.calibration import (
+from radiotrain.statistics.calibration import (
     brier_score,
     calibration_intercept,
     calibration_slope,
@@ -25,22 +27,16 @@ from radiotrain.evaluation.statistics.calibration import (
     log_loss,
     reliability_bins,
 )
-from radiotrain.evaluation.statistics.comparison import (
-    bootstrap_difference_interval,
-    paired_difference,
-    unpaired_difference,
-)
-from radiotrain.evaluation.statistics.decision_curve import decision_curve
-from radiotrain.evaluation.statistics.influence import average_precision_interval, brier_interval
-from radiotrain.evaluation.statistics.operating_point import (
+from radiotrain.statistics.decision_curve import decision_curve
+from radiotrain.statistics.influence import average_precision_interval, brier_interval
+from radiotrain.statistics.operating_point import (
+    compare_at_equal_rate,
     confusion,
     sensitivity_threshold,
     youden_threshold,
 )
-from radiotrain.evaluation.statistics.paired_calls import compare_at_equal_rate
-from radiotrain.evaluation.statistics.paired_permutation import null_range
-from radiotrain.evaluation.statistics.permutation import permutation_test
-from radiotrain.evaluation.statistics.recalibration import fit_temperature, isotonic
+from radiotrain.statistics.recalibration import fit_temperature, isotonic
+from radiotrain.statistics.resampling import bootstrap_interval, permutation_test
 
 Numbers = list[float]
 Statistic = Callable[[list[int], Numbers], Numbers]

@@ -13,14 +13,14 @@ from scipy.special import expit, logit
 from scipy.stats import norm, ttest_1samp, ttest_ind
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from radiotrain.evaluation.statistics.influence import (
+from radiotrain.statistics.influence import (
     SAMPLINGS,
     Sampling,
     average_precision_influences,
     average_precision_interval,
     brier_interval,
 )
-from radiotrain.evaluation.statistics.operating_point import wilson_interval
+from radiotrain.statistics.operating_point import wilson_interval
 
 Floats = NDArray[np.float64]
 _COHORT = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=3, max_size=14)

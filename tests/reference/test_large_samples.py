@@ -7,19 +7,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.bootstrap import bootstrap_values, percentile_interval
-from radiotrain.evaluation.statistics.large_samples import (
+from radiotrain.statistics.auc import auc
+from radiotrain.statistics.auc_comparison import null_range, swap_parts, swapped_differences
+from radiotrain.statistics.resampling import (
     MOST_SIMULATED,
+    bootstrap_values,
     is_normal_sum,
     num_resamples_for,
+    percentile_interval,
+    permutation_test,
+    permuted_aucs,
 )
-from radiotrain.evaluation.statistics.paired_permutation import (
-    null_range,
-    swap_parts,
-    swapped_differences,
-)
-from radiotrain.evaluation.statistics.permutation import permutation_test, permuted_aucs
 
 
 def _cohort(
@@ -110,7 +108,7 @@ def test_resamples_of_many_patients_are_as_far_apart_as_delong_says() -> None:
     labels, scores, _ = _cohort(3_000, 12)
     values = bootstrap_values(labels, scores, num_resamples=1_500)
     assert len(values) == 1_000
-    from radiotrain.evaluation.statistics.auc import delong_variance
+    from radiotrain.statistics.auc import delong_variance
 
     assert values.std() == pytest.approx(delong_variance(labels, scores) ** 0.5, rel=0.08)
 

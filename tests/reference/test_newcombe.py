@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from radiotrain.evaluation.compare.proportions import (
+from radiotrain.evaluation.compare.compare_runs import (
     paired_share_interval,
     unpaired_share_interval,
 )

@@ -11,8 +11,12 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.comparison import paired_difference, unpaired_difference
-from radiotrain.evaluation.statistics.noninferiority import against_margin, check_margin
+from radiotrain.statistics.auc_comparison import (
+    against_margin,
+    check_margin,
+    paired_difference,
+    unpaired_difference,
+)
 
 
 def _table(

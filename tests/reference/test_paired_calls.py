@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiotrain.evaluation.statistics.comparison import holm_adjusted
-from radiotrain.evaluation.statistics.operating_point import sensitivity_threshold
-from radiotrain.evaluation.statistics.paired_calls import (
+from radiotrain.statistics.auc_comparison import holm_adjusted
+from radiotrain.statistics.operating_point import (
     Discordant,
     compare_at_equal_rate,
     discordant,
     mcnemar_p_value,
+    sensitivity_threshold,
 )
 
 

@@ -10,12 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.paired_permutation import (
-    null_range,
-    swap_parts,
-    swapped_differences,
-)
+from radiotrain.statistics.auc import auc
+from radiotrain.statistics.auc_comparison import null_range, swap_parts, swapped_differences
 
 # Crossed less self-fertilised plants in eighths of an inch: Darwin (1876), as in Fisher, The Design
 # of Experiments (1935).

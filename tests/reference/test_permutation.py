@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import permutation_test as scipy_permutation_test
 
-from radiotrain.evaluation.statistics import permutation
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.permutation import permutation_test, permuted_aucs
+from radiotrain.statistics import resampling
+from radiotrain.statistics.auc import auc
+from radiotrain.statistics.resampling import permutation_test, permuted_aucs
 
 Floats = NDArray[np.float64]
 
@@ -131,7 +131,7 @@ def test_batches_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
         first, permuted_aucs(labels, scores, num_permutations=100, seed=1)
     )
     assert not np.array_equal(first, permuted_aucs(labels, scores, num_permutations=100, seed=2))
-    monkeypatch.setattr(permutation, "_CELLS_AT_A_TIME", 60)
+    monkeypatch.setattr(resampling, "_CELLS_AT_A_TIME", 60)
     np.testing.assert_array_equal(
         first, permuted_aucs(labels, scores, num_permutations=100, seed=1)
     )

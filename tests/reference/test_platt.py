@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.calibration import _SigmoidCalibration
 
-from radiotrain.evaluation.statistics.platt import PlattCurve, fit_platt
+from radiotrain.statistics.recalibration import PlattCurve, fit_platt
 
 
 def drawn(num: int, slope: float, intercept: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

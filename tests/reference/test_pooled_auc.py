@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from radiotrain.evaluation.statistics.auc import auc, delong_variance
-from radiotrain.evaluation.statistics.auc_interval import auc_interval
-from radiotrain.evaluation.statistics.comparison import paired_difference, unpaired_difference
-from radiotrain.evaluation.statistics.paired_permutation import null_range
-from radiotrain.evaluation.statistics.pooled_auc import (
+from radiotrain.statistics.auc import auc, auc_interval, delong_variance
+from radiotrain.statistics.auc_comparison import null_range, paired_difference, unpaired_difference
+from radiotrain.statistics.pooled_auc import (
     Part,
     dependence_factor,
     pooled_auc,

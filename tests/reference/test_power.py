@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.comparison import paired_difference
-from radiotrain.evaluation.statistics.power import (
+from radiotrain.statistics.auc import auc
+from radiotrain.statistics.auc_comparison import paired_difference
+from radiotrain.statistics.power import (
     hanley_mcneil_variance,
     power_against_value,
     power_of_difference,

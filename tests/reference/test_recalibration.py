@@ -16,13 +16,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.calibration import _TemperatureScaling
 
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.evaluation.statistics.calibration import (
-    brier_score,
-    expected_calibration_error,
-    log_loss,
-)
-from radiotrain.evaluation.statistics.recalibration import (
+from radiotrain.statistics.auc import auc
+from radiotrain.statistics.calibration import brier_score, expected_calibration_error, log_loss
+from radiotrain.statistics.recalibration import (
     apply_temperature,
     fit_temperature,
     isotonic,

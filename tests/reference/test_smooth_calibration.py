@@ -10,14 +10,13 @@ import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from radiotrain.evaluation.statistics.decision_curve import net_benefit_interval
-from radiotrain.evaluation.statistics.operating_point import Confusion
-from radiotrain.evaluation.statistics.predictive_values import predictive_values
-from radiotrain.evaluation.statistics.smooth_calibration import (
+from radiotrain.statistics.calibration import (
     calibration_curve,
     observed_to_expected,
     scaled_brier_score,
 )
+from radiotrain.statistics.decision_curve import net_benefit_interval
+from radiotrain.statistics.operating_point import Confusion, predictive_values
 
 
 def sample(num: int, seed: int, slope: float = 1.0, shift: float = 0.0) -> tuple[Any, Any]:

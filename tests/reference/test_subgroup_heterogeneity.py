@@ -7,12 +7,12 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import chi2, norm
 
-from radiotrain.evaluation.statistics.auc import auc, delong_variance
-from radiotrain.evaluation.subgroups.heterogeneity import (
+from radiotrain.evaluation.subgroups.subgroup_tests import (
     cochran_q,
     detectable_difference,
     equal_auc_test,
 )
+from radiotrain.statistics.auc import auc, delong_variance
 from tests.unit.evaluation.patients_of import patients_of
 
 # Colditz et al. 1994, thirteen trials of the BCG vaccine: cases and others, vaccinated and not.

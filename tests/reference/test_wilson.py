@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.statistics.operating_point import (
+from radiotrain.statistics.operating_point import (
     Confusion,
     confusion,
     sensitivity_threshold,

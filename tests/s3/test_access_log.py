@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from preprocessing.storage import files
-from radiotrain.access_log import read_access_log
-from radiotrain.seal import open_test_set
-from radiotrain.split import Split, SplitPatients, save_split
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import Split, SplitPatients, save_split
+from radiotrain.split.test_set_access import open_test_set
 from tests.commands import end, start
 from tests.s3.proxy import FAIR, Weather
 

@@ -9,11 +9,11 @@ import torch
 from preprocessing.common.errors import InputError
 from preprocessing.storage import files
 from preprocessing.store import Store
-from radiotrain.data.voxels import read_voxels
+from radiotrain.data.storage import read_voxels
 from radiotrain.export.load import load_export
 from radiotrain.export.write import Exporter
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config, write_store
 

@@ -14,10 +14,10 @@ import torch
 
 from preprocessing.storage.s3_options import PATIENCE
 from preprocessing.store import Store
-from radiotrain.config import dump_config
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
-from radiotrain.training.checkpoint import load_newest_checkpoint
+from radiotrain.config.run_config import dump_config
+from radiotrain.runs.checkpoint import load_newest_checkpoint
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from tests.commands import Ended, end, end_all, ended, start
 from tests.processes import wait_for
 from tests.s3.objects import CROP, objects

@@ -11,9 +11,9 @@ from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import SweepFolder
 from preprocessing.storage import files
 from radiotrain.cli.board import copy_events
-from radiotrain.config import parse_config
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import parse_config
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.commands import attempt
 from tests.s3.objects import objects

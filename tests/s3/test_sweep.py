@@ -14,8 +14,8 @@ import pytest
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder, TrialState, read_states
 from preprocessing.storage import files
-from radiotrain.config import dump_config, parse_config
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import dump_config, parse_config
+from radiotrain.split.split import make_split, save_split
 from tests.commands import start
 from tests.ray_copies import COMMAND
 from tests.unit.training.synthetic import write_store

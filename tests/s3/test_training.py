@@ -7,9 +7,9 @@ import torch
 
 from preprocessing.storage import files
 from preprocessing.store import Store
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
-from radiotrain.training.checkpoint import load_newest_checkpoint
+from radiotrain.runs.checkpoint import load_newest_checkpoint
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.s3.proxy import FAIR, Weather
 from tests.unit.training.synthetic import run_config, write_store

@@ -16,7 +16,7 @@ import pytest
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder
 from preprocessing.processes.machine import is_own_host
-from radiotrain.config import parse_config
+from radiotrain.config.run_config import parse_config
 from tests.commands import end_all, kill_session, start
 
 OWN = socket.gethostname()

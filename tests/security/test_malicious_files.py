@@ -18,9 +18,9 @@ import torch
 from preprocessing.common.errors import InputError
 from preprocessing.storage.digests import digest_of, dump_with_digest
 from preprocessing.store import Store
-from radiotrain.config import dump_config
-from radiotrain.runs import RunFolder
-from radiotrain.split import make_split, save_split
+from radiotrain.config.run_config import dump_config
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.checked_files import seal_weights
 from tests.commands import call, the_sentence

@@ -8,9 +8,9 @@ import pytest
 
 from cluster.sweep.config import SweepConfig, load_sweep, plan_trials
 from preprocessing.storage.digests import text_with_digest
-from radiotrain import config
-from radiotrain.config import RunConfig, flatten, parse_config
-from radiotrain.yaml_text import dump_yaml
+from radiotrain.config import run_config
+from radiotrain.config.run_config import RunConfig, flatten, parse_config
+from radiotrain.config.yaml_text import dump_yaml
 
 
 def test_a_key_that_runs_were_recorded_without_has_the_value_they_were_trained_by(
@@ -21,8 +21,10 @@ def test_a_key_that_runs_were_recorded_without_has_the_value_they_were_trained_b
     recorded = before.model_dump(mode="json")
     for section, key in (("train", "loss"), ("network", "pretrained")):
         del recorded[section][key]
-    monkeypatch.setattr(config, "ADDED_KEYS", {"train.loss": "focal", "network.pretrained": "w.pt"})
-    read = config.parse_recorded(RunConfig, recorded, "recorded")
+    monkeypatch.setattr(
+        run_config, "ADDED_KEYS", {"train.loss": "focal", "network.pretrained": "w.pt"}
+    )
+    read = run_config.parse_recorded(RunConfig, recorded, "recorded")
     assert (read.train.loss, read.network.pretrained, read.train.lr) == ("focal", "w.pt", 1e-3)
     # A run by the old values has the identity that it was recorded with; one by others has not.
     assert "loss" not in read.identity()["train"]
@@ -33,14 +35,14 @@ def test_a_key_that_runs_were_recorded_without_has_the_value_they_were_trained_b
 def test_a_file_that_was_recorded_is_read_by_the_rules_of_its_time(tmp_path: Path) -> None:
     values = {"store": "a", "split": "b", "out": "c"}
     recorded = parse_config(RunConfig, values, "before").model_dump(mode="json")
-    for dotted in config.ADDED_KEYS:
+    for dotted in run_config.ADDED_KEYS:
         section, _, key = dotted.partition(".")
         (recorded[section] if key else recorded).pop(key or section, None)
     text = dump_yaml(recorded)
     (tmp_path / "recorded.yaml").write_text(text_with_digest(text))
     (tmp_path / "user.yaml").write_text(text.replace("patience: 15", "patience: null"))
-    read = config.load_config(str(tmp_path / "recorded.yaml"))
-    now = config.load_config(str(tmp_path / "user.yaml"))
+    read = run_config.load_config(str(tmp_path / "recorded.yaml"))
+    now = run_config.load_config(str(tmp_path / "user.yaml"))
     assert (read.early_stopping.choose, now.early_stopping.choose) == ("best_auc", "last")
     assert (read.train.normalisation, now.train.normalisation) == ("plain", "robust")
     assert (read.averaging, now.averaging) == ("raw", "calibrated")
@@ -51,10 +53,10 @@ def test_trials_of_a_recorded_sweep_have_the_identities_that_they_were_recorded_
 ) -> None:
     values = {"store": "a", "split": "b", "out": "c", "networks": ["ResNet10"], "targets": ["ER"]}
     sweep = parse_config(SweepConfig, values, "now").model_dump(mode="json")
-    for dotted in config.ADDED_KEYS:
+    for dotted in run_config.ADDED_KEYS:
         section, _, key = dotted.partition(".")
         sweep.get(section, {}).pop(key, None) if key else sweep.pop(section, None)
     (tmp_path / "sweep.yaml").write_text(text_with_digest(dump_yaml(sweep)))
     (trial,) = plan_trials(load_sweep(str(tmp_path / "sweep.yaml")))
     identity = flatten(trial.run.identity())
-    assert not set(identity) & set(config.ADDED_KEYS)
+    assert not set(identity) & set(run_config.ADDED_KEYS)

@@ -12,11 +12,16 @@ import pytest
 from cluster.sweep.config import SweepConfig, load_sweep, plan_trials
 from preprocessing.common.errors import InputError
 from preprocessing.storage.digests import text_with_digest
-from radiotrain.config import RunConfig, digest, load_config, parse_config, parse_recorded
-from radiotrain.evaluation.compare.report_folder import Report
-from radiotrain.evaluation.compare.settings import differing_run_settings
-from radiotrain.reproduction import ReproduceConfig
-from radiotrain.yaml_text import dump_yaml
+from radiotrain.config.reproduction import ReproduceConfig
+from radiotrain.config.run_config import (
+    RunConfig,
+    digest,
+    load_config,
+    parse_config,
+    parse_recorded,
+)
+from radiotrain.config.yaml_text import dump_yaml
+from radiotrain.evaluation.compare.report_folder import Report, differing_run_settings
 
 RUN = {"store": "/a", "split": "/b", "out": "/c"}
 OLD_RUN = RUN | {
@@ -49,7 +54,7 @@ def logged() -> Iterator[list[logging.LogRecord]]:
     records: list[logging.LogRecord] = []
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[method-assign]
-    log = logging.getLogger("radiotrain.deprecation")
+    log = logging.getLogger("radiotrain.config.deprecation")
     log.addHandler(handler)
     yield records
     log.removeHandler(handler)

@@ -49,7 +49,7 @@ def test_the_old_name_does_the_same_and_warns(
     monkeypatch.chdir(tmp_path)
     new = RENAMED_OPTIONS[old]
     heard = Warnings()
-    log = logging.getLogger("radiotrain.deprecation")
+    log = logging.getLogger("radiotrain.config.deprecation")
     log.addHandler(heard)
     by_old = attempt(*words)
     (text,) = heard.texts

@@ -1,15 +1,11 @@
-"""What a network has to beat: models of a few numbers a patient, fitted without any network.
+"""Baseline models of a few numbers per patient, for comparison with networks.
 
-======================  ============================================================
-``features.py``         a table of features; which patients may be read
-``covariates.py``       clinical columns and acquisition columns, told apart by name
-``size.py``             the tumour's extents and volume
-``kinetics.py``         how the tumour region enhances
-``radiomics.py``        IBSI features of the tumour region
-``radiomics_cache.py``  the same of many patients, measured once
-``models.py``           logistic regression and gradient boosting
-``nested.py``           nested cross-validation on the split's own folds
-``predict.py``          the predictions table
-``names.py``            how they are told from networks there
-======================  ============================================================
+=================  =================================================================================
+``covariates.py``  Covariates as features, told apart by name: clinical ones, and those of the
+``features.py``    A table of features: one row a patient, one named column a number
+``models.py``      Two models of a few numbers: one straight, one that bends
+``names.py``       How baselines are told from networks in a predictions table
+``predict.py``     Baselines' rows of the predictions table, so that everything treats them as it
+``radiomics.py``   Radiomic features of the tumour region: shape, first-order and texture, by
+=================  =================================================================================
 """

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from preprocessing.store import PatientRecord
 from radiotrain.data.covariates import plain_name
-from radiotrain.data.leaky_names import reason_to_refuse
-from radiotrain.data.leaky_values import reason_by_values
+from radiotrain.data.leaky_columns import reason_by_values, reason_to_refuse
 
 Kind = Literal["clinical", "acquisition", "refused"]
 

@@ -22,18 +22,17 @@ from radiotrain.evaluation.baselines.features import (
     Features,
     from_rows,
     is_varied,
+    measure_kinetics,
+    measure_size,
     read_features,
     read_records,
 )
-from radiotrain.evaluation.baselines.kinetics import measure_kinetics
-from radiotrain.evaluation.baselines.models import MODELS, Model
+from radiotrain.evaluation.baselines.models import MODELS, Model, NestedResult, nested_cv
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX
-from radiotrain.evaluation.baselines.nested import NestedResult, nested_cv
-from radiotrain.evaluation.baselines.radiomics_cache import read_radiomics
-from radiotrain.evaluation.baselines.size import measure_size
+from radiotrain.evaluation.baselines.radiomics import read_radiomics
 from radiotrain.evaluation.predictions import COLUMNS
-from radiotrain.seal import TestAccess, check_sealed
-from radiotrain.split import Split
+from radiotrain.split.split import Split
+from radiotrain.split.test_set_access import TestAccess, check_sealed
 
 Sets = Mapping[str, Features]
 

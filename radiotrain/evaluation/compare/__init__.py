@@ -1,15 +1,9 @@
-"""Two reports beside each other: which of their runs is better, and what was done differently.
+"""Compare two reports: which runs are better, and which settings differ.
 
-====================  ============================================================================
-``report_folder.py``  a report, as another command reads it
-``pairs.py``          each run of the one with each of the other, corrected for how many
-``calls.py``          how sensitivity and specificity differ
-``proportions.py``    intervals of the difference of two shares
-``margin.py``         whether A is non-inferior to B
-``settings.py``       which settings differ
-``cautions.py``       what to know before believing it
-``verdict.py``        what to make of it, in words
-``results.py``        what is found, as frozen values
-``write.py``          the page and the JSON
-====================  ============================================================================
+======================  ============================================================================
+``compare_results.py``  What a comparison of two reports finds, as frozen values
+``compare_runs.py``     Each run of one report with each of another, corrected for how many there
+``report_folder.py``    A report as another command reads it: its predictions, and how they were
+``write.py``            The comparison as one HTML file that needs nothing else, and as JSON
+======================  ============================================================================
 """

@@ -10,7 +10,7 @@ import jinja2
 import radiotrain
 from preprocessing.storage import files
 from preprocessing.storage.digests import dump_with_digest
-from radiotrain.evaluation.compare.results import SCHEMA_VERSION, ReportComparison
+from radiotrain.evaluation.compare.compare_results import SCHEMA_VERSION, ReportComparison
 from radiotrain.evaluation.report.page import report_environment
 from radiotrain.evaluation.report.places import short_names
 

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from radiotrain.evaluation.baselines.covariates import as_number
+from radiotrain.evaluation.numbers import number
 from radiotrain.evaluation.predictions import SPLITS
-from radiotrain.evaluation.report.numbers import number
-from radiotrain.evaluation.subgroups.cuts import UNKNOWN
-from radiotrain.evaluation.subgroups.facts import Facts
-from radiotrain.evaluation.subgroups.variables import candidates, is_continuous
+from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.subgroups.covariates import Facts
+from radiotrain.evaluation.subgroups.subgroup_results import Group, Subgroups
+from radiotrain.evaluation.subgroups.variables import UNKNOWN, candidates, is_continuous
 from radiotrain.evaluation.withheld import withheld, withheld_text
 
 _FEWEST_FOR_QUARTILES = 10
@@ -167,3 +168,64 @@ def _quartiles(partitions: Mapping[str, Sequence[str]], facts: Facts, name: str)
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
             cells.append(f"{number(middle, 1)} ({number(low, 1)} to {number(high, 1)})")
     return tuple(cells)
+
+
+@dataclass(frozen=True)
+class GroupFailures:
+    """The errors of one run and target in one group of test patients, at the operating point."""
+
+    variable: str
+    group: str
+    num_positive: int
+    false_negatives: int
+    num_negative: int
+    false_positives: int
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The errors of one run and target in all groups that may be shown.
+
+    Parameters
+    ----------
+    withheld
+        Variables of which no group may be shown: fewer than 5 patients of a class in each.
+    """
+
+    groups: tuple[GroupFailures, ...] = ()
+    withheld: tuple[str, ...] = ()
+
+
+def find_failures(result: TargetResult, subgroups: Subgroups | None) -> Failures:
+    """Return false negatives and false positives by group; none without threshold or groups.
+
+    Parameters
+    ----------
+    subgroups
+        Measured at the same threshold; groups that are withheld there are withheld here.
+    """
+    if subgroups is None or result.confusion is None:
+        return Failures()
+    found: list[GroupFailures] = []
+    withheld: list[str] = []
+    for variable in subgroups.of(result.run, result.target):
+        shown = [_failures(variable.variable, group) for group in variable.groups]
+        known = [group for group in shown if group is not None]
+        found += known
+        if not known:
+            withheld.append(variable.variable)
+    return Failures(tuple(found), tuple(withheld))
+
+
+def _failures(variable: str, group: Group) -> GroupFailures | None:
+    if group.standing == "withheld" or group.sensitivity is None or group.specificity is None:
+        return None
+    num_negative = group.num_patients - group.num_positive
+    return GroupFailures(
+        variable,
+        group.name,
+        group.num_positive,
+        round((1 - group.sensitivity) * group.num_positive),
+        num_negative,
+        round((1 - group.specificity) * num_negative),
+    )

@@ -5,25 +5,122 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from radiotrain.evaluation.report.facts import RunFacts
-from radiotrain.evaluation.spreadsheet import as_text
+from radiotrain.evaluation.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from radiotrain.access_log import AccessRecord
-    from radiotrain.evaluation.external.results import External
+    from radiotrain.evaluation.external_results import External
     from radiotrain.evaluation.family import TestPlan
-    from radiotrain.evaluation.leaks.results import LeakCheck
+    from radiotrain.evaluation.leak_checks import LeakCheck
     from radiotrain.evaluation.report.characteristics import Characteristics
-    from radiotrain.evaluation.saliency.results import Saliency
-    from radiotrain.evaluation.shortcuts.results import Shortcuts
-    from radiotrain.evaluation.subgroups.results import Subgroups
-    from radiotrain.seal import TestPart
+    from radiotrain.evaluation.saliency.saliency_results import Saliency
+    from radiotrain.evaluation.shortcuts.shortcut_results import Shortcuts
+    from radiotrain.evaluation.subgroups.subgroup_results import Subgroups
+    from radiotrain.split.access_log import AccessRecord
+    from radiotrain.split.test_set_access import TestPart
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One network, or several of one configuration whose probabilities are averaged.
+
+    Parameters
+    ----------
+    run
+        Its name in the predictions table.
+    network
+        Name of the architecture.
+    num_networks
+        1 but for an ensemble.
+    num_parameters
+        Of one network.
+    initial_weights
+        File that it began with; None: random numbers.
+    epochs, best_epoch
+        Epochs trained, and the one whose weights are used (from 1); None where it is not known.
+    config
+        The resolved configuration, JSON values.
+    about
+        How it was made, where it was promoted from a sweep.
+    """
+
+    run: str
+    network: str
+    targets: tuple[str, ...]
+    covariates: tuple[str, ...] = ()
+    num_networks: int = 1
+    num_parameters: int | None = None
+    initial_weights: str | None = None
+    seed: int | None = None
+    fold: int | None = None
+    epochs: int | None = None
+    best_epoch: int | None = None
+    device: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The store and the split.
+
+    Parameters
+    ----------
+    layout
+        How the cohort lay on disk, e.g. ``duke``.
+    num_phases, crop_shape
+        Of the networks' input: phases, and (rows, columns, slices).
+    spacing_mm
+        Lowest, median and highest of the development patients' voxels, each of (rows, columns,
+        slices); empty where it is not known.
+    preprocessing
+        Settings of the store, JSON values.
+    acquisition
+        (covariate, value, development patients) of what is known about the scanners.
+    covariates
+        Names of all covariates that the store keeps.
+    stratified_over, num_folds, split_seed
+        Of the split.
+    """
+
+    layout: str
+    num_phases: int
+    crop_shape: tuple[int, int, int]
+    spacing_mm: tuple[tuple[float, ...], ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    acquisition: tuple[tuple[str, str, int], ...] = ()
+    covariates: tuple[str, ...] = ()
+    stratified_over: tuple[str, ...] = ()
+    num_folds: int = 0
+    split_seed: int | None = None
+
+    @property
+    def input_text(self) -> str:
+        """The networks' input in words."""
+        rows, columns, slices = self.crop_shape
+        return f"{self.num_phases} phases of {rows} × {columns} × {slices} voxels"
+
+    @property
+    def spacing_text(self) -> str:
+        """The spacing of voxels in words; empty where it is not known."""
+        if not self.spacing_mm:
+            return ""
+        low, middle, high = (" × ".join(f"{v:.2f}" for v in s) for s in self.spacing_mm)
+        return f"{middle} mm" if low == high else f"median {middle} mm ({low} to {high} mm)"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Networks, data and software."""
+
+    models: tuple[ModelFacts, ...]
+    data: DataFacts
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -225,3 +322,100 @@ class ReportContext:
     cohort: str = ""
     external: External | None = None
     characteristics: Characteristics | None = None
+
+
+def each(models: Sequence[ModelFacts], describe: Callable[[ModelFacts], str]) -> str:
+    """Return the description of each model; one that several share stands once."""
+    said: dict[str, list[str]] = {}
+    for model in models:
+        said.setdefault(describe(model), []).append(model.run)
+    if len(said) == 1:
+        return _sentence(next(iter(said)))
+    return " ".join(f"{', '.join(runs)}: {_sentence(text, False)}" for text, runs in said.items())
+
+
+def describe_network(model: ModelFacts) -> str:
+    """Say which architecture it is, how large, and for what."""
+    size = "" if model.num_parameters is None else f", {model.num_parameters:,} parameters"
+    many = "" if model.num_networks == 1 else f", mean of {model.num_networks} networks"
+    beside = f", reading {', '.join(model.covariates)} beside images" if model.covariates else ""
+    return f"{model.network} (3D){size}, for {', '.join(model.targets)}{many}{beside}"
+
+
+def describe_initialisation(model: ModelFacts) -> str:
+    """Say what its weights were before training."""
+    seed = "" if model.seed is None else f", seed {model.seed}"
+    if model.initial_weights:
+        return f"published weights from {model.initial_weights}{seed}"
+    return f"random weights{seed}"
+
+
+def describe_training(model: ModelFacts) -> str:
+    """Say how it was trained."""
+    train = model.config.get("train", {})
+    names = ("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "loss", "sampling")
+    settings = ", ".join(f"{name} {train[name]}" for name in names if name in train)
+    changed = "with random augmentation" if _augments(model) else "no augmentation"
+    return f"AdamW with warm-up and cosine ({settings}), {changed}"
+
+
+def describe_final(model: ModelFacts) -> str:
+    """Say which of its weights are used for prediction."""
+    if model.about:
+        return model.about
+    if model.fold is None:
+        return f"the weights after the last of {model.epochs} epochs; no validation set"
+    return (
+        f"the epoch that training chose to keep (fold {model.fold} validates): {model.best_epoch} of"
+        f" {model.epochs} trained"
+    )
+
+
+def describe_preprocessing(data: DataFacts) -> str:
+    """Say how images became the networks' input."""
+    parts = [
+        f"crop around the tumour{_region(data.preprocessing)}",
+        _resampling(data.preprocessing, data.spacing_text),
+        _motion(data.preprocessing),
+        _bias(data.preprocessing),
+        "normalised by each patient's pre-contrast image",
+    ]
+    return f"{', '.join(part for part in parts if part)}."
+
+
+def _region(settings: Mapping[str, Any]) -> str:
+    if settings.get("region") is None:
+        return ""
+    what = "its box" if settings["region"] == "box" else "its mask where there is one, else its box"
+    return f" ({what})"
+
+
+def _motion(settings: Mapping[str, Any]) -> str:
+    motion = settings.get("motion")
+    if motion is None:
+        return ""
+    return "motion not corrected" if motion == "none" else f"motion corrected ({motion})"
+
+
+def _bias(settings: Mapping[str, Any]) -> str:
+    engine = settings.get("bias_engine")
+    if engine is None:
+        return ""
+    return (
+        "bias field not corrected" if engine == "none" else f"bias field corrected by N4 ({engine})"
+    )
+
+
+def _resampling(settings: Mapping[str, Any], spacing: str) -> str:
+    if settings.get("resample_mm") is not None:
+        return f"resampled to {spacing}" if spacing else "resampled"
+    return f"voxels as acquired ({spacing})" if spacing else "voxels as acquired"
+
+
+def _augments(model: ModelFacts) -> bool:
+    return bool(model.config.get("augment", {}).get("enabled"))
+
+
+def _sentence(text: str, capital: bool = True) -> str:
+    first = text[:1].upper() if capital else text[:1]
+    return f"{first}{text[1:]}".removesuffix(".") + "."

@@ -10,9 +10,9 @@ from typing import Any
 import radiotrain
 from preprocessing.storage import files
 from preprocessing.storage.digests import dump_with_digest
-from radiotrain.checked_json import read_json
-from radiotrain.evaluation.report.published import published_for
+from radiotrain.evaluation.published import published_for
 from radiotrain.evaluation.results import Evaluation, TargetResult
+from radiotrain.runs.checked_files import read_json
 
 SCHEMA_VERSION = 4
 FILE_NAME, TABLE_NAME = "metrics.json", "predictions.parquet"

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import radiotrain
 from radiotrain.evaluation.baselines.names import is_baseline
+from radiotrain.evaluation.numbers import auc_text
 from radiotrain.evaluation.report.checklists.answers import listed, measures_text
-from radiotrain.evaluation.report.context import ReportContext
-from radiotrain.evaluation.report.facts import ModelFacts, RunFacts
-from radiotrain.evaluation.report.numbers import auc_text
-from radiotrain.evaluation.report.sentences import (
+from radiotrain.evaluation.report.context import (
+    ModelFacts,
+    ReportContext,
+    RunFacts,
     describe_final,
     describe_initialisation,
     describe_network,

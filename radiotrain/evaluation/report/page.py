@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,26 +14,84 @@ from markupsafe import Markup
 
 import radiotrain
 from preprocessing.common.page import make_environment
+from radiotrain.evaluation import numbers
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.patients import PatientScores, patient_scores
+from radiotrain.evaluation.plots.forest import draw_forests
+from radiotrain.evaluation.plots.plot import Plot
+from radiotrain.evaluation.plots.result_plots import draw_overview, draw_plots, draw_selective
 from radiotrain.evaluation.predictions import SPLITS
-from radiotrain.evaluation.report import numbers
+from radiotrain.evaluation.published import PublishedResult, published_for
+from radiotrain.evaluation.report.characteristics import Failures, find_failures
 from radiotrain.evaluation.report.checklists.fill import fill_checklists
+from radiotrain.evaluation.report.conclusions import Alarm, Verdict, alarms, judge_all, resolvable
 from radiotrain.evaluation.report.context import ReportContext
-from radiotrain.evaluation.report.failures import Failures, find_failures
 from radiotrain.evaluation.report.flow_diagram import flow_svg
 from radiotrain.evaluation.report.model_card import make_card
-from radiotrain.evaluation.report.overview import draw_overview
-from radiotrain.evaluation.report.pages import MOST_HEADLINES, place_results
 from radiotrain.evaluation.report.places import last_name
-from radiotrain.evaluation.report.plots import Plot
-from radiotrain.evaluation.report.published import PublishedResult, published_for
-from radiotrain.evaluation.report.result_plots import draw_plots
-from radiotrain.evaluation.report.verdict import Alarm, Verdict, alarms, judge_all, resolvable
 from radiotrain.evaluation.results import Evaluation, TargetResult
-from radiotrain.evaluation.stability.plots import draw_selective
-from radiotrain.evaluation.stability.results import Stability
-from radiotrain.evaluation.subgroups.forest import draw_forests
+from radiotrain.evaluation.stability.stability_results import Stability
+
+MOST_IN_REPORT = 10
+"""With more results than this, those without a headline in the summary have pages of their own."""
+
+MOST_HEADLINES = 6
+"""So many results are in the summary, which is to fit on two printed pages."""
+
+FOLDER = "runs"
+
+_LONGEST = 60
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+Pair = tuple[str, str]
+
+
+def place_results(results: Sequence[Pair], headlines: Sequence[Pair]) -> dict[Pair, str]:
+    """Return the page of each result, ``""`` for the report itself.
+
+    Parameters
+    ----------
+    results, headlines
+        (run, target), in the report's order.
+
+    Examples
+    --------
+    >>> place_results([("net", "ER")], [("net", "ER")])
+    {('net', 'ER'): ''}
+    """
+    if len(results) <= MOST_IN_REPORT:
+        return dict.fromkeys(results, "")
+    own = [pair for pair in results if pair not in headlines[:MOST_HEADLINES]]
+    names = file_names(dict.fromkeys(run for run, _ in own))
+    return {pair: f"{FOLDER}/{names[pair[0]]}" if pair in own else "" for pair in results}
+
+
+def file_names(runs: Iterable[str]) -> dict[str, str]:
+    """Return a file name for each run, safe on any system and unlike the others but for capitals.
+
+    Examples
+    --------
+    >>> file_names(["net", "Net", "../a b", "nul"])
+    {'net': 'net.html', 'Net': 'Net-2.html', '../a b': 'a-b.html', 'nul': 'run-nul.html'}
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for run in runs:
+        stem = _unused(_safe(run), taken)
+        taken.add(stem.casefold())
+        found[run] = f"{stem}.html"
+    return found
+
+
+def _safe(run: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", run)[:_LONGEST].strip("-._") or "run"
+    return f"run-{stem}" if _RESERVED.fullmatch(stem) else stem
+
+
+def _unused(stem: str, taken: Collection[str]) -> str:
+    names = (stem if num == 1 else f"{stem}-{num}" for num in range(1, len(taken) + 2))
+    return next(name for name in names if name.casefold() not in taken)
+
 
 _MOST_COMPARISONS = 300
 

@@ -1,12 +1,10 @@
-"""Where a network looks, and whether a map of it can be believed.
+"""Saliency maps of networks, and whether such a map can be believed.
 
-====================  ============================================================================
-``explained.py``      the function that is explained: a model's mean logit of one target
-``attribution.py``    integrated gradients, and occlusion to check them by
-``randomise.py``      the same networks with weights drawn anew
-``scores.py``         maps to numbers: inside the tumour, deletion, likeness
-``choose.py``         which patients are looked at
-``find.py``           the road; ``pictures.py`` draws, ``verdict.py`` judges
-``results.py``        what is found
-====================  ============================================================================
+=======================  ===========================================================================
+``attribution.py``       Which voxels a logit rests on: integrated gradients, and occlusion to
+``pictures.py``          A patient's map over the images: three slices of the tumour, for people
+``saliency_maps.py``     From models and their test predictions to maps, scores and pictures
+``saliency_results.py``  What is found about where networks look
+``scores.py``            Maps to numbers: how much lies in the tumour, what removing the most
+=======================  ===========================================================================
 """

@@ -10,16 +10,61 @@ Zeiler, Fergus: Visualizing and understanding convolutional networks. ECCV 2014 
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from radiotrain.evaluation.saliency.explained import Explained
+from radiotrain.networks.fusion import call_network
+from radiotrain.statistics.member_scale import MemberScale
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A model's networks, asked about one patient.
+
+    Parameters
+    ----------
+    networks
+        In eval mode; those of an ensemble count equally, after `scales`.
+    covariates
+        float32 (1, K) of the patient for each network; K is 0 for none. They are not explained.
+    target
+        Which logit.
+    scales
+        Of the target for each network, by which its logits are calibrated first; empty: as they are.
+    """
+
+    networks: tuple[nn.Module, ...]
+    covariates: tuple[Tensor, ...]
+    target: int
+    scales: tuple[MemberScale, ...] = ()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the mean logit of each image: (B, P, R, C, S) to (B,)."""
+        total = images.new_zeros(len(images))
+        for n, (network, covariates) in enumerate(zip(self.networks, self.covariates, strict=True)):
+            each = covariates.expand(len(images), -1)
+            logits = call_network(network, images, each).float()[:, self.target]
+            if self.scales:
+                logits = self.scales[n].slope * logits + self.scales[n].intercept
+            total = total + logits
+        return total / len(self.networks)
+
+    def logits_without_gradient(self, images: Sequence[Tensor], batch: int) -> Tensor:
+        """Return the mean logits of images (P, R, C, S) each, a few at a time: (B,)."""
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), batch):
+                parts.append(self.logits(torch.stack(list(images[start : start + batch]))))
+        return torch.cat(parts).cpu() if parts else torch.empty(0)
+
 
 # What an image is compared with: normalised, 0 is the mean of the pre-contrast.
 _BASELINE = 0.0
@@ -115,3 +160,28 @@ def pooled(attribution: Attribution) -> NDArray[np.float64]:
     """Return the attribution of each box, as occlusion has them: (N,)."""
     values = attribution.values.astype(np.float64).sum(axis=0)
     return np.array([values[box].sum() for box in boxes_of(values.shape)])
+
+
+def with_random_weights(explained: Explained, *, last_layer_only: bool, seed: int) -> Explained:
+    """Return the same networks with the last layer's, or all layers', weights drawn anew."""
+    networks = tuple(
+        _randomised(network, last_layer_only, seed + n)
+        for n, network in enumerate(explained.networks)
+    )
+    return replace(explained, networks=networks)
+
+
+def _randomised(network: nn.Module, last_layer_only: bool, seed: int) -> nn.Module:
+    found = copy.deepcopy(network).eval()
+    layers = _drawable(found)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in layers[-1:] if last_layer_only else layers:
+            layer.reset_parameters()
+    return found
+
+
+def _drawable(network: nn.Module) -> Sequence[Any]:
+    """Return layers whose weights are drawn, in their order; norms keep what they have seen."""
+    kinds = (nn.Linear, nn.modules.conv._ConvNd)
+    return [module for module in network.modules() if isinstance(module, kinds)]

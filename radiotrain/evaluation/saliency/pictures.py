@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from preprocessing.common.page import data_uri
-from radiotrain.evaluation.saliency.results import PatientSaliency, Picture
+from radiotrain.evaluation.saliency.saliency_results import PatientSaliency, Picture
 
 _NUM_SLICES = 3
 _DPI, _QUALITY = 80, 80

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from radiotrain.evaluation.saliency.attribution import replaced
-from radiotrain.evaluation.saliency.explained import Explained
+from radiotrain.evaluation.saliency.attribution import Explained, replaced
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _RANDOM_DRAWS = 3

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR, PatientRecord, Store
-from radiotrain.data.voxels import normalisation
+from radiotrain.data.storage import normalisation
 from radiotrain.evaluation.baselines.covariates import (
     Column,
     as_number,

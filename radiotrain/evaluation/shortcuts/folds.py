@@ -12,10 +12,10 @@ from preprocessing.common.errors import InputError, nearest_hint
 from preprocessing.store import PatientRecord, Store
 from radiotrain.evaluation.baselines.features import read_records
 from radiotrain.evaluation.shortcuts.acquisition import scanner_name, scanner_of
-from radiotrain.evaluation.shortcuts.stratified import FEWEST_OF_A_CLASS
-from radiotrain.split import Split, class_warnings
-from radiotrain.split_balance import BALANCED
-from radiotrain.split_extension import add_patients, deal_new
+from radiotrain.split.balance import BALANCED
+from radiotrain.split.extend import add_patients, deal_new
+from radiotrain.split.split import Split, class_warnings
+from radiotrain.statistics.stratified_auc import FEWEST_OF_A_CLASS
 
 SCANNER = "scanner"
 """Stands for the covariate that the shortcut gate takes for the scanner."""

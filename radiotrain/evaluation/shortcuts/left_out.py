@@ -17,18 +17,17 @@ from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.evaluation.baselines.features import is_varied
-from radiotrain.evaluation.baselines.models import LOGISTIC
+from radiotrain.evaluation.baselines.models import LOGISTIC, Tuning, has_both, nested_cv
 from radiotrain.evaluation.baselines.names import BASELINE_PREFIX
-from radiotrain.evaluation.baselines.nested import Tuning, has_both, nested_cv
 from radiotrain.evaluation.baselines.predict import Sets
 from radiotrain.evaluation.model import Model, check_together
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.shortcuts.stratified import Area, stratified_area, without_small_counts
-from radiotrain.evaluation.shortcuts.verdict import LeftOut
-from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.places import open_split
-from radiotrain.split import Split
+from radiotrain.evaluation.shortcuts.shortcut_results import LeftOut
+from radiotrain.evaluation.stability.replicates import name_configurations
+from radiotrain.runs.locations import open_split
+from radiotrain.split.split import Split
+from radiotrain.statistics.stratified_auc import Area, stratified_area, without_small_counts
 
 EACH_IN_TURN = "each in turn"
 _NOT_BESIDE = Area(None, None, None, None, "no run of this configuration is evaluated beside it")

@@ -10,7 +10,7 @@ rows stay as they were predicted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
 import numpy as np
@@ -18,8 +18,9 @@ import pandas as pd
 
 from preprocessing.cohort.cohort import MISSING_LABEL
 from preprocessing.common.errors import InputError
+from radiotrain.config.run_config import RunConfig, digest
 from radiotrain.evaluation.baselines.names import is_baseline
-from radiotrain.evaluation.statistics.member_scale import (
+from radiotrain.statistics.member_scale import (
     MemberPatients,
     MemberScale,
     cross_fitted_members,
@@ -246,3 +247,38 @@ def _mean_rows(rows: pd.DataFrame, name: str) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(found)
+
+
+_OF_REPLICATES = ("seed", "fold")
+_DIGITS = 6
+
+
+def name_configurations(configs: Mapping[str, RunConfig]) -> dict[str, str]:
+    """Return the name of each run's configuration; replicates have the same.
+
+    Runs are replicates where they differ in nothing but seed, fold and where they are kept and
+    computed. Names are short (targets and network), with a digest where that would not tell two
+    configurations apart.
+
+    Parameters
+    ----------
+    configs
+        The configuration of each run, by the run's name.
+    """
+    digests = {run: _digest(config) for run, config in configs.items()}
+    short = {run: _short_name(config) for run, config in configs.items()}
+    digests_of: dict[str, set[str]] = {}
+    for run, name in short.items():
+        digests_of.setdefault(name, set()).add(digests[run])
+    return {
+        run: name if len(digests_of[name]) == 1 else f"{name} {digests[run][:_DIGITS]}"
+        for run, name in short.items()
+    }
+
+
+def _digest(config: RunConfig) -> str:
+    return digest({k: v for k, v in config.identity().items() if k not in _OF_REPLICATES})
+
+
+def _short_name(config: RunConfig) -> str:
+    return f"{'+'.join(config.targets)} {config.network.name}"

@@ -1,15 +1,9 @@
-"""Whether a run does equally well in groups of patients: by age, scanner, receptors and others.
+"""Subgroups: whether a run does equally well by age, scanner, receptors and other covariates.
 
-====================  ============================================================================
-``facts.py``          what is known of patients, from a table of anyone's
-``from_store.py``     the same from a store
-``variables.py``      which of it is looked at
-``cuts.py``           groups from one covariate: fixed cuts, tertiles of development patients, texts
-``measure.py``        the numbers of one group
-``heterogeneity.py``  whether the AUCs of groups differ by more than chance
-``find.py``           all groups of all runs, corrected for how many were looked at
-``verdict.py``        what to make of it, in words
-``results.py``        what is found, as frozen values; small counts are hidden here
-``forest.py``         the plot
-====================  ============================================================================
+=======================  ===========================================================================
+``covariates.py``        What is known of patients beyond their images: from a table of anyone's
+``subgroup_results.py``  What is found in groups of patients, as frozen values; small counts never
+``subgroup_tests.py``    All groups of all runs and targets, tested, and corrected for how many
+``variables.py``         Which variables a report looks at, in which order, and how each makes
+=======================  ===========================================================================
 """

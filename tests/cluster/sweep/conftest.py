@@ -6,7 +6,7 @@ import pytest
 
 from cluster.sweep.config import SweepConfig
 from cluster.sweep.folder import SweepFolder, read_states, standings
-from radiotrain.config import parse_config
+from radiotrain.config.run_config import parse_config
 
 
 @pytest.fixture(scope="session")

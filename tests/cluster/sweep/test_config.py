@@ -3,7 +3,7 @@ import yaml
 
 from cluster.sweep.config import SweepConfig, load_sweep, plan_trials
 from preprocessing.common.errors import InputError
-from radiotrain.config import dump_config, parse_config
+from radiotrain.config.run_config import dump_config, parse_config
 
 VALUES = {
     "store": "s",

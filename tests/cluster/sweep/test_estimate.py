@@ -13,12 +13,12 @@ from cluster.sweep.run import check_members
 from preprocessing.common.progress import progress
 from preprocessing.store import Store
 from radiotrain.cli.tune import print_on_gpus
-from radiotrain.config import dump_config
-from radiotrain.places import open_inputs
-from radiotrain.split import load_split
-from radiotrain.training.demand import Timing, demand_of, memory_bytes
+from radiotrain.config.run_config import dump_config
+from radiotrain.runs.epoch_metrics import human_time
+from radiotrain.runs.locations import open_inputs
+from radiotrain.split.split import load_split
 from radiotrain.training.loop import train
-from radiotrain.training.metrics import human_time
+from radiotrain.training.resources import Timing, demand_of, memory_bytes
 from tests.commands import call, the_sentence
 
 # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.
@@ -91,7 +91,9 @@ def test_a_dry_run_opens_the_store_and_the_split_once(make_sweep, tmp_path, monk
     monkeypatch.setattr(
         "cluster.sweep.run.open_inputs", lambda *urls: opened.append(urls) or open_inputs(*urls)
     )
-    monkeypatch.setattr("radiotrain.training.fits.open_inputs", lambda *urls: opened.append(urls))
+    monkeypatch.setattr(
+        "radiotrain.training.validate.open_inputs", lambda *urls: opened.append(urls)
+    )
     sweep = make_sweep(tmp_path / "sweep", folds=[0, 1])
     assert len(check_members(sweep).trials) == 4
     assert opened == [(sweep.store, sweep.split)]

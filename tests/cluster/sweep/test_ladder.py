@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.sweep.ladder import (
+from cluster.sweep.halving import (
     Action,
     Entrant,
     FoldCurve,

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sweep.book import Book
 from cluster.sweep.folder import Suggestion, SweepFolder, read_states, standings
 from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.run import check_members
+from cluster.sweep.sweep_state import Book
 from preprocessing.common.errors import InputError
 from preprocessing.storage.digests import text_with_digest
-from radiotrain.logs.metrics_file import read_metrics
-from radiotrain.runs import RunFolder, new_record
-from radiotrain.split import load_split
-from radiotrain.training.metrics import EpochMetrics
-from radiotrain.yaml_text import dump_yaml, load_yaml
+from radiotrain.config.yaml_text import dump_yaml, load_yaml
+from radiotrain.runs.epoch_metrics import EpochMetrics, read_metrics
+from radiotrain.runs.run_folder import RunFolder, new_record
+from radiotrain.split.split import load_split
 
 LR = {"train.lr": {"loguniform": [1e-4, 1e-2]}}
 LOSS = {"train.loss": {"grid": ["bce", "focal"]}}

@@ -19,7 +19,7 @@ from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import Standing, read_states
 from cluster.sweep.run import run_sweep
 from preprocessing.common.progress import progress
-from radiotrain.config import dump_config
+from radiotrain.config.run_config import dump_config
 from tests.commands import end, start
 from tests.processes import descendants, is_alive
 from tests.processes import wait_for as waited_for
@@ -195,9 +195,9 @@ def test_a_trial_without_enough_memory_is_not_tried_again(
 ) -> None:
     def trial(config: Any, **options: Any) -> None:
         import cluster.sweep.trial as there
-        from radiotrain.training import training
+        from radiotrain.training import trainer
 
-        call = training.call_network  # type: ignore[attr-defined]
+        call = trainer.call_network  # type: ignore[attr-defined]
 
         def as_cuda_does(network: Any, images: Any, covariates: Any) -> Any:
             if config["trial"]["name"].endswith("seed2"):
@@ -206,11 +206,11 @@ def test_a_trial_without_enough_memory_is_not_tried_again(
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return call(network, images, covariates)
 
-        training.call_network = as_cuda_does  # type: ignore[attr-defined]
+        trainer.call_network = as_cuda_does  # type: ignore[attr-defined]
         try:
             there.train_trial(config, **options)
         finally:
-            training.call_network = call  # type: ignore[attr-defined]
+            trainer.call_network = call  # type: ignore[attr-defined]
 
     monkeypatch.setattr("cluster.sweep.run.train_trial", trial)
     sweep = config(tmp_path / "sweep")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cluster.sweep.ladder import FoldCurve, Rung, curve_score, score_at
-from cluster.sweep.optimism import (
+from cluster.sweep.halving import FoldCurve, Rung, curve_score, score_at
+from cluster.sweep.progress import (
     BETWEEN_EPOCHS,
     BETWEEN_TRIALS,
     describe_optimism,
@@ -17,7 +17,7 @@ from cluster.sweep.optimism import (
     expected_optimism,
     standard_error,
 )
-from radiotrain.training.early_stopping import EpochChoice, decide
+from radiotrain.runs.early_stopping import EpochChoice, decide
 
 LAST, BEST = EpochChoice("last"), EpochChoice("best_auc")
 

@@ -16,7 +16,7 @@ import pytest
 
 from cluster.sweep.config import plan_trials
 from cluster.sweep.folder import SweepFolder, TrialState, standings
-from cluster.sweep.ladder import Action
+from cluster.sweep.halving import Action
 from cluster.sweep.progress import (
     epochs_to_come_by_group,
     estimate_auc,
@@ -26,11 +26,10 @@ from cluster.sweep.progress import (
 )
 from preprocessing.common.errors import MissingPathError
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.statistics.auc import delong_interval, delong_variance
-from radiotrain.logs.metrics_file import history_digest
-from radiotrain.runs import RunFolder, RunRecord, run_digest
+from radiotrain.runs.epoch_metrics import EpochMetrics, history_digest
+from radiotrain.runs.run_folder import RunFolder, RunRecord, run_digest
+from radiotrain.statistics.auc import delong_interval, delong_variance
 from radiotrain.training.loop import train
-from radiotrain.training.metrics import EpochMetrics
 
 
 @pytest.fixture(scope="module")

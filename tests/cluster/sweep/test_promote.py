@@ -25,18 +25,18 @@ from preprocessing.common.errors import (
 )
 from preprocessing.common.progress import progress
 from preprocessing.store import Store
-from radiotrain.access_log import read_access_log
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
-from radiotrain.evaluation.statistics.member_scale import MemberPatients, cross_fitted_members
-from radiotrain.inputs import describe_inputs, read_inputs
-from radiotrain.predict import load_network, predict_run
-from radiotrain.promoted import member_urls, read_promoted
-from radiotrain.runs import RunFolder, RunRecord
-from radiotrain.seal import open_test_set
-from radiotrain.split import load_split, make_split, save_split
+from radiotrain.runs.epoch_metrics import EpochMetrics
+from radiotrain.runs.predict_run import load_network, predict_run
+from radiotrain.runs.promoted import member_urls, read_promoted
+from radiotrain.runs.provenance import describe_inputs, read_inputs
+from radiotrain.runs.run_folder import RunFolder, RunRecord
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import load_split, make_split, save_split
+from radiotrain.split.test_set_access import open_test_set
+from radiotrain.statistics.member_scale import MemberPatients, cross_fitted_members
 from radiotrain.training.loop import train
-from radiotrain.training.metrics import EpochMetrics
 from tests.checked_files import change_history, change_values
 
 FOLDS = (0, 1, 2)

@@ -11,14 +11,21 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from cluster.sweep.charts import Curve, Dimension, curves_svg, parallel_svg
 from cluster.sweep.config import plan_trials
 from cluster.sweep.folder import SweepFolder, TrialState, standings
-from cluster.sweep.report import parameter_importance, render_report, write_sweep_report
+from cluster.sweep.report import (
+    Curve,
+    Dimension,
+    curves_svg,
+    parallel_svg,
+    parameter_importance,
+    render_report,
+    write_sweep_report,
+)
 from preprocessing.common.errors import MissingPathError
-from radiotrain.runs import RunRecord
+from radiotrain.runs.epoch_metrics import EpochMetrics
+from radiotrain.runs.run_folder import RunRecord
 from radiotrain.training.loop import train
-from radiotrain.training.metrics import EpochMetrics
 
 
 class Page(HTMLParser):

@@ -7,9 +7,9 @@ import pytest
 from cluster.sweep.resources import Gpu, gpu_share, worker_resources
 from cluster.sweep.trial import _placed
 from preprocessing.store import Store
-from radiotrain.config import SpeedConfig
-from radiotrain.data.placement import Room
-from radiotrain.training.demand import demand_of, memory_bytes
+from radiotrain.config.run_config import SpeedConfig
+from radiotrain.data.storage import Room
+from radiotrain.training.resources import demand_of, memory_bytes
 
 IMAGES = (4, 128, 128, 68)
 

@@ -8,11 +8,11 @@ import ray
 
 from cluster.sweep.config import plan_trials
 from cluster.sweep.folder import SweepFolder, best_of_each_group
-from cluster.sweep.ladder import Action, judge
+from cluster.sweep.halving import Action, judge
 from cluster.sweep.run import run_sweep
 from preprocessing.common.errors import InputError
 from preprocessing.common.progress import progress
-from radiotrain.runs import RunFolder
+from radiotrain.runs.run_folder import RunFolder
 from radiotrain.training.loop import train
 
 # Ray's own worker processes and its pydantic models warn; none of it is ours to mend.

@@ -15,21 +15,21 @@ from cluster.sweep.folder import Segment, Suggestion, SweepFolder
 from cluster.sweep.progress import read_progress
 from cluster.sweep.promote import plan_promotions, promote
 from preprocessing.store import Store
-from radiotrain.checked_json import read_json
-from radiotrain.config import parse_config
+from radiotrain.config.run_config import parse_config
 from radiotrain.evaluation.compare.report_folder import read_report
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.model import open_model, open_models
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.export.load import load_export
 from radiotrain.export.write import Exporter
-from radiotrain.inputs import read_inputs
-from radiotrain.new_patient.run_model import load_run_models
-from radiotrain.predict import check_best, read_best
-from radiotrain.promoted import read_promoted
-from radiotrain.runs import PredictedBy, RunFolder, RunRecord
-from radiotrain.split import load_split, make_split, save_split
-from radiotrain.training.checkpoint import save_weights
+from radiotrain.inference.run_model import load_run_models
+from radiotrain.runs.checked_files import read_json
+from radiotrain.runs.checkpoint import save_weights
+from radiotrain.runs.predict_run import check_best, read_best
+from radiotrain.runs.promoted import read_promoted
+from radiotrain.runs.provenance import read_inputs
+from radiotrain.runs.run_folder import PredictedBy, RunFolder, RunRecord
+from radiotrain.split.split import load_split, make_split, save_split
 from radiotrain.training.loop import train
 from tests.checked_files import change_config, change_history, change_values
 from tests.commands import call

@@ -10,7 +10,7 @@ import pytest
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data.patients import load_patients
-from radiotrain.split import make_split
+from radiotrain.split.split import make_split
 from tests.commands import call
 from tests.integration.nothing_lost.common import NUM_PATIENTS
 from tests.stores import CROP, assert_same_store, content, preprocess_here

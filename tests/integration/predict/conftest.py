@@ -11,7 +11,7 @@ from cluster.sweep.config import SweepConfig, plan_trials
 from cluster.sweep.folder import SweepFolder
 from preprocessing.phantom.settings import PhantomSettings
 from preprocessing.phantom.write import write_phantom
-from radiotrain.config import RunConfig, dump_config, parse_config
+from radiotrain.config.run_config import RunConfig, dump_config, parse_config
 from radiotrain.training.loop import train
 from tests.commands import call
 from tests.integration.predict.world import FILES, NewPatient, World, newcomer

@@ -15,10 +15,9 @@ import pytest
 from preprocessing.cohort.read_cohort import read_cohort
 from preprocessing.common.config import PreprocessConfig
 from preprocessing.store import Store
-from radiotrain.new_patient.patient_folder import Region, read_patient
-from radiotrain.new_patient.prepare import prepare
-from radiotrain.runs import RunFolder
-from radiotrain.split import load_split
+from radiotrain.inference.prepare import Region, prepare, read_patient
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import load_split
 from tests.commands import call, the_sentence
 from tests.integration.predict.world import NewPatient, World, newcomer, read_json, spoil
 from tests.security.planted import IDENTIFIERS, UID_ROOT

@@ -14,7 +14,7 @@ import highdicom as hd
 import pytest
 
 from preprocessing.cohort.read_cohort import read_cohort
-from radiotrain.split import load_split
+from radiotrain.split.split import load_split
 from tests.commands import call, the_sentence
 from tests.integration.predict.world import (
     FILES,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radiotrain.promoted import read_promoted
+from radiotrain.runs.promoted import read_promoted
 from tests.checked_files import change_values
 from tests.commands import call, the_sentence
 from tests.integration.predict.world import NewPatient, World, check_dicom, read_json

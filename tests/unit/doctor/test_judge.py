@@ -19,8 +19,8 @@ from radiotrain.doctor.facts import (
     S3Facts,
     TokenFacts,
     TorchFacts,
+    is_broken,
 )
-from radiotrain.doctor.findings import is_broken
 from radiotrain.doctor.judge import judge
 
 NUMPY = PackageFacts("numpy", "2.4.6", ">=2.4.6,<3", True, "2.4.6")

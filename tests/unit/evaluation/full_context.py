@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from radiotrain.access_log import AccessRecord
-from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.leak_checks import LeakCheck
 from radiotrain.evaluation.report.context import (
     CohortFlow,
+    DataFacts,
     FoldCounts,
     LabelCounts,
+    ModelFacts,
     ReportContext,
+    RunFacts,
 )
-from radiotrain.evaluation.report.facts import DataFacts, ModelFacts, RunFacts
+from radiotrain.split.access_log import AccessRecord
 
 CONFIG = {
     "train": {"epochs": 20, "lr": 0.001, "class_weights": True, "sampling": "once"},

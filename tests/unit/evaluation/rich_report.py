@@ -8,34 +8,36 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.leak_checks import LeakCheck
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.characteristics import describe_partitions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.write import write_report
-from radiotrain.evaluation.saliency.results import (
+from radiotrain.evaluation.saliency.saliency_results import (
     Mean,
     PatientSaliency,
     Picture,
     RunSaliency,
     Saliency,
+    judge_saliency,
 )
-from radiotrain.evaluation.saliency.verdict import judge_saliency
-from radiotrain.evaluation.shortcuts.results import (
+from radiotrain.evaluation.shortcuts.shortcut_results import (
     AcquisitionResult,
+    Fall,
     FallResult,
+    LeftOut,
     ProbeResult,
     ScannerResult,
     Shortcuts,
+    judge_shortcut,
 )
-from radiotrain.evaluation.shortcuts.stratified import Area
-from radiotrain.evaluation.shortcuts.verdict import Fall, LeftOut, judge_shortcut
 from radiotrain.evaluation.stability.replicates import add_ensembles
-from radiotrain.evaluation.subgroups.facts import Facts
-from radiotrain.evaluation.subgroups.find import find_subgroups
-from radiotrain.seal import TestPart
+from radiotrain.evaluation.subgroups.covariates import Facts
+from radiotrain.evaluation.subgroups.subgroup_tests import find_subgroups
+from radiotrain.split.access_log import AccessRecord
+from radiotrain.split.test_set_access import TestPart
+from radiotrain.statistics.stratified_auc import Area
 from tests.unit.evaluation.full_context import make_context, make_model
 
 NUM_TEST, NUM_VALIDATION = 90, 60

@@ -17,18 +17,23 @@ from sklearn.pipeline import make_pipeline
 from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, Store
 from radiotrain.evaluation.baselines.covariates import choose_columns, encode, kind_of
-from radiotrain.evaluation.baselines.kinetics import kinetics_features
-from radiotrain.evaluation.baselines.models import LOGISTIC, MODELS, Fitted, Model, Settings
+from radiotrain.evaluation.baselines.features import kinetics_features, size_features
+from radiotrain.evaluation.baselines.models import (
+    LOGISTIC,
+    MODELS,
+    Fitted,
+    Model,
+    Settings,
+    nested_cv,
+)
 from radiotrain.evaluation.baselines.names import is_baseline
-from radiotrain.evaluation.baselines.nested import nested_cv
 from radiotrain.evaluation.baselines.predict import fit_baselines, predict_test, read_sets
-from radiotrain.evaluation.baselines.size import size_features
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.shortcuts.find import read_development
-from radiotrain.evaluation.shortcuts.stratified import stratified_auc
-from radiotrain.evaluation.statistics.auc import auc
-from radiotrain.seal import TestAccess, open_test_set
-from radiotrain.split import Split, make_split, save_split
+from radiotrain.evaluation.shortcuts.shortcut_gate import read_development
+from radiotrain.split.split import Split, make_split, save_split
+from radiotrain.split.test_set_access import TestAccess, open_test_set
+from radiotrain.statistics.auc import auc
+from radiotrain.statistics.stratified_auc import stratified_auc
 from tests.unit.evaluation.scanner_store import write_scanner_store
 
 

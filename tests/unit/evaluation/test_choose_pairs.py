@@ -5,8 +5,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from radiotrain.evaluation.choose_pairs import MOST_ALL_PAIRS, choose_pairs
 from radiotrain.evaluation.results import TargetResult
+from radiotrain.evaluation.run_pairs import MOST_ALL_PAIRS, choose_pairs
 from tests.unit.evaluation.small_tables import evaluate, good_cohort, make_rows
 
 

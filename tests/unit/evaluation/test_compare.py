@@ -11,10 +11,9 @@ import pytest
 
 from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError, SchemaError
 from preprocessing.storage.digests import dump_with_digest
-from radiotrain.evaluation.compare.pairs import choose_pairs, compare_reports
-from radiotrain.evaluation.compare.report_folder import Report, read_report
-from radiotrain.evaluation.compare.results import Pair, ReportComparison
-from radiotrain.evaluation.compare.settings import NOT_THERE
+from radiotrain.evaluation.compare.compare_results import Pair, ReportComparison
+from radiotrain.evaluation.compare.compare_runs import choose_pairs, compare_reports
+from radiotrain.evaluation.compare.report_folder import NOT_THERE, Report, read_report
 from radiotrain.evaluation.compare.write import comparison_json, render_comparison
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.predictions import validate_predictions
@@ -22,7 +21,7 @@ from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
 from radiotrain.evaluation.report.places import short_names
 from radiotrain.evaluation.report.write import write_report
-from radiotrain.evaluation.statistics.comparison import holm_adjusted
+from radiotrain.statistics.auc_comparison import holm_adjusted
 from tests.commands import call, the_sentence
 from tests.unit.evaluation.small_tables import good_cohort, make_rows
 

@@ -13,11 +13,9 @@ from scipy.ndimage import gaussian_filter
 
 from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
-from radiotrain.evaluation.leaks.duplicates import find_duplicates
-from radiotrain.evaluation.leaks.in_store import check_store
-from radiotrain.evaluation.leaks.results import LeakCheck
-from radiotrain.seal import open_test_set
-from radiotrain.split import Split, make_split, save_split
+from radiotrain.evaluation.leak_checks import LeakCheck, check_store, find_duplicates
+from radiotrain.split.split import Split, make_split, save_split
+from radiotrain.split.test_set_access import open_test_set
 
 SHAPE = (64, 64, 24)
 

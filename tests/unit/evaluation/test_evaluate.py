@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 
 from preprocessing.common.errors import InputError
-from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.published import DUKE
+from radiotrain.evaluation.report.conclusions import resolvable
 from radiotrain.evaluation.report.context import CohortFlow
 from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION, metrics_json
-from radiotrain.evaluation.report.published import DUKE
-from radiotrain.evaluation.report.verdict import resolvable
 from radiotrain.evaluation.results import TargetResult
-from radiotrain.evaluation.statistics.influence import SAMPLINGS
-from radiotrain.evaluation.statistics.operating_point import Confusion, wilson_interval
-from radiotrain.evaluation.statistics.power import smallest_area_above, smallest_difference
+from radiotrain.split.access_log import AccessRecord
+from radiotrain.statistics.influence import SAMPLINGS
+from radiotrain.statistics.operating_point import Confusion, wilson_interval
+from radiotrain.statistics.power import smallest_area_above, smallest_difference
 from tests.unit.evaluation.small_tables import (
     PATIENTS,
     TEST,

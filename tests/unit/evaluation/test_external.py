@@ -11,18 +11,17 @@ from scipy.optimize import brentq
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from preprocessing.common.errors import InputError
-from radiotrain.evaluation.external.case_mix import (
-    case_mix,
-    difference_of_means,
-    difference_of_shares,
-)
-from radiotrain.evaluation.external.cohort import parse_phases
-from radiotrain.evaluation.external.inputs_match import check_shape, setting_differences
-from radiotrain.evaluation.external.recalibration import cross_fitted, find_recalibrations
-from radiotrain.evaluation.external.targets import map_targets, parse_targets
-from radiotrain.evaluation.external.transport import find_transports, rate_transport
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.subgroups.facts import Facts
+from radiotrain.evaluation.subgroups.covariates import Facts
+from radiotrain.external.case_mix import case_mix, difference_of_means, difference_of_shares
+from radiotrain.external.cohort import map_targets, parse_phases, parse_targets
+from radiotrain.external.inputs_match import check_shape, setting_differences
+from radiotrain.external.transport import (
+    cross_fitted,
+    find_recalibrations,
+    find_transports,
+    rate_transport,
+)
 
 LABELS = np.array([[1, -1, 0, 1], [0, -1, 0, 0], [1, -1, 0, 1], [0, -1, -1, 1]], dtype=np.int8)
 NAMES = ("ER", "PR", "HER2", "HR")

@@ -13,7 +13,6 @@ import pytest
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec, StoreWriter
-from radiotrain.access_log import AccessRecord, read_access_log
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.family import (
     TestPlan,
@@ -24,13 +23,14 @@ from radiotrain.evaluation.family import (
     plan_of_access,
 )
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.report.published import DUKE, collection_of, published_for
-from radiotrain.evaluation.report.verdict import alarms, judge, judge_all
+from radiotrain.evaluation.published import DUKE, collection_of, published_for
+from radiotrain.evaluation.report.conclusions import alarms, judge, judge_all
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.stability.replicates import add_ensembles
-from radiotrain.evaluation.statistics.power import power_against_value
-from radiotrain.seal import open_test_set
-from radiotrain.split import Split, make_split, save_split
+from radiotrain.split.access_log import AccessRecord, read_access_log
+from radiotrain.split.split import Split, make_split, save_split
+from radiotrain.split.test_set_access import open_test_set
+from radiotrain.statistics.power import power_against_value
 from tests.commands import attempt
 from tests.unit.evaluation.small_tables import TEST, VALIDATION, good_cohort, make_rows
 
@@ -316,7 +316,7 @@ def strong(**more: object) -> TargetResult:
 
 
 def test_the_strongest_caveat_is_in_the_headline() -> None:
-    from radiotrain.evaluation.leaks.results import LeakCheck
+    from radiotrain.evaluation.leak_checks import LeakCheck
 
     leak = LeakCheck("Twice?", "found", "83", ("Leak: A and B are one.",))
     concerns = list(alarms((leak,), None))

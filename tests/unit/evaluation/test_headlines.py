@@ -11,16 +11,20 @@ import pandas as pd
 import pytest
 
 from radiotrain.evaluation.evaluate import evaluate_table
-from radiotrain.evaluation.leaks.results import LeakCheck
+from radiotrain.evaluation.leak_checks import LeakCheck
 from radiotrain.evaluation.predictions import validate_predictions
+from radiotrain.evaluation.report.conclusions import alarms, judge
 from radiotrain.evaluation.report.context import ReportContext
-from radiotrain.evaluation.report.verdict import alarms, judge
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.evaluation.results import Evaluation, TargetResult
-from radiotrain.evaluation.shortcuts.results import AcquisitionResult, Shortcuts
-from radiotrain.evaluation.shortcuts.stratified import Area
-from radiotrain.evaluation.shortcuts.verdict import LeftOut, ShortcutVerdict
+from radiotrain.evaluation.shortcuts.shortcut_results import (
+    AcquisitionResult,
+    LeftOut,
+    Shortcuts,
+    ShortcutVerdict,
+)
 from radiotrain.evaluation.stability.replicates import add_ensembles
+from radiotrain.statistics.stratified_auc import Area
 from tests.unit.evaluation.small_tables import good_cohort, make_rows
 
 LEAK = LeakCheck("Twice?", "found", "83 patients", ("Leak: A and B look like one examination.",))

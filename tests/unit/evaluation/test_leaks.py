@@ -7,8 +7,7 @@ import io
 import pandas as pd
 import pytest
 
-from radiotrain.evaluation.leaks.in_table import check_table
-from radiotrain.evaluation.leaks.results import leaks_csv
+from radiotrain.evaluation.leak_checks import check_table, leaks_csv
 from radiotrain.evaluation.predictions import validate_predictions
 from tests.unit.evaluation.small_tables import TEST, VALIDATION, evaluate, make_rows
 

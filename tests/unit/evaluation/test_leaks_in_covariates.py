@@ -10,12 +10,12 @@ import pytest
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, PatientTensor, Store
-from radiotrain.config import NetworkConfig, RunConfig, parse_config, parse_recorded
+from radiotrain.config.run_config import NetworkConfig, RunConfig, parse_config, parse_recorded
 from radiotrain.evaluation.baselines.models import LOGISTIC
 from radiotrain.evaluation.baselines.predict import fit_baselines, read_sets
-from radiotrain.evaluation.leaks.in_covariates import notes_on_covariates
-from radiotrain.split import Split, make_split
-from radiotrain.training.build import build_trained_network
+from radiotrain.evaluation.leak_checks import notes_on_covariates
+from radiotrain.split.split import Split, make_split
+from radiotrain.training.setup import build_trained_network
 from tests.growing import labels_of, names, write_cohort
 
 

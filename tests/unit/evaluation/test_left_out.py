@@ -11,7 +11,6 @@ import pytest
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from radiotrain.access_log import read_access_log
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
@@ -23,7 +22,8 @@ from radiotrain.evaluation.shortcuts.left_out import (
     TrainedWithout,
     networks_left_out,
 )
-from radiotrain.split import make_split, save_split
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import make_split, save_split
 from radiotrain.training.loop import train
 from tests.unit.evaluation.naive_auc import naive_stratified
 from tests.unit.evaluation.scanner_store import write_scanner_store

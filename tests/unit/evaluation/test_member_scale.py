@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.stability.replicates import add_ensembles
-from radiotrain.evaluation.statistics.member_scale import (
+from radiotrain.statistics.member_scale import (
     OWN_SD,
     PENALTY_SD,
     MemberPatients,

@@ -14,17 +14,17 @@ from scipy import stats
 
 from preprocessing.common.errors import InputError, SealedTestSetError
 from preprocessing.store import Store
-from radiotrain.evaluation.baselines import radiomics_cache
+from radiotrain.evaluation.baselines import radiomics
 from radiotrain.evaluation.baselines.models import LOGISTIC
 from radiotrain.evaluation.baselines.predict import fit_baselines, predict_test, read_sets
-from radiotrain.evaluation.baselines.radiomics import radiomic_features
-from radiotrain.evaluation.baselines.radiomics_cache import (
+from radiotrain.evaluation.baselines.radiomics import (
     cache_url,
     check_installed,
+    radiomic_features,
     read_radiomics,
 )
-from radiotrain.seal import open_test_set
-from radiotrain.split import make_split, save_split
+from radiotrain.split.split import make_split, save_split
+from radiotrain.split.test_set_access import open_test_set
 from tests.unit.evaluation.scanner_store import write_scanner_store
 
 needs_mirp = pytest.mark.skipif(
@@ -139,13 +139,13 @@ def test_measured_once_sealed_and_fitted(
     assert first.values.shape[0] == len(ids)
     assert first.values.shape[1] > 100
     measured: list[str] = []
-    original = radiomics_cache._measured
+    original = radiomics._measured
 
     def spying(store: Store, patient_ids: Any) -> Any:
         measured.extend(patient_ids)
         return original(store, patient_ids)
 
-    monkeypatch.setattr(radiomics_cache, "_measured", spying)
+    monkeypatch.setattr(radiomics, "_measured", spying)
     second = read_radiomics(store, split, ids, None)
     assert measured == []
     assert second.names == first.names

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radiotrain.access_log import AccessRecord
 from radiotrain.cli import main
 from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.numbers import p_value
 from radiotrain.evaluation.predictions import read_predictions, write_predictions
+from radiotrain.evaluation.published import DUKE, PUBLISHED
 from radiotrain.evaluation.report.context import CohortFlow, ReportContext
-from radiotrain.evaluation.report.numbers import p_value
-from radiotrain.evaluation.report.published import DUKE, PUBLISHED
 from radiotrain.evaluation.report.write import write_report
+from radiotrain.split.access_log import AccessRecord
 
 SCRIPT = "<script>alert(1)</script>"
 ATTRIBUTE = '" onmouseover="alert(2)'

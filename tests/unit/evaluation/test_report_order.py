@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from radiotrain.access_log import AccessRecord
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.write import write_report
+from radiotrain.split.access_log import AccessRecord
 from tests.unit.evaluation.full_context import DATA, FLOW, make_context, make_model
 from tests.unit.evaluation.small_tables import TEST, VALIDATION, evaluate, make_rows
 

@@ -13,11 +13,10 @@ import pytest
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
-from radiotrain.evaluation.report.page import make_pages, render_pages
-from radiotrain.evaluation.report.pages import file_names, place_results
+from radiotrain.evaluation.report.page import file_names, make_pages, place_results, render_pages
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.evaluation.results import Evaluation
-from radiotrain.evaluation.stability.results import Stability
+from radiotrain.evaluation.stability.stability_results import Stability
 from tests.unit.evaluation.rich_report import make_table
 
 TARGETS = ("ER", "PR", "HER2")

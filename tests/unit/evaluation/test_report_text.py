@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from radiotrain.evaluation.report.numbers import ci_text, interval, number, p_value, signed
+from radiotrain.evaluation.numbers import ci_text, interval, number, p_value, signed
 from radiotrain.evaluation.report.places import last_name, without_paths
 from tests.unit.evaluation.rich_report import (
     full_table,

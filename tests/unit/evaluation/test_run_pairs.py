@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiotrain.evaluation.results import Comparison
-from radiotrain.evaluation.statistics.comparison import holm_adjusted, paired_difference
-from radiotrain.evaluation.statistics.paired_calls import mcnemar_p_value
+from radiotrain.statistics.auc_comparison import holm_adjusted, paired_difference
+from radiotrain.statistics.operating_point import mcnemar_p_value
 from tests.unit.evaluation.small_tables import (
     PATIENTS,
     Patients,

@@ -13,17 +13,22 @@ from torch import Tensor, nn
 
 from radiotrain.evaluation.patients import PatientScores
 from radiotrain.evaluation.saliency.attribution import (
+    Explained,
     boxes_of,
     integrated_gradients,
     occlusion,
     pooled,
     replaced,
+    with_random_weights,
 )
-from radiotrain.evaluation.saliency.choose import choose_patients
-from radiotrain.evaluation.saliency.explained import Explained
 from radiotrain.evaluation.saliency.pictures import draw
-from radiotrain.evaluation.saliency.randomise import with_random_weights
-from radiotrain.evaluation.saliency.results import Mean, PatientSaliency
+from radiotrain.evaluation.saliency.saliency_maps import choose_patients
+from radiotrain.evaluation.saliency.saliency_results import (
+    CLOSING,
+    Mean,
+    PatientSaliency,
+    judge_saliency,
+)
 from radiotrain.evaluation.saliency.scores import (
     FRACTIONS,
     deletion_curve,
@@ -32,7 +37,6 @@ from radiotrain.evaluation.saliency.scores import (
     points_inside,
     share_inside,
 )
-from radiotrain.evaluation.saliency.verdict import CLOSING, judge_saliency
 from radiotrain.networks.registry import NETWORKS, build_network
 
 SHAPE = (2, 8, 8, 6)

@@ -14,6 +14,7 @@ from preprocessing.store import PatientRecord, Store
 from radiotrain.data.patients import load_patients
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.evaluate import evaluate_table
+from radiotrain.evaluation.feature_probe import last_features, probe
 from radiotrain.evaluation.from_runs import predict_runs
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.write import write_report
@@ -22,15 +23,12 @@ from radiotrain.evaluation.shortcuts.acquisition import (
     background_features,
     scanner_name,
 )
-from radiotrain.evaluation.shortcuts.find import ALL_VARIABLES
-from radiotrain.evaluation.shortcuts.probe import last_features, probe
-from radiotrain.evaluation.shortcuts.stratified import (
-    Area,
-)
-from radiotrain.evaluation.shortcuts.verdict import Fall, judge_shortcut
+from radiotrain.evaluation.shortcuts.shortcut_gate import ALL_VARIABLES
+from radiotrain.evaluation.shortcuts.shortcut_results import Fall, judge_shortcut
 from radiotrain.networks.fusion import LateFusion
 from radiotrain.networks.registry import build_network
-from radiotrain.split import make_split, save_split
+from radiotrain.split.split import make_split, save_split
+from radiotrain.statistics.stratified_auc import Area
 from radiotrain.training.loop import train
 from tests.unit.evaluation.scanner_store import CROP_SHAPE, write_scanner_store
 from tests.unit.training.synthetic import run_config

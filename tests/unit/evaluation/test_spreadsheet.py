@@ -2,7 +2,7 @@
 
 import pytest
 
-from radiotrain.evaluation.spreadsheet import as_text
+from radiotrain.evaluation.tables import as_text
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n"])

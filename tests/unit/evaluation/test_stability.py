@@ -16,7 +16,7 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import roc_auc_score
 
 from preprocessing.common.errors import InputError
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import (
@@ -25,17 +25,23 @@ from radiotrain.evaluation.predictions import (
     write_predictions,
 )
 from radiotrain.evaluation.report.write import write_report
-from radiotrain.evaluation.stability.configurations import name_configurations
-from radiotrain.evaluation.stability.find import find_stability
-from radiotrain.evaluation.stability.replicates import add_ensembles, ensembles, replicates
-from radiotrain.evaluation.stability.selective import (
+from radiotrain.evaluation.stability.replicates import (
+    add_ensembles,
+    ensembles,
+    name_configurations,
+    replicates,
+)
+from radiotrain.evaluation.stability.spread import crossed_components, sd_interval
+from radiotrain.evaluation.stability.stability import find_stability
+from radiotrain.evaluation.stability.uncertainty import (
     COVERAGES,
+    entropy,
+    mutual_information,
     num_kept,
     selective_aucs,
     selective_prediction,
+    uncertainty_csv,
 )
-from radiotrain.evaluation.stability.uncertainty import entropy, mutual_information, uncertainty_csv
-from radiotrain.evaluation.stability.variance import crossed_components, sd_interval
 from tests.unit.evaluation.small_tables import good_cohort, make_rows
 
 NAME = "ER ResNet10"

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from radiotrain.evaluation.predictions import validate_predictions
-from radiotrain.evaluation.shortcuts.find import measure_fall
-from radiotrain.evaluation.shortcuts.stratified import (
+from radiotrain.evaluation.shortcuts.shortcut_gate import measure_fall
+from radiotrain.statistics.auc import auc, delong_interval
+from radiotrain.statistics.stratified_auc import (
     Area,
     stratified_area,
     stratified_auc,
     without_small_counts,
 )
-from radiotrain.evaluation.statistics.auc import auc, delong_interval
 from tests.unit.evaluation.naive_auc import naive_stratified
 
 

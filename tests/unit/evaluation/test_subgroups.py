@@ -14,21 +14,25 @@ from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.write import write_report
 from radiotrain.evaluation.stability.replicates import add_ensembles
-from radiotrain.evaluation.statistics.comparison import holm_adjusted
-from radiotrain.evaluation.subgroups.cuts import (
+from radiotrain.evaluation.subgroups.covariates import Facts, facts_of_table, read_patients
+from radiotrain.evaluation.subgroups.subgroup_results import Group, Subgroups
+from radiotrain.evaluation.subgroups.subgroup_tests import (
+    calibration_difference,
+    find_subgroups,
+    measure_group,
+)
+from radiotrain.evaluation.subgroups.variables import (
+    MOST_VARIABLES,
     OTHERS,
     UNKNOWN,
+    choose_variables,
     cut_ages,
     cut_fields,
     cut_numbers,
     cut_texts,
+    facts_of_store,
 )
-from radiotrain.evaluation.subgroups.facts import Facts, facts_of_table, read_patients
-from radiotrain.evaluation.subgroups.find import find_subgroups
-from radiotrain.evaluation.subgroups.from_store import facts_of_store
-from radiotrain.evaluation.subgroups.measure import calibration_difference, measure_group
-from radiotrain.evaluation.subgroups.results import Group, Subgroups
-from radiotrain.evaluation.subgroups.variables import MOST_VARIABLES, choose_variables
+from radiotrain.statistics.auc_comparison import holm_adjusted
 from tests.unit.evaluation.patients_of import patients_of
 from tests.unit.evaluation.scanner_store import write_scanner_store
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest, norm, t
 
+from radiotrain.evaluation.cautions import validation_gap
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.patients import patient_scores
 from radiotrain.evaluation.predictions import validate_predictions
 from radiotrain.evaluation.stability.replicates import add_ensembles
-from radiotrain.evaluation.statistics.comparison import unpaired_difference
-from radiotrain.evaluation.validation_gap import validation_gap
+from radiotrain.statistics.auc_comparison import unpaired_difference
 from tests.unit.evaluation.small_tables import good_cohort, make_rows
 
 Patients = list[tuple[int, float]]

@@ -11,10 +11,10 @@ import zarr
 from numpy.typing import NDArray
 
 from preprocessing.store import REGION_PADDING, PatientRecord, Store
-from radiotrain.data.voxels import NormalisationRule, read_voxels
+from radiotrain.data.storage import NormalisationRule, read_voxels
 from radiotrain.evaluation.model import open_models
-from radiotrain.seal import open_test_set
-from radiotrain.split import Split
+from radiotrain.split.split import Split
+from radiotrain.split.test_set_access import open_test_set
 
 DOCS = Path(__file__).parents[3] / "docs/export.md"
 

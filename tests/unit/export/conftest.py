@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preprocessing.store import Store
-from radiotrain.split import Split, load_split, make_split, save_split
+from radiotrain.split.split import Split, load_split, make_split, save_split
 from tests.unit.export.exporting import export
 from tests.unit.export.trained import train_ensemble, train_run, write_full_store
 

@@ -12,10 +12,10 @@ from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
 from radiotrain.evaluation.measure import deployed_probabilities
 from radiotrain.evaluation.patients import patient_scores
-from radiotrain.evaluation.statistics.calibration import brier_score, calibration_slope
-from radiotrain.new_patient.open_model import open_models
-from radiotrain.new_patient.probability import ask, read_answer
-from radiotrain.promoted import read_promoted
+from radiotrain.inference.open_model import open_models
+from radiotrain.inference.probability import ask, read_answer
+from radiotrain.runs.promoted import read_promoted
+from radiotrain.statistics.calibration import brier_score, calibration_slope
 from tests.unit.export.compare import loop_image
 from tests.unit.export.exporting import export
 from tests.unit.export.trained import train_run

@@ -18,7 +18,7 @@ from sklearn.metrics import log_loss, roc_curve
 
 from preprocessing.store import REGION_PADDING, REGION_TUMOUR
 from radiotrain.export import description as description_module
-from radiotrain.export.cohort_ranges import (
+from radiotrain.export.describe import (
     common_phase_names,
     describe_covariates,
     measure_range,
@@ -30,10 +30,10 @@ from radiotrain.export.description import (
     dump_description,
     read_description,
 )
-from radiotrain.inputs import describe_inputs
-from radiotrain.new_patient.operating_point import make_rule
-from radiotrain.promoted import read_promoted, write_promoted
-from radiotrain.runs import PredictedBy, RunFolder, open_run
+from radiotrain.inference.operating_point import make_rule
+from radiotrain.runs.promoted import read_promoted, write_promoted
+from radiotrain.runs.provenance import describe_inputs
+from radiotrain.runs.run_folder import PredictedBy, RunFolder, open_run
 from tests.unit.export.exporting import export
 from tests.unit.export.trained import SETTINGS
 from tests.unit.training.test_covariates import records

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from preprocessing.common.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
-from radiotrain.new_patient.open_model import open_models
-from radiotrain.new_patient.probability import ask
-from radiotrain.promoted import read_promoted, write_promoted
-from radiotrain.runs import PredictedBy, RunFolder
+from radiotrain.inference.open_model import open_models
+from radiotrain.inference.probability import ask
+from radiotrain.runs.promoted import read_promoted, write_promoted
+from radiotrain.runs.run_folder import PredictedBy, RunFolder
 from tests.checked_files import change_config, change_values
 from tests.unit.export.exporting import export
 from tests.unit.training.synthetic import CROP_SHAPE

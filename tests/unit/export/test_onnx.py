@@ -13,7 +13,7 @@ import torch
 from radiotrain.export import to_onnx
 from radiotrain.export.load import load_export
 from radiotrain.export.to_onnx import run_onnx, write_graph
-from radiotrain.networks.mean import MeanOfNetworks
+from radiotrain.networks.ensemble import MeanOfNetworks
 from radiotrain.networks.registry import NETWORKS, MonaiCall, build_network
 from tests.unit.export.compare import OWN_IMAGES, SAME_IMAGES, ask, sigmoid
 from tests.unit.export.exporting import export, file_names

@@ -21,8 +21,8 @@ from preprocessing.storage.lock_notes import is_lock
 from preprocessing.store import Store
 from radiotrain.export import packages, write
 from radiotrain.export.load import load_export
-from radiotrain.promoted import read_promoted, write_promoted
-from radiotrain.runs import RunFolder
+from radiotrain.runs.promoted import read_promoted, write_promoted
+from radiotrain.runs.run_folder import RunFolder
 from tests.commands import attempt, call
 from tests.unit.export.exporting import export, file_names
 
@@ -74,7 +74,7 @@ def test_what_fails_leaves_nothing(models, tmp_path, monkeypatch) -> None:
 
 HALF = """
 import os, signal, sys
-from radiotrain.export.new_folder import new_folder
+from radiotrain.export.write import new_folder
 with new_folder(sys.argv[1], "model.json", lambda _: True) as folder:
     (folder / "network-0.safetensors").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -16,10 +16,10 @@ from preprocessing.store import (
     StoreSpec,
     StoreWriter,
 )
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.evaluation.stability.replicates import calibrate_members
-from radiotrain.promoted import Promoted, write_promoted
-from radiotrain.runs import PredictedBy, RunFolder, open_run
+from radiotrain.runs.promoted import Promoted, write_promoted
+from radiotrain.runs.run_folder import PredictedBy, RunFolder, open_run
 from radiotrain.training.loop import train
 from tests.checked_files import change_values
 from tests.unit.training.synthetic import CROP_SHAPE, TARGETS, run_config

@@ -8,8 +8,7 @@ from preprocessing.cohort.cohort import Box, DicomSeries, Patient
 from preprocessing.common.config import PreprocessConfig
 from preprocessing.images.load_patient import open_patient
 from preprocessing.storage.file_cache import FileCache
-from radiotrain.new_patient.dicom_source import instance_numbers, read_source
-from radiotrain.new_patient.prepare import prepare
+from radiotrain.inference.prepare import instance_numbers, prepare, read_source
 from tests.unit.preprocessing.lattice import SIZE, View, patient, write_dicom
 
 CONFIG = PreprocessConfig(crop_shape=(8, 8, 6), num_phases=2, bias_engine="none")

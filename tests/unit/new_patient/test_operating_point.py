@@ -11,7 +11,7 @@ import pytest
 from preprocessing.common.errors import DamagedFileError, MissingPathError
 from preprocessing.storage.digests import dump_with_digest
 from radiotrain.evaluation.report.metrics_json import SCHEMA_VERSION
-from radiotrain.new_patient.operating_point import Rule, find_tested, make_rule, read_report
+from radiotrain.inference.operating_point import Rule, find_tested, make_rule, read_report
 
 # Threshold 0.6: of four positives three are at or above it, of four negatives one.
 LABELS = [1, 1, 1, 1, 0, 0, 0, 0]

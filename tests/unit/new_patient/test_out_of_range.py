@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from radiotrain.inputs import Span
-from radiotrain.new_patient.out_of_range import (
+from radiotrain.inference.out_of_range import (
     Comparison,
     TrainingImages,
     Verdict,
     compare,
     warnings_of,
 )
+from radiotrain.runs.provenance import Span
 
 IMAGES = TrainingImages(
     num_patients=40,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from radiotrain.new_patient.operating_point import Rates
-from radiotrain.new_patient.page import between, percent, points, rates_sentence, spread_sentence
-from radiotrain.new_patient.probability import Spread
+from radiotrain.inference.operating_point import Rates
+from radiotrain.inference.page import between, percent, points, rates_sentence, spread_sentence
+from radiotrain.inference.probability import Spread
 
 
 @pytest.mark.parametrize(

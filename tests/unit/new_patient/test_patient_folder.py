@@ -12,7 +12,7 @@ from preprocessing.common.config import PreprocessConfig
 from preprocessing.common.errors import InputError, MissingPathError
 from preprocessing.images.load_patient import OpenedPatient, open_patient
 from preprocessing.storage.file_cache import FileCache
-from radiotrain.new_patient.patient_folder import Region, order_phase_files, read_patient
+from radiotrain.inference.prepare import Region, order_phase_files, read_patient
 from tests.unit.preprocessing.volume_writers import mask, nifti, nrrd, phase
 
 BOX = Region(box=Box((1, 1, 1), (3, 3, 3)))

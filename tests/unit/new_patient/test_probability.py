@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from preprocessing.common.config import PreprocessConfig
 from preprocessing.store import PatientRecord
-from radiotrain.config import AugmentConfig
-from radiotrain.evaluation.statistics.platt import PlattCurve
-from radiotrain.new_patient.operating_point import Rule, no_rule
-from radiotrain.new_patient.out_of_range import TrainingImages
-from radiotrain.new_patient.probability import ask, read_answer
-from radiotrain.new_patient.trained_model import Member, TrainedModel
-from radiotrain.predict import TrainedNetwork
+from radiotrain.config.run_config import AugmentConfig
+from radiotrain.inference.model import Member, TrainedModel
+from radiotrain.inference.operating_point import Rule, no_rule
+from radiotrain.inference.out_of_range import TrainingImages
+from radiotrain.inference.probability import ask, read_answer
+from radiotrain.runs.predict_run import TrainedNetwork
+from radiotrain.statistics.recalibration import PlattCurve
 
 CURVE = PlattCurve(0.5, 1.0, 20, 12)
 RECORD = PatientRecord(index=0, patient_id="patient", status="stored", spacing_mm=(1.0, 1.0, 2.0))

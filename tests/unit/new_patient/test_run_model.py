@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from preprocessing.common.errors import InputError
-from radiotrain.inputs import Span, TrainingInputs
-from radiotrain.new_patient.run_model import merge_inputs
+from radiotrain.inference.run_model import merge_inputs
+from radiotrain.runs.provenance import Span, TrainingInputs
 
 ONE = TrainingInputs(
     settings={"num_phases": 4},

@@ -8,7 +8,7 @@ from preprocessing.cohort.cohort import Box, DicomExamination, Patient
 from preprocessing.common.config import PreprocessConfig
 from preprocessing.images.load_patient import open_patient
 from preprocessing.storage.file_cache import FileCache
-from radiotrain.new_patient.dicom_source import read_source
+from radiotrain.inference.prepare import read_source
 from tests.unit.preprocessing.enhanced_files import write_enhanced
 
 

@@ -22,7 +22,7 @@ from preprocessing.images import plausibility
 from preprocessing.images.plausibility import CODES, Acquired
 from preprocessing.pipeline.process_patient import process_patient
 from preprocessing.store import BIAS_STEP, REGION_PADDING, REGION_TUMOUR
-from radiotrain.new_patient.prepare import UnusablePatientError, prepare
+from radiotrain.inference.prepare import UnusablePatientError, prepare
 
 SHAPE = (40, 44, 20)
 TUMOUR = (slice(14, 22), slice(16, 25), slice(7, 12))

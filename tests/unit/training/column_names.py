@@ -1,6 +1,6 @@
 """Names of clinical columns as workbooks, trials and registries write them, and what they are.
 
-Every second name served to write the rules of `radiotrain.data.leaky_names`, the others to judge them:
+Every second name served to write the rules of `radiotrain.data.leaky_columns`, the others to judge them:
 see `docs/benchmarks.md`.
 """
 

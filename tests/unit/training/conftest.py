@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from preprocessing.store import Store
-from radiotrain.split import Split, make_split, save_split
+from radiotrain.split.split import Split, make_split, save_split
 from tests.unit.training.synthetic import write_store
 
 

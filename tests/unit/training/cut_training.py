@@ -20,12 +20,12 @@ import torch
 import torch._dynamo  # the first optimiser's
 
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.predict import load_network
-from radiotrain.runs import RunFolder
-from radiotrain.training.checkpoint import load_newest_checkpoint
+from radiotrain.config.run_config import RunConfig
+from radiotrain.runs.checkpoint import load_newest_checkpoint
+from radiotrain.runs.predict_run import load_network
+from radiotrain.runs.run_folder import RunFolder
 from radiotrain.training.loop import train
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 from tests.unit.training.synthetic import run_config
 
 # With all that a checkpoint may hold, and one after each step.

@@ -20,12 +20,12 @@ import torch._dynamo
 
 from preprocessing.processes.stop_notice import Stopped, listening
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.runs import RunFolder
-from radiotrain.training import training as module
-from radiotrain.training.checkpoint import newest_position
+from radiotrain.config.run_config import RunConfig
+from radiotrain.runs.checkpoint import newest_position
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.training import trainer as module
 from radiotrain.training.loop import train
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 from tests.unit.training.cut_training import TRAIN, must_equal, run
 from tests.unit.training.synthetic import run_config
 

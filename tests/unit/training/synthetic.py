@@ -14,7 +14,7 @@ from preprocessing.store import (
     StoreSpec,
     StoreWriter,
 )
-from radiotrain.config import RunConfig, parse_config
+from radiotrain.config.run_config import RunConfig, parse_config
 
 NUM_PATIENTS = 40
 CROP_SHAPE = (24, 24, 12)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from radiotrain.access_log import read_access_log
-from radiotrain.seal import open_test_set
-from radiotrain.split import Split, save_split
+from radiotrain.split.access_log import read_access_log
+from radiotrain.split.split import Split, save_split
+from radiotrain.split.test_set_access import open_test_set
 from tests.commands import end, start
 
 NUM = 20

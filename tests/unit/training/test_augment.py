@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from preprocessing.common.errors import InputError
-from radiotrain.augment import Draw, apply, draw
-from radiotrain.config import AugmentConfig
+from radiotrain.config.run_config import AugmentConfig
+from radiotrain.data.augmentation import Draw, apply, draw
 
 DEFAULT = AugmentConfig()
 TILTED = AugmentConfig(tilt_degrees=10)

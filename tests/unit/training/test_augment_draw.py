@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.common.errors import InputError
-from radiotrain.augment import Draw, draw
-from radiotrain.config import AugmentConfig
+from radiotrain.config.run_config import AugmentConfig
+from radiotrain.data.augmentation import Draw, draw
 
 EVERYTHING = AugmentConfig(tilt_degrees=10)
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiotrain.augment.intensity import add_noise, bend, change_enhancement
+from radiotrain.data.augmentation import add_noise, bend, change_enhancement
 
 
 @pytest.fixture

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from radiotrain.augment import Draw, apply, draw
-from radiotrain.augment.spatial import input_from_output, resample_on_grid, resample_separably
-from radiotrain.config import AugmentConfig
+from radiotrain.config.run_config import AugmentConfig
+from radiotrain.data.augmentation import (
+    Draw,
+    apply,
+    draw,
+    input_from_output,
+    resample_on_grid,
+    resample_separably,
+)
 
 NOTHING = AugmentConfig(
     flip=0,

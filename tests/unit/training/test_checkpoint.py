@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from preprocessing.common.errors import InputError
-from radiotrain.training.checkpoint import Position, load_newest_checkpoint, save_checkpoint
+from radiotrain.runs.checkpoint import Position, load_newest_checkpoint, save_checkpoint
 
 STATE = {"network": {"w": torch.arange(3.0)}, "history": [{"auc": 0.5, "epoch": 0}]}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from preprocessing.common.errors import InputError, MissingPathError
-from radiotrain.config import RunConfig, dump_config, load_config
+from radiotrain.config.run_config import RunConfig, dump_config, load_config
 
 MINIMAL = "store: s\nsplit: p.json\nout: o\n"
 

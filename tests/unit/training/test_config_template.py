@@ -11,8 +11,8 @@ import yaml
 from cluster.sweep.config import SweepConfig
 from preprocessing.common.config import PreprocessConfig
 from preprocessing.store import Store
-from radiotrain.config import RunConfig, Section, apply_overrides, parse_config
-from radiotrain.config_template import as_yaml, commented_yaml, fields_of
+from radiotrain.config.config_template import as_yaml, commented_yaml, fields_of
+from radiotrain.config.run_config import RunConfig, Section, apply_overrides, parse_config
 
 RUN: dict[str, Any] = {
     "store": "s",
@@ -101,7 +101,7 @@ def test_a_section_of_nothing_is_the_default_and_can_be_overridden() -> None:
 
 
 def test_a_store_suggests_what_it_can(store: Store, split_url: str) -> None:
-    from radiotrain.defaults import suggest_run
+    from radiotrain.training.defaults import suggest_run
 
     found = suggest_run(store, split_url)
     assert found.values["targets"] == ["ER"]
@@ -120,15 +120,15 @@ def test_a_store_suggests_what_it_can(store: Store, split_url: str) -> None:
     ("num_train", "batch_size"), [(589, 16), (64, 16), (63, 8), (32, 8), (31, 4), (15, 4), (3, 4)]
 )
 def test_batches_leave_an_epoch_some_steps(num_train: int, batch_size: int) -> None:
-    from radiotrain.defaults import batch_size_for
+    from radiotrain.training.defaults import batch_size_for
 
     assert batch_size_for(num_train) == batch_size
 
 
 @pytest.mark.parametrize("at_a_time", [2, 4, 8])
 def test_no_suggested_batch_leaves_a_patient_alone(at_a_time: int) -> None:
-    from radiotrain.data.order import check_batches
-    from radiotrain.defaults import batch_size_for, leaving_nobody_alone
+    from radiotrain.data.sampler import check_batches
+    from radiotrain.training.defaults import batch_size_for, leaving_nobody_alone
 
     for num_train in range(2, 700):
         batch_size = batch_size_for(num_train)
@@ -142,8 +142,8 @@ def test_no_suggested_batch_leaves_a_patient_alone(at_a_time: int) -> None:
 def test_where_memory_is_short_fewer_are_computed_at_a_time(
     store: Store, split_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from radiotrain.defaults import suggest_run
-    from radiotrain.training.demand import demand_of, memory_bytes
+    from radiotrain.training.defaults import suggest_run
+    from radiotrain.training.resources import demand_of, memory_bytes
 
     def needed(batch_size: int) -> float:
         train = {"batch_size": batch_size}
@@ -151,6 +151,6 @@ def test_where_memory_is_short_fewer_are_computed_at_a_time(
         return memory_bytes(demand_of(run), store.image_shape)
 
     between = (needed(2) + needed(4)) / 2 / 0.8
-    monkeypatch.setattr("radiotrain.defaults.device_bytes", lambda device: between)
+    monkeypatch.setattr("radiotrain.training.defaults.device_bytes", lambda device: between)
     train = suggest_run(store, split_url).values["train"]
     assert train == {"batch_size": 4, "micro_batch_size": 2}

@@ -14,13 +14,13 @@ from sklearn.metrics import roc_auc_score
 from preprocessing.common.errors import InputError
 from preprocessing.store import PatientTensor, Store, StoreWriter
 from radiotrain.distributed import Worker
-from radiotrain.predict import predict_run
-from radiotrain.runs import RunFolder
-from radiotrain.split import Split, load_split, make_split, save_split
-from radiotrain.training.covariate_start import CovariateStart, fit_start
+from radiotrain.runs.predict_run import predict_run
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import Split, load_split, make_split, save_split
 from radiotrain.training.loop import train
 from radiotrain.training.losses import LossWeights, draws_of
-from radiotrain.training.training import Training
+from radiotrain.training.setup import CovariateStart, fit_start
+from radiotrain.training.trainer import Training
 from tests.unit.training.synthetic import run_config
 
 
@@ -130,7 +130,7 @@ def test_balanced_weights_have_an_intercept_of_an_even_chance() -> None:
 
 
 def run_train(**changes):
-    from radiotrain.config import TrainConfig
+    from radiotrain.config.run_config import TrainConfig
 
     return TrainConfig(**changes)
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import REGION_PADDING, Store
-from radiotrain.data.order import (
+from radiotrain.data.patients import load_patients, part_ids
+from radiotrain.data.sampler import (
     balanced_order,
     check_batches,
     epoch_order,
@@ -17,9 +18,8 @@ from radiotrain.data.order import (
     micro_batches,
     rank_share,
 )
-from radiotrain.data.patients import load_patients, part_ids
-from radiotrain.data.voxels import normalisation
-from radiotrain.split import Split
+from radiotrain.data.storage import normalisation
+from radiotrain.split.split import Split
 
 
 @given(st.integers(2, 300), st.integers(2, 40), st.integers(0, 5), st.integers(0, 5))

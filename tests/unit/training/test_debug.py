@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.networks import registry
 from radiotrain.networks.registry import NetworkFamily
-from radiotrain.split import load_split
+from radiotrain.split.split import load_split
 from radiotrain.training import debug as module
 from radiotrain.training.debug import DebugResult, debug
 from tests.unit.training.synthetic import run_config

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from radiotrain.runs.early_stopping import Action, EpochChoice, decide
+from radiotrain.runs.epoch_metrics import EpochMetrics, auc, mean_defined
 from radiotrain.seeds import Purpose, seed_for
-from radiotrain.training.early_stopping import Action, EpochChoice, decide
-from radiotrain.training.metrics import EpochMetrics, auc, mean_defined
-from radiotrain.training.schedule import learning_rate_factor
+from radiotrain.training.trainer import learning_rate_factor
 
 NAN = math.nan
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.data.few import few_patients
+from radiotrain.config.run_config import RunConfig
+from radiotrain.data.patients import few_patients
 from radiotrain.networks.cost import network_cost
 from radiotrain.networks.registry import build_network
-from radiotrain.split import Split
-from radiotrain.training.demand import demand_of, memory_bytes, time_run
+from radiotrain.split.split import Split
 from radiotrain.training.loop import train
+from radiotrain.training.resources import demand_of, memory_bytes, time_run
 from tests.unit.training.synthetic import run_config
 
 

@@ -12,12 +12,12 @@ import torch
 from torch import distributed
 
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.runs import RunFolder
-from radiotrain.split import load_split
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import load_split
 from radiotrain.training.loop import train
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 from tests.unit.training.synthetic import run_config
 
 pytestmark = pytest.mark.slow

@@ -18,12 +18,12 @@ from sklearn.metrics import roc_auc_score
 from preprocessing.common.errors import InputError
 from preprocessing.storage.digests import text_with_digest
 from preprocessing.store import Store
-from radiotrain.config import RunConfig, parse_config
-from radiotrain.runs import RunFolder, open_run
-from radiotrain.training.early_stopping import Action, EpochChoice, decide, joint_epoch
+from radiotrain.config.run_config import RunConfig, parse_config
+from radiotrain.config.yaml_text import dump_yaml
+from radiotrain.runs.early_stopping import Action, EpochChoice, decide, joint_epoch
+from radiotrain.runs.epoch_metrics import EpochMetrics, auc_per_target, mean_auc
+from radiotrain.runs.run_folder import RunFolder, open_run
 from radiotrain.training.loop import RunResult, train
-from radiotrain.training.metrics import EpochMetrics, auc_per_target, mean_auc
-from radiotrain.yaml_text import dump_yaml
 from tests.unit.training.synthetic import run_config
 
 NAN, INF = math.nan, math.inf

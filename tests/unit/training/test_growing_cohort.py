@@ -19,8 +19,8 @@ from preprocessing.cohort.cohort import Finding
 from preprocessing.common.errors import InputError
 from preprocessing.store import PatientRecord, PatientTensor, Store, StoreSpec
 from radiotrain.evaluation.shortcuts.folds import extend_folds_by, with_folds_by
-from radiotrain.split import Split, load_split, make_split, not_in_split, notes_on, save_split
-from radiotrain.split_extension import deal_to_folds, extend_split
+from radiotrain.split.extend import deal_to_folds, extend_split
+from radiotrain.split.split import Split, load_split, make_split, not_in_split, notes_on, save_split
 from tests.growing import labels_of, names, write_cohort
 
 

@@ -12,15 +12,15 @@ import pytest
 
 from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError, SchemaError
 from preprocessing.store import PatientRecord, Store
-from radiotrain.inputs import (
+from radiotrain.runs.provenance import (
     describe_inputs,
     numbers_of,
     properties_of,
     read_inputs,
     write_inputs,
 )
-from radiotrain.runs import RunRecord
-from radiotrain.split import Split, make_split
+from radiotrain.runs.run_folder import RunRecord
+from radiotrain.split.split import Split, make_split
 from tests.unit.evaluation.scanner_store import write_scanner_store
 
 RUN = RunRecord(

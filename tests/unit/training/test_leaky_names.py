@@ -4,8 +4,12 @@ import pytest
 
 from preprocessing.common.errors import InputError
 from radiotrain.data.covariates import CovariateEncoder, check_covariate_name
-from radiotrain.data.leaky_names import AFTER_TREATMENT, SAYS_RECEPTORS, reason_to_refuse
-from radiotrain.data.name_words import readings
+from radiotrain.data.leaky_columns import (
+    AFTER_TREATMENT,
+    SAYS_RECEPTORS,
+    readings,
+    reason_to_refuse,
+)
 from radiotrain.evaluation.baselines.covariates import kind_of
 from tests.unit.training.column_names import HARMLESS_NAMES, LEAKY_NAMES
 from tests.unit.training.test_covariates import records

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from preprocessing.common.errors import InputError
 from radiotrain.data.covariates import check_covariate_values
-from radiotrain.data.leaky_values import reason_by_values
+from radiotrain.data.leaky_columns import reason_by_values
 from radiotrain.evaluation.baselines.covariates import usable_clinical
 from tests.unit.training.test_covariates import records
 

@@ -11,11 +11,11 @@ import torch
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
-from radiotrain.runs import RunFolder, open_run
-from radiotrain.training.length import why_not_changed
+from radiotrain.config.run_config import RunConfig
+from radiotrain.runs.early_stopping import why_not_changed
+from radiotrain.runs.epoch_metrics import EpochMetrics
+from radiotrain.runs.run_folder import RunFolder, open_run
 from radiotrain.training.loop import RunResult, train
-from radiotrain.training.metrics import EpochMetrics
 from tests.unit.training.synthetic import run_config
 
 MakeConfig = Callable[..., RunConfig]

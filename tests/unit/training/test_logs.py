@@ -22,16 +22,14 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from preprocessing.common.errors import InputError
 from preprocessing.storage import files
-from radiotrain.config import LoggingConfig
-from radiotrain.logs import RunLog, check_show
-from radiotrain.logs.energy import EnergyMeter
-from radiotrain.logs.event_file import EventFile
-from radiotrain.logs.heartbeat import Heartbeat
-from radiotrain.logs.metrics_file import append_metrics, read_metrics
-from radiotrain.logs.pictures import middle_slice, roc_picture, saliency_picture
-from radiotrain.logs.saliency import input_gradient
+from radiotrain.config.run_config import LoggingConfig
 from radiotrain.networks.registry import build_network
-from radiotrain.training.metrics import EpochMetrics, human_time
+from radiotrain.runs.epoch_metrics import EpochMetrics, append_metrics, human_time, read_metrics
+from radiotrain.tracking import RunLog, check_show
+from radiotrain.tracking.energy import EnergyMeter
+from radiotrain.tracking.pictures import input_gradient, middle_slice, roc_picture, saliency_picture
+from radiotrain.tracking.progress import Heartbeat
+from radiotrain.tracking.tensorboard import EventFile
 
 TARGETS = ("ER", "PR")
 LABELS = np.array([[0, 1], [1, 1], [1, -1], [0, 1]], dtype=np.int8)

@@ -12,16 +12,16 @@ import torch
 
 from preprocessing.common.errors import InputError, MissingPathError, SealedTestSetError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.distributed import Worker, choose_device
-from radiotrain.predict import predict_run
-from radiotrain.runs import RunFolder, open_run
-from radiotrain.seal import open_test_set
-from radiotrain.split import Split, make_split
+from radiotrain.runs.epoch_metrics import EpochMetrics, auc
+from radiotrain.runs.predict_run import predict_run
+from radiotrain.runs.run_folder import RunFolder, open_run
+from radiotrain.split.split import Split, make_split
+from radiotrain.split.test_set_access import open_test_set
 from radiotrain.training.debug import debug
 from radiotrain.training.loop import RunResult, train
-from radiotrain.training.metrics import EpochMetrics, auc
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 from tests.unit.training.synthetic import run_config
 
 MakeConfig = Callable[..., RunConfig]

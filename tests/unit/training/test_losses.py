@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from radiotrain.config import TrainConfig
-from radiotrain.data.order import balanced_order
+from radiotrain.config.run_config import TrainConfig
+from radiotrain.data.sampler import balanced_order
 from radiotrain.training.losses import LossWeights, masked_loss, masked_losses, positive_weights
 
 

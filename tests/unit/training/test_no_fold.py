@@ -14,17 +14,17 @@ import torch
 
 from preprocessing.common.errors import MissingPathError
 from preprocessing.store import Store
-from radiotrain.config import load_config
+from radiotrain.config.run_config import load_config
 from radiotrain.distributed import Worker
 from radiotrain.evaluation.evaluate import evaluate_table
 from radiotrain.evaluation.from_runs import predict_runs
-from radiotrain.predict import load_network
-from radiotrain.runs import RunFolder
-from radiotrain.split import Split, save_split
-from radiotrain.training.build import build_trained_network
+from radiotrain.runs.predict_run import load_network
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import Split, save_split
 from radiotrain.training.debug import debug
 from radiotrain.training.loop import RunResult, train
-from radiotrain.training.training import Training
+from radiotrain.training.setup import build_trained_network
+from radiotrain.training.trainer import Training
 from tests.unit.training.synthetic import run_config
 
 

@@ -17,11 +17,11 @@ from preprocessing.processes import stop_notice
 from preprocessing.processes.stop_notice import Stopped, listening, put_off
 from preprocessing.store import Store
 from radiotrain import cli
-from radiotrain.runs import RunFolder, open_run
-from radiotrain.training.checkpoint import Position, newest_position
+from radiotrain.runs.checkpoint import Position, newest_position
+from radiotrain.runs.epoch_metrics import EpochMetrics
+from radiotrain.runs.run_folder import RunFolder, open_run
 from radiotrain.training.loop import train
-from radiotrain.training.metrics import EpochMetrics
-from radiotrain.training.watch import SharedFlag
+from radiotrain.training.trainer import SharedFlag
 from tests.commands import attempt
 from tests.unit.training.synthetic import run_config
 
@@ -101,7 +101,7 @@ def test_a_notice_in_what_cannot_wait_keeps_the_record_of_the_epochs(
     def resume(*arguments: object) -> bool:
         raise Stopped("SIGTERM")
 
-    monkeypatch.setattr("radiotrain.training.training.Training.resume", resume)
+    monkeypatch.setattr("radiotrain.training.trainer.Training.resume", resume)
     with pytest.raises(Stopped):
         train(config, reporter=lambda _: None)
     record = open_run(config.out)[2]
@@ -111,7 +111,7 @@ def test_a_notice_in_what_cannot_wait_keeps_the_record_of_the_epochs(
 def test_while_a_machine_is_leaving_every_step_is_kept(
     store: Store, split_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from radiotrain.training.training import Training
+    from radiotrain.training.trainer import Training
 
     saved = []
     save = Training.save

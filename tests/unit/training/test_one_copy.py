@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiotrain import augment
-from radiotrain.augment.spatial import grid_thetas, input_from_output
-from radiotrain.config import AugmentConfig, RunConfig, parse_config
+from radiotrain.config.run_config import AugmentConfig, RunConfig, parse_config
+from radiotrain.data import augmentation
+from radiotrain.data.augmentation import grid_thetas, input_from_output
+from radiotrain.data.to_device import copy_together, pack, unpack
 from radiotrain.distributed import autocast_dtype, choose_device
-from radiotrain.one_copy import copy_together, pack, unpack
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 DTYPES = (torch.float32, torch.int8, torch.int64, torch.float64, torch.int16)
@@ -57,7 +57,9 @@ def _theta_of_one(
 def test_a_batchs_matrices_are_those_of_each_patient_to_the_bit(
     seed: int, num_patients: int, shape: tuple[int, int, int]
 ) -> None:
-    drawn = augment.draw(AugmentConfig(tilt_degrees=20), num_patients, seed=seed, epoch=0, step=0)
+    drawn = augmentation.draw(
+        AugmentConfig(tilt_degrees=20), num_patients, seed=seed, epoch=0, step=0
+    )
     spacing = torch.rand(num_patients, 3, generator=torch.Generator().manual_seed(seed % 99)) + 0.5
     matrices, offsets = input_from_output(drawn, spacing)
     together = grid_thetas(matrices, offsets, shape)
@@ -66,12 +68,12 @@ def test_a_batchs_matrices_are_those_of_each_patient_to_the_bit(
 
 
 def test_a_batch_is_changed_as_its_patients_one_by_one() -> None:
-    drawn = augment.draw(AugmentConfig(tilt_degrees=10), 3, seed=1, epoch=0, step=0)
+    drawn = augmentation.draw(AugmentConfig(tilt_degrees=10), 3, seed=1, epoch=0, step=0)
     images = torch.randn(3, 2, 10, 12, 6, generator=torch.Generator().manual_seed(0))
     spacing = torch.tensor([[0.7, 0.7, 2.0], [1.0, 0.8, 1.5], [0.5, 0.5, 3.0]])
-    together = augment.apply(images, drawn, spacing)
+    together = augmentation.apply(images, drawn, spacing)
     for n in range(3):
-        alone = augment.apply(images[n : n + 1], drawn.rows(n, n + 1), spacing[n : n + 1])
+        alone = augmentation.apply(images[n : n + 1], drawn.rows(n, n + 1), spacing[n : n + 1])
         assert torch.equal(together[n], alone[0])
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from preprocessing.common.errors import InputError
-from radiotrain.config import RunConfig, TrainConfig, parse_config, parse_recorded
+from radiotrain.config.run_config import RunConfig, TrainConfig, parse_config, parse_recorded
 from radiotrain.training.loop import train
-from radiotrain.training.options import check_options
+from radiotrain.training.validate import check_options
 from tests.unit.training.synthetic import run_config
 
 PAGE = Path(__file__).parents[3] / "docs" / "training-options.md"

@@ -20,12 +20,20 @@ from preprocessing.common.errors import InputError
 from preprocessing.store import Store
 from radiotrain.data import patients as patients_module
 from radiotrain.data.batches import batches
-from radiotrain.data.order import epoch_order, global_batches, rank_share
 from radiotrain.data.patients import load_patients, part_ids
-from radiotrain.data.placement import Placement, Room, choose_placement, measure_room
-from radiotrain.data.shared import SharedCopy, copy_folder, missing_bytes, remove_unused
-from radiotrain.data.voxels import read_voxels
-from radiotrain.split import Split
+from radiotrain.data.sampler import epoch_order, global_batches, rank_share
+from radiotrain.data.storage import (
+    Placement,
+    Room,
+    SharedCopy,
+    choose_placement,
+    copy_folder,
+    measure_room,
+    missing_bytes,
+    read_voxels,
+    remove_unused,
+)
+from radiotrain.split.split import Split
 
 CPU = torch.device("cpu")
 GB = 10**9
@@ -194,7 +202,7 @@ HOLDS = """
 import sys, time
 from pathlib import Path
 from preprocessing.store import Store
-from radiotrain.data.shared import SharedCopy
+from radiotrain.data.storage import SharedCopy
 copy = SharedCopy(Store.open(sys.argv[1]), Path(sys.argv[2]), "plain")
 copy.fill(range(10), lambda: None)
 print("filled", flush=True)
@@ -264,8 +272,8 @@ LOADS = """
 import sys
 from preprocessing.store import Store
 from radiotrain.data import patients
-from radiotrain.data.placement import Room
-from radiotrain.split import make_split
+from radiotrain.data.storage import Room
+from radiotrain.split.split import make_split
 patients.measure_room = lambda device: Room(None, 10**12, 10**12)
 store = Store.open(sys.argv[1])
 split = make_split(store, seed=3, num_folds=4)

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from preprocessing.common.errors import DamagedFileError, InputError, MissingPathError
 from preprocessing.store import Store
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
 from radiotrain.distributed import Worker
-from radiotrain.predict import load_network
-from radiotrain.runs import RunFolder, open_run
-from radiotrain.split import load_split
-from radiotrain.training.checkpoint import read_weights, save_weights
+from radiotrain.runs.checkpoint import read_weights, save_weights
+from radiotrain.runs.predict_run import load_network
+from radiotrain.runs.run_folder import RunFolder, open_run
+from radiotrain.split.split import load_split
 from radiotrain.training.loop import train
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 from tests.checked_files import change_values
 from tests.commands import call, the_sentence
 from tests.unit.training.synthetic import run_config

@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 
 from preprocessing.store import REGION_PADDING, Store
 from preprocessing.store.writer import quantise
-from radiotrain.config import RunConfig, parse_config, parse_recorded
+from radiotrain.config.run_config import RunConfig, parse_config, parse_recorded
 from radiotrain.data.patients import load_patients, part_ids
-from radiotrain.data.shared import SharedCopy, copy_folder, missing_bytes
-from radiotrain.data.voxels import for_network, normalisation, read_voxels
+from radiotrain.data.storage import (
+    SharedCopy,
+    copy_folder,
+    for_network,
+    missing_bytes,
+    normalisation,
+    read_voxels,
+)
 from radiotrain.export.robust_intensities import normalise
-from radiotrain.predict import load_part
-from radiotrain.split import Split
+from radiotrain.runs.predict_run import load_part
+from radiotrain.split.split import Split
 from radiotrain.training.loop import train
 from tests.unit.training.synthetic import run_config
 
@@ -222,7 +228,7 @@ def test_every_placement_gives_the_rules_images(
     store: Store, split: Split, placement: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("radiotrain.data.patients.SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr("radiotrain.data.placement.SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("radiotrain.data.storage.SHARED_MEMORY", tmp_path)
     read = store.read_images
 
     def broken(i: int) -> tuple[NDArray[np.int16], float]:

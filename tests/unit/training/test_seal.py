@@ -6,10 +6,10 @@ import pytest
 
 from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import Store
-from radiotrain.access_log import AccessRecord, read_access_log
 from radiotrain.data.patients import load_patients
-from radiotrain.seal import TestAccess, check_sealed, open_test_set
-from radiotrain.split import Split, save_split
+from radiotrain.split.access_log import AccessRecord, read_access_log
+from radiotrain.split.split import Split, save_split
+from radiotrain.split.test_set_access import TestAccess, check_sealed, open_test_set
 
 
 def test_test_patients_are_refused_without_access(store: Store, split: Split) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from preprocessing.common.errors import InputError, MissingPathError, SchemaError
 from preprocessing.store import Store
 from radiotrain.evaluation.shortcuts.folds import SCANNER, with_folds_by
-from radiotrain.split import (
+from radiotrain.split.split import (
     Extension,
     Split,
     _gray_rank,

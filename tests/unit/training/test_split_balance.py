@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from preprocessing.store import Store
-from radiotrain.split import Split, deal, dealing_at, load_split, make_split, save_split
-from radiotrain.split_balance import BALANCED, balance_parts
-from radiotrain.split_extension import dealing_of_extension_at, extend_split
-from radiotrain.split_outer import make_outer_splits
+from radiotrain.split.balance import BALANCED, balance_parts
+from radiotrain.split.extend import dealing_of_extension_at, extend_split
+from radiotrain.split.outer_folds import make_outer_splits
+from radiotrain.split.split import Split, deal, dealing_at, load_split, make_split, save_split
 from tests.commands import call
 from tests.growing import names, write_cohort
 

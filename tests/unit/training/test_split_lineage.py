@@ -10,10 +10,14 @@ import pytest
 from preprocessing.common.errors import SealedTestSetError
 from preprocessing.store import Store
 from radiotrain.data.patients import load_patients
-from radiotrain.seal import count_accesses, open_test_set, read_test_log, save_extension
-from radiotrain.split import Split, load_split, make_split, save_split
-from radiotrain.split_extension import extend_split
-from radiotrain.split_lineage import find_lineage
+from radiotrain.split.extend import extend_split, find_lineage
+from radiotrain.split.split import Split, load_split, make_split, save_split
+from radiotrain.split.test_set_access import (
+    count_accesses,
+    open_test_set,
+    read_test_log,
+    save_extension,
+)
 from tests.growing import names, write_cohort
 
 

@@ -12,9 +12,8 @@ import pytest
 
 from preprocessing.common.errors import DamagedFileError, InputError, SchemaError
 from preprocessing.store import Store
-from radiotrain.split import load_split, make_split, save_split
-from radiotrain.split_extension import extend_split
-from radiotrain.split_outer import (
+from radiotrain.split.extend import extend_split
+from radiotrain.split.outer_folds import (
     check_division,
     check_outer_index,
     listed_splits,
@@ -22,6 +21,7 @@ from radiotrain.split_outer import (
     read_outer_index,
     save_outer_splits,
 )
+from radiotrain.split.split import load_split, make_split, save_split
 from radiotrain.verify import verify
 from tests.commands import call
 from tests.unit.training.synthetic import write_store

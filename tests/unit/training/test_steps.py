@@ -14,16 +14,15 @@ import torch
 
 from preprocessing.common.errors import InputError
 from preprocessing.store import Store
-from radiotrain.augment import Draw, apply
-from radiotrain.config import RunConfig
+from radiotrain.config.run_config import RunConfig
+from radiotrain.data.augmentation import Draw, apply
 from radiotrain.distributed import Worker
-from radiotrain.predict import load_network
-from radiotrain.runs import RunFolder
-from radiotrain.split import Split, make_split
-from radiotrain.training import memory
+from radiotrain.runs.predict_run import load_network
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import Split, make_split
+from radiotrain.training import trainer
 from radiotrain.training.loop import train
-from radiotrain.training.memory import find_micro_batch, is_out_of_memory, out_of_memory
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training, find_micro_batch, is_out_of_memory, out_of_memory
 from tests.unit.training.synthetic import run_config
 
 MakeTraining = Callable[..., Training]
@@ -224,15 +223,15 @@ def test_resumed_run_keeps_to_the_micro_batch_it_found(store, split_url, tmp_pat
         train={"batch_size": 24, "epochs": 2, "warmup_epochs": 0},
         speed={"auto_batch": True},
     )
-    fits = memory.fits
-    monkeypatch.setattr(memory, "fits", lambda training, n: n <= 6 and fits(training, n))
+    fits = trainer.fits
+    monkeypatch.setattr(trainer, "fits", lambda training, n: n <= 6 and fits(training, n))
 
     def interrupt(metrics: object) -> None:
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
         train(config, on_epoch=interrupt, reporter=lambda _: None)
-    monkeypatch.setattr(memory, "fits", fits)
+    monkeypatch.setattr(trainer, "fits", fits)
     lines: list[str] = []
     train(config, reporter=lines.append)
     assert any("batches of 24, 6 at a time" in line for line in lines)

@@ -12,11 +12,11 @@ from preprocessing.common.errors import InputError
 from preprocessing.store import PatientTensor, Store, StoreSpec, StoreWriter
 from radiotrain.distributed import Worker
 from radiotrain.networks.registry import build_network
-from radiotrain.predict import predict_run
-from radiotrain.runs import RunFolder
-from radiotrain.split import load_split, make_split, save_split
+from radiotrain.runs.predict_run import predict_run
+from radiotrain.runs.run_folder import RunFolder
+from radiotrain.split.split import load_split, make_split, save_split
 from radiotrain.training.loop import train
-from radiotrain.training.training import Training
+from radiotrain.training.trainer import Training
 from tests.unit.training.synthetic import run_config
 
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from preprocessing.common.errors import InputError, MissingPathError
 from radiotrain.networks.fusion import LateFusion
+from radiotrain.networks.pretrained import load_published_weights
 from radiotrain.networks.registry import build_network
-from radiotrain.networks.weights import load_published_weights
 
 CROP = (16, 16, 8)
 

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radiotrain.yaml_text import dump_yaml, load_yaml
+from radiotrain.config.yaml_text import dump_yaml, load_yaml
 
 # From chapter 10.3.2 of the YAML 1.2.2 specification, and what 1.1 reads otherwise.
 _READINGS: list[tuple[str, Any]] = [

@@ -17,9 +17,9 @@ import pytest
 
 from cluster.sweep.config import SweepConfig
 from preprocessing.common.config import PreprocessConfig
-from radiotrain.config import RunConfig, Section
-from radiotrain.config_template import fields_of
-from radiotrain.split import Split
+from radiotrain.config.config_template import fields_of
+from radiotrain.config.run_config import RunConfig, Section
+from radiotrain.split.split import Split
 from tests.commands import every_command, name_of
 from website.commands import commands_page
 from website.configuration import configuration_pages
@@ -201,7 +201,7 @@ def test_what_the_code_says_of_its_formats_is_put_in() -> None:
     ):
         assert words in page
     assert "<!--" not in page
-    table = class_fields("radiotrain.split", "Split")
+    table = class_fields("radiotrain.split.split", "Split")
     assert (
         "| `test_ids` | `tuple[str, ...]` | Patients that only an evaluation may read. |" in table
     )

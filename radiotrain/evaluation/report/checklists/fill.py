@@ -16,12 +16,12 @@ from radiotrain.evaluation.report.checklists.answers import (
     Answer,
     By,
     known_from_context,
+    known_from_facts,
     known_from_results,
 )
-from radiotrain.evaluation.report.checklists.of_models import known_from_facts
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.results import Evaluation
-from radiotrain.evaluation.spreadsheet import as_text
+from radiotrain.evaluation.tables import as_text
 
 _FILES = (
     "claim_2024.yaml",
