@@ -1,4 +1,4 @@
-"""Dask's workers on the nodes of a Ray cluster, one process a CPU asked for.
+"""Dask workers on the nodes of a Ray cluster.
 
 Each worker lives in a Ray actor, which Ray starts again elsewhere when its node is lost; Dask
 then gives its patients to the others.

@@ -1,4 +1,4 @@
-"""What ended workers, in words: put together on each of them, summed up where all are seen.
+"""Describe why workers ended.
 
 A worker raises or dies; Ray's controller hears of it and tries again, or does not; the driver tells
 the user.

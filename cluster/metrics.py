@@ -1,4 +1,4 @@
-"""Numbers of trainings and sweeps at the nodes' metrics endpoints, where Prometheus reads them.
+"""Prometheus metrics of trainings and sweeps.
 
 Ray adds ``ray_`` before every name. Nothing here raises: a training is worth more than what is
 shown of it.

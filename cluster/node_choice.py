@@ -1,4 +1,4 @@
-"""Which kind of node the autoscaler starts: spot, and on demand while there is no spot to be had.
+"""Node kind for the autoscaler: spot, or on demand without spot.
 
 Ray's own choice knows nothing of prices, and asks again and again for a kind that the cloud has just
 refused: seen with both of Ray 2.60's autoscalers. The older one lets a function of one's own choose, by

@@ -1,4 +1,4 @@
-"""Tells workers on any host what the driver or the cluster knows of an end that is to come.
+"""Send the driver's notices to stop to all workers.
 
 A notice to stop comes to the driver, as a signal. Its workers ask Ray's own key-value store for it after
 each step, once a second at most; the key is the job's, so that no later run finds it. A node that is

@@ -1,4 +1,4 @@
-"""A Ray to work on: the cluster that is there, or a lean local one for as long as it is needed."""
+"""Connect to a Ray cluster or start a local one; autoscaler limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hands EC2's notice that a spot instance is taken back, two minutes before, on to Ray.
+"""Pass EC2's spot interruption notice on to Ray.
 
 Runs on each node of `ray_cluster.yaml` beside Ray, with nothing but the standard library::
 

@@ -1,4 +1,4 @@
-"""One training over several workers: the same loop, as DDP under Ray Train.
+"""Train one network on several workers: DDP under Ray Train.
 
 The run folder's checkpoints are the truth. A group of workers that lost a member, or that is to
 have another number of members, is ended as a whole; the next one goes on from the newest

@@ -1,4 +1,4 @@
-"""One worker among several: its rank, its device, and what the workers say to each other.
+"""Distributed worker: rank, device and communication.
 
 The process group is made by the caller (Ray Train, torchrun, a test); one worker needs none.
 """

@@ -1,4 +1,4 @@
-"""Seeds: every random draw has its own, from the run's seed, what it is for, and when."""
+"""Seeds of all random draws."""
 
 from __future__ import annotations
 

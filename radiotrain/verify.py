@@ -1,4 +1,4 @@
-"""Whether results on disk are what was written: every file that decides is read and checked.
+"""Verify results on disk.
 
 A folder is taken for what its files' names say, and its subfolders are looked into as well. Each
 problem is the sentence with which the commands that read the file refuse it.

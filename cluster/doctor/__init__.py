@@ -1,10 +1,10 @@
 """Diagnose a Ray cluster: its nodes, its network, its storage.
 
 ===============  ===================================================================================
-``examine.py``   All nodes looked at, one by one and two by two
+``examine.py``   Measure all nodes of a cluster, each alone and in pairs
 ``exchange.py``  One of two processes that add up a tensor: ``python -m cluster.doctor.exchange
-``facts.py``     What is measured of a cluster
-``judge.py``     What is wrong with a cluster, and what to do: from what was measured alone
+``facts.py``     Measurements of a cluster
+``judge.py``     Findings about a cluster, from its measurements
 ``start.py``     Whether a Ray starts on this machine: ``python -m cluster.doctor.start`` prints
 ===============  ===================================================================================
 """

@@ -1,4 +1,4 @@
-"""All nodes looked at, one by one and two by two."""
+"""Measure all nodes of a cluster, each alone and in pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a cluster."""
+"""Measurements of a cluster."""
 
 from __future__ import annotations
 

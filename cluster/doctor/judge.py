@@ -1,4 +1,4 @@
-"""What is wrong with a cluster, and what to do: from what was measured alone."""
+"""Findings about a cluster, from its measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep tries: its configuration, and the trials that come of it."""
+"""Sweep configuration, search space and planned trials."""
 
 from __future__ import annotations
 

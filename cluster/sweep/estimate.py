@@ -1,4 +1,4 @@
-"""What a sweep will take, before it is begun: each trial's memory and time, and whether it fits."""
+"""Dry run: memory, time and fit of each trial, from timed steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep's folder: what was tried and how far each trial is, known from storage alone.
+"""Sweep folder: recorded trials and their states on disk.
 
 ====================  ====================================================================
 ``sweep.yaml``        the sweep's resolved configuration

@@ -1,4 +1,4 @@
-"""Who goes on and who stops: successive halving among the trials of one group, as pure functions.
+"""Early stopping of trials: successive halving as pure functions.
 
 All trials of a group are trained to the first rung. The best of them go on to the next one, and so on
 to the top. A trial is judged at a rung by what it and all the others had reached there: after the

@@ -1,4 +1,4 @@
-"""Which trials a sweep has: those that its folder holds already, and those that are still to be made.
+"""Trials of a sweep: recorded ones and planned ones.
 
 A sweep may be extended, or made smaller: by seeds, folds, networks, targets, samples, and by another
 space. A trial that was trained belongs to it as long as its configuration is one that the sweep could

@@ -1,4 +1,4 @@
-"""What a sweep tries next: what is planned and not yet begun, then what Optuna suggests."""
+"""Next trial of a sweep: planned first, then Optuna's suggestions."""
 
 from __future__ import annotations
 

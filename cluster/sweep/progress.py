@@ -1,4 +1,4 @@
-"""How far a sweep is, in numbers, from its folder alone: its cluster need not be alive.
+"""Progress of a sweep, its score estimates and their optimism.
 
 `read_progress` is what ``radiotrain status`` shows; the fields below are the keys of its ``--json``.
 """

@@ -1,4 +1,4 @@
-"""From a sweep's best trials to models ready for evaluation, whose test patients nobody has read.
+"""Promote the best trials to models for evaluation.
 
 What is made is decided before anything is written; see `radiotrain.runs.promoted` for what is in a
 model's folder.

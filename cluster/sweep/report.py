@@ -1,4 +1,4 @@
-"""``sweep.html``: what a sweep tried and found, in one file that needs nothing else."""
+"""``sweep.html``: results of a sweep, with charts."""
 
 from __future__ import annotations
 

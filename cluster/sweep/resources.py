@@ -1,4 +1,4 @@
-"""What a trial takes of the cluster: a whole worker or several, or a share of a GPU where it fits."""
+"""Workers, CPUs and GPU share of a trial."""
 
 from __future__ import annotations
 

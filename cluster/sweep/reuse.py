@@ -1,4 +1,4 @@
-"""What a sweep that was begun will train, in words: what is done, goes on, is new, is left out."""
+"""Describe what a resumed sweep will train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep under Ray Tune. The run folders are the truth: running again does what is left.
+"""Run or resume a sweep under Ray Tune.
 
 Each trial trains in its own actor by the plain loop, or on several workers under Ray Train. What it
 did is in its run folders, and Ray's own state is thrown away: trials that ended are not begun

@@ -1,4 +1,4 @@
-"""The ladder as a scheduler of Ray Tune: acts on verdicts, decides nothing itself."""
+"""Scheduler for Ray Tune that applies the halving decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the driver of a sweep knows of its trials while they train; it acts on their verdicts."""
+"""State of a running sweep in its driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trial does in its actor: trains from rung to rung, and reports where it is at rest."""
+"""Train one trial in its Ray actor, rung by rung."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the files of a sweep's own are what was written, and its runs those that it planned."""
+"""Verify the files of a sweep."""
 
 from __future__ import annotations
 

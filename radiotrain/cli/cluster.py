@@ -1,4 +1,4 @@
-"""``radiotrain cluster doctor``: whether a Ray cluster is fit to train on."""
+"""``radiotrain cluster doctor``: diagnose a Ray cluster."""
 
 from __future__ import annotations
 

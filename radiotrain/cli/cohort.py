@@ -1,4 +1,4 @@
-"""``radiotrain cohort check``: which patients can be used, and for each other one why not."""
+"""``radiotrain cohort check``: usable patients, and why others are not."""
 
 from __future__ import annotations
 

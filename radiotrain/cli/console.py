@@ -1,4 +1,4 @@
-"""Where tables are printed."""
+"""Print tables and the findings of a diagnosis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``radiotrain doctor``: whether this machine is fit to work on."""
+"""``radiotrain doctor``: diagnose this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``radiotrain models``."""
+"""``radiotrain models``: networks, their parameters and cost."""
 
 from __future__ import annotations
 

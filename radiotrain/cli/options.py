@@ -1,4 +1,4 @@
-"""Shell completion: names that only the program or a store knows. Never raises."""
+"""Options that several commands share, and shell completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options with another name than before: the old name is taken for one release, and warned about."""
+"""Old names of options, accepted for one release with a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``radiotrain split``."""
+"""``radiotrain split``: folds and a sealed test set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that are steps of a longer one: each in a process of its own, printed as it is typed."""
+"""Run commands as steps of a longer one, each in its own process."""
 
 from __future__ import annotations
 

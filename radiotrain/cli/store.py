@@ -1,4 +1,4 @@
-"""``radiotrain store``: look at a store, and check that it is still what was written."""
+"""``radiotrain store``: describe and check a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``radiotrain train``."""
+"""``radiotrain train``: train one network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``radiotrain verify``: whether results on disk are what was written."""
+"""``radiotrain verify``: check results on disk by their checksums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fields of a configuration model with their docs, and a YAML template made of them.
+"""YAML templates and docs of a configuration's fields.
 
 In a template a line of words begins with ``# ``. A setting at its default is a line that begins with ``#``
 and no blank: without that character it says the same, and may be changed.

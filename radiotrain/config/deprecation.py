@@ -1,4 +1,4 @@
-"""Old names of settings and options: accepted for one release, with a warning."""
+"""Warn about old names of settings and options."""
 
 from __future__ import annotations
 

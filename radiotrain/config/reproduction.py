@@ -1,4 +1,4 @@
-"""The settings of each step of the reproduction of the paper's table.
+"""Settings of the reproduction of the paper's table.
 
 The steps: cohort → check → store → split → sweep → promoted models → report.
 """

@@ -1,4 +1,4 @@
-"""The configuration of one run: one YAML file, checked whole before anything is read or trained.
+"""Run configuration: one YAML file, validated whole.
 
 Paths inside the file are relative to the current folder, as they are on the command line.
 """

@@ -1,4 +1,4 @@
-"""YAML as configurations need it: plain values only, and each text one reading.
+"""Strict YAML: plain values, one reading of each text.
 
 PyYAML reads YAML 1.1, where ``1e-4`` is a text, ``010`` is 8, ``12:30`` is 750, and the second of two equal
 keys wins. Here scalars are those of YAML 1.2's core schema (chapter 10.3 of its specification), and what no

@@ -1,4 +1,4 @@
-"""Random changes of a batch on its device: drawn for the whole batch, applied to any part of it.
+"""Augmentation of a batch on its device.
 
 ================  ====================================================
 ``draw.py``       what is drawn for a batch

@@ -1,4 +1,4 @@
-"""Batches one after the other, the next ones made ready while the network works."""
+"""Batches, the next ones prepared while the network works."""
 
 from __future__ import annotations
 

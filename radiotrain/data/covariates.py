@@ -1,4 +1,4 @@
-"""Clinical covariates as numbers: learnt from training patients alone, missing values included.
+"""Encode clinical covariates as numbers, from training patients.
 
 Axis legend: N patients, K encoded columns.
 """

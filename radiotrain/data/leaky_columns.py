@@ -1,4 +1,4 @@
-"""Which columns tell what is to be predicted, by their names: receptors, treatment, what came after it.
+"""Refuse covariates that reveal the target, by name or by value.
 
 A rule is a pattern over the words of a name (`radiotrain.data.leaky_columns`), and other words beside which
 it means something else: ``hr`` is refused, ``hr_bpm`` is a heart rate. Where a short form stands alone or

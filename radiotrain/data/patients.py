@@ -1,4 +1,4 @@
-"""Patients of a split: who they are, what is known of them, and where their voxels are kept.
+"""Patients of a split: ids, labels, covariates and voxels.
 
 Axis legend: N patients, B patients of a batch, P phases, R rows, C columns, S slices, T targets,
 K encoded covariates.

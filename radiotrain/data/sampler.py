@@ -1,4 +1,4 @@
-"""The order in which patients are trained on, and how a global batch is shared by workers.
+"""Order of patients in an epoch, and each worker's share.
 
 It depends on seed and epoch only, so that any number of workers takes the same steps.
 """

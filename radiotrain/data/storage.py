@@ -1,4 +1,4 @@
-"""Where patients are kept while a network trains: a decision on sizes, made once and said aloud."""
+"""Voxels in memory: device, shared memory or streamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small tensors of a batch brought to a device together.
+"""Copy the small tensors of a batch to the device together.
 
 Each copy from pageable memory lets the host wait for the device, however few bytes it has. So what a batch
 needs beside its voxels (labels, covariates, gains, matrices) crosses as one block of pinned memory.

@@ -1,9 +1,9 @@
 """Diagnose this machine.
 
-==============  ==========================================================================
-``examine.py``  The machine looked at, one thing after the other
-``facts.py``    What is measured of a machine
-``judge.py``    What is wrong with a machine, and what to do: from what was measured alone
-``measure.py``  One measurement a function; none of them raises for what it finds
-==============  ==========================================================================
+==============  ===============================================
+``examine.py``  Measure this machine
+``facts.py``    Measurements of a machine, and findings
+``judge.py``    Findings about a machine, from its measurements
+``measure.py``  Single measurements, none of which raises
+==============  ===============================================
 """

@@ -1,4 +1,4 @@
-"""The machine looked at, one thing after the other."""
+"""Measure this machine."""
 
 from __future__ import annotations
 

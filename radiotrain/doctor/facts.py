@@ -1,4 +1,4 @@
-"""What is measured of a machine."""
+"""Measurements of a machine, and findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One measurement a function; none of them raises for what it finds."""
+"""Single measurements, none of which raises."""
 
 from __future__ import annotations
 

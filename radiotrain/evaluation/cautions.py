@@ -1,4 +1,4 @@
-"""What a careful reader should know before believing a result."""
+"""Cautions about results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A predictions table in, frozen results and comparisons of runs out."""
+"""Evaluate a predictions table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an external test finds, as frozen values that the report and the JSON print."""
+"""Results of a test on an external cohort."""
 
 from __future__ import annotations
 

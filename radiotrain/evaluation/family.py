@@ -1,4 +1,4 @@
-"""The family of the headlines: which results are tested together, and which were named beforehand.
+"""Family of headline results, for correction of multiple tests.
 
 A report with three targets and three networks tests nine hypotheses. Its headlines hold together:
 p is corrected for all of them after Holm, so that with no signal at all at most one report in

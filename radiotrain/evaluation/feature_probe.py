@@ -1,4 +1,4 @@
-"""What a network's last features give away beside the target: a linear probe.
+"""Linear probe of a network's last features.
 
 Axis legend: N patients, K features.
 """

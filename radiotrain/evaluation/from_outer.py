@@ -1,4 +1,4 @@
-"""From models of all outer parts of a cross-validated test to one predictions table.
+"""Predictions table of a cross-validated test.
 
 Each part is evaluated as `from_runs` evaluates a single split: with its own test set, opened on its own
 access log, its own validation patients and its own baseline models. What was trained with the same

@@ -1,4 +1,4 @@
-"""From trained runs, and models promoted from sweeps, to a predictions table.
+"""Predictions table and analyses of trained runs.
 
 The only place where a test set is opened.
 """

@@ -1,4 +1,4 @@
-"""What the search for leaks finds."""
+"""Leak checks: duplicates, covariates, store and table."""
 
 from __future__ import annotations
 

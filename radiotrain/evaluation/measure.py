@@ -1,4 +1,4 @@
-"""All numbers of one run and target, from its test and validation patients."""
+"""All measures of one run and target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run, or a model promoted from a sweep, as evaluation sees it."""
+"""Model for evaluation: a run or a promoted model."""
 
 from __future__ import annotations
 

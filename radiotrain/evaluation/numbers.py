@@ -1,4 +1,4 @@
-"""How pages write numbers: after the AMA Manual of Style, and "to" between the ends of an interval.
+"""Number formats of pages, after the AMA Manual of Style.
 
 Two digits for what lies between 0 and 1 (AUC 0.70), three for differences of such values and for Brier
 scores; P without a leading zero, two digits, three below .01 (P = .03; P < .001). All digits are in

@@ -1,4 +1,4 @@
-"""One probability for each patient of a split: the unit that every metric counts."""
+"""One probability per patient: the unit of every metric."""
 
 from __future__ import annotations
 

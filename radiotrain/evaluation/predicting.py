@@ -1,4 +1,4 @@
-"""Predictions of models on one split, and what to know of the models before believing them."""
+"""Predict the patients of one split with several models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The predictions table: the only input of the evaluation, whatever model made it.
+"""Predictions table: the only input of the evaluation.
 
 One row is one prediction of one patient:
 

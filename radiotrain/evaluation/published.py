@@ -1,4 +1,4 @@
-"""What others have published on a cohort, to stand beside our rows of the same cohort only."""
+"""Published results on the Duke cohort."""
 
 from __future__ import annotations
 

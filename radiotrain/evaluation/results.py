@@ -1,4 +1,4 @@
-"""What an evaluation finds: frozen values that the report, the JSON and the table all print."""
+"""Results of an evaluation, as frozen values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each two runs of a target beside each other, corrected for how many there are."""
+"""Compare the runs of one target in pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that anyone may bring: text with any usual separator, an Excel workbook, or a Parquet file.
+"""Read tables of any common format; write spreadsheet-safe cells.
 
 Cells of a text and of a workbook are read as text throughout, so that patient ``007`` stays that.
 """

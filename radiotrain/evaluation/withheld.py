@@ -1,4 +1,4 @@
-"""Which counts of patients are withheld, so that subtraction does not give a small one away."""
+"""Counts that are withheld so that none reveals a patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of an export: that of the report, as far as no test patient is needed for it."""
+"""Model card of an export, and how to run each format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a bundle's network on crops and writes their probabilities.
+"""Command of a bundle: predict crops.
 
 Needs torch alone: bundles carry this file with them, as MONAI's own evaluator would need ignite.
 

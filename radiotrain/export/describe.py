@@ -1,4 +1,4 @@
-"""From a model, its store and its split to what ``model.json`` says."""
+"""Describe a model: calibration, training cohort and inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``model.json``: what an exported model is, what it reads, what its probabilities mean.
+"""``model.json``: the description of an exported model.
 
 ``docs/export.md`` lists the keys. Nothing here tells a patient: ranges are quantiles, categories of few
 patients are counted together.

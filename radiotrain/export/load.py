@@ -1,4 +1,4 @@
-"""An exported safetensors folder, read back into networks that predict.
+"""Load an exported safetensors folder.
 
 Axis legend: N patients, B patients of a batch, M members, T targets, K encoded covariates.
 """

@@ -1,4 +1,4 @@
-"""What must be installed for a format."""
+"""Packages that each format needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crop's voxels as a network is given them that was trained with ``train.normalisation: robust``.
+"""Robust normalisation of a crop, inside a bundle.
 
 NumPy alone: a copy goes with each bundle, and model cards show it.
 """

@@ -1,4 +1,4 @@
-"""A MONAI bundle, whose configuration MONAI's own workflow runs.
+"""Write a MONAI bundle.
 
 The weights are safetensors, read by an expression of the configuration: ``models/model.pt`` would be a
 pickle (decision 13). Only MONAI reads these files; radiotrain reads no bundle.

@@ -1,4 +1,4 @@
-"""``model.onnx``: all members and their mean in one graph.
+"""Write ``model.onnx``: all members and their mean in one graph.
 
 Written by ``torch.onnx.export(dynamo=True)``, which traces by ``torch.export`` and translates by
 onnxscript. It refuses to make a batch of one size look like any: the older exporter, by TorchScript,

@@ -1,4 +1,4 @@
-"""Weights as safetensors: tensors by name, and nothing that could run."""
+"""Read and write weights as safetensors."""
 
 from __future__ import annotations
 

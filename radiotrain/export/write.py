@@ -1,4 +1,4 @@
-"""From a trained model to its folder, whole or not at all."""
+"""Write an export folder, whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
 """Test trained models on another cohort: ``radiotrain evaluate MODEL… --external STORE``.
 
-=========================  =========================================================================
-``access.py``              The access log of an external cohort: how often it was tested, with
-``case_mix.py``            How the patients of an external cohort differ from the training cohort's
-``cohort.py``              The store of another cohort, as models of fewer phases read it
-``external_baselines.py``  Baselines of both cohorts: fitted to the training cohort and tested
-``external_models.py``     Runs, promoted models and exports as they are tested on another cohort
-``external_test.py``       From trained models and the store of another cohort to predictions and
-``inputs_match.py``        Whether a cohort's images are made as the networks were trained on; pure
-``transport.py``           What becomes of the AUC and of thresholds from validation patients on
-=========================  =========================================================================
+=========================  =============================================================
+``access.py``              Access log of an external cohort
+``case_mix.py``            Case mix and sites of an external cohort
+``cohort.py``              External store: phases, overlapping patients and target names
+``external_baselines.py``  Baselines on an external cohort
+``external_models.py``     Models as they are tested on an external cohort
+``external_test.py``       Run the external test
+``inputs_match.py``        Compare the images of a cohort with those of the training
+``transport.py``           Transport of AUC, thresholds and calibration
+=========================  =============================================================
 
 Nothing chooses by the labels of the other cohort: thresholds come from validation patients of the training
 cohort, and what is fitted to its labels is cross-fitted and named.

@@ -1,4 +1,4 @@
-"""The access log of an external cohort: how often it was tested, with which models, and for what.
+"""Access log of an external cohort.
 
 The log lies beside the cohort's store, ``STORE.external.openings/``, in the form that
 `radiotrain.split.access_log` describes; each run that is tested keeps a copy, ``RUN/external/COHORT/``. Where the

@@ -1,4 +1,4 @@
-"""How the patients of an external cohort differ from the training cohort's.
+"""Case mix and sites of an external cohort.
 
 References
 ----------

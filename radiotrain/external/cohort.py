@@ -1,4 +1,4 @@
-"""The store of another cohort, as models of fewer phases read it.
+"""External store: phases, overlapping patients and target names.
 
 Axis legend: P phases, R rows, C columns, S slices.
 """

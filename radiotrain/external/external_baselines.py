@@ -1,4 +1,4 @@
-"""Baselines of both cohorts: fitted to the training cohort and tested here, or cross-validated here.
+"""Baselines on an external cohort.
 
 Axis legend: N patients, K features.
 """

@@ -1,4 +1,4 @@
-"""Runs, promoted models and exports as they are tested on another cohort.
+"""Models as they are tested on an external cohort.
 
 Axis legend: N patients, T targets, P phases, R rows, C columns, S slices.
 """

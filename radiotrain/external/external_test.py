@@ -1,4 +1,4 @@
-"""From trained models and the store of another cohort to predictions and what the report says of them."""
+"""Run the external test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a cohort's images are made as the networks were trained on; pure decisions.
+"""Compare the images of a cohort with those of the training.
 
 Axis legend: P phases, R rows, C columns, S slices.
 """

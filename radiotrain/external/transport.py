@@ -1,4 +1,4 @@
-"""What becomes of the AUC and of thresholds from validation patients on another cohort."""
+"""Transport of AUC, thresholds and calibration."""
 
 from __future__ import annotations
 

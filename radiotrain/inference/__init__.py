@@ -1,21 +1,21 @@
 """Predict new patients with trained models: images in; page, JSON and DICOM SR out.
 
-========================  ==========================================================================
-``exported_model.py``     What ``radiotrain export --format safetensors`` wrote, as a model that
-``model.py``              All that predicting a new patient takes, whatever the model was read from
-``open_model.py``         Models by their addresses, whichever of the forms that models are kept in
-``operating_point.py``    The threshold from which on a probability is called positive, and what it
-``out_of_range.py``       In what a patient's images are unlike those that the networks were
-``page.py``               The page of one patient: what its template is given, and how numbers are
-``predict_many.py``       Several patients, one after the other: numbered folders, a table, and who
-``predict_patient.py``    The road from one patient's images to the page, the JSON and the DICOM SR
-``prediction.py``         All that is said of one patient, and the same as JSON; docs/predict.md
-``prepare.py``            One new patient's tensor: what ``radiotrain preprocess`` would have
-``probability.py``        The networks' answers about one patient: probability, spread, call
-``run_model.py``          A run, or a model of ``radiotrain promote``, as a model that predicts new
-``saliency.py``           Where a model looks in one patient's images: integrated gradients, as in
-``structured_report.py``  The DICOM SR of a patient: a TID 1500 measurement report beside the
-========================  ==========================================================================
+========================  ==============================================================
+``exported_model.py``     Model for inference from an export
+``model.py``              Model for inference, whatever it was read from
+``open_model.py``         Open a model by its address
+``operating_point.py``    Decision threshold, and its known sensitivity and specificity
+``out_of_range.py``       Differences between a patient's images and the training images
+``page.py``               HTML page of one patient
+``predict_many.py``       Predict several patients
+``predict_patient.py``    Predict one patient and write page, JSON and DICOM SR
+``prediction.py``         Prediction of one patient, and its JSON (docs/predict.md)
+``prepare.py``            Read one patient's images and make the tensor of the store
+``probability.py``        Probabilities of one patient, their spread and classification
+``run_model.py``          Model for inference from a run or a promoted model
+``saliency.py``           Saliency map and pictures of one patient
+``structured_report.py``  DICOM SR of a patient: TID 1500 measurement report
+========================  ==============================================================
 
 Research use only: nothing here is made for decisions about a patient's care.
 """

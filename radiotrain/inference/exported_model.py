@@ -1,4 +1,4 @@
-"""What ``radiotrain export --format safetensors`` wrote, as a model that predicts new patients.
+"""Model for inference from an export.
 
 Nothing but JSON and safetensors is read. Nobody can be told from an export: of training patients it has
 quantiles and counts of five and more, and nothing by which an examination could be recognised.

@@ -1,4 +1,4 @@
-"""All that predicting a new patient takes, whatever the model was read from.
+"""Model for inference, whatever it was read from.
 
 `radiotrain.inference.open_model` makes it of a run, a promoted model or an export; everything else here
 works with it.

@@ -1,4 +1,4 @@
-"""Models by their addresses, whichever of the forms that models are kept in lies there."""
+"""Open a model by its address."""
 
 from __future__ import annotations
 

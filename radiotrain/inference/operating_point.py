@@ -1,4 +1,4 @@
-"""The threshold from which on a probability is called positive, and what it did on known patients."""
+"""Decision threshold, and its known sensitivity and specificity."""
 
 from __future__ import annotations
 

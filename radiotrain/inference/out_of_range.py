@@ -1,4 +1,4 @@
-"""In what a patient's images are unlike those that the networks were trained on; pure decisions."""
+"""Differences between a patient's images and the training images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of one patient: what its template is given, and how numbers are written in it."""
+"""HTML page of one patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several patients, one after the other: numbered folders, a table, and who is who in a file apart.
+"""Predict several patients.
 
 ======================  ==================================================================
 ``0001/`` …             page, JSON and DICOM SR of a patient

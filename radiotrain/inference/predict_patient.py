@@ -1,4 +1,4 @@
-"""The road from one patient's images to the page, the JSON and the DICOM SR."""
+"""Predict one patient and write page, JSON and DICOM SR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that is said of one patient, and the same as JSON; docs/predict.md explains every key.
+"""Prediction of one patient, and its JSON (docs/predict.md).
 
 Nothing here tells who the patient is: no name, no number, no day, no UID, no path.
 """

@@ -1,4 +1,4 @@
-"""One new patient's tensor: what ``radiotrain preprocess`` would have stored, bit for bit.
+"""Read one patient's images and make the tensor of the store.
 
 Axis legend: P phases, R rows, C columns, S slices.
 """

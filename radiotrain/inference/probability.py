@@ -1,4 +1,4 @@
-"""The networks' answers about one patient: probability, spread, call.
+"""Probabilities of one patient, their spread and classification.
 
 Axis legend: M networks, V views (the image as it is, then random changes of it), T targets, P phases,
 R rows, C columns, S slices.

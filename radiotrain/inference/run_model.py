@@ -1,4 +1,4 @@
-"""A run, or a model of ``radiotrain promote``, as a model that predicts new patients."""
+"""Model for inference from a run or a promoted model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model looks in one patient's images: integrated gradients, as in the report of a test."""
+"""Saliency map and pictures of one patient."""
 
 from __future__ import annotations
 

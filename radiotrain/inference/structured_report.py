@@ -1,4 +1,4 @@
-"""The DICOM SR of a patient: a TID 1500 measurement report beside the images that it was made of.
+"""DICOM SR of a patient: TID 1500 measurement report.
 
 It belongs into the patient's record and so carries their identification, copied from the images. What
 each number is, is said in codes: SNOMED CT, LOINC and UCUM where they have one, else those of the

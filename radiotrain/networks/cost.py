@@ -1,4 +1,4 @@
-"""What a network costs, found without computing anything: on torch's meta device.
+"""Parameters, operations and memory of a network.
 
 Axis legend: B patients, P phases, R rows, C columns, S slices.
 """

@@ -1,4 +1,4 @@
-"""Several networks as one, whose probability is the mean of theirs, each calibrated first where that is said.
+"""Ensemble: mean probability of several networks.
 
 Needs torch alone: exports carry this file with them.
 

@@ -1,4 +1,4 @@
-"""Late fusion: clinical covariates beside the images.
+"""Late fusion of images and clinical covariates.
 
 Axis legend: B patients, P phases, R rows, C columns, S slices, T targets, K encoded covariates.
 """

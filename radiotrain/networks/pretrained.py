@@ -1,4 +1,4 @@
-"""Published weights as a beginning: MedicalNet's, or any state dict of the same network."""
+"""Load published weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks, by the names papers use, built from MONAI's modules.
+"""Networks by name, built from MONAI's modules.
 
 Axis legend: B patients, P phases (input channels), R rows, C columns, S slices, T targets.
 MONAI and torch are imported when a network is built, so that naming one stays cheap.

@@ -1,14 +1,14 @@
 """Run folders: what a run leaves on disk, and what is read back from it.
 
-=====================  =============================================================================
-``checked_files.py``   JSON files with a schema version and a checksum, read back whole or refused
-``checkpoint.py``      Checkpoints: all that is needed to go on, whole or not at all, the last two
-``early_stopping.py``  Which epoch is kept and when to stop: pure decisions on the history of
-``epoch_metrics.py``   What is measured in an epoch, and how it is said
-``locations.py``       Where a run's store and split are: where it was trained with them, or where
-``predict_run.py``     Probabilities of patients from a trained run, in the table that evaluation
-``promoted.py``        A model made of a sweep's best trial: what it is, in ``promoted.json`` of
-``provenance.py``      How a run's images were made and how its training patients were imaged
-``run_folder.py``      The run folder: everything a run leaves behind, on a folder or an object
-=====================  =============================================================================
+=====================  ================================================================
+``checked_files.py``   JSON and Parquet files with checksums
+``checkpoint.py``      Checkpoints of a training
+``early_stopping.py``  Early stopping of a run: which epoch is kept, when a run ends
+``epoch_metrics.py``   Metrics of an epoch, and ``metrics.jsonl``
+``locations.py``       Locations of a run's store and split, also after a move
+``predict_run.py``     Predict patients with a trained run; test-time augmentation
+``promoted.py``        ``promoted.json``: a model made of a sweep's best trial
+``provenance.py``      ``inputs.json``: origin of a run's images, and software versions
+``run_folder.py``      Run folder: all files of a run
+=====================  ================================================================
 """

@@ -1,4 +1,4 @@
-"""JSON files with a schema version and a checksum, read back whole or refused in one sentence."""
+"""JSON and Parquet files with checksums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: all that is needed to go on, whole or not at all, the last two kept.
+"""Checkpoints of a training.
 
 Each is one file ``epoch-0007-step-00012-1a2b3c4d.pt``, named after where training goes on and the
 CRC-32 of its content: the name tells a damaged file, and no second file can be out of step. Random

@@ -1,4 +1,4 @@
-"""Which epoch is kept and when to stop: pure decisions on the history of validation.
+"""Early stopping of a run: which epoch is kept, when a run ends.
 
 The AUC of a few dozen validation patients goes up and down by 0.05 or more from epoch to epoch, so that
 its maximum is mostly luck: rules that look at several epochs together, or at none, keep better

@@ -1,4 +1,4 @@
-"""What is measured in an epoch, and how it is said."""
+"""Metrics of an epoch, and ``metrics.jsonl``."""
 
 from __future__ import annotations
 

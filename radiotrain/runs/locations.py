@@ -1,4 +1,4 @@
-"""Where a run's store and split are: where it was trained with them, or where they have moved since."""
+"""Locations of a run's store and split, also after a move."""
 
 from __future__ import annotations
 

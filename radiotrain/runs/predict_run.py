@@ -1,4 +1,4 @@
-"""Probabilities of patients from a trained run, in the table that evaluation reads.
+"""Predict patients with a trained run; test-time augmentation.
 
 Axis legend: N patients, T targets.
 

@@ -1,4 +1,4 @@
-"""A model made of a sweep's best trial: what it is, in ``promoted.json`` of its folder.
+"""``promoted.json``: a model made of a sweep's best trial.
 
 ======================  ================================================================
 ``promoted.json``       what the model is

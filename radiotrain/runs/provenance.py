@@ -1,4 +1,4 @@
-"""How a run's images were made and how its training patients were imaged: ``inputs.json``.
+"""``inputs.json``: origin of a run's images, and software versions.
 
 It is kept with the run, so that a new patient's images can be made in the same way, and compared
 with those that the network knows, when the store is not at hand. Of single patients it holds the

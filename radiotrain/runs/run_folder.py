@@ -1,4 +1,4 @@
-"""The run folder: everything a run leaves behind, on a folder or an object store.
+"""Run folder: all files of a run.
 
 =======================  ==============================================================
 ``config.yaml``          resolved configuration

@@ -1,4 +1,4 @@
-"""The access log: each time a test set was opened, beside its split, one file a time.
+"""Access log of a test set.
 
 ====================================  ====================================================
 ``splits.json.openings/``             ``NUMBER-DIGEST.json``, one for each access

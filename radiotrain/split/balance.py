@@ -1,4 +1,4 @@
-"""Swaps after dealing, so that each target by itself is even over the parts of a split.
+"""Balance the targets of a split by swaps of patients.
 
 Dealing along a Gray code bounds each combination of labels, and so leaves a single target off by
 some patients: each combination may fall to the same side. Here two patients of different parts change

@@ -1,4 +1,4 @@
-"""Patients that a store got after it was split: added to the folds and to a further part of the test set.
+"""Extend a split by new patients.
 
 None of the others is moved. The new test patients are drawn as the first ones were, so many that the
 test set keeps its share of all patients: each combination of labels has its share of them within one

@@ -1,4 +1,4 @@
-"""Splits of a cross-validated test: every patient is a test patient of one of them.
+"""Outer folds of a cross-validated test.
 
 All patients are divided into outer parts as `radiotrain.split.split` divides the others into folds: each
 combination of labels has within one patient as many in any two parts, and so has each label of a target

@@ -1,4 +1,4 @@
-"""Who trains, who validates, who is kept for the test: patient-wise, stratified, frozen in JSON.
+"""Split: patient-wise, stratified, sealed, stored as JSON.
 
 Patients are put in an order in which neighbours have similar labels over all targets, and are
 then dealt out like cards. A reflected Gray code gives that order: from one combination of

@@ -1,4 +1,4 @@
-"""The seal on the test set: nothing reads test patients without an access that is on record."""
+"""Open the sealed test set, with a record in the access log."""
 
 from __future__ import annotations
 

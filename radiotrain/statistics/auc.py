@@ -1,4 +1,4 @@
-"""Area under the ROC curve, and its variance after DeLong.
+"""AUC, DeLong's variance and intervals.
 
 Axis legend: m positives, n negatives.
 """

@@ -1,4 +1,4 @@
-"""Whether the AUCs of two models differ, on the same patients or on different ones.
+"""Compare two AUCs: DeLong, permutation, non-inferiority.
 
 Axis legend: m positives, n negatives.
 """

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: intercept, slope, bins, Brier score, log loss.
+"""Calibration, Brier score and log loss.
 
 Axis legend: N patients.
 """

@@ -1,4 +1,4 @@
-"""Net benefit: what calling patients by a model is worth against calling all or none of them."""
+"""Decision curve: net benefit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The degrees of freedom of a variance that is the sum of several estimated ones."""
+"""Satterthwaite's degrees of freedom."""
 
 from __future__ import annotations
 

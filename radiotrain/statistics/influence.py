@@ -1,4 +1,4 @@
-"""Intervals of the Brier score and of average precision, for each of two questions.
+"""Intervals of Brier score and average precision.
 
 ``population``: patients came as they came, so that another sample has another share of positives.
 ``within classes``: how many positives and negatives there are was fixed beforehand, as in a test set

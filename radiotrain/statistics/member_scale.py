@@ -1,4 +1,4 @@
-"""Members of an ensemble on one scale: each calibrated on its own validation patients before the mean.
+"""Calibrate the members of an ensemble on one scale.
 
 Networks of several folds differ in how far their logits spread; without this the loudest decide. On a
 member's standardised logits a logistic curve is fitted, its slope with a weak penalty towards the slope that all

@@ -1,4 +1,4 @@
-"""Thresholds chosen on validation, and what they do on the test set."""
+"""Thresholds, sensitivity, specificity, paired tests of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AUC of a cross-validated test: pairs of patients of one outer part only, pooled over all parts.
+"""AUC pooled over the outer folds of a cross-validated test.
 
 The networks of two parts differ in the level of their probabilities, so that a positive of one part and
 a negative of another do not compare. Parts count by their pairs, so that each pair counts once: with one

@@ -1,4 +1,4 @@
-"""What a test set of a given size can show, before or after it is opened."""
+"""Minimum detectable AUC and difference."""
 
 from __future__ import annotations
 

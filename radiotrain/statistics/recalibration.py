@@ -1,4 +1,4 @@
-"""Probabilities put right by validation patients: Platt's logistic curve.
+"""Recalibration: Platt, temperature, isotonic.
 
 Axis legend: N patients.
 

@@ -1,4 +1,4 @@
-"""Stratified bootstrap of the AUC and the ROC curve, many resamples at a time.
+"""Bootstrap and permutation of the AUC.
 
 A resample is told by how often it drew each score, so that one cumulative sum along the
 sorted scores gives the AUC of thousands of resamples in whole numbers. With one seed the same

@@ -1,4 +1,4 @@
-"""AUC from pairs within the same stratum only: a fold, a scanner, or both.
+"""AUC from pairs within a stratum.
 
 Scores of different folds come from different models, whose levels differ, so that comparing
 across folds pushes an AUC down where there is little to learn. And where positives come from one

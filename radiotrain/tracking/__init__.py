@@ -1,14 +1,14 @@
 """Show a run while it goes on: trackers, pictures and progress.
 
-==================  ================================================================================
-``energy.py``       The energy that a device used, where it tells
-``mlflow.py``       MLflow as a tracker, where the configuration asks for it
-``pictures.py``     Pictures of a run for its trackers, as pixels
-``progress.py``     Where in an epoch a run is: a bar on a terminal, a plain line now and then
-``run_log.py``      What a run shows of itself while it goes on, to all trackers that the
-``tensorboard.py``  TensorBoard events of a run
-``tracker.py``      What a tracker of runs is told, whichever it is; and the numbers of an epoch
-==================  ================================================================================
+==================  ===================================================
+``energy.py``       Energy used by the device
+``mlflow.py``       MLflow tracker
+``pictures.py``     Pictures of a run for trackers, and input gradients
+``progress.py``     Progress within an epoch
+``run_log.py``      Send a run's numbers and pictures to all trackers
+``tensorboard.py``  TensorBoard tracker
+``tracker.py``      Tracker interface, and an epoch's numbers by tag
+==================  ===================================================
 """
 
 from radiotrain.tracking.run_log import RunLog, check_show

@@ -1,4 +1,4 @@
-"""The energy that a device used, where it tells.
+"""Energy used by the device.
 
 Of a GPU, the whole GPU's, as its driver counts it; of a CPU, all packages' and their memory's, as
 RAPL counts it. Both count other work on the same device too.

@@ -1,4 +1,4 @@
-"""MLflow as a tracker, where the configuration asks for it.
+"""MLflow tracker.
 
 It is given the configuration, the numbers and the ROC curves, but no pictures of patients: an
 MLflow server is often run by somebody else.

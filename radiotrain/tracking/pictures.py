@@ -1,4 +1,4 @@
-"""Pictures of a run for its trackers, as pixels.
+"""Pictures of a run for trackers, and input gradients.
 
 Axis legend: N patients with a label or without, B patients shown, P phases, R rows, C columns,
 S slices.

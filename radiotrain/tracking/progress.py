@@ -1,4 +1,4 @@
-"""Where in an epoch a run is: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress within an epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it goes on, to all trackers that the configuration names.
+"""Send a run's numbers and pictures to all trackers.
 
 Axis legend: N validation patients, T targets, B patients shown, P phases, R rows, C columns,
 S slices.

@@ -1,4 +1,4 @@
-"""TensorBoard events of a run."""
+"""TensorBoard tracker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tracker of runs is told, whichever it is; and the numbers of an epoch, by tag."""
+"""Tracker interface, and an epoch's numbers by tag."""
 
 from __future__ import annotations
 

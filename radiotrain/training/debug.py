@@ -1,4 +1,4 @@
-"""Debug mode: no Ray, one process, a few patients; breakpoints work, and it says what it sees.
+"""Debug mode: one process, a few patients, breakpoints.
 
 Axis legend: B patients, P phases, R rows, C columns, S slices, T targets.
 """

@@ -1,4 +1,4 @@
-"""What a store suggests for a first run or sweep on it: targets, networks, sizes of batches."""
+"""Suggested settings for a store."""
 
 from __future__ import annotations
 

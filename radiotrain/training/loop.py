@@ -1,4 +1,4 @@
-"""The training loop: plain PyTorch, for one process or for one worker of a process group."""
+"""Training loop for one process or one DDP worker."""
 
 from __future__ import annotations
 

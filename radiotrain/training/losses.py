@@ -1,4 +1,4 @@
-"""The losses: class-weighted cross-entropy and focal loss, both skipping missing labels.
+"""Losses that skip missing labels.
 
 Axis legend: B patients, T targets.
 """

@@ -1,4 +1,4 @@
-"""What a run will ask of its device: memory by counting, time by training on a few patients.
+"""Memory and time of a run, counted and measured.
 
 Axis legend: B patients, P phases, R rows, C columns, S slices.
 """

@@ -1,4 +1,4 @@
-"""The network that is trained, made from the configuration, and its optimiser."""
+"""Network and optimiser from the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a training while it goes on."""
+"""Report the progress of a training."""
 
 from __future__ import annotations
 

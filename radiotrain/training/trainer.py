@@ -1,4 +1,4 @@
-"""One worker's share of a training: steps, validation, and its state in checkpoints.
+"""Steps, validation and state of one worker.
 
 The global batch is fixed whatever the number of workers, and each worker's gradient is
 weighted so that their mean is the gradient of the global batch. What does depend on the

@@ -1,4 +1,4 @@
-"""Whether a configuration, a store and a split fit together: known before anything is started."""
+"""Check that configuration, store and split fit together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Covariates as features, told apart by name: clinical ones, and those of the acquisition.
+"""Covariates as features: clinical and acquisition.
 
 Axis legend: N patients, K encoded columns.
 """

@@ -1,4 +1,4 @@
-"""A table of features: one row a patient, one named column a number.
+"""Feature table: size and kinetics of the tumour region.
 
 Axis legend: N patients, K features.
 """

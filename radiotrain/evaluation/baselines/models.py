@@ -1,4 +1,4 @@
-"""Two models of a few numbers: one straight, one that bends.
+"""Baseline models and their nested cross-validation.
 
 Axis legend: N patients, K features.
 """

@@ -1,4 +1,4 @@
-"""How baselines are told from networks in a predictions table."""
+"""Names of baselines in a predictions table."""
 
 BASELINE_PREFIX = "baseline "
 """What the name of a baseline's run begins with."""

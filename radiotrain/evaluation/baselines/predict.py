@@ -1,4 +1,4 @@
-"""Baselines' rows of the predictions table, so that everything treats them as it does networks.
+"""Fit baselines and add their rows to the predictions table.
 
 A test patient has one row a fold, whose mean will count: of the very models that predicted the
 validation patients. One model refitted to all development patients would have a threshold and a

@@ -1,4 +1,4 @@
-"""Radiomic features of the tumour region: shape, first-order and texture, by IBSI's definitions.
+"""IBSI radiomic features of the tumour region, cached.
 
 Texture and first-order features are mirp's (an optional package), shape is ITK's. Three images are
 measured: pre-contrast, first post-contrast, and the difference of the two.

@@ -1,9 +1,9 @@
 """Compare two reports: which runs are better, and which settings differ.
 
-======================  ============================================================================
-``compare_results.py``  What a comparison of two reports finds, as frozen values
-``compare_runs.py``     Each run of one report with each of another, corrected for how many there
-``report_folder.py``    A report as another command reads it: its predictions, and how they were
-``write.py``            The comparison as one HTML file that needs nothing else, and as JSON
-======================  ============================================================================
+======================  ================================================
+``compare_results.py``  Results of a comparison of two reports
+``compare_runs.py``     Compare the runs of two reports
+``report_folder.py``    Read a report folder, and how its runs were made
+``write.py``            Write a comparison as HTML and JSON
+======================  ================================================
 """

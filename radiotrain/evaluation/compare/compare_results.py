@@ -1,4 +1,4 @@
-"""What a comparison of two reports finds, as frozen values."""
+"""Results of a comparison of two reports."""
 
 from __future__ import annotations
 

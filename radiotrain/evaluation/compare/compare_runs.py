@@ -1,4 +1,4 @@
-"""Each run of one report with each of another, corrected for how many there are."""
+"""Compare the runs of two reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report as another command reads it: its predictions, and how they were made."""
+"""Read a report folder, and how its runs were made."""
 
 from __future__ import annotations
 

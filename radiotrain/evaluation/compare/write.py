@@ -1,4 +1,4 @@
-"""The comparison as one HTML file that needs nothing else, and as JSON."""
+"""Write a comparison as HTML and JSON."""
 
 from __future__ import annotations
 

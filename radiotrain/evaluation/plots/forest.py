@@ -1,4 +1,4 @@
-"""The forest plot: the AUC of each group with its interval, variables below each other."""
+"""Forest plot of subgroups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all plots share, and the ROC plot: SVG for the page; PDF and PNG for a manuscript.
+"""Common plot code, and the ROC plot.
 
 The same input gives the same bytes in each format.
 """

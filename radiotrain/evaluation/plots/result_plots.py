@@ -1,4 +1,4 @@
-"""Calibration plots and decision curves."""
+"""Calibration, decision curve, selective prediction and summary plots."""
 
 from __future__ import annotations
 

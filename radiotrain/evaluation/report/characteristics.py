@@ -1,4 +1,4 @@
-"""Table 1: what is known of the patients of each partition (CLAIM 2024, item 36)."""
+"""Table 1 (CLAIM 2024, item 36), and counts of failures by group."""
 
 from __future__ import annotations
 

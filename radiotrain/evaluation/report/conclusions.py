@@ -1,4 +1,4 @@
-"""One plain sentence for each result: what the test set shows, and what it cannot show."""
+"""One sentence per result: what the test set shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report can say beyond the predictions table."""
+"""Context of a report beyond the predictions table."""
 
 from __future__ import annotations
 

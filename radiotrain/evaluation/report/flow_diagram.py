@@ -1,4 +1,4 @@
-"""The flow of patients as a diagram: cohort, exclusions, development and test, labels.
+"""Flow diagram of patients.
 
 References
 ----------

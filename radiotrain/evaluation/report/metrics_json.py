@@ -1,4 +1,4 @@
-"""All numbers of an evaluation as strictly valid JSON: null for what is undefined, never NaN."""
+"""Write ``metrics.json``; undefined values are null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card, filled in as far as the run knows it.
+"""Model card.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The report's pages: what their templates are given."""
+"""Report pages: values for the templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take the paths of a machine out of what a report says: a report travels, and paths name people.
+"""Remove paths of the machine from a report.
 
 Of a path its last name stays. Fingerprints beside it say which store, split or run it was.
 """

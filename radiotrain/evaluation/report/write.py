@@ -1,4 +1,4 @@
-"""The report: HTML that needs nothing else, and the numbers, tables and plots beside it."""
+"""Write the report folder."""
 
 from __future__ import annotations
 

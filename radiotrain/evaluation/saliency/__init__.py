@@ -1,10 +1,10 @@
 """Saliency maps of networks, and whether such a map can be believed.
 
-=======================  ===========================================================================
-``attribution.py``       Which voxels a logit rests on: integrated gradients, and occlusion to
-``pictures.py``          A patient's map over the images: three slices of the tumour, for people
-``saliency_maps.py``     From models and their test predictions to maps, scores and pictures
-``saliency_results.py``  What is found about where networks look
-``scores.py``            Maps to numbers: how much lies in the tumour, what removing the most
-=======================  ===========================================================================
+=======================  =======================================================
+``attribution.py``       Integrated gradients, occlusion and randomised networks
+``pictures.py``          Saliency map over three slices of the tumour
+``saliency_maps.py``     Saliency maps of test patients
+``saliency_results.py``  Results and conclusions about saliency maps
+``scores.py``            Scores of a saliency map
+=======================  =======================================================
 """

@@ -1,4 +1,4 @@
-"""Which voxels a logit rests on: integrated gradients, and occlusion to check them by.
+"""Integrated gradients, occlusion and randomised networks.
 
 Axis legend: P phases, R rows, C columns, S slices, N boxes.
 

@@ -1,4 +1,4 @@
-"""A patient's map over the images: three slices of the tumour, for people.
+"""Saliency map over three slices of the tumour.
 
 Axis legend: P phases, R rows, C columns, S slices.
 """

@@ -1,4 +1,4 @@
-"""From models and their test predictions to maps, scores and pictures."""
+"""Saliency maps of test patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found about where networks look."""
+"""Results and conclusions about saliency maps."""
 
 from __future__ import annotations
 

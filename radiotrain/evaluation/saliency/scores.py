@@ -1,4 +1,4 @@
-"""Maps to numbers: how much lies in the tumour, what removing the most salient voxels does, likeness.
+"""Scores of a saliency map.
 
 Axis legend: P phases, R rows, C columns, S slices, F fractions.
 

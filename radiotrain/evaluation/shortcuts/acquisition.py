@@ -1,4 +1,4 @@
-"""What is known of how a patient's images were made, and what their background shows of it.
+"""Acquisition parameters and background intensities of patients.
 
 Axis legend: N patients, K numbers, R rows, C columns, S slices.
 """

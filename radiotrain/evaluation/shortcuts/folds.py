@@ -1,4 +1,4 @@
-"""Folds of one scanner each, so that every network is trained without one and tried on it."""
+"""Folds of one scanner each."""
 
 from __future__ import annotations
 

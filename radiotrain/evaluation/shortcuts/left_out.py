@@ -1,4 +1,4 @@
-"""What models are worth on a scanner that they were not fitted on.
+"""AUC on scanners that were left out of the training.
 
 Baselines are fitted again for it. Networks are not: they come trained on a split whose folds are
 scanners (`folds.py`), beside those that are tested.

@@ -1,4 +1,4 @@
-"""The shortcut gate: whether a target is read from the tumour, or from how the images were made.
+"""Shortcut gate: test whether a target is read from the acquisition.
 
 Four questions: does the acquisition alone predict the target, can the scanner be read from the
 network's features, what is left of its AUC among patients of one scanner, and do models hold on a

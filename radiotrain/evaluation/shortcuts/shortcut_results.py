@@ -1,4 +1,4 @@
-"""What the shortcut gate finds."""
+"""Results and conclusions of the shortcut gate."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Reproducibility across seeds and folds, ensembles, and uncertainty of single patients.
 
-========================  ==========================================================================
-``replicates.py``         Replicates of a predictions table, and the ensemble of each configuration
-``spread.py``             How far the trainings of a configuration lie apart, and what that makes
-``stability.py``          Everything about the noise of one evaluation
-``stability_results.py``  What seeds, folds and single patients tell of a result's noise, as frozen
-``uncertainty.py``        How sure a run is of each test patient
-========================  ==========================================================================
+========================  ========================================================
+``replicates.py``         Replicates of a configuration, and their ensemble
+``spread.py``             Variance across seeds and folds
+``stability.py``          All reproducibility analyses of one evaluation
+``stability_results.py``  Results on reproducibility and uncertainty
+``uncertainty.py``        Uncertainty of single patients, and selective prediction
+========================  ========================================================
 """

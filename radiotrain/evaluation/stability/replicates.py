@@ -1,4 +1,4 @@
-"""Replicates of a predictions table, and the ensemble of each configuration.
+"""Replicates of a configuration, and their ensemble.
 
 Runs with the same ``configuration`` are replicates: one configuration, trained again with another
 seed or on another fold. Their mean is an ensemble, kept in the table as a run of its own, so that

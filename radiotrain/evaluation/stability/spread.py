@@ -1,4 +1,4 @@
-"""How far the trainings of a configuration lie apart, and what that makes of a difference."""
+"""Variance across seeds and folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything about the noise of one evaluation."""
+"""All reproducibility analyses of one evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What seeds, folds and single patients tell of a result's noise, as frozen values."""
+"""Results on reproducibility and uncertainty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a run is of each test patient.
+"""Uncertainty of single patients, and selective prediction.
 
 Axis legend: K predictions of a patient.
 """

@@ -1,4 +1,4 @@
-"""What is known of patients beyond their images: from a table of anyone's, ``patient_id`` and more."""
+"""Read covariates of patients from a table."""
 
 from __future__ import annotations
 

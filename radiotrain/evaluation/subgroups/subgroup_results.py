@@ -1,4 +1,4 @@
-"""What is found in groups of patients, as frozen values; small counts never leave this file."""
+"""Results in subgroups, with small counts withheld."""
 
 from __future__ import annotations
 

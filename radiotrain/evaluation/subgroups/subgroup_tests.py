@@ -1,4 +1,4 @@
-"""All groups of all runs and targets, tested, and corrected for how many were looked at."""
+"""Measure and test all subgroups, corrected for their number."""
 
 from __future__ import annotations
 

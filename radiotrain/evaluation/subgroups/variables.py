@@ -1,4 +1,4 @@
-"""Which variables a report looks at, in which order, and how each makes groups."""
+"""Subgroup variables and their cut points."""
 
 from __future__ import annotations
 

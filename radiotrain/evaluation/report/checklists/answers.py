@@ -1,4 +1,4 @@
-"""What an evaluation and its context can answer of a checklist, by key; nothing is assumed.
+"""Answers to checklist items from an evaluation.
 
 An answer counts as the run's only where the run contains what the item asks for, and names the place.
 """

@@ -1,4 +1,4 @@
-"""The checklists with their answers, for the report and as a table."""
+"""Checklists with their answers."""
 
 from __future__ import annotations
 
