@@ -32,7 +32,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from cluster.sweep.halving import Action, Entrant, FoldCurve, fold_score, judge, make_ladder
+from cluster.sweep.halving import Action, FoldCurve, TrialCurve, fold_score, judge, make_schedule
 from preprocessing.storage import files
 from radiotrain.runs.run_folder import RunFolder
 
@@ -119,13 +119,13 @@ def ways(
     def median() -> FIFOScheduler:
         return MedianStoppingRule(**of_ray)
 
-    ladder = f"halving, {grace} epochs, factor {factor:g}"
+    schedule = f"halving, {grace} epochs, factor {factor:g}"
     return {
         "none": lambda curves, slots, rng: _with_ladder(curves, epochs, grace, factor, False, 1),
-        f"{ladder} (ours)": lambda curves, slots, rng: _with_ladder(
+        f"{schedule} (ours)": lambda curves, slots, rng: _with_ladder(
             curves, epochs, grace, factor, True, 1
         ),
-        f"{ladder}, smoothed": lambda curves, slots, rng: _with_ladder(
+        f"{schedule}, smoothed": lambda curves, slots, rng: _with_ladder(
             curves, epochs, grace, factor, True, _SMOOTH
         ),
         "ASHA within targets": lambda curves, slots, rng: _each_alone(curves, slots, rng, asha),
@@ -159,14 +159,14 @@ def _with_ladder(
     curves: Curves, epochs: int, grace: int, factor: float, halving: bool, smooth: int
 ) -> Outcome:
     """Climb rung by rung; who comes first makes no difference."""
-    ladder = make_ladder(1, epochs, grace, factor, smooth, halving=halving)
+    schedule = make_schedule(1, epochs, grace, factor, smooth, halving=halving)
     trained: dict[str, int] = {}
     chosen: dict[str, str] = {}
     for group, trials in curves.items():
         done = dict.fromkeys(trials, 0)
         while True:
-            entrants = [_entrant(name, trials[name], done[name]) for name in trials]
-            verdicts = judge(entrants, ladder)
+            trial_curves = [_entrant(name, trials[name], done[name]) for name in trials]
+            verdicts = judge(trial_curves, schedule)
             able = {n: v.rung.epochs for n, v in verdicts.items() if v.action is Action.TRAIN}
             if not able:
                 break
@@ -177,9 +177,9 @@ def _with_ladder(
     return Outcome(trained, chosen)
 
 
-def _entrant(name: str, curve: Curve, num_epochs: int) -> Entrant:
+def _entrant(name: str, curve: Curve, num_epochs: int) -> TrialCurve:
     seen = curve[:num_epochs]
-    return Entrant(name, (FoldCurve(seen, len(seen) == len(curve)),) if seen else ())
+    return TrialCurve(name, (FoldCurve(seen, len(seen) == len(curve)),) if seen else ())
 
 
 def _each_alone(

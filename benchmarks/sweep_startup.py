@@ -24,7 +24,7 @@ import ray
 import cluster.sweep.run
 from cluster.session import start_local
 from cluster.sweep.config import SweepConfig
-from cluster.sweep.folder import Segment, SweepFolder
+from cluster.sweep.folder import SweepFolder, TrialInterval
 from preprocessing.common.progress import progress
 from preprocessing.store import Store
 from radiotrain.config.run_config import parse_config
@@ -128,10 +128,12 @@ def _nested(sweep: SweepConfig) -> None:
         _ours(sweep)
 
 
-def _print(kind: str, timeline: Sequence[Segment], begun: float, ended: float, slots: int) -> None:
+def _print(
+    kind: str, timeline: Sequence[TrialInterval], begun: float, ended: float, slots: int
+) -> None:
     starts = _startups(timeline, begun, slots)
     first, later = starts[:slots], starts[slots:]
-    training = sum(segment.training_s for segment in timeline)
+    training = sum(interval.training_s for interval in timeline)
     share = training / (slots * (ended - begun))
     print(
         f"{kind:28s}{ended - begun:14.1f}{max(first):14.1f}{median(later):14.2f}"
@@ -140,7 +142,7 @@ def _print(kind: str, timeline: Sequence[Segment], begun: float, ended: float, s
     )
 
 
-def _startups(timeline: Sequence[Segment], begun: float, slots: int) -> list[float]:
+def _startups(timeline: Sequence[TrialInterval], begun: float, slots: int) -> list[float]:
     """Return each trial's seconds from when its slot was free to its first step, in order of start.
 
     Which slot a trial had is not known where each has a process of its own: it is the one that had
@@ -148,10 +150,10 @@ def _startups(timeline: Sequence[Segment], begun: float, slots: int) -> list[flo
     """
     free = [begun] * slots
     found = []
-    for segment in sorted(timeline, key=lambda s: s.first_step):
+    for interval in sorted(timeline, key=lambda s: s.first_step):
         slot = free.index(min(free))
-        found.append(segment.first_step - free[slot])
-        free[slot] = segment.ended
+        found.append(interval.first_step - free[slot])
+        free[slot] = interval.ended
     return found
 
 

@@ -1,4 +1,4 @@
-"""One of two processes that add up a tensor: ``python -m cluster.doctor.exchange RANK ADDRESS PORT BACKEND S``.
+"""One of two processes that add up a tensor over the network.
 
 Prints GB/s and milliseconds as JSON.
 """

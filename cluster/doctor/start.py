@@ -1,4 +1,4 @@
-"""Whether a Ray starts on this machine: ``python -m cluster.doctor.start`` prints seconds as JSON."""
+"""Try whether Ray starts on this machine."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from cluster.session import has_gpus
 from cluster.sweep.config import SweepConfig, TrialPlan, example_trials
-from cluster.sweep.folder import Standing
+from cluster.sweep.folder import TrialSummary
 from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.progress import rounds_by_group
 from cluster.sweep.resources import trials_at_a_time, worker_resources
@@ -106,7 +106,7 @@ class SweepEstimate:
 
 def estimate_sweep(
     sweep: SweepConfig,
-    found: Sequence[Standing],
+    found: Sequence[TrialSummary],
     inputs: tuple[Store, Split],
     progress: Callable[[str, int], AbstractContextManager[Callable[[], object]]],
 ) -> SweepEstimate:
@@ -123,7 +123,7 @@ def estimate_sweep(
     """
     workers = sweep.resources.workers
     store, split = inputs
-    plans = [standing.plan for standing in found]
+    plans = [summary.plan for summary in found]
     each = worker_resources(sweep, plans, store)
     chosen = plans or example_trials(sweep)
     kinds = {demand_of(plan.run, workers): plan.run for plan in chosen}

@@ -20,7 +20,15 @@ from itertools import groupby
 from typing import Any, Literal, TypeVar
 
 from cluster.sweep.config import SweepConfig, TrialPlan, group_of, plan_trial
-from cluster.sweep.halving import Action, Entrant, FoldCurve, Ladder, Verdict, judge, make_ladder
+from cluster.sweep.halving import (
+    Action,
+    FoldCurve,
+    HalvingSchedule,
+    TrialCurve,
+    TrialDecision,
+    judge,
+    make_schedule,
+)
 from cluster.sweep.membership import (
     KnownTrial,
     Membership,
@@ -71,7 +79,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class Segment:
+class TrialInterval:
     """One way of a trial to a rung, without a break.
 
     Parameters
@@ -119,8 +127,8 @@ class TrialState:
         """Whether its last run died."""
         return bool(self.records) and self.records[-1].status == "failed"
 
-    def entrant(self, failed: bool = False) -> Entrant:
-        """Return what the ladder sees of it."""
+    def trial_curve(self, failed: bool = False) -> TrialCurve:
+        """Return what the schedule sees of it."""
         choice = epoch_choice(self.plan.run)
         curves = tuple(
             FoldCurve(
@@ -131,15 +139,15 @@ class TrialState:
             )
             for record, history in zip(self.records, self.histories, strict=True)
         )
-        return Entrant(self.plan.name, curves, failed)
+        return TrialCurve(self.plan.name, curves, failed)
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrialSummary:
     """A trial, and where it stands among those of its group."""
 
     state: TrialState
-    verdict: Verdict
+    verdict: TrialDecision
 
     @property
     def plan(self) -> TrialPlan:
@@ -178,7 +186,7 @@ class Standing:
         return -reached, self.verdict.place or 0
 
 
-_EntryT = TypeVar("_EntryT", Suggestion, Segment)
+_EntryT = TypeVar("_EntryT", Suggestion, TrialInterval)
 
 
 class SweepFolder:
@@ -224,14 +232,14 @@ class SweepFolder:
         """Return all suggested trials, in their order."""
         return self._read(Suggestion, self._suggested_url, "begin the sweep again in a new folder")
 
-    def add_segment(self, segment: Segment) -> None:
+    def add_segment(self, interval: TrialInterval) -> None:
         """Write down what was trained."""
-        self._write(self._timeline_url, [*self.read_timeline(), segment])
+        self._write(self._timeline_url, [*self.read_timeline(), interval])
 
-    def read_timeline(self) -> tuple[Segment, ...]:
+    def read_timeline(self) -> tuple[TrialInterval, ...]:
         """Return what was trained, in the order in which it was done."""
         remedy = "remove it, and only times of the past are lost"
-        return self._read(Segment, self._timeline_url, remedy)
+        return self._read(TrialInterval, self._timeline_url, remedy)
 
     def read_plans(self, sweep: SweepConfig) -> tuple[TrialPlan, ...]:
         """Return all trials that are known so far."""
@@ -254,7 +262,7 @@ class SweepFolder:
                 ordered[plan.name] = KnownTrial(plan.name, plan.run)
         return tuple((ordered | trained).values())
 
-    def _write(self, url: str, entries: Sequence[Suggestion | Segment]) -> None:
+    def _write(self, url: str, entries: Sequence[Suggestion | TrialInterval]) -> None:
         values = {"schema_version": SCHEMA_VERSION, "entries": [vars(entry) for entry in entries]}
         files.write_text(url, dump_with_digest(values))
 
@@ -291,9 +299,9 @@ def plan_suggestion(
     )
 
 
-def ladder_of(sweep: SweepConfig) -> Ladder:
+def ladder_of(sweep: SweepConfig) -> HalvingSchedule:
     """Return what a sweep's trials are judged by."""
-    return make_ladder(
+    return make_schedule(
         len(sweep.folds),
         sweep.train.epochs,
         sweep.halving.grace_epochs,
@@ -347,9 +355,9 @@ def _read_run(folder: RunFolder) -> tuple[RunRecord, tuple[EpochMetrics, ...]] |
     raise DamagedFileError(f"{folder.url} changes faster than it can be read: {REMEDY}")
 
 
-def standings(
+def summaries(
     sweep: SweepConfig, states: Iterable[TrialState], given_up: Collection[str] | None = None
-) -> tuple[Standing, ...]:
+) -> tuple[TrialSummary, ...]:
     """Judge all trials of a sweep, each within its group.
 
     Parameters
@@ -358,25 +366,25 @@ def standings(
         Names of trials that are not tried again; by default all whose last run died. The others of
         their groups do not wait for them.
     """
-    ladder, num = ladder_of(sweep), suggested_per_group(sweep)
+    schedule, num = ladder_of(sweep), suggested_per_group(sweep)
     found = []
     for members in _by_group(states):
-        entrants = [
-            state.entrant(state.has_failed if given_up is None else state.plan.name in given_up)
+        trial_curves = [
+            state.trial_curve(state.has_failed if given_up is None else state.plan.name in given_up)
             for state in members
         ]
-        verdicts = judge(entrants, ladder, num)
-        found += [Standing(state, verdicts[state.plan.name]) for state in members]
+        verdicts = judge(trial_curves, schedule, num)
+        found += [TrialSummary(state, verdicts[state.plan.name]) for state in members]
     return tuple(found)
 
 
-def best_of_each_group(found: Sequence[Standing]) -> tuple[Standing, ...]:
+def best_of_each_group(found: Sequence[TrialSummary]) -> tuple[TrialSummary, ...]:
     """Return the best trial of each group, of those that were trained at all."""
-    best: dict[str, Standing] = {}
-    for standing in sorted(found, key=lambda s: s.rank):
-        if standing.state.num_epochs and standing.verdict.score is not None:
-            best.setdefault(standing.plan.group, standing)
-    order = list(dict.fromkeys(standing.plan.group for standing in found))
+    best: dict[str, TrialSummary] = {}
+    for summary in sorted(found, key=lambda s: s.rank):
+        if summary.state.num_epochs and summary.verdict.score is not None:
+            best.setdefault(summary.plan.group, summary)
+    order = list(dict.fromkeys(summary.plan.group for summary in found))
     return tuple(sorted(best.values(), key=lambda s: order.index(s.plan.group)))
 
 

@@ -46,7 +46,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class HalvingSchedule:
     """What trials are judged by.
 
     Parameters
@@ -89,8 +89,8 @@ class FoldCurve:
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """A trial as the ladder sees it; folds that were not begun are left out."""
+class TrialCurve:
+    """A trial as the schedule sees it; folds that were not begun are left out."""
 
     name: str
     folds: tuple[FoldCurve, ...] = ()
@@ -108,7 +108,7 @@ class Action(Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrialDecision:
     """A decision, with what it rests on.
 
     Parameters
@@ -129,7 +129,7 @@ class Verdict:
     reason: str
 
 
-def make_ladder(
+def make_schedule(
     num_folds: int,
     epochs: int,
     grace_epochs: int,
@@ -137,8 +137,8 @@ def make_ladder(
     smooth_epochs: int,
     *,
     halving: bool = True,
-) -> Ladder:
-    """Return a ladder whose rungs lie where a sweep's configuration says.
+) -> HalvingSchedule:
+    """Return a schedule whose rungs lie where a sweep's configuration says.
 
     They are `grace_epochs` times the powers of the factor within the first fold, then the ends of
     1, factor, factor², … folds, and the end of all.
@@ -160,7 +160,7 @@ def make_ladder(
             folds *= reduction_factor
     places.append((num_folds - 1, epochs))
     different = sorted(set(places))
-    return Ladder(
+    return HalvingSchedule(
         tuple(Rung(number, *place) for number, place in enumerate(different)),
         reduction_factor,
         smooth_epochs,
@@ -223,109 +223,111 @@ def score_at(folds: Sequence[FoldCurve], rung: Rung, smooth_epochs: int) -> floa
 
 
 def judge(
-    entrants: Sequence[Entrant], ladder: Ladder, num_entrants: int | None = None
-) -> dict[str, Verdict]:
+    trial_curves: Sequence[TrialCurve], schedule: HalvingSchedule, num_entrants: int | None = None
+) -> dict[str, TrialDecision]:
     """Decide on every trial of one group.
 
     Parameters
     ----------
-    entrants
+    trial_curves
         In the order of the plan, which decides between equals.
     num_entrants
         How many there will be, where more are still to be suggested.
 
     Returns
     -------
-    Verdict by name. STOP, DONE and a TRAIN beyond a rung are never taken back, whatever the trials
+    TrialDecision by name. STOP, DONE and a TRAIN beyond a rung are never taken back, whatever the trials
     that are still on their way turn out to be.
     """
-    verdicts: dict[str, Verdict] = {}
-    here = list(entrants)
+    verdicts: dict[str, TrialDecision] = {}
+    here = list(trial_curves)
     num_here = max(len(here), num_entrants or 0)
-    for rung in ladder.rungs:
-        scores = {e.name: score_at(e.folds, rung, ladder.smooth_epochs) for e in here}
-        num_go_on = _num_places(here, scores, num_here, rung, ladder)
+    for rung in schedule.rungs:
+        scores = {e.name: score_at(e.folds, rung, schedule.smooth_epochs) for e in here}
+        num_go_on = _num_places(here, scores, num_here, rung, schedule)
         ranked = _ranked(here, scores, rung)
         num_to_come = num_here - len(ranked) - sum(_is_lost(e, scores) for e in here)
         passed = []
-        for entrant in here:
-            verdict = _judge_at(entrant, scores, ranked, rung, ladder, num_go_on, num_to_come)
-            if verdict.score is None and entrant.name in verdicts:
-                before = verdicts[entrant.name]
+        for trial_curve in here:
+            verdict = _judge_at(trial_curve, scores, ranked, rung, schedule, num_go_on, num_to_come)
+            if verdict.score is None and trial_curve.name in verdicts:
+                before = verdicts[trial_curve.name]
                 verdict = replace(verdict, score=before.score, place=before.place)
-            verdicts[entrant.name] = verdict
-            if verdict.action is Action.TRAIN and entrant.name in ranked:
-                passed.append(entrant)
+            verdicts[trial_curve.name] = verdict
+            if verdict.action is Action.TRAIN and trial_curve.name in ranked:
+                passed.append(trial_curve)
         here, num_here = passed, num_go_on
     return verdicts
 
 
 def _judge_at(
-    entrant: Entrant,
+    trial_curve: TrialCurve,
     scores: Mapping[str, float | None],
     ranked: Sequence[str],
     rung: Rung,
-    ladder: Ladder,
+    schedule: HalvingSchedule,
     num_go_on: int,
     num_to_come: int,
-) -> Verdict:
+) -> TrialDecision:
     """Decide on a trial at one rung, by those who are there."""
-    if _is_lost(entrant, scores):
-        return Verdict(Action.FAILED, rung, None, None, "failed")
-    score = scores[entrant.name]
+    if _is_lost(trial_curve, scores):
+        return TrialDecision(Action.FAILED, rung, None, None, "failed")
+    score = scores[trial_curve.name]
     if score is None:
-        return Verdict(Action.TRAIN, rung, None, None, "on its way")
-    place = ranked.index(entrant.name) + 1
-    if rung == ladder.top:
-        return Verdict(Action.DONE, rung, score, place, "trained to its end")
+        return TrialDecision(Action.TRAIN, rung, None, None, "on its way")
+    place = ranked.index(trial_curve.name) + 1
+    if rung == schedule.top:
+        return TrialDecision(Action.DONE, rung, score, place, "trained to its end")
     reason = (
-        f"{_said(score)} {_where(rung, ladder)} is number {place} of {len(ranked)}"
+        f"{_said(score)} {_where(rung, schedule)} is number {place} of {len(ranked)}"
         f"{f', {num_to_come} to come' if num_to_come else ''}; the best {num_go_on} go on"
     )
-    return Verdict(_compare(place, num_go_on, num_to_come), rung, score, place, reason)
+    return TrialDecision(_compare(place, num_go_on, num_to_come), rung, score, place, reason)
 
 
-def num_places(num_here: int, ladder: Ladder) -> int:
+def num_places(num_here: int, schedule: HalvingSchedule) -> int:
     """Return how many of so many go on from a rung that is not the top."""
     # Rounded first: 3 / (1 / 3) is not 9 in floating point, nor is 6 / 1.5 always 4.
-    return math.ceil(round(num_here / ladder.reduction_factor, 9))
+    return math.ceil(round(num_here / schedule.reduction_factor, 9))
 
 
 def _num_places(
-    here: Sequence[Entrant],
+    here: Sequence[TrialCurve],
     scores: Mapping[str, float | None],
     num_here: int,
     rung: Rung,
-    ladder: Ladder,
+    schedule: HalvingSchedule,
 ) -> int:
     """Return how many go on from a rung."""
-    if rung == ladder.top:
+    if rung == schedule.top:
         return num_here
-    lost = sum(_is_lost(entrant, scores) for entrant in here)
-    return min(num_places(num_here, ladder), num_here - lost)
+    lost = sum(_is_lost(trial_curve, scores) for trial_curve in here)
+    return min(num_places(num_here, schedule), num_here - lost)
 
 
-def _is_lost(entrant: Entrant, scores: Mapping[str, float | None]) -> bool:
-    return entrant.failed and scores[entrant.name] is None
+def _is_lost(trial_curve: TrialCurve, scores: Mapping[str, float | None]) -> bool:
+    return trial_curve.failed and scores[trial_curve.name] is None
 
 
-def _ranked(here: Sequence[Entrant], scores: Mapping[str, float | None], rung: Rung) -> list[str]:
+def _ranked(
+    here: Sequence[TrialCurve], scores: Mapping[str, float | None], rung: Rung
+) -> list[str]:
     """Return the names of those who reached a rung, best first.
 
     Equal scores, of which few patients give many, are told apart by the mean over the epochs: by
     who learned sooner.
     """
 
-    def key(entrant: Entrant) -> tuple[float, float]:
-        score = scores[entrant.name]
+    def key(trial_curve: TrialCurve) -> tuple[float, float]:
+        score = scores[trial_curve.name]
         assert score is not None
-        before = [auc for fold in entrant.folds[: rung.fold] for auc in fold.aucs]
-        last = entrant.folds[rung.fold].aucs[: rung.epochs]
+        before = [auc for fold in trial_curve.folds[: rung.fold] for auc in fold.aucs]
+        last = trial_curve.folds[rung.fold].aucs[: rung.epochs]
         seen = [auc for auc in (*before, *last) if not math.isnan(auc)]
         return -score, -sum(seen) / len(seen) if seen else 0.0
 
-    reached = [entrant for entrant in here if scores[entrant.name] is not None]
-    return [entrant.name for entrant in sorted(reached, key=key)]
+    reached = [trial_curve for trial_curve in here if scores[trial_curve.name] is not None]
+    return [trial_curve.name for trial_curve in sorted(reached, key=key)]
 
 
 def _compare(place: int, num_go_on: int, num_to_come: int) -> Action:
@@ -339,6 +341,6 @@ def _said(score: float) -> str:
     return "no AUC" if score == _NO_SCORE else f"{score:.3f}"
 
 
-def _where(rung: Rung, ladder: Ladder) -> str:
+def _where(rung: Rung, schedule: HalvingSchedule) -> str:
     epochs = f"after {rung.epochs} epochs"
-    return epochs if ladder.top.fold == 0 else f"{epochs} of fold {rung.fold + 1}"
+    return epochs if schedule.top.fold == 0 else f"{epochs} of fold {rung.fold + 1}"

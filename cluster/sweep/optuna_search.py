@@ -20,21 +20,21 @@ from ray.tune.search.optuna import OptunaSearch
 
 from cluster.sweep.config import Distribution, SweepConfig, TrialPlan, group_of
 from cluster.sweep.folder import (
-    Standing,
     Suggestion,
     SweepFolder,
+    TrialSummary,
     plan_suggestion,
 )
 from cluster.sweep.halving import Action, score_at
 from cluster.sweep.membership import suggested_per_group
-from cluster.sweep.sweep_state import Book, describe
+from cluster.sweep.sweep_state import SweepState, describe
 
 _NETWORK = "network.name"
 _SCORE = "score"
 
 
 class NextTrial(Searcher):  # type: ignore[misc]
-    """Gives Ray Tune the trials of a book one after the other.
+    """Gives Ray Tune the trials of a sweep one after the other.
 
     Parameters
     ----------
@@ -42,23 +42,23 @@ class NextTrial(Searcher):  # type: ignore[misc]
         Most trials at a time; None for as many as there is room for.
     """
 
-    def __init__(self, book: Book, max_running: int | None = None) -> None:
+    def __init__(self, sweep_state: SweepState, max_running: int | None = None) -> None:
         super().__init__(metric=_SCORE, mode="max")
-        self._book, self._max_running = book, max_running
+        self._sweep_state, self._max_running = sweep_state, max_running
         self._given: set[str] = set()
-        self._tpe = _Tpe(book) if book.sweep.search_algorithm == "tpe" else None
+        self._tpe = _Tpe(sweep_state) if sweep_state.sweep.search_algorithm == "tpe" else None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return a trial's plain values, None where all depends on others now, or the end."""
         if self._is_full():
             return None
         waiting = False
-        for standing in self._book.standings:
-            name = standing.plan.name
-            if name in self._given or standing.has_ended:
+        for summary in self._sweep_state.summaries:
+            name = summary.plan.name
+            if name in self._given or summary.has_ended:
                 continue
-            if standing.verdict.action is Action.TRAIN:
-                return self._give(standing)
+            if summary.verdict.action is Action.TRAIN:
+                return self._give(summary)
             waiting = True
         suggestion = self._tpe.next() if self._tpe is not None else None
         if suggestion is not None:
@@ -70,19 +70,19 @@ class NextTrial(Searcher):  # type: ignore[misc]
             return False
         active = [
             s
-            for s in self._book.standings
+            for s in self._sweep_state.summaries
             if s.plan.name in self._given and s.verdict.action is Action.TRAIN
         ]
         return len(active) >= self._max_running
 
-    def _give(self, standing: Standing) -> dict[str, Any]:
-        self._given.add(standing.plan.name)
-        return {"trial": describe(standing.plan)}
+    def _give(self, summary: TrialSummary) -> dict[str, Any]:
+        self._given.add(summary.plan.name)
+        return {"trial": describe(summary.plan)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Leave it to the scheduler, which tells the book."""
+        """Leave it to the scheduler, which tells the sweep state."""
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: run folders serve for it."""
@@ -99,9 +99,9 @@ class _Tpe:
     now.
     """
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, sweep_state: SweepState) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._book, self._sweep = book, book.sweep
+        self._sweep_state, self._sweep = sweep_state, sweep_state.sweep
         self._folder = SweepFolder(self._sweep.out)
         self._groups = {group_of(targets): targets for targets in self._sweep.targets}
         suggestions = self._folder.read_suggestions()
@@ -124,9 +124,9 @@ class _Tpe:
             seed=zlib.crc32(repr(tuple(seed)).encode()),
         )
 
-    def next(self) -> Standing | None:
+    def next(self) -> TrialSummary | None:
         """Suggest one more trial for the group that has the fewest; None where all have all."""
-        members = Counter(standing.plan.group for standing in self._book.standings)
+        members = Counter(summary.plan.group for summary in self._sweep_state.summaries)
         group = min(self._groups, key=lambda g: members[g])
         if members[group] >= suggested_per_group(self._sweep):
             return None
@@ -142,16 +142,16 @@ class _Tpe:
         self._asked[plan.name] = _id(group, number)
         self._next_number[group] = suggestion.number + 1
         self._folder.add_suggestion(suggestion)
-        self._book.add(plan)
-        return self._book.standing(plan.name)
+        self._sweep_state.add(plan)
+        return self._sweep_state.summary(plan.name)
 
     def _tell(self, group: str) -> None:
         search = self._searches[group]
-        for standing in self._book.standings:
-            name = standing.plan.name
-            if standing.plan.group != group or name in self._told:
+        for summary in self._sweep_state.summaries:
+            name = summary.plan.name
+            if summary.plan.group != group or name in self._told:
                 continue
-            score, failed = self._first_score(standing), self._book.is_given_up(name)
+            score, failed = self._first_score(summary), self._sweep_state.is_given_up(name)
             if score is None and not failed:
                 continue
             self._told.add(name)
@@ -159,11 +159,13 @@ class _Tpe:
                 result = None if score is None else {_SCORE: score}
                 search.on_trial_complete(self._asked[name], result, error=score is None)
             elif score is not None:
-                search.add_evaluated_point(choices_of(self._sweep, standing.plan), score)
+                search.add_evaluated_point(choices_of(self._sweep, summary.plan), score)
 
-    def _first_score(self, standing: Standing) -> float | None:
-        ladder = self._book.ladder
-        return score_at(standing.state.entrant().folds, ladder.rungs[0], ladder.smooth_epochs)
+    def _first_score(self, summary: TrialSummary) -> float | None:
+        schedule = self._sweep_state.schedule
+        return score_at(
+            summary.state.trial_curve().folds, schedule.rungs[0], schedule.smooth_epochs
+        )
 
 
 def _id(group: str, number: int) -> str:

@@ -20,13 +20,13 @@ from scipy.stats import norm
 
 from cluster.sweep.config import SweepConfig, group_of
 from cluster.sweep.folder import (
-    Standing,
     SweepFolder,
+    TrialSummary,
     ladder_of,
     read_states,
-    standings,
+    summaries,
 )
-from cluster.sweep.halving import Action, Ladder, num_places
+from cluster.sweep.halving import Action, HalvingSchedule, num_places
 from cluster.sweep.membership import suggested_per_group
 from preprocessing.common.errors import MissingPathError
 from preprocessing.storage import files
@@ -251,11 +251,11 @@ def read_progress(url: str) -> SweepProgress:
     return measure(*read_standings(url))
 
 
-def read_standings(url: str) -> tuple[SweepConfig, tuple[Standing, ...], Mapping[str, str]]:
+def read_standings(url: str) -> tuple[SweepConfig, tuple[TrialSummary, ...], Mapping[str, str]]:
     """Return a sweep's configuration, all its trials that are known so far, and those left out."""
     sweep = open_sweep(url)
     members = SweepFolder(url).read_members(sweep)
-    return sweep, standings(sweep, read_states(members.trials)), members.left_out
+    return sweep, summaries(sweep, read_states(members.trials)), members.left_out
 
 
 def open_sweep(url: str) -> SweepConfig:
@@ -276,7 +276,7 @@ def open_sweep(url: str) -> SweepConfig:
 
 
 def measure(
-    sweep: SweepConfig, found: Sequence[Standing], left_out: Mapping[str, str] | None = None
+    sweep: SweepConfig, found: Sequence[TrialSummary], left_out: Mapping[str, str] | None = None
 ) -> SweepProgress:
     """Return a sweep's numbers."""
     num = suggested_per_group(sweep)
@@ -309,14 +309,14 @@ def measure(
     )
 
 
-def epochs_to_come_by_group(sweep: SweepConfig, found: Sequence[Standing]) -> dict[str, int]:
+def epochs_to_come_by_group(sweep: SweepConfig, found: Sequence[TrialSummary]) -> dict[str, int]:
     """Return how many epochs the trials of each group are still to be trained, at most."""
     rounds = rounds_by_group(sweep, found)
     return {group: sum(num for _, num in rounds[group]) for group in rounds}
 
 
 def rounds_by_group(
-    sweep: SweepConfig, found: Sequence[Standing]
+    sweep: SweepConfig, found: Sequence[TrialSummary]
 ) -> dict[str, tuple[tuple[int, int], ...]]:
     """Return the rounds of halving to come in each group; see `rounds_to_come`.
 
@@ -325,15 +325,15 @@ def rounds_by_group(
     found
         All trials that are known so far.
     """
-    ladder, num = ladder_of(sweep), suggested_per_group(sweep)
-    groups: dict[str, list[Standing]] = {group_of(targets): [] for targets in sweep.targets}
-    for standing in found:
-        groups[standing.plan.group].append(standing)
-    return {g: rounds_to_come(m, ladder, sweep.train.epochs, num) for g, m in groups.items()}
+    schedule, num = ladder_of(sweep), suggested_per_group(sweep)
+    groups: dict[str, list[TrialSummary]] = {group_of(targets): [] for targets in sweep.targets}
+    for summary in found:
+        groups[summary.plan.group].append(summary)
+    return {g: rounds_to_come(m, schedule, sweep.train.epochs, num) for g, m in groups.items()}
 
 
 def rounds_to_come(
-    group: Sequence[Standing], ladder: Ladder, epochs: int, num_trials: int
+    group: Sequence[TrialSummary], schedule: HalvingSchedule, epochs: int, num_trials: int
 ) -> tuple[tuple[int, int], ...]:
     """Return, for each rung, how many trials train to it and how many epochs all of them still need.
 
@@ -348,14 +348,14 @@ def rounds_to_come(
     num_trials
         Of the group, those to come included.
     """
-    places = [rung.fold * epochs + rung.epochs for rung in ladder.rungs]
-    done = [_position(standing, places, epochs) for standing in group]
+    places = [rung.fold * epochs + rung.epochs for rung in schedule.rungs]
+    done = [_position(summary, places, epochs) for summary in group]
     rounds, start, here = [], 0, max(num_trials, len(group))
-    for rung, end in zip(ladder.rungs, places, strict=True):
+    for rung, end in zip(schedule.rungs, places, strict=True):
         lost = sum(s.verdict.action is Action.FAILED and s.verdict.rung == rung for s in group)
         trained = sum(min(max(position - start, 0), end - start) for position in done)
         rounds.append((here - lost, max(0, (here - lost) * (end - start) - trained)))
-        here = min(num_places(here, ladder), here - lost)
+        here = min(num_places(here, schedule), here - lost)
         start = end
     return tuple(rounds)
 
@@ -382,7 +382,7 @@ def estimate_auc(
     return AucEstimate(target, mean, low, high, sum(num for _, _, num in defined))
 
 
-def optimism_of(best: Standing, group: Sequence[Standing]) -> float | None:
+def optimism_of(best: TrialSummary, group: Sequence[TrialSummary]) -> float | None:
     """Return by how much a group's best score is expected to exceed its AUC on new patients.
 
     Of several targets: the mean.
@@ -394,7 +394,7 @@ def optimism_of(best: Standing, group: Sequence[Standing]) -> float | None:
     score, histories = best.verdict.score, best.state.histories
     if score is None or score < 0:
         return None
-    num_trials = sum(standing.verdict.score is not None for standing in group)
+    num_trials = sum(summary.verdict.score is not None for summary in group)
     by_target: dict[str, list[tuple[int, int]]] = {}
     for run, record in zip(best.plan.runs, best.state.records, strict=False):
         with suppress(MissingPathError):
@@ -429,15 +429,15 @@ def last_sign_of_life(run_url: str) -> float | None:
     return max(times, default=None)
 
 
-def _trials(sweep: SweepConfig, ordered: Sequence[Standing]) -> tuple[TrialProgress, ...]:
+def _trials(sweep: SweepConfig, ordered: Sequence[TrialSummary]) -> tuple[TrialProgress, ...]:
     with ThreadPoolExecutor(_READERS) as pool:
         aucs = list(pool.map(_aucs, ordered))
         quiet = list(pool.map(_quiet_s, ordered))
     alarm = _alarm_s(sweep, ordered)
     ranks: Counter[str] = Counter()
     trials = []
-    for standing, estimates, quiet_s in zip(ordered, aucs, quiet, strict=True):
-        plan, verdict, score = standing.plan, standing.verdict, standing.verdict.score
+    for summary, estimates, quiet_s in zip(ordered, aucs, quiet, strict=True):
+        plan, verdict, score = summary.plan, summary.verdict, summary.verdict.score
         ranks[plan.group] += score is not None
         is_best = score is not None and ranks[plan.group] == 1
         group = [s for s in ordered if s.plan.group == plan.group]
@@ -449,12 +449,12 @@ def _trials(sweep: SweepConfig, ordered: Sequence[Standing]) -> tuple[TrialProgr
                 network=plan.run.network.name,
                 seed=plan.run.seed,
                 settings=plan.searched,
-                status=standing.status,
-                why=standing.state.error or verdict.reason,
-                epochs=standing.state.num_epochs,
+                status=summary.status,
+                why=summary.state.error or verdict.reason,
+                epochs=summary.state.num_epochs,
                 epochs_full=_full(sweep),
                 score=score if score is not None and score >= 0 else None,
-                optimism=optimism_of(standing, group) if is_best else None,
+                optimism=optimism_of(summary, group) if is_best else None,
                 aucs=estimates,
                 quiet_s=quiet_s,
                 is_silent=quiet_s is not None and quiet_s > alarm,
@@ -463,9 +463,9 @@ def _trials(sweep: SweepConfig, ordered: Sequence[Standing]) -> tuple[TrialProgr
     return tuple(trials)
 
 
-def _aucs(standing: Standing) -> tuple[AucEstimate, ...]:
+def _aucs(summary: TrialSummary) -> tuple[AucEstimate, ...]:
     by_target: dict[str, list[tuple[float, float, int]]] = {}
-    for run, record in zip(standing.plan.runs, standing.state.records, strict=False):
+    for run, record in zip(summary.plan.runs, summary.state.records, strict=False):
         with suppress(MissingPathError):
             for target, found, _ in _fold_aucs(run.out, record.run_digest, record.best_epoch):
                 by_target.setdefault(target, []).append(found)
@@ -491,15 +491,15 @@ def _fold_aucs(
     return tuple(found)
 
 
-def _quiet_s(standing: Standing) -> float | None:
-    if standing.status != "running":
+def _quiet_s(summary: TrialSummary) -> float | None:
+    if summary.status != "running":
         return None
-    last = last_sign_of_life(standing.plan.runs[len(standing.state.records) - 1].out)
+    last = last_sign_of_life(summary.plan.runs[len(summary.state.records) - 1].out)
     # Another machine's clock may be ahead of ours.
     return None if last is None else max(0.0, time.time() - last)
 
 
-def _alarm_s(sweep: SweepConfig, found: Sequence[Standing]) -> float:
+def _alarm_s(sweep: SweepConfig, found: Sequence[TrialSummary]) -> float:
     """Return after how long without a sign a run is probably no more."""
     longest = sweep.speed.checkpoint_minutes * 60
     seconds = [m.seconds for s in found for history in s.state.histories for m in history]
@@ -512,31 +512,31 @@ def _full(sweep: SweepConfig) -> int:
     return len(sweep.folds) * sweep.train.epochs
 
 
-def _position(standing: Standing, places: Sequence[int], epochs: int) -> int:
+def _position(summary: TrialSummary, places: Sequence[int], epochs: int) -> int:
     """Return where a trial is on the way to the top; a fold that ended early counts in full."""
-    if standing.verdict.action is Action.FAILED:
-        number = standing.verdict.rung.number
+    if summary.verdict.action is Action.FAILED:
+        number = summary.verdict.rung.number
         return places[number - 1] if number else 0
-    folds = zip(standing.state.records, standing.state.histories, strict=True)
+    folds = zip(summary.state.records, summary.state.histories, strict=True)
     return sum(epochs if r.status == "finished" else len(history) for r, history in folds)
 
 
-def _device_hours(sweep: SweepConfig, found: Sequence[Standing]) -> dict[str, float]:
+def _device_hours(sweep: SweepConfig, found: Sequence[TrialSummary]) -> dict[str, float]:
     hours: dict[str, float] = {}
-    for standing in found:
-        for record, history in zip(standing.state.records, standing.state.histories, strict=True):
+    for summary in found:
+        for record, history in zip(summary.state.records, summary.state.histories, strict=True):
             share = 1.0 if record.device == "cpu" else sweep.resources.gpus or 1.0
             spent = sum(m.seconds for m in history) * record.world_size * share / 3600
             hours[record.device] = hours.get(record.device, 0.0) + spent
     return hours
 
 
-def _has_used_gpus(found: Sequence[Standing]) -> bool:
+def _has_used_gpus(found: Sequence[TrialSummary]) -> bool:
     return any(record.device != "cpu" for s in found for record in s.state.records)
 
 
 def _remaining_s(
-    found: Sequence[Standing],
+    found: Sequence[TrialSummary],
     to_come: Mapping[str, int],
     seconds_per_epoch: float | None,
     num_training: int,

@@ -17,12 +17,12 @@ import pandas as pd
 
 from cluster.sweep.config import SweepConfig, group_of
 from cluster.sweep.folder import (
-    Standing,
     SweepFolder,
     TrialState,
+    TrialSummary,
     best_of_each_group,
     read_states,
-    standings,
+    summaries,
 )
 from cluster.sweep.membership import suggested_per_group
 from cluster.sweep.progress import optimism_of
@@ -136,11 +136,11 @@ def plan_promotions(
     opened = open_inputs(sweep.store, sweep.split)
     wanted = _wanted_groups(sweep, targets)
     members = folder.read_members(sweep)
-    found = [s for s in standings(sweep, read_states(members.trials)) if s.plan.group in wanted]
+    found = [s for s in summaries(sweep, read_states(members.trials)) if s.plan.group in wanted]
     left_out = _describe_left_out(members.left_out)
     if not unfinished:
         _check_ended(sweep, found, wanted, left_out)
-    best = {standing.plan.group: standing for standing in best_of_each_group(found)}
+    best = {summary.plan.group: summary for summary in best_of_each_group(found)}
     promotions = []
     for group in wanted:
         if group not in best:
@@ -148,7 +148,7 @@ def plan_promotions(
                 f"no trial of {group} in sweep {folder.url} has come far enough to be compared:"
                 f" run 'radiotrain tune' again{left_out}"
             )
-        members_of_group = [standing for standing in found if standing.plan.group == group]
+        members_of_group = [summary for summary in found if summary.plan.group == group]
         url = files.join(files.absolute(out or files.join(folder.url, "promoted")), group)
         promotion = _plan(folder.url, best[group], members_of_group, how, url)
         _check_possible(promotion, *opened)
@@ -228,12 +228,12 @@ def _wanted_groups(sweep: SweepConfig, targets: Sequence[str]) -> list[str]:
 
 
 def _check_ended(
-    sweep: SweepConfig, found: Sequence[Standing], groups: Sequence[str], left_out: str
+    sweep: SweepConfig, found: Sequence[TrialSummary], groups: Sequence[str], left_out: str
 ) -> None:
     """Refuse groups whose best trial may still become another one."""
     num_trials = suggested_per_group(sweep)
     for group in groups:
-        members = [standing for standing in found if standing.plan.group == group]
+        members = [summary for summary in found if summary.plan.group == group]
         others = Counter[str](s.status for s in members if not s.has_ended)
         others["not begun"] += max(0, num_trials - len(members))
         if others.total():
@@ -245,7 +245,7 @@ def _check_ended(
 
 
 def _plan(
-    sweep_url: str, best: Standing, members: Sequence[Standing], how: How, url: str
+    sweep_url: str, best: TrialSummary, members: Sequence[TrialSummary], how: How, url: str
 ) -> Promotion:
     trained = [
         (run, record.best_epoch)

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 import radiotrain
 from cluster.sweep.config import Distribution, SweepConfig
-from cluster.sweep.folder import Standing, ladder_of
+from cluster.sweep.folder import TrialSummary, ladder_of
 from cluster.sweep.halving import Rung, score_at
 from cluster.sweep.progress import (
     SweepProgress,
@@ -54,7 +54,7 @@ class Curve:
     points
         (epoch, AUC) in the order of training; folds follow one another.
     status
-        As in `cluster.sweep.folder.Standing`.
+        As in `cluster.sweep.folder.TrialSummary`.
     """
 
     place: int | None
@@ -274,7 +274,7 @@ def write_sweep_report(sweep_url: str, out_url: str | None = None) -> str:
 
 
 def render_report(
-    sweep: SweepConfig, found: Sequence[Standing], left_out: Mapping[str, str] | None = None
+    sweep: SweepConfig, found: Sequence[TrialSummary], left_out: Mapping[str, str] | None = None
 ) -> str:
     """Return the page."""
     progress = measure(sweep, found, left_out)
@@ -301,7 +301,7 @@ def render_report(
     )
 
 
-def parameter_importance(sweep: SweepConfig, found: Sequence[Standing]) -> Importance:
+def parameter_importance(sweep: SweepConfig, found: Sequence[TrialSummary]) -> Importance:
     """Return the importance of network, seed and searched fields in one group.
 
     By fANOVA: a forest learns the score at the first rung, where all trials of a group are alike,
@@ -316,11 +316,11 @@ def parameter_importance(sweep: SweepConfig, found: Sequence[Standing]) -> Impor
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    ladder = ladder_of(sweep)
+    schedule = ladder_of(sweep)
     scored = [
-        (standing, score)
-        for standing in found
-        if (score := _score(standing, ladder.rungs[0], ladder.smooth_epochs)) is not None
+        (summary, score)
+        for summary in found
+        if (score := _score(summary, schedule.rungs[0], schedule.smooth_epochs)) is not None
     ]
     varied = [d for d in _dimensions(sweep, [s for s, _ in scored]) if len(set(d.values)) > 1]
     if len(scored) < _FEWEST_FOR_IMPORTANCE:
@@ -347,11 +347,11 @@ def parameter_importance(sweep: SweepConfig, found: Sequence[Standing]) -> Impor
 
 
 def _section(
-    sweep: SweepConfig, group: str, trials: Sequence[TrialProgress], found: Sequence[Standing]
+    sweep: SweepConfig, group: str, trials: Sequence[TrialProgress], found: Sequence[TrialSummary]
 ) -> Section:
     places = {trial.name: trial.rank for trial in trials}
     scored = [t for t in trials if t.score is not None]
-    by_name = {standing.plan.name: standing for standing in found}
+    by_name = {summary.plan.name: summary for summary in found}
     dimensions = _dimensions(sweep, [by_name[t.name] for t in scored])
     is_varied = any(len(set(d.values)) > 1 for d in dimensions)
     curves = [_curve(sweep, s, places[s.plan.name]) for s in found]
@@ -410,10 +410,10 @@ def _overlap(one: TrialProgress, other: TrialProgress) -> bool:
     return any(a.low is not None and b.high is not None and a.low <= b.high for a, b in pairs)
 
 
-def _curve(sweep: SweepConfig, standing: Standing, place: int | None) -> Curve:
-    """Return a trial's curve, each epoch the mean that the ladder compares."""
+def _curve(sweep: SweepConfig, summary: TrialSummary, place: int | None) -> Curve:
+    """Return a trial's curve, each epoch the mean that the schedule compares."""
     points: list[tuple[float, float]] = []
-    for number, history in enumerate(standing.state.histories):
+    for number, history in enumerate(summary.state.histories):
         if points:
             # Each fold begins anew: no line from one to the next.
             points.append((number * sweep.train.epochs, math.nan))
@@ -422,7 +422,7 @@ def _curve(sweep: SweepConfig, standing: Standing, place: int | None) -> Curve:
             value = mean_defined(aucs[max(0, epoch - sweep.halving.smooth_epochs) : epoch])
             if not math.isnan(value):
                 points.append((number * sweep.train.epochs + epoch, value))
-    return Curve(place, tuple(points), standing.status)
+    return Curve(place, tuple(points), summary.status)
 
 
 def _rungs(sweep: SweepConfig) -> tuple[list[int], int]:
@@ -431,20 +431,20 @@ def _rungs(sweep: SweepConfig) -> tuple[list[int], int]:
     return compared, len(sweep.folds) * sweep.train.epochs
 
 
-def _score(standing: Standing, rung: Rung, smooth_epochs: int) -> float | None:
-    score = score_at(standing.state.entrant().folds, rung, smooth_epochs)
+def _score(summary: TrialSummary, rung: Rung, smooth_epochs: int) -> float | None:
+    score = score_at(summary.state.trial_curve().folds, rung, smooth_epochs)
     return score if score is not None and score >= 0 else None
 
 
-def _dimensions(sweep: SweepConfig, found: Sequence[Standing]) -> list[Dimension]:
+def _dimensions(sweep: SweepConfig, found: Sequence[TrialSummary]) -> list[Dimension]:
     """Return what trials may differ in, with the trials' values."""
-    runs = [standing.plan.run for standing in found]
+    runs = [summary.plan.run for summary in found]
     dimensions = [Dimension(_NETWORK, tuple(r.network.name for r in runs), sweep.networks)]
     if len(sweep.seeds) > 1:
         words = tuple(str(seed) for seed in sweep.seeds)
         dimensions.append(Dimension(_SEED, tuple(str(r.seed) for r in runs), words))
     for key, distribution in sweep.search.items():
-        values = [standing.plan.searched[key] for standing in found]
+        values = [summary.plan.searched[key] for summary in found]
         choices = distribution.values
         if choices is None:
             is_log = distribution.loguniform is not None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from cluster.sweep.config import SweepConfig
-from cluster.sweep.folder import Standing
+from cluster.sweep.folder import TrialSummary
 from cluster.sweep.halving import Action
 from cluster.sweep.membership import suggested_per_group
 from preprocessing.storage import files
@@ -16,10 +16,10 @@ _MOST_NAMED = 10
 
 
 def describe_reuse(
-    sweep: SweepConfig, found: Sequence[Standing], left_out: Mapping[str, str]
+    sweep: SweepConfig, found: Sequence[TrialSummary], left_out: Mapping[str, str]
 ) -> Iterator[str]:
     """Say what will be trained of a sweep; nothing where all of it is new."""
-    counts = Counter(_what(standing) for standing in found)
+    counts = Counter(_what(summary) for summary in found)
     num_trials = max(len(found), suggested_per_group(sweep) * len(sweep.targets))
     counts["new"] += num_trials - len(found)
     if counts["new"] == num_trials and not left_out:
@@ -37,29 +37,29 @@ def describe_reuse(
     )
 
 
-def _what(standing: Standing) -> str:
-    statuses = [record.status for record in standing.state.records]
+def _what(summary: TrialSummary) -> str:
+    statuses = [record.status for record in summary.state.records]
     # A trial that has all its epochs may still wait for what others have.
-    if standing.has_ended or statuses == ["finished"] * len(standing.plan.runs):
+    if summary.has_ended or statuses == ["finished"] * len(summary.plan.runs):
         return "done"
-    begun = any(RunFolder(run.out).holds_training() for run in standing.plan.runs)
+    begun = any(RunFolder(run.out).holds_training() for run in summary.plan.runs)
     return "begun" if begun else "new"
 
 
-def _trained_again(found: Sequence[Standing]) -> list[str]:
+def _trained_again(found: Sequence[TrialSummary]) -> list[str]:
     """Name the trials that go on, or may, and whose checkpoint was removed when they were stopped."""
     lines = []
-    for standing in found:
-        records = standing.state.records
-        if standing.verdict.action not in (Action.TRAIN, Action.WAIT) or not records:
+    for summary in found:
+        records = summary.state.records
+        if summary.verdict.action not in (Action.TRAIN, Action.WAIT) or not records:
             continue
-        folder = RunFolder(standing.plan.runs[len(records) - 1].out)
+        folder = RunFolder(summary.plan.runs[len(records) - 1].out)
         num = records[-1].num_epochs
         if records[-1].status == "finished" or not num:
             continue
         if not any(name.startswith("epoch-") for name in files.list_names(folder.checkpoints)):
             lines.append(
-                f"if {standing.plan.name} goes on, its {num} epoch{'s' * (num > 1)} will be trained"
+                f"if {summary.plan.name} goes on, its {num} epoch{'s' * (num > 1)} will be trained"
                 " again: its checkpoint was removed when it was stopped"
             )
     return lines

@@ -21,11 +21,11 @@ from cluster.notice import tell_workers
 from cluster.session import ray_session
 from cluster.sweep.config import SweepConfig, example_trials
 from cluster.sweep.folder import (
-    Standing,
     SweepFolder,
+    TrialSummary,
     ladder_of,
     read_states,
-    standings,
+    summaries,
 )
 from cluster.sweep.membership import (
     Membership,
@@ -36,8 +36,8 @@ from cluster.sweep.membership import (
 from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.resources import check_room, max_running, trial_resources, worker_resources
 from cluster.sweep.reuse import describe_reuse
-from cluster.sweep.successive_halving import LadderScheduler, name_of
-from cluster.sweep.sweep_state import Book
+from cluster.sweep.successive_halving import SuccessiveHalving, name_of
+from cluster.sweep.sweep_state import SweepState
 from cluster.sweep.trial import train_trial
 from preprocessing.common.progress import progress as show_progress
 from preprocessing.processes import stop_notice
@@ -82,7 +82,7 @@ _NOTICE_GRACE_S = 25.0
 _MAX_PENDING = "16"
 
 
-def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[Standing, ...]:
+def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[TrialSummary, ...]:
     """Train all trials of a sweep that have not ended yet.
 
     Parameters
@@ -106,27 +106,27 @@ def run_sweep(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[
         return _run_alone(sweep, progress)
 
 
-def _run_alone(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[Standing, ...]:
+def _run_alone(sweep: SweepConfig, progress: Callable[[str, int], Any]) -> tuple[TrialSummary, ...]:
     inputs = open_inputs(sweep.store, sweep.split)
     members = check_members(sweep, inputs, progress)
     plans, folder = members.trials, SweepFolder(sweep.out)
-    found = standings(sweep, read_states(plans))
+    found = summaries(sweep, read_states(plans))
     for line in describe_reuse(sweep, found, members.left_out):
         print_line(line)
     num_trials = max(len(found), len(sweep.targets) * suggested_per_group(sweep))
-    if len(found) == num_trials and all(standing.has_ended for standing in found):
+    if len(found) == num_trials and all(summary.has_ended for summary in found):
         folder.write_sweep(sweep)
         # A driver that was interrupted just before its last word has not written down who stopped.
-        return Book(sweep, plans).standings
+        return SweepState(sweep, plans).summaries
     with ray_session():
         each = worker_resources(sweep, plans, inputs[0])
         check_room(sweep.resources.workers, each)
         # Not before all that can be refused has been: the folder's configuration tells its trials.
         folder.write_sweep(sweep)
         with progress("sweep", num_trials) as advance:
-            book = Book(sweep, plans, advance)
-            _tune(book, each)
-    return book.standings
+            sweep_state = SweepState(sweep, plans, advance)
+            _tune(sweep_state, each)
+    return sweep_state.summaries
 
 
 def check_members(
@@ -164,12 +164,12 @@ def check_members(
     return members
 
 
-def _tune(book: Book, each: Mapping[str, float]) -> None:
-    sweep = book.sweep
+def _tune(sweep_state: SweepState, each: Mapping[str, float]) -> None:
+    sweep = sweep_state.sweep
     workers = sweep.resources.workers
     trainable = partial(
         train_trial,
-        ladder=ladder_of(sweep),
+        schedule=ladder_of(sweep),
         workers=workers,
         resources=each,
         max_quiet_minutes=sweep.max_quiet_minutes,
@@ -188,8 +188,8 @@ def _tune(book: Book, each: Mapping[str, float]) -> None:
         tune.Tuner(
             tune.with_resources(trainable, trial_resources(workers, each)),
             tune_config=tune.TuneConfig(
-                scheduler=LadderScheduler(book),
-                search_alg=NextTrial(book, max_running(workers, each)),
+                scheduler=SuccessiveHalving(sweep_state),
+                search_alg=NextTrial(sweep_state, max_running(workers, each)),
                 # Until there is nothing more to try.
                 num_samples=-1,
                 # The second trial on a slot starts without loading Python, torch and MONAI again.

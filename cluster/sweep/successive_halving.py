@@ -12,9 +12,9 @@ from ray.tune.schedulers import FIFOScheduler
 
 from cluster.failures import cause_of_death
 from cluster.metrics import SweepMetrics
-from cluster.sweep.folder import Segment, Standing
+from cluster.sweep.folder import TrialInterval, TrialSummary
 from cluster.sweep.halving import Action
-from cluster.sweep.sweep_state import Book
+from cluster.sweep.sweep_state import SweepState
 from preprocessing.processes import stop_notice
 from preprocessing.storage import files
 from radiotrain.training.loop import print_line
@@ -22,7 +22,7 @@ from radiotrain.training.loop import print_line
 _ENDS = (Action.STOP, Action.DONE, Action.FAILED)
 
 
-class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
+class SuccessiveHalving(FIFOScheduler):  # type: ignore[misc]
     """Lets trials train from rung to rung.
 
     Trials report when they have reached a rung, and at no other time: then they are at rest, and
@@ -30,22 +30,22 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
     checkpoints are its run folders' business.
     """
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, sweep_state: SweepState) -> None:
         super().__init__()
-        self._book = book
+        self._sweep_state = sweep_state
         self._trials: dict[str, Trial] = {}
-        self._metrics = SweepMetrics(files.absolute(book.sweep.out).rsplit("/", 1)[-1])
+        self._metrics = SweepMetrics(files.absolute(sweep_state.sweep.out).rsplit("/", 1)[-1])
         self._counts: dict[str, int] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # As the book: Ray's copy is this one, and a pickle of it is empty.
+        # As the sweep state: Ray's copy is this one, and a pickle of it is empty.
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept whatever metric the search has: the ladder knows its own."""
+        """Accept whatever metric the search has: the schedule knows its own."""
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -62,20 +62,22 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
         if result.get("paused"):
             return str(self.PAUSE)
         if result.get("mistake"):
-            self._book.give_up(name, result["mistake"])
+            self._sweep_state.give_up(name, result["mistake"])
         else:
-            segment = result.get("segment")
-            self._book.refresh(name, Segment(**json.loads(segment)) if segment else None)
-        goes_on = self._book.verdict(name).action is Action.TRAIN
+            interval = result.get("segment")
+            self._sweep_state.refresh(
+                name, TrialInterval(**json.loads(interval)) if interval else None
+            )
+        goes_on = self._sweep_state.verdict(name).action is Action.TRAIN
         return str(self.CONTINUE if goes_on else self.PAUSE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Take note of a trial that is ended while it has a place."""
-        self._book.end(name_of(trial))
+        self._sweep_state.end(name_of(trial))
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Take note of a trial that is ended while it waits."""
-        self._book.end(name_of(trial))
+        self._sweep_state.end(name_of(trial))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Take note of a trial that broke: for the last time, or to be tried again."""
@@ -84,7 +86,7 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
             # So it is while Tune puts it back into its queue.
             print_line(f"{name}: {reason}: going on from its last checkpoint")
             return
-        self._book.give_up(name, reason)
+        self._sweep_state.give_up(name, reason)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return a trial that waited and may go on; those not begun start by themselves."""
@@ -93,7 +95,7 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
             return None
         for name, trial in self._trials.items():
             paused = trial.status == Trial.PAUSED and not trial.is_saving
-            if paused and self._book.verdict(name).action is Action.TRAIN:
+            if paused and self._sweep_state.verdict(name).action is Action.TRAIN:
                 return trial
         self._settle(tune_controller)
         return None
@@ -102,22 +104,22 @@ class LadderScheduler(FIFOScheduler):  # type: ignore[misc]
         """End the trials that are at rest and have no place any more."""
         for name, trial in self._trials.items():
             at_rest = trial.status in (Trial.PAUSED, Trial.PENDING) and not trial.is_saving
-            if at_rest and self._book.verdict(name).action in _ENDS:
+            if at_rest and self._sweep_state.verdict(name).action in _ENDS:
                 tune_controller.stop_trial(trial)
 
     def _show(self) -> None:
         """Show how many trials are in which status, where that has changed."""
-        counts = dict(Counter(self._status(standing) for standing in self._book.standings))
+        counts = dict(Counter(self._status(summary) for summary in self._sweep_state.summaries))
         if counts != self._counts:
             self._counts = counts
             self._metrics.update(counts)
 
-    def _status(self, standing: Standing) -> str:
-        trial = self._trials.get(standing.plan.name)
+    def _status(self, summary: TrialSummary) -> str:
+        trial = self._trials.get(summary.plan.name)
         if trial is not None and trial.status == Trial.RUNNING:
             return "running"
         # What storage says of one that does not run here was left by a sweep that was killed.
-        return "paused" if standing.status == "running" else standing.status
+        return "paused" if summary.status == "running" else summary.status
 
 
 def _last_error(trial: Trial) -> str:

@@ -9,23 +9,23 @@ from typing import Any, Self
 
 from cluster.sweep.config import SweepConfig, TrialPlan
 from cluster.sweep.folder import (
-    Segment,
-    Standing,
     SweepFolder,
+    TrialInterval,
     TrialState,
+    TrialSummary,
     ladder_of,
     read_state,
     read_states,
-    standings,
+    summaries,
 )
-from cluster.sweep.halving import Action, Ladder, Verdict
+from cluster.sweep.halving import Action, HalvingSchedule, TrialDecision
 from preprocessing.store import Store
 from radiotrain.runs.checkpoint import remove_checkpoints
 from radiotrain.runs.run_folder import RunFolder, Status, new_record
 from radiotrain.split.split import load_split
 
 
-class Book:
+class SweepState:
     """States and verdicts of all trials.
 
     Parameters
@@ -38,7 +38,7 @@ class Book:
     Notes
     -----
     Ray copies and pickles what it is given, to go on after its driver died. Here the run folders
-    serve for that: copies are the book itself, and a pickle of it is empty.
+    serve for that: copies are the sweep_state itself, and a pickle of it is empty.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Book:
         self._states = {state.plan.name: state for state in read_states(plans)}
         self._given_up: dict[str, str] = {}
         self._ended: set[str] = set()
-        self._standings = self._judge()
-        for standing in tuple(self._standings.values()):
-            if standing.has_ended:
-                self.end(standing.plan.name)
+        self._summaries = self._judge()
+        for summary in tuple(self._summaries.values()):
+            if summary.has_ended:
+                self.end(summary.plan.name)
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Self:
         return self
@@ -65,35 +65,35 @@ class Book:
         return {}
 
     @property
-    def ladder(self) -> Ladder:
+    def schedule(self) -> HalvingSchedule:
         """What trials are judged by."""
         return ladder_of(self.sweep)
 
     @property
-    def standings(self) -> tuple[Standing, ...]:
+    def summaries(self) -> tuple[TrialSummary, ...]:
         """All trials."""
-        return tuple(self._standings.values())
+        return tuple(self._summaries.values())
 
-    def standing(self, name: str) -> Standing:
+    def summary(self, name: str) -> TrialSummary:
         """Return one trial."""
-        return self._standings[name]
+        return self._summaries[name]
 
-    def verdict(self, name: str) -> Verdict:
+    def verdict(self, name: str) -> TrialDecision:
         """Return what is to become of a trial."""
-        return self._standings[name].verdict
+        return self._summaries[name].verdict
 
     def add(self, plan: TrialPlan) -> None:
         """Take up a trial that was suggested."""
         self._states[plan.name] = read_state(plan)
-        self._standings = self._judge()
+        self._summaries = self._judge()
 
-    def refresh(self, name: str, segment: Segment | None = None) -> None:
+    def refresh(self, name: str, interval: TrialInterval | None = None) -> None:
         """Read from storage how far a trial is; write down how it came there."""
-        if segment is not None:
+        if interval is not None:
             with suppress(OSError):  # nothing depends on it
-                SweepFolder(self.sweep.out).add_segment(segment)
+                SweepFolder(self.sweep.out).add_segment(interval)
         self._states[name] = read_state(self._states[name].plan)
-        self._standings = self._judge()
+        self._summaries = self._judge()
 
     def give_up(self, name: str, reason: str) -> None:
         """Take note of a trial that broke for the last time; the others do not wait for it."""
@@ -103,7 +103,7 @@ class Book:
             # Its process could not say so itself.
             state = self._mark(state, "failed", reason)
         self._states[name] = state
-        self._standings = self._judge()
+        self._summaries = self._judge()
         self.end(name)
 
     def is_given_up(self, name: str) -> bool:
@@ -120,27 +120,27 @@ class Book:
         stopped = self.verdict(name).action is Action.STOP
         if stopped and state.records[-1].status not in ("stopped", "finished"):
             self._states[name] = self._mark(state, "stopped", None)
-            self._standings = self._judge()
+            self._summaries = self._judge()
         self.prune()
 
     def prune(self) -> None:
         """Remove what nobody needs: checkpoints of ended trials, weights of all but the best few."""
         kept: dict[str, int] = {}
-        for standing in sorted(self.standings, key=lambda s: s.rank):
-            group, name = standing.plan.group, standing.plan.name
+        for summary in sorted(self.summaries, key=lambda s: s.rank):
+            group, name = summary.plan.group, summary.plan.name
             if name not in self._ended or name in self._given_up:
                 continue
             kept[group] = kept.get(group, 0) + 1
-            for run in standing.plan.runs[: len(standing.state.records)]:
+            for run in summary.plan.runs[: len(summary.state.records)]:
                 with suppress(OSError):  # it is only room, and the next trial's end tries again
                     remove_checkpoints(
                         RunFolder(run.out).checkpoints,
                         weights_too=kept[group] > self.sweep.keep_best,
                     )
 
-    def _judge(self) -> dict[str, Standing]:
-        found = standings(self.sweep, self._states.values(), self._given_up)
-        by_name = {standing.plan.name: standing for standing in found}
+    def _judge(self) -> dict[str, TrialSummary]:
+        found = summaries(self.sweep, self._states.values(), self._given_up)
+        by_name = {summary.plan.name: summary for summary in found}
         return {name: by_name[name] for name in self._states}
 
     def _mark(self, state: TrialState, status: Status, error: str | None) -> TrialState:

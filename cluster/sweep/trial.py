@@ -20,8 +20,8 @@ from ray import tune
 from cluster.metrics import TrialMetrics
 from cluster.notice import LeavingNodes, WorkerNotice, own_node
 from cluster.sweep.config import TrialPlan
-from cluster.sweep.folder import Segment, TrialState, read_state
-from cluster.sweep.halving import Ladder, Rung, score_at
+from cluster.sweep.folder import TrialInterval, TrialState, read_state
+from cluster.sweep.halving import HalvingSchedule, Rung, score_at
 from cluster.train import PATIENCE_S, train_on_ray
 from preprocessing.common.errors import RadiotrainError
 from preprocessing.processes.stop_notice import Stopped
@@ -44,7 +44,7 @@ _held: dict[tuple[str, str], SharedCopy] = {}
 
 def train_trial(
     config: Mapping[str, Any],
-    ladder: Ladder,
+    schedule: HalvingSchedule,
     workers: int,
     resources: Mapping[str, float],
     max_quiet_minutes: float,
@@ -83,7 +83,7 @@ def train_trial(
             )
 
     try:
-        _climb(plan, ladder, train_fold)
+        _climb(plan, schedule, train_fold)
     except RadiotrainError as error:
         # The user's mistake, or memory that does not suffice: the same again would end the same.
         tune.report({"mistake": str(error)})
@@ -94,26 +94,26 @@ def train_trial(
 
 def _climb(
     plan: TrialPlan,
-    ladder: Ladder,
+    schedule: HalvingSchedule,
     train_fold: Callable[[RunConfig, int | None, OnEpoch], None],
 ) -> None:
     """Train to one rung after the other; each report may be the end."""
-    reached = _last_reached(plan, ladder)
+    reached = _last_reached(plan, schedule)
     if reached is not None:
         # Trained before: by a sweep that was killed, or before this trial had to wait.
         tune.report({"rung": reached.number})
-    for rung in ladder.rungs[reached.number + 1 if reached is not None else 0 :]:
-        segment = _train_to(plan, rung, train_fold)
+    for rung in schedule.rungs[reached.number + 1 if reached is not None else 0 :]:
+        interval = _train_to(plan, rung, train_fold)
         # As text: Tune takes dictionaries apart.
-        tune.report({"rung": rung.number, "segment": json.dumps(vars(segment))})
+        tune.report({"rung": rung.number, "segment": json.dumps(vars(interval))})
 
 
 def _train_to(
     plan: TrialPlan, rung: Rung, train_fold: Callable[[RunConfig, int | None, OnEpoch], None]
-) -> Segment:
+) -> TrialInterval:
     _reopen(plan)
     with (
-        _Stopwatch(plan, rung) as stopwatch,
+        _IntervalTimer(plan, rung) as stopwatch,
         closing(TrialMetrics(plan.name, plan.group)) as shown,
     ):
 
@@ -123,16 +123,16 @@ def _train_to(
 
         for number, run in enumerate(plan.runs[: rung.fold + 1]):
             train_fold(run, rung.epochs if number == rung.fold else None, on_epoch)
-    return stopwatch.segment
+    return stopwatch.interval
 
 
-def _last_reached(plan: TrialPlan, ladder: Ladder) -> Rung | None:
-    folds = read_state(plan).entrant().folds
-    done = [r for r in ladder.rungs if score_at(folds, r, ladder.smooth_epochs) is not None]
+def _last_reached(plan: TrialPlan, schedule: HalvingSchedule) -> Rung | None:
+    folds = read_state(plan).trial_curve().folds
+    done = [r for r in schedule.rungs if score_at(folds, r, schedule.smooth_epochs) is not None]
     return done[-1] if done else None
 
 
-class _Stopwatch:
+class _IntervalTimer:
     """Measures one way of a trial to a rung."""
 
     def __init__(self, plan: TrialPlan, rung: Rung) -> None:
@@ -158,7 +158,7 @@ class _Stopwatch:
             return
         ended, after = time.time(), read_state(self._plan)
         training_s = _seconds(after) - _seconds(self._before)
-        self.segment = Segment(
+        self.interval = TrialInterval(
             trial=self._plan.name,
             rung=self._rung.number,
             epochs=after.num_epochs - self._before.num_epochs,

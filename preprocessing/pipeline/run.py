@@ -93,7 +93,7 @@ def preprocess(
             with make_client(len(pending)) as client:
                 if client.dashboard_link:
                     say(f"Dask dashboard: {client.dashboard_link}")
-                needs = _Needs.of(cohort, url)
+                needs = WorkerRequirements.of(cohort, url)
                 _check_workers(client, needs)
                 _run(client, writer, config, needs, pending, progress)
         return PreprocessResult(writer.finish(), len(pending), len(finished))
@@ -164,7 +164,7 @@ def _series_by_table(patient: Patient, config: PreprocessConfig) -> list[str] | 
 
 
 @dataclass(frozen=True)
-class _Needs:
+class WorkerRequirements:
     """What a worker must have, wherever it runs and whenever it joins.
 
     Parameters
@@ -179,7 +179,7 @@ class _Needs:
     places: tuple[tuple[str, str], ...]
 
     @staticmethod
-    def of(cohort: Cohort, url: str) -> _Needs:
+    def of(cohort: Cohort, url: str) -> WorkerRequirements:
         """Return what work on a cohort and a store needs. The store's lock is held."""
         root = str(cohort.root)
         # Not the folders themselves: a machine may have others by these names, or mount points.
@@ -190,9 +190,9 @@ class _Needs:
             for place, names in within.items()
             if files.is_local(place)
         )
-        return _Needs(version("radiotrain"), places)
+        return WorkerRequirements(version("radiotrain"), places)
 
-    def lacking(self) -> str | None:
+    def missing(self) -> str | None:
         """Return what this process lacks, in words; None where it has all."""
         if version("radiotrain") != self.version:
             return (
@@ -205,7 +205,7 @@ class _Needs:
         return None
 
 
-def _check_workers(client: Client, needs: _Needs) -> None:
+def _check_workers(client: Client, needs: WorkerRequirements) -> None:
     """Refuse workers that cannot do the work.
 
     Raises
@@ -220,24 +220,24 @@ def _check_workers(client: Client, needs: _Needs) -> None:
             f"the Dask workers lack the module {error.name!r}: install radiotrain"
             f" {needs.version} where they run"
         ) from error
-    for address, lacking in answers.items():
-        if lacking is not None:
-            raise InputError(f"Dask worker {address} {lacking}")
+    for address, missing in answers.items():
+        if missing is not None:
+            raise InputError(f"Dask worker {address} {missing}")
 
 
-def _lacking_or_ready(needs: _Needs) -> str | None:
-    """Load what the work takes while nobody waits for a patient; return what is lacking."""
-    lacking = needs.lacking()
-    if lacking is None:
+def _lacking_or_ready(needs: WorkerRequirements) -> str | None:
+    """Load what the work takes while nobody waits for a patient; return what is missing."""
+    missing = needs.missing()
+    if missing is None:
         prepare_worker_process()
-    return lacking
+    return missing
 
 
 def _run(
     client: Client,
     writer: StoreWriter,
     config: PreprocessConfig,
-    needs: _Needs,
+    needs: WorkerRequirements,
     pending: dict[int, Patient],
     progress: Callable[[str, int], Any],
 ) -> None:
@@ -286,13 +286,17 @@ def _do(
 
 
 def _process_and_write(
-    patient: Patient, index: int, writer: StoreWriter, config: PreprocessConfig, needs: _Needs
+    patient: Patient,
+    index: int,
+    writer: StoreWriter,
+    config: PreprocessConfig,
+    needs: WorkerRequirements,
 ) -> None:
     """Do one patient in a worker; what crosses processes is small."""
     worker = get_worker()
-    lacking = needs.lacking()
-    if lacking is not None:
-        raise InputError(f"Dask worker {worker.address} {lacking}")
+    missing = needs.missing()
+    if missing is not None:
+        raise InputError(f"Dask worker {worker.address} {missing}")
     prepare_worker_process()
     # What a worker leaves behind when it is killed lies where Dask tidies up.
     tempfile.tempdir = worker.local_directory

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from preprocessing.cohort.options import TableOptions
     from radiotrain.inference.predict_many import Candidate, Done
     from radiotrain.inference.predict_patient import Asked
-    from radiotrain.inference.prediction import PatientAnswer
+    from radiotrain.inference.prediction import PatientPrediction
     from radiotrain.inference.prepare import Region
 
 _MOST_NAMED = 10
@@ -271,7 +271,7 @@ def _predict_one(
     covariates: dict[str, str | float | None],
     asked: Asked,
     out: str,
-) -> PatientAnswer:
+) -> PatientPrediction:
     from preprocessing.common.errors import InputError
     from preprocessing.storage import files
     from preprocessing.storage.lock_notes import is_lock
@@ -286,7 +286,7 @@ def _predict_one(
     return examine(with_covariates(patient, covariates), asked, out)
 
 
-def _print_answer(answer: PatientAnswer, out: str) -> None:
+def _print_answer(answer: PatientPrediction, out: str) -> None:
     from preprocessing.storage import files
     from radiotrain.inference import RESEARCH_USE
     from radiotrain.inference.page import between, percent

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cluster.sweep.config import SweepConfig
     from cluster.sweep.estimate import SweepEstimate
-    from cluster.sweep.folder import Standing
+    from cluster.sweep.folder import TrialSummary
     from preprocessing.store import Store
     from radiotrain.split.split import Split
 
@@ -99,20 +99,20 @@ def tune(
     typer.echo(f"to look at: {write_sweep_report(sweep.out)}")
     if best_of_each_group(found):
         typer.echo(f"next: radiotrain promote {sweep.out}")
-    if not all(standing.has_ended for standing in found):
+    if not all(summary.has_ended for summary in found):
         raise typer.Exit(1)
 
 
 def _dry_run(sweep: SweepConfig, inputs: tuple[Store, Split], gpus: int | None) -> None:
     from cluster.session import ray_session
     from cluster.sweep.estimate import check_gpus, estimate_sweep
-    from cluster.sweep.folder import read_states, standings
+    from cluster.sweep.folder import read_states, summaries
     from cluster.sweep.reuse import describe_reuse
     from cluster.sweep.run import check_members
     from preprocessing.common.progress import progress
 
     members = check_members(sweep, inputs, progress)
-    found = standings(sweep, read_states(members.trials))
+    found = summaries(sweep, read_states(members.trials))
     typer.echo("starting Ray to time a few steps of each kind of trial", err=True)
     with ray_session():
         if gpus is not None:
@@ -205,29 +205,29 @@ def _problems(estimate: SweepEstimate) -> dict[str, list[str]]:
     return problems
 
 
-def print_standings(found: Sequence[Standing]) -> None:
+def print_standings(found: Sequence[TrialSummary]) -> None:
     """Print all trials, the best first within each target."""
     from rich.table import Table
 
     table = Table(title="sweep: mean validation AUC of each trial at the epochs that are kept")
     columns = ["target", "network", "seed", "status", "epochs", "score"]
-    if any(standing.plan.searched for standing in found):
+    if any(summary.plan.searched for summary in found):
         columns.append("settings")
     for column in columns:
         table.add_column(column)
-    for standing in sorted(found, key=lambda s: (s.plan.group, s.rank)):
-        plan, score = standing.plan, standing.verdict.score
+    for summary in sorted(found, key=lambda s: (s.plan.group, s.rank)):
+        plan, score = summary.plan, summary.verdict.score
         cells = [
             plan.group,
             plan.run.network.name,
             str(plan.run.seed),
-            standing.status,
-            f"{standing.state.num_epochs}/{sum(run.train.epochs for run in plan.runs)}",
+            summary.status,
+            f"{summary.state.num_epochs}/{sum(run.train.epochs for run in plan.runs)}",
             "" if score is None else f"{score:.3f}" if score >= 0 else "undefined",
             plan.describe_searched(),
         ]
         table.add_row(*cells[: len(columns)])
     wide_console(120).print(table)
-    for standing in found:
-        if standing.status == "failed":
-            typer.echo(f"failed: {standing.plan.name}: {standing.state.error}", err=True)
+    for summary in found:
+        if summary.status == "failed":
+            typer.echo(f"failed: {summary.plan.name}: {summary.state.error}", err=True)

@@ -64,7 +64,7 @@ def write_bundle(
     if description.input.normalisation.kind == "robust":
         _carry("radiotrain.export", "robust_intensities.py", folder / _INTENSITIES)
     if len(description.members) > 1:
-        _carry("radiotrain.networks", "mean.py", folder / _MEAN)
+        _carry("radiotrain.networks", "ensemble.py", folder / _MEAN)
     return description
 
 

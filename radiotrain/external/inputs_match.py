@@ -17,7 +17,7 @@ from preprocessing.store import PatientRecord
 from radiotrain.evaluation.baselines.covariates import as_text
 from radiotrain.evaluation.external_results import RangeRow
 from radiotrain.evaluation.withheld import withheld, withheld_text
-from radiotrain.inference.out_of_range import TrainingImages, Verdict, compare
+from radiotrain.inference.out_of_range import RangeCheck, TrainingImages, compare
 
 # Of the settings of preprocessing: with another value, networks read another quantity or another scale.
 _DECISIVE = ("resample_mm", "phase_images")
@@ -181,12 +181,12 @@ def image_ranges(
     ]
     rows = []
     for name in dict.fromkeys(name for found in each for name in found):
-        known = [f[name] for f in each if name in f and f[name].verdict is not Verdict.unknown]
+        known = [f[name] for f in each if name in f and f[name].verdict is not RangeCheck.unknown]
         if name == "phases" or not known:
             continue
         values = [n[name] for n in numbers if name in n]
         text = _spread(values) if values else _counts(p[name] for p in properties if name in p)
-        num = sum(c.verdict is not Verdict.inside for c in known)
+        num = sum(c.verdict is not RangeCheck.inside for c in known)
         rows.append(RangeRow(known[0].label, known[0].training, text, len(known), num))
     return tuple(rows)
 

@@ -48,7 +48,7 @@ class TrainingImages:
     ranges: Ranges
 
 
-class Verdict(StrEnum):
+class RangeCheck(StrEnum):
     """How one value compares with the training patients'."""
 
     inside = "inside"
@@ -79,7 +79,7 @@ class Comparison:
     label: str
     value: str
     training: str
-    verdict: Verdict
+    verdict: RangeCheck
     sentence: str = ""
 
 
@@ -158,16 +158,16 @@ def _compare_number(
         if span.num_known < _FEW:
             training += f" (of {span.num_known} patients only)"
     if value is None or span is None:
-        return Comparison(name, label, shown, training, Verdict.unknown)
+        return Comparison(name, label, shown, training, RangeCheck.unknown)
     low, high = span.low - _TOLERANCE * abs(span.low), span.high + _TOLERANCE * abs(span.high)
     if low <= value <= high:
-        return Comparison(name, label, shown, training, Verdict.inside)
+        return Comparison(name, label, shown, training, RangeCheck.inside)
     how = "below" if value < low else "above"
     sentence = (
         f"The {label} is {shown}, {how} {_WHOM[ranges]}"
         f" ({span.low:{style}} to {span.high:{style}}{unit})."
     )
-    return Comparison(name, label, shown, training, Verdict.outside, sentence)
+    return Comparison(name, label, shown, training, RangeCheck.outside, sentence)
 
 
 def _compare_property(
@@ -176,11 +176,11 @@ def _compare_property(
     counts = images.counts.get(name, {})
     training = ", ".join(f"{known} ({num})" for known, num in counts.items()) or "not known"
     if value is None:
-        return Comparison(name, label, "not known", training, Verdict.unknown)
+        return Comparison(name, label, "not known", training, RangeCheck.unknown)
     if not counts:
-        return Comparison(name, label, "known, not compared", training, Verdict.unknown)
+        return Comparison(name, label, "known, not compared", training, RangeCheck.unknown)
     if value in counts:
-        return Comparison(name, label, value, training, Verdict.inside)
+        return Comparison(name, label, value, training, RangeCheck.inside)
     # Models and makers are typed by people now and then, who also type names.
     shown = value if name == "field_strength" else "another one"
     is_field = name == "field_strength"
@@ -188,13 +188,13 @@ def _compare_property(
         fewest = FEWEST_OF_A_CATEGORY
         what = f"were imaged at {value}" if is_field else f"had the {label} of these images"
         sentence = f"Fewer than {fewest} training patients, if any, {what}: {fewest} or more had {training}."
-        return Comparison(name, label, shown, training, Verdict.rare, sentence)
+        return Comparison(name, label, shown, training, RangeCheck.rare, sentence)
     what = f"was imaged at {value}" if is_field else f"had the {label} of these images"
     sentence = f"No training patient {what}: training had {training}."
-    return Comparison(name, label, shown, training, Verdict.unseen, sentence)
+    return Comparison(name, label, shown, training, RangeCheck.unseen, sentence)
 
 
 def _compare_phases(num_found: int, num_used: int) -> Comparison:
     label, training = "phases", f"{num_used} used of each patient"
     shown = f"{num_found} found, {num_used} used"
-    return Comparison("phases", label, shown, training, Verdict.inside)
+    return Comparison("phases", label, shown, training, RangeCheck.inside)

@@ -13,7 +13,7 @@ from preprocessing.common.page import make_environment
 from radiotrain.inference import RESEARCH_USE
 from radiotrain.inference.operating_point import Rates, TestedCalibration
 from radiotrain.inference.out_of_range import Comparison
-from radiotrain.inference.prediction import PatientAnswer, TargetAnswer
+from radiotrain.inference.prediction import PatientPrediction, TargetAnswer
 from radiotrain.inference.probability import Spread
 from radiotrain.statistics.auc import Interval
 
@@ -26,7 +26,7 @@ class Pictures:
     maps: Mapping[tuple[str, str], str]
 
 
-def render_page(answer: PatientAnswer, pictures: Pictures) -> str:
+def render_page(answer: PatientPrediction, pictures: Pictures) -> str:
     """Return the HTML, which needs nothing else."""
     return (
         _environment()
@@ -120,7 +120,7 @@ def spread_sentence(spread: Spread) -> str:
     return f"{said}. This is how far they disagree, not a confidence interval."
 
 
-def _tables(answer: PatientAnswer) -> list[tuple[str, tuple[Comparison, ...], int]]:
+def _tables(answer: PatientPrediction) -> list[tuple[str, tuple[Comparison, ...], int]]:
     """Return each different comparison once, with the models that it holds for."""
     found: dict[tuple[Comparison, ...], list[str]] = {}
     patients: dict[tuple[Comparison, ...], int] = {}

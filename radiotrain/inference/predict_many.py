@@ -34,7 +34,7 @@ from preprocessing.images.volumes import finding_of, is_of_one_patient
 from preprocessing.storage import files
 from preprocessing.storage.lock_notes import is_lock
 from radiotrain.inference.predict_patient import JSON, Asked, examine, read_request
-from radiotrain.inference.prediction import PatientAnswer
+from radiotrain.inference.prediction import PatientPrediction
 from radiotrain.inference.prepare import Region, UnusablePatientError, read_patient
 
 COLUMNS = (
@@ -45,7 +45,7 @@ COLUMNS = (
 Row = Mapping[str, str]
 
 
-def rows_of(number: str, answer: PatientAnswer | str) -> tuple[Row, ...]:
+def rows_of(number: str, answer: PatientPrediction | str) -> tuple[Row, ...]:
     """Return a patient's rows, or the one row of a patient who could not be predicted.
 
     Parameters
@@ -254,7 +254,7 @@ def predict_many(
     return Done(now, before, failed, files.join(out, TABLE))
 
 
-def _examine(patient: Patient, asked: Asked, folder: str) -> PatientAnswer:
+def _examine(patient: Patient, asked: Asked, folder: str) -> PatientPrediction:
     excluding = next((f for f in patient.findings if f.excludes), None)
     if excluding is not None:
         raise UnusablePatientError(excluding)

@@ -31,7 +31,7 @@ from radiotrain.inference.prediction import (
     SCHEMA_VERSION,
     Images,
     ModelAnswer,
-    PatientAnswer,
+    PatientPrediction,
     TargetAnswer,
     to_json,
 )
@@ -111,7 +111,7 @@ def check_models(models: Sequence[TrainedModel]) -> None:
             )
 
 
-def examine(patient: Patient, asked: Asked, out: str) -> PatientAnswer:
+def examine(patient: Patient, asked: Asked, out: str) -> PatientPrediction:
     """Predict a patient and write what came of it; the JSON last.
 
     Parameters
@@ -141,7 +141,7 @@ def examine(patient: Patient, asked: Asked, out: str) -> PatientAnswer:
         answers.append(_answer_of(model, of_model, images, asked))
         maps.update(_maps(answers[-1], of_model, images))
     first = next(iter(prepared.values()))
-    answer = PatientAnswer(
+    answer = PatientPrediction(
         request=asked.request(patient),
         images=_images(patient, first),
         models=tuple(answers),
@@ -278,7 +278,7 @@ def _file_names(patient: Patient) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def _report(answer: PatientAnswer, patient: Prepared) -> tuple[PatientAnswer, bytes | None]:
+def _report(answer: PatientPrediction, patient: Prepared) -> tuple[PatientPrediction, bytes | None]:
     """Return the answer and its SR, or the answer that says why there is none."""
     if patient.source is None:
         return answer, None
@@ -293,7 +293,7 @@ def _report(answer: PatientAnswer, patient: Prepared) -> tuple[PatientAnswer, by
 
 
 def _write(
-    answer: PatientAnswer,
+    answer: PatientPrediction,
     patient: Prepared,
     maps: Mapping[tuple[str, str], str],
     report: bytes | None,

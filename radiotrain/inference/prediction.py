@@ -96,7 +96,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class PatientAnswer:
+class PatientPrediction:
     """All that is said of a patient.
 
     Parameters
@@ -127,7 +127,7 @@ class PatientAnswer:
         return tuple(dict.fromkeys(_warnings(self)))
 
 
-def _warnings(answer: PatientAnswer) -> Sequence[str]:
+def _warnings(answer: PatientPrediction) -> Sequence[str]:
     found: list[str] = []
     for model in answer.models:
         if model.was_in_development:
@@ -171,7 +171,7 @@ def _sentence(message: str) -> str:
     return f"{message[:1].upper()}{message[1:]}{'' if message.endswith('.') else '.'}"
 
 
-def to_json(answer: PatientAnswer) -> str:
+def to_json(answer: PatientPrediction) -> str:
     """Return the text of ``prediction.json``."""
     document = {
         "schema_version": SCHEMA_VERSION,

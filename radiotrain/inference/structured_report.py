@@ -39,7 +39,7 @@ from pydicom.sr.codedict import codes
 
 import radiotrain
 from radiotrain.inference import RESEARCH_USE
-from radiotrain.inference.prediction import ModelAnswer, PatientAnswer, TargetAnswer
+from radiotrain.inference.prediction import ModelAnswer, PatientPrediction, TargetAnswer
 from radiotrain.inference.prepare import DicomSource
 
 SERIES_DESCRIPTION = "RESEARCH USE ONLY receptor status from MRI"
@@ -87,7 +87,7 @@ class NoReportError(Exception):
     """Images whose own headers do not allow an SR beside them."""
 
 
-def structured_report(answer: PatientAnswer, source: DicomSource) -> bytes:
+def structured_report(answer: PatientPrediction, source: DicomSource) -> bytes:
     """Return the SR as the bytes of a DICOM file.
 
     Raises
@@ -102,7 +102,7 @@ def structured_report(answer: PatientAnswer, source: DicomSource) -> bytes:
         raise NoReportError(type(error).__name__) from error
 
 
-def _structured_report(answer: PatientAnswer, source: DicomSource) -> bytes:
+def _structured_report(answer: PatientPrediction, source: DicomSource) -> bytes:
     with warnings.catch_warnings():
         # Names that are no names of people are quoted by it, and nobody's name is to be shown.
         warnings.simplefilter("ignore")
@@ -145,7 +145,7 @@ def _evidence(source: DicomSource) -> list[Dataset]:
     return found
 
 
-def _content(answer: PatientAnswer, source: DicomSource) -> MeasurementReport:
+def _content(answer: PatientPrediction, source: DicomSource) -> MeasurementReport:
     groups = [_group(model, target, source) for model in answer.models for target in model.targets]
     device = DeviceObserverIdentifyingAttributes(
         uid=_DEVICE_UID,

@@ -61,7 +61,7 @@ class EpochChoice:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class EpochDecision:
     """A decision, with what it rests on.
 
     Parameters
@@ -82,7 +82,7 @@ def decide(
     losses: Sequence[float],
     patience: int | None,
     choice: EpochChoice | None = None,
-) -> Verdict:
+) -> EpochDecision:
     """Decide after an epoch which one is kept, and whether to go on.
 
     Parameters
@@ -107,13 +107,13 @@ def decide(
         # Of one whose predictions are not finite the loss is not, either.
         finite = [epoch for epoch, loss in enumerate(losses) if math.isfinite(loss)]
         best = finite[-1] if finite else last
-        return Verdict(Action.CONTINUE, best, best == last)
+        return EpochDecision(Action.CONTINUE, best, best == last)
     find = _best_auc if choice.choose == "best_auc" else _best_smoothed
     best = find(aucs, losses, choice)
     if best < 0:
-        return Verdict(Action.CONTINUE, last, is_best=True)
+        return EpochDecision(Action.CONTINUE, last, is_best=True)
     stop = patience is not None and last - best >= patience
-    return Verdict(Action.STOP if stop else Action.CONTINUE, best, best == last)
+    return EpochDecision(Action.STOP if stop else Action.CONTINUE, best, best == last)
 
 
 def joint_epoch(
@@ -172,7 +172,7 @@ def _mean(values: Sequence[float]) -> float:
 _KEYS = (("train", "epochs"), ("early_stopping", "patience"))
 
 
-def verdict_of(history: Sequence[EpochMetrics], config: RunConfig) -> Verdict:
+def verdict_of(history: Sequence[EpochMetrics], config: RunConfig) -> EpochDecision:
     """Decide on the epochs so far, of which there is at least one."""
     aucs = [metrics.validation_auc for metrics in history]
     losses = [metrics.validation_loss for metrics in history]

@@ -17,7 +17,7 @@ Reporter = Callable[[str], None]
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Heartbeat:
+class StepProgress:
     """Told of each step; says where the epoch is.
 
     Parameters

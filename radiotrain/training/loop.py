@@ -19,7 +19,7 @@ from preprocessing.storage.folder_lock import exclusive
 from radiotrain.config.run_config import RunConfig
 from radiotrain.distributed import Worker
 from radiotrain.runs.checkpoint import save_weights
-from radiotrain.runs.early_stopping import Verdict, has_same_length, is_over
+from radiotrain.runs.early_stopping import EpochDecision, has_same_length, is_over
 from radiotrain.runs.epoch_metrics import EpochMetrics, history_digest, nan_for_null
 from radiotrain.runs.locations import open_inputs
 from radiotrain.runs.provenance import (
@@ -31,7 +31,7 @@ from radiotrain.runs.provenance import (
 from radiotrain.runs.run_folder import RunFolder, RunRecord, Status, new_record
 from radiotrain.split.split import Split
 from radiotrain.tracking import check_show
-from radiotrain.training.shown import Shown
+from radiotrain.training.run_reporter import RunReporter
 from radiotrain.training.trainer import NonFiniteLossError, Notice, Training, find_micro_batch
 from radiotrain.training.validate import check_options
 
@@ -238,7 +238,7 @@ def _run(
         if worker.is_writer:
             terminal = reporter is print_line
             shown = stack.enter_context(
-                Shown(training, folder, reporter, is_terminal=terminal, is_leaving=is_leaving)
+                RunReporter(training, folder, reporter, is_terminal=terminal, is_leaving=is_leaving)
             )
         with stop_notice.put_off(interrupts=True, grace_s=_NOTICE_GRACE_S):
             while not is_over(training.history, config) and not _is_at(training, until_epoch):
@@ -426,7 +426,7 @@ def _record_failure(folder: RunFolder, record: RunRecord, error: BaseException) 
 
 
 def _result(
-    folder: RunFolder, status: Status, history: list[EpochMetrics], verdict: Verdict
+    folder: RunFolder, status: Status, history: list[EpochMetrics], verdict: EpochDecision
 ) -> RunResult:
     best = history[verdict.best_epoch]
     return RunResult(

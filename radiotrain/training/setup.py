@@ -285,7 +285,7 @@ def _begin_with_covariates(
     )
 
 
-def quicken(network: nn.Module, config: RunConfig, worker: Worker) -> nn.Module:
+def optimize_network(network: nn.Module, config: RunConfig, worker: Worker) -> nn.Module:
     """Return the network on its device, as the configuration wants it computed."""
     if config.train.sync_batch_norm and worker.world_size > 1:
         network = synchronise_batch_norm(network, worker.device)

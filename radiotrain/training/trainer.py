@@ -52,7 +52,7 @@ from radiotrain.runs.checkpoint import (
     save_weights,
     weights_digest,
 )
-from radiotrain.runs.early_stopping import Verdict, verdict_of
+from radiotrain.runs.early_stopping import EpochDecision, verdict_of
 from radiotrain.runs.epoch_metrics import EpochMetrics, auc_per_target, mean_auc
 from radiotrain.runs.predict_run import predict_logits, predictions_table
 from radiotrain.runs.run_folder import REMEDY, PredictedBy, RunFolder, run_digest
@@ -64,7 +64,7 @@ from radiotrain.training.setup import (
     average_weights,
     build_trained_network,
     make_optimizer,
-    quicken,
+    optimize_network,
 )
 
 
@@ -363,7 +363,7 @@ class Training:
         self.encoder, self.weights_report = built.encoder, built.weights_report
         self.patients = self._load(split, "train")
         self.validation = self._load(split, "validation")
-        self.network = quicken(built.network, config, worker)
+        self.network = optimize_network(built.network, config, worker)
         self.averaged = average_weights(self.network, config)
         self.wrapped = worker.wrap(self.network)
         if config.speed.compile:
@@ -410,7 +410,7 @@ class Training:
         """Where training is."""
         return Position(len(self.history), self.num_steps_done)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> EpochDecision:
         """Decide on the epochs so far."""
         return verdict_of(self.history, self.config)
 

@@ -49,13 +49,13 @@ def access(folder: Path, split: str) -> None:
 
 def sweep(folder: Path) -> None:
     """Keep what a sweep suggests and trains."""
-    from cluster.sweep.folder import Segment, Suggestion, SweepFolder
+    from cluster.sweep.folder import Suggestion, SweepFolder, TrialInterval
 
     kept = SweepFolder(str(folder / "sweep"))
     for number in range(3):
         kept.add_suggestion(Suggestion("ER", number, "ResNet10-narrow", {"train.lr": 0.1 * number}))
         mark(f"suggestion {number}")
-        kept.add_segment(Segment("ER_0", number, 1, "host", 1, 0.0, 1.0, 2.0, 1.0))
+        kept.add_segment(TrialInterval("ER_0", number, 1, "host", 1, 0.0, 1.0, 2.0, 1.0))
         mark(f"segment {number}")
 
 

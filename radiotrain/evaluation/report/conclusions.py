@@ -26,7 +26,7 @@ VerdictKind = Literal["better", "unclear", "worse", "undefined"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Conclusion:
     """What to make of a result: the kind colours the report, the sentences are for a person.
 
     Parameters
@@ -92,7 +92,7 @@ def judge(
     family: Family | None = None,
     concerns: Sequence[Alarm] = (),
     cohort: str = "",
-) -> Verdict:
+) -> Conclusion:
     """Say in plain words whether the run predicts the target better than chance.
 
     Parameters
@@ -124,10 +124,10 @@ def judge(
         _beside_published(result, cohort),
         f"Further caveat{'s' * (len(others) > 1)}: {'; '.join(others)}." if others else "",
     )
-    return Verdict(kind, headline, tuple(d for d in details if d), caveats)
+    return Conclusion(kind, headline, tuple(d for d in details if d), caveats)
 
 
-def judge_all(evaluation: Evaluation, concerns: Sequence[Alarm] = ()) -> tuple[Verdict, ...]:
+def judge_all(evaluation: Evaluation, concerns: Sequence[Alarm] = ()) -> tuple[Conclusion, ...]:
     """Return the verdict on each result of an evaluation, in their order."""
     return tuple(
         judge(r, evaluation.comparisons, evaluation.family, concerns, evaluation.cohort)

@@ -24,7 +24,13 @@ from radiotrain.evaluation.predictions import SPLITS
 from radiotrain.evaluation.published import PublishedResult, published_for
 from radiotrain.evaluation.report.characteristics import Failures, find_failures
 from radiotrain.evaluation.report.checklists.fill import fill_checklists
-from radiotrain.evaluation.report.conclusions import Alarm, Verdict, alarms, judge_all, resolvable
+from radiotrain.evaluation.report.conclusions import (
+    Alarm,
+    Conclusion,
+    alarms,
+    judge_all,
+    resolvable,
+)
 from radiotrain.evaluation.report.context import ReportContext
 from radiotrain.evaluation.report.flow_diagram import flow_svg
 from radiotrain.evaluation.report.model_card import make_card
@@ -109,7 +115,7 @@ class Entry:
     anchor: str
     page: str
     result: TargetResult
-    verdict: Verdict
+    verdict: Conclusion
     resolvable: str
     published: tuple[PublishedResult, ...]
     plots: tuple[Plot, ...]
@@ -224,7 +230,7 @@ def make_pages(
 def _make_entry(
     number: int,
     result: TargetResult,
-    verdict: Verdict,
+    verdict: Conclusion,
     evaluation: Evaluation,
     table: pd.DataFrame,
     context: ReportContext,

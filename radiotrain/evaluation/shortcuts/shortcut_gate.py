@@ -48,8 +48,8 @@ from radiotrain.evaluation.shortcuts.shortcut_results import (
     LeftOut,
     ProbeResult,
     ScannerResult,
+    ShortcutConclusion,
     Shortcuts,
-    ShortcutVerdict,
     judge_shortcut,
 )
 from radiotrain.split.split import Split
@@ -304,7 +304,7 @@ def _verdicts(
     falls: Sequence[FallResult],
     left_out: Sequence[LeftOut],
     configuration_of: Mapping[str, str],
-) -> Iterator[ShortcutVerdict]:
+) -> Iterator[ShortcutConclusion]:
     areas = {(a.target, a.source): a.area for a in acquisition}
     probed = {(p.run, p.variable): p.area for p in probes}
     without = {(r.run, r.target): r for r in left_out if r.scanner == EACH_IN_TURN}

@@ -74,7 +74,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class ShortcutVerdict:
+class ShortcutConclusion:
     """What to make of it: the kind colours the report, the sentences are for a person."""
 
     run: str
@@ -92,7 +92,7 @@ def judge_shortcut(
     probe: Area | None,
     fall: Fall | None,
     without: LeftOut | None = None,
-) -> ShortcutVerdict:
+) -> ShortcutConclusion:
     """Judge one run and target.
 
     Parameters
@@ -165,7 +165,7 @@ def judge_shortcut(
             f"No acquisition shortcut for {target} was found; an acquisition AUC of"
             f" {RULED_OUT_AUC:.2f} and a fall of {RULED_OUT_FALL:.2f} within scanners are ruled out."
         )
-    return ShortcutVerdict(run, target, kind, sentence, details)
+    return ShortcutConclusion(run, target, kind, sentence, details)
 
 
 def _lies_above(area: Area, value: float) -> bool:
@@ -284,7 +284,7 @@ class Shortcuts:
     by_scanner: tuple[ScannerResult, ...]
     falls: tuple[FallResult, ...]
     left_out: tuple[LeftOut, ...]
-    verdicts: tuple[ShortcutVerdict, ...]
+    verdicts: tuple[ShortcutConclusion, ...]
 
     @property
     def has_networks_left_out(self) -> bool:

@@ -116,7 +116,7 @@ class VariableResult:
 
 
 @dataclass(frozen=True)
-class SubgroupVerdict:
+class SubgroupConclusion:
     """What to make of one run and target: the kind colours the report, the sentences are for a person."""
 
     run: str
@@ -150,7 +150,7 @@ class Subgroups:
 
     results: tuple[VariableResult, ...]
     overall: tuple[Overall, ...]
-    verdicts: tuple[SubgroupVerdict, ...]
+    verdicts: tuple[SubgroupConclusion, ...]
     num_tests: int
     notes: tuple[str, ...]
 

@@ -35,8 +35,8 @@ from radiotrain.evaluation.subgroups.subgroup_results import (
     Group,
     Overall,
     Standing,
+    SubgroupConclusion,
     Subgroups,
-    SubgroupVerdict,
     VariableResult,
 )
 from radiotrain.evaluation.subgroups.variables import UNKNOWN, Variable, choose_variables
@@ -248,7 +248,7 @@ def _noncentrality(df: int, alpha: float, power: float) -> float:
 
 def judge_subgroups(
     overall: Overall, results: Sequence[VariableResult], num_tests: int
-) -> SubgroupVerdict:
+) -> SubgroupConclusion:
     """Judge one run and target by its variables.
 
     Parameters
@@ -266,12 +266,12 @@ def judge_subgroups(
     details = tuple(_details(overall, results, tests, num_tests))
     if differing:
         sentence = f"The AUC for {target} differs between groups, {'; '.join(map(_by, differing))}."
-        return SubgroupVerdict(run, target, "differ", sentence, details)
+        return SubgroupConclusion(run, target, "differ", sentence, details)
     if tests:
         sentence = f"No difference of the AUC for {target} between groups was shown."
-        return SubgroupVerdict(run, target, "no difference shown", sentence, details)
+        return SubgroupConclusion(run, target, "no difference shown", sentence, details)
     sentence = f"Too few patients to test whether the AUC for {target} differs between groups."
-    return SubgroupVerdict(run, target, "too few to say", sentence, details)
+    return SubgroupConclusion(run, target, "too few to say", sentence, details)
 
 
 def _by(result: VariableResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.sweep.config import SweepConfig
-from cluster.sweep.folder import SweepFolder, read_states, standings
+from cluster.sweep.folder import SweepFolder, read_states, summaries
 from radiotrain.config.run_config import parse_config
 
 
@@ -39,6 +39,6 @@ def look():
 
     def read(sweep):
         plans = SweepFolder(sweep.out).read_plans(sweep)
-        return {s.plan.name: s for s in standings(sweep, read_states(plans))}
+        return {s.plan.name: s for s in summaries(sweep, read_states(plans))}
 
     return read

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.sweep.config import plan_trials
 from cluster.sweep.estimate import _estimate, estimate_sweep, wall_time_s
-from cluster.sweep.folder import SweepFolder, read_states, standings
+from cluster.sweep.folder import SweepFolder, read_states, summaries
 from cluster.sweep.run import check_members
 from preprocessing.common.progress import progress
 from preprocessing.store import Store
@@ -36,7 +36,7 @@ def sweep(make_sweep, tmp_path_factory):
 
 def estimated(sweep, plans):
     inputs = open_inputs(sweep.store, sweep.split)
-    return estimate_sweep(sweep, standings(sweep, read_states(plans)), inputs, progress)
+    return estimate_sweep(sweep, summaries(sweep, read_states(plans)), inputs, progress)
 
 
 @pytest.fixture(scope="module")
@@ -220,4 +220,4 @@ def test_what_does_not_fit_is_said_with_status_1(ray_here, make_sweep, tmp_path,
     (tmp_path / "sweep.yaml").write_text(dump_config(dry))
     _, error = call("tune", "--config", tmp_path / "sweep.yaml", "--dry-run", status=1)
     assert "does not fit: ER_ResNet10-narrow_seed0 and 3 more: a worker needs" in error
-    assert standings(dry, read_states(plan_trials(dry)))[0].status == "not begun"
+    assert summaries(dry, read_states(plan_trials(dry)))[0].status == "not begun"

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from cluster.sweep.halving import (
     Action,
-    Entrant,
     FoldCurve,
+    TrialCurve,
     fold_score,
     judge,
-    make_ladder,
+    make_schedule,
     score_at,
 )
 
@@ -21,11 +21,11 @@ EPOCHS = 9
 
 
 def ladder_for(num_folds=1, grace=1, factor=3.0, smooth=1, epochs=EPOCHS):
-    return make_ladder(num_folds, epochs, grace, factor, smooth)
+    return make_schedule(num_folds, epochs, grace, factor, smooth)
 
 
-def places(ladder):
-    return [(rung.fold, rung.epochs) for rung in ladder.rungs]
+def places(schedule):
+    return [(rung.fold, rung.epochs) for rung in schedule.rungs]
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def places(ladder):
 def test_rungs_lie_at_powers_of_the_factor_and_at_the_ends_of_folds(
     folds, epochs, grace, factor, expected
 ):
-    ladder = make_ladder(folds, epochs, grace, factor, 3)
-    assert places(ladder) == expected
-    assert [rung.number for rung in ladder.rungs] == list(range(len(expected)))
+    schedule = make_schedule(folds, epochs, grace, factor, 3)
+    assert places(schedule) == expected
+    assert [rung.number for rung in schedule.rungs] == list(range(len(expected)))
 
 
 def test_without_halving_there_is_only_the_end():
-    assert places(make_ladder(3, 20, 2, 3, 1, halving=False)) == [(2, 20)]
+    assert places(make_schedule(3, 20, 2, 3, 1, halving=False)) == [(2, 20)]
 
 
 def test_score_is_the_best_mean_of_successive_epochs():
@@ -81,32 +81,32 @@ def test_score_matches_a_naive_loop_and_never_falls_once_it_is_whole(aucs, smoot
 
 
 def test_a_fold_that_ended_early_keeps_its_score_at_later_rungs():
-    ladder = ladder_for()
+    schedule = ladder_for()
     early = (FoldCurve((0.6, 0.8), ended=True),)
-    assert [score_at(early, rung, 1) for rung in ladder.rungs] == [0.6, 0.8, 0.8]
+    assert [score_at(early, rung, 1) for rung in schedule.rungs] == [0.6, 0.8, 0.8]
     on_its_way = (FoldCurve((0.6, 0.8), ended=False),)
-    assert [score_at(on_its_way, rung, 1) for rung in ladder.rungs] == [0.6, None, None]
+    assert [score_at(on_its_way, rung, 1) for rung in schedule.rungs] == [0.6, None, None]
 
 
 def test_folds_count_alike():
-    ladder = ladder_for(num_folds=3, grace=9)
-    assert places(ladder) == [(0, 9), (2, 9)]
+    schedule = ladder_for(num_folds=3, grace=9)
+    assert places(schedule) == [(0, 9), (2, 9)]
     folds = tuple(FoldCurve((auc,) * 9, ended=True) for auc in (0.9, 0.6, 0.6))
-    assert score_at(folds, ladder.top, 1) == pytest.approx(0.7)
-    assert score_at(folds[:2], ladder.top, 1) is None
+    assert score_at(folds, schedule.top, 1) == pytest.approx(0.7)
+    assert score_at(folds[:2], schedule.top, 1) is None
 
 
 def trial(name, *aucs, ended=False, failed=False):
-    return Entrant(name, (FoldCurve(aucs, ended),) if aucs else (), failed)
+    return TrialCurve(name, (FoldCurve(aucs, ended),) if aucs else (), failed)
 
 
-def actions(entrants, ladder, num=None):
-    return {name: v.action.value for name, v in judge(entrants, ladder, num).items()}
+def actions(trial_curves, schedule, num=None):
+    return {name: v.action.value for name, v in judge(trial_curves, schedule, num).items()}
 
 
 def test_the_best_third_goes_on_when_all_are_there():
-    entrants = [trial(f"t{i}", auc) for i, auc in enumerate([0.6, 0.9, 0.5, 0.8, 0.7, 0.4])]
-    verdicts = judge(entrants, ladder_for())
+    trial_curves = [trial(f"t{i}", auc) for i, auc in enumerate([0.6, 0.9, 0.5, 0.8, 0.7, 0.4])]
+    verdicts = judge(trial_curves, ladder_for())
     assert {n for n, v in verdicts.items() if v.action is Action.TRAIN} == {"t1", "t3"}
     assert {v.action for n, v in verdicts.items() if n not in ("t1", "t3")} == {Action.STOP}
     assert verdicts["t1"].rung.epochs == 3
@@ -115,27 +115,27 @@ def test_the_best_third_goes_on_when_all_are_there():
 
 
 def test_nobody_is_judged_before_it_is_certain():
-    ladder = ladder_for()
+    schedule = ladder_for()
     some = [trial("a", 0.9), trial("b", 0.8), trial("c", 0.7), trial("d"), trial("e"), trial("f")]
     # Two places: c is beaten whatever comes; a could still be beaten by two of the three.
-    assert actions(some, ladder) == {
+    assert actions(some, schedule) == {
         "a": "wait", "b": "wait", "c": "stop", "d": "train", "e": "train", "f": "train",
     }  # fmt: skip
     # Only one to come: the first cannot lose its place any more.
     most = [*some[:3], trial("d", 0.1), trial("e", 0.2), trial("f")]
-    assert actions(most, ladder)["a"] == "train"
-    assert actions(most, ladder)["b"] == "wait"
+    assert actions(most, schedule)["a"] == "train"
+    assert actions(most, schedule)["b"] == "wait"
 
 
 def test_trials_that_are_still_to_be_suggested_are_waited_for():
-    entrants = [trial("a", 0.9), trial("b", 0.8)]
-    assert set(actions(entrants, ladder_for(), num=6).values()) == {"wait"}
-    assert actions(entrants, ladder_for()) == {"a": "train", "b": "stop"}
+    trial_curves = [trial("a", 0.9), trial("b", 0.8)]
+    assert set(actions(trial_curves, ladder_for(), num=6).values()) == {"wait"}
+    assert actions(trial_curves, ladder_for()) == {"a": "train", "b": "stop"}
 
 
 def test_a_failed_trial_is_not_waited_for():
-    entrants = [trial("a", 0.9), trial("b", 0.8), trial("c", 0.7), trial("d", failed=True)]
-    assert actions(entrants, ladder_for()) == {
+    trial_curves = [trial("a", 0.9), trial("b", 0.8), trial("c", 0.7), trial("d", failed=True)]
+    assert actions(trial_curves, ladder_for()) == {
         "a": "train", "b": "train", "c": "stop", "d": "failed",
     }  # fmt: skip
     everyone = [trial(name, failed=True) for name in "abc"]
@@ -143,34 +143,37 @@ def test_a_failed_trial_is_not_waited_for():
 
 
 def test_a_trial_that_fails_further_up_leaves_the_others_their_places():
-    entrants = [
+    trial_curves = [
         trial("a", 0.9, 0.9, 0.9, *[0.9] * 6, ended=True),
         trial("b", 0.8, failed=True),
         trial("c", 0.7),
         trial("d", 0.6),
     ]
-    assert actions(entrants, ladder_for()) == {
+    assert actions(trial_curves, ladder_for()) == {
         "a": "done", "b": "failed", "c": "stop", "d": "stop",
     }  # fmt: skip
 
 
 def test_equals_are_told_apart_by_who_learned_sooner():
-    entrants = [trial("slow", 0.5, 0.5, 1.0), trial("quick", 0.9, 1.0, 1.0)]
-    assert actions(entrants, ladder_for(grace=3, factor=2)) == {"slow": "stop", "quick": "train"}
+    trial_curves = [trial("slow", 0.5, 0.5, 1.0), trial("quick", 0.9, 1.0, 1.0)]
+    assert actions(trial_curves, ladder_for(grace=3, factor=2)) == {
+        "slow": "stop",
+        "quick": "train",
+    }
 
 
 def test_undefined_aucs_are_below_all_others():
-    entrants = [trial("nan", math.nan), trial("bad", 0.01)]
-    verdicts = judge(entrants, ladder_for(factor=2))
+    trial_curves = [trial("nan", math.nan), trial("bad", 0.01)]
+    verdicts = judge(trial_curves, ladder_for(factor=2))
     assert verdicts["nan"].action is Action.STOP
     assert verdicts["nan"].reason.startswith("no AUC after 1 epochs")
 
 
 def test_a_bad_first_fold_stops_a_cross_validated_trial():
-    ladder = ladder_for(num_folds=4, grace=9, factor=2)
-    assert places(ladder) == [(0, 9), (1, 9), (3, 9)]
-    good, bad = (Entrant(n, (FoldCurve((a,) * 9, True),)) for n, a in (("g", 0.8), ("b", 0.5)))
-    verdicts = judge([good, bad], ladder)
+    schedule = ladder_for(num_folds=4, grace=9, factor=2)
+    assert places(schedule) == [(0, 9), (1, 9), (3, 9)]
+    good, bad = (TrialCurve(n, (FoldCurve((a,) * 9, True),)) for n, a in (("g", 0.8), ("b", 0.5)))
+    verdicts = judge([good, bad], schedule)
     assert verdicts["b"].action is Action.STOP
     assert "of fold 1" in verdicts["b"].reason
     assert (verdicts["g"].action, verdicts["g"].rung.fold) == (Action.TRAIN, 1)
@@ -187,16 +190,16 @@ curves = st.lists(
 
 def climb(full, order, failing=frozenset()):
     """Train in some order, always from rung to rung, as a sweep does; return how all ended."""
-    ladder = ladder_for(smooth=2)
+    schedule = ladder_for(smooth=2)
     reached = dict.fromkeys(range(len(full)), 0)
     failed = set()
     seen = {}
     while True:
-        entrants = [
+        trial_curves = [
             trial(f"t{i}", *full[i][: reached[i]], ended=reached[i] == EPOCHS, failed=i in failed)
             for i in range(len(full))
         ]
-        verdicts = judge(entrants, ladder)
+        verdicts = judge(trial_curves, schedule)
         for name, verdict in verdicts.items():
             settled = seen.get(name)
             if settled in (Action.STOP, Action.DONE):

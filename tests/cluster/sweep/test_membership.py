@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sweep.folder import Suggestion, SweepFolder, read_states, standings
+from cluster.sweep.folder import Suggestion, SweepFolder, read_states, summaries
 from cluster.sweep.optuna_search import NextTrial
 from cluster.sweep.reuse import describe_reuse
 from cluster.sweep.run import check_members
-from cluster.sweep.sweep_state import Book
+from cluster.sweep.sweep_state import SweepState
 from preprocessing.common.errors import InputError
 from preprocessing.storage.digests import text_with_digest
 from radiotrain.config.yaml_text import dump_yaml, load_yaml
@@ -351,14 +351,14 @@ def test_a_search_goes_on_after_any_edit(make, suggested, finish, changes, num_o
     names = {plan.name for plan in members.trials}
     assert len(names) == len(members.trials) == num_old
     assert len(members.left_out) == 6 - num_old
-    book = Book(sweep, members.trials)
-    search, new = NextTrial(book), []
+    sweep_state = SweepState(sweep, members.trials)
+    search, new = NextTrial(sweep_state), []
     while isinstance(given := search.suggest(str(len(new))), dict):
         if given["trial"]["name"] not in names:
             new.append(given["trial"]["name"])
         # Each is reported before the next is asked for, since it has a score.
-        finish(sweep, [book.standing(given["trial"]["name"]).plan])
-        book.refresh(given["trial"]["name"])
+        finish(sweep, [sweep_state.summary(given["trial"]["name"]).plan])
+        sweep_state.refresh(given["trial"]["name"])
     assert len(new) == len({*new}) == num_new
     # The new ones are members too, and the number is what was asked for.
     again = folder.read_members(sweep).trials
@@ -389,7 +389,7 @@ def test_all_that_lies_in_the_space_is_told_to_the_search(make, suggested, monke
         )
         | {"networks": ["ResNet18", "ResNet10", "ResNet10-narrow"]}
     )
-    assert isinstance(NextTrial(Book(sweep, check_members(sweep).trials)).suggest("a"), dict)
+    assert isinstance(NextTrial(SweepState(sweep, check_members(sweep).trials)).suggest("a"), dict)
     assert [score for _, score in told] == [0.5, 0.51, 0.52, 0.53]
     assert [values["train.loss"] for values, _ in told] == [1, 1, 1, 0]
     assert [values["network.name"] for values, _ in told] == [2, 1, 2, 1]
@@ -404,7 +404,7 @@ def test_a_search_algorithm_may_take_over_from_the_other(make, finish, suggested
     tpe = make(**TPE | {"num_samples": 7})
     members = SweepFolder(tpe.out).read_members(tpe)
     assert (len(members.trials), members.left_out) == (12, {})
-    given = NextTrial(Book(tpe, members.trials)).suggest("a")
+    given = NextTrial(SweepState(tpe, members.trials)).suggest("a")
     assert given["trial"]["name"] not in {plan.name for plan in members.trials}
 
 
@@ -420,7 +420,7 @@ def test_what_will_be_trained_is_said(make, finish):
 
     def said(sweep):
         members = SweepFolder(sweep.out).read_members(sweep)
-        found = standings(sweep, read_states(members.trials))
+        found = summaries(sweep, read_states(members.trials))
         return list(describe_reuse(sweep, found, members.left_out))
 
     assert said(make(networks=["ResNet10"])) == [

@@ -16,7 +16,7 @@ import torch
 from ray.cluster_utils import Cluster
 
 from cluster.sweep.config import SweepConfig, plan_trials
-from cluster.sweep.folder import Standing, read_states
+from cluster.sweep.folder import TrialSummary, read_states
 from cluster.sweep.run import run_sweep
 from preprocessing.common.progress import progress
 from radiotrain.config.run_config import dump_config
@@ -55,19 +55,19 @@ def config(make_sweep: Callable[..., SweepConfig]) -> Callable[..., SweepConfig]
 @pytest.fixture(scope="module")
 def undisturbed(
     ray_here: None, config: Callable[..., SweepConfig], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Standing, ...]:
+) -> tuple[TrialSummary, ...]:
     return run_sweep(config(tmp_path_factory.mktemp("undisturbed") / "sweep"), progress)
 
 
-def facts(found: tuple[Standing, ...]) -> dict[str, Any]:
+def facts(found: tuple[TrialSummary, ...]) -> dict[str, Any]:
     """What does not depend on the clock, by trial: every epoch, and the weights that are kept."""
     known = {}
-    for standing in found:
-        epochs = [(m.validation_auc, m.train_loss) for h in standing.state.histories for m in h]
-        best = Path(standing.plan.run.out, "checkpoints", "best.pt")
+    for summary in found:
+        epochs = [(m.validation_auc, m.train_loss) for h in summary.state.histories for m in h]
+        best = Path(summary.plan.run.out, "checkpoints", "best.pt")
         weights = torch.load(best, weights_only=True)["weights"] if best.exists() else {}
         total = sum(float(w.double().sum()) for w in weights.values())
-        known[standing.plan.name] = (standing.status, epochs, total)
+        known[summary.plan.name] = (summary.status, epochs, total)
     return known
 
 
@@ -103,7 +103,7 @@ def assert_all_is_free() -> None:
 
 
 def test_a_trial_that_crashes_goes_on_from_its_checkpoint(
-    undisturbed: tuple[Standing, ...],
+    undisturbed: tuple[TrialSummary, ...],
     config: Callable[..., SweepConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -128,7 +128,7 @@ def test_a_trial_that_crashes_goes_on_from_its_checkpoint(
 
 
 def test_a_hopeless_trial_holds_nobody_up_and_says_why(
-    undisturbed: tuple[Standing, ...],
+    undisturbed: tuple[TrialSummary, ...],
     config: Callable[..., SweepConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -152,15 +152,15 @@ def test_a_hopeless_trial_holds_nobody_up_and_says_why(
     monkeypatch.undo()
     again = {s.plan.name: s for s in run_sweep(sweep, progress)}
     assert all(s.has_ended for s in again.values())
-    for standing in others:
-        assert again[standing.plan.name].state.histories == standing.state.histories
+    for summary in others:
+        assert again[summary.plan.name].state.histories == summary.state.histories
     epochs = facts(undisturbed)[hopeless.plan.name][1]
     trained = facts((again[hopeless.plan.name],))[hopeless.plan.name][1]
     assert trained == epochs[: len(trained)]
 
 
 def test_a_trial_that_breaks_before_it_begins_says_why_in_storage(
-    undisturbed: tuple[Standing, ...],
+    undisturbed: tuple[TrialSummary, ...],
     config: Callable[..., SweepConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -241,7 +241,7 @@ def wait_for(sweep: SweepConfig, num_epochs: int, process: subprocess.Popen[str]
 
 
 def test_killed_and_interrupted_it_ends_as_if_nothing_had_been(
-    undisturbed: tuple[Standing, ...],
+    undisturbed: tuple[TrialSummary, ...],
     config: Callable[..., SweepConfig],
     tmp_path: Path,
 ) -> None:
@@ -273,7 +273,7 @@ def test_killed_and_interrupted_it_ends_as_if_nothing_had_been(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_told_to_stop_it_pauses_its_trials_where_they_are(
-    undisturbed: tuple[Standing, ...],
+    undisturbed: tuple[TrialSummary, ...],
     config: Callable[..., SweepConfig],
     tmp_path: Path,
     number: signal.Signals,
@@ -299,7 +299,7 @@ def test_told_to_stop_it_pauses_its_trials_where_they_are(
 
 
 def test_trials_of_a_lost_host_go_on_elsewhere(
-    undisturbed: tuple[Standing, ...], config: Callable[..., SweepConfig], tmp_path: Path
+    undisturbed: tuple[TrialSummary, ...], config: Callable[..., SweepConfig], tmp_path: Path
 ) -> None:
     sweep = config(tmp_path / "sweep", resources={"cpus": 1})
     hosts = Cluster(

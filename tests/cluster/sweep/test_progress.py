@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cluster.sweep.config import plan_trials
-from cluster.sweep.folder import SweepFolder, TrialState, standings
+from cluster.sweep.folder import SweepFolder, TrialState, summaries
 from cluster.sweep.halving import Action
 from cluster.sweep.progress import (
     epochs_to_come_by_group,
@@ -41,7 +41,7 @@ def begun(make_sweep, tmp_path_factory):
     for name in ("ER_ResNet10-narrow_seed0", "ER_ResNet10-narrow_seed1"):
         train(plans[name].run, until_epoch=1, reporter=lambda _: None)
     best = min(
-        standings(sweep, [read(plan) for plan in plans.values() if plan.group == "ER"]),
+        summaries(sweep, [read(plan) for plan in plans.values() if plan.group == "ER"]),
         key=lambda s: s.rank,
     )
     train(best.plan.run, reporter=lambda _: None)
@@ -148,7 +148,7 @@ def test_epochs_to_come_are_those_that_then_come(make_sweep, tmp_path, folds):
     aucs = {plan.name: [] for plan in plans}
     told = []
     while True:
-        found = standings(sweep, [state(sweep, plan, aucs[plan.name]) for plan in plans], ())
+        found = summaries(sweep, [state(sweep, plan, aucs[plan.name]) for plan in plans], ())
         trained = sum(map(len, aucs.values()))
         told.append(trained + sum(epochs_to_come_by_group(sweep, found).values()))
         going = [s.plan.name for s in found if s.verdict.action is Action.TRAIN]
@@ -163,12 +163,12 @@ def test_epochs_to_come_are_those_that_then_come(make_sweep, tmp_path, folds):
 def test_epochs_to_come_without_the_lost_ones(make_sweep, tmp_path):
     sweep = make_sweep(tmp_path / "sweep", targets=["ER"], seeds=[0, 1])
     first, second = plan_trials(sweep)
-    found = standings(
+    found = summaries(
         sweep, [state(sweep, first, [0.5] * 4), state(sweep, second, [0.4], "failed")], ()
     )
     assert measure(sweep, found).epochs_to_come == 0
     before_any = replace(state(sweep, second, [0.4], "failed"), histories=((),))
-    progress = measure(sweep, standings(sweep, [state(sweep, first, []), before_any]))
+    progress = measure(sweep, summaries(sweep, [state(sweep, first, []), before_any]))
     assert progress.num_by_status == {"not begun": 1, "failed": 1}
     assert progress.epochs_to_come == 4
 
@@ -224,10 +224,10 @@ def test_devices_that_are_shared_count_in_part(begun):
     on_gpu = replace(
         known, records=(replace(known.records[0], device="NVIDIA H100", world_size=2),)
     )
-    assert measure(begun, standings(begun, [on_gpu])).is_device_hours_bound
+    assert measure(begun, summaries(begun, [on_gpu])).is_device_hours_bound
     resources = begun.resources.model_copy(update={"gpus": 0.25})
     sweep = begun.model_copy(update={"resources": resources})
-    progress = measure(sweep, standings(sweep, [on_gpu]))
+    progress = measure(sweep, summaries(sweep, [on_gpu]))
     assert progress.device_hours == {"NVIDIA H100": pytest.approx(2 * 2.0 * 2 * 0.25 / 3600)}
     assert not progress.is_device_hours_bound
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cluster.sweep.config import plan_trials
-from cluster.sweep.folder import SweepFolder, TrialState, standings
+from cluster.sweep.folder import SweepFolder, TrialState, summaries
 from cluster.sweep.report import (
     Curve,
     Dimension,
@@ -72,7 +72,7 @@ def searched(make_sweep, tmp_path):
     for plan in plan_trials(sweep):
         auc = 0.8 - 0.1 * abs(math.log10(plan.run.train.lr) + 3) + noise.normal(0, 0.005)
         states.append(trained(plan, [float(auc)]))
-    return sweep, standings(sweep, states)
+    return sweep, summaries(sweep, states)
 
 
 def test_the_decisive_parameter_is_the_important_one(searched):
@@ -89,12 +89,12 @@ def test_importance_says_why_there_is_none(searched, make_sweep, tmp_path):
     sweep, found = searched
     assert "too few trials" in parameter_importance(sweep, found[:5]).reason
     alike = [trained(s.plan, [0.7]) for s in found]
-    assert "same score" in parameter_importance(sweep, standings(sweep, alike)).reason
+    assert "same score" in parameter_importance(sweep, summaries(sweep, alike)).reason
     undefined = [trained(s.plan, [math.nan]) for s in found]
-    assert "too few trials" in parameter_importance(sweep, standings(sweep, undefined)).reason
+    assert "too few trials" in parameter_importance(sweep, summaries(sweep, undefined)).reason
     one = make_sweep(tmp_path / "one", targets=["ER"], seeds=list(range(9)))
     states = [trained(plan, [0.5 + plan.run.seed / 20]) for plan in plan_trials(one)]
-    assert "fewer than two" in parameter_importance(one, standings(one, states)).reason
+    assert "fewer than two" in parameter_importance(one, summaries(one, states)).reason
 
 
 def test_the_page_loads_nothing_and_shows_all_trials(searched):
@@ -108,9 +108,9 @@ def test_the_page_loads_nothing_and_shows_all_trials(searched):
     for address in page.loaded:
         picture = ET.fromstring(base64.b64decode(address.partition(",")[2]))
         assert picture.tag.endswith("svg")
-    for standing in found:
-        assert standing.plan.name in page.words
-        assert standing.verdict.reason in page.words
+    for summary in found:
+        assert summary.plan.name in page.words
+        assert summary.verdict.reason in page.words
     assert "Peak learning rate" in page.words
     assert "It has not ended yet" in page.words
     assert render_report(sweep, found) == text
@@ -125,7 +125,7 @@ def test_names_are_escaped(make_sweep, tmp_path):
         seeds=[0],
     )
     states = [trained(plan, [0.6 + 0.01 * i]) for i, plan in enumerate(plan_trials(sweep))]
-    page = Page(render_report(sweep, standings(sweep, states)))
+    page = Page(render_report(sweep, summaries(sweep, states)))
     assert "script" not in page.tags
     assert "<script>alert(1)</script>" in page.words
     assert "A&B" in page.words

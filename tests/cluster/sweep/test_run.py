@@ -50,8 +50,8 @@ def test_half_of_each_targets_trials_train_to_the_end(swept):
 def test_the_folders_say_what_the_ladder_says(swept, look):
     sweep, found = swept
     assert untimed(look(sweep).values()) == untimed(found)
-    for standing in found:
-        assert standing.state.records[-1].status == standing.status
+    for summary in found:
+        assert summary.state.records[-1].status == summary.status
 
 
 def test_a_trial_trained_from_rung_to_rung_is_what_it_is_alone(swept, tmp_path):
@@ -74,11 +74,11 @@ def test_only_the_best_keep_their_weights(ray_here, make_sweep, tmp_path):
     sweep = make_sweep(tmp_path / "sweep", targets=["ER"], seeds=[0, 1, 2, 3], keep_best=2)
     found = run_sweep(sweep, progress)
     kept = []
-    for standing in sorted(found, key=lambda s: s.rank):
-        folder = RunFolder(standing.plan.run.out)
+    for summary in sorted(found, key=lambda s: s.rank):
+        folder = RunFolder(summary.plan.run.out)
         kept.append([path.name for path in Path(folder.checkpoints).iterdir()])
         assert len(folder.read_predictions())
-        assert len(folder.read_metrics()) == standing.state.num_epochs
+        assert len(folder.read_metrics()) == summary.state.num_epochs
     assert kept == [["best.pt"], ["best.pt"], [], []]
     # What was pruned is no free folder: another sweep's trial must not take it.
     other = make_sweep(
@@ -218,7 +218,7 @@ def test_the_same_verdicts_follow_from_the_recorded_epochs_alone(swept):
     sweep, found = swept
     for group in ("ER", "PR"):
         members = [s for s in found if s.plan.group == group]
-        again = judge([s.state.entrant() for s in members], _ladder(sweep))
+        again = judge([s.state.trial_curve() for s in members], _ladder(sweep))
         assert [again[s.plan.name] for s in members] == [s.verdict for s in members]
         assert {v.action for v in again.values()} == {Action.DONE, Action.STOP}
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cluster.sweep.config import SweepConfig, plan_trials
-from cluster.sweep.folder import Segment, Suggestion, SweepFolder
+from cluster.sweep.folder import Suggestion, SweepFolder, TrialInterval
 from cluster.sweep.progress import read_progress
 from cluster.sweep.promote import plan_promotions, promote
 from preprocessing.store import Store
@@ -111,7 +111,7 @@ def _train_sweep(store: Store, split_url: str, out: Path) -> SweepConfig:
         train(run, reporter=lambda _: None)
     written.add_suggestion(Suggestion("ER", 0, "ResNet10-narrow", {"train.lr": 1e-3}))
     for rung in (1, 2):
-        written.add_segment(Segment(plan.name, rung, 1, "host", 1, 1.0, 2.0, 3.5, 0.25))
+        written.add_segment(TrialInterval(plan.name, rung, 1, "host", 1, 1.0, 2.0, 3.5, 0.25))
     return sweep
 
 

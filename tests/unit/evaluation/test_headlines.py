@@ -20,8 +20,8 @@ from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.shortcuts.shortcut_results import (
     AcquisitionResult,
     LeftOut,
+    ShortcutConclusion,
     Shortcuts,
-    ShortcutVerdict,
 )
 from radiotrain.evaluation.stability.replicates import add_ensembles
 from radiotrain.statistics.stratified_auc import Area
@@ -31,11 +31,11 @@ LEAK = LeakCheck("Twice?", "found", "83 patients", ("Leak: A and B look like one
 # In development only: no test result is better for it.
 HARMLESS = LeakCheck("Twice?", "found", "83 patients", ("A and B look like one, in development.",))
 CLEAR = LeakCheck("Twice?", "clear", "83 patients")
-FAIL = ShortcutVerdict("net", "ER", "fail", "The network reads ER from the scanner.")
-PASS = ShortcutVerdict("net", "PR", "pass", "Nothing here suggests it.")
+FAIL = ShortcutConclusion("net", "ER", "fail", "The network reads ER from the scanner.")
+PASS = ShortcutConclusion("net", "PR", "pass", "Nothing here suggests it.")
 
 
-def shortcuts(*verdicts: ShortcutVerdict) -> Shortcuts:
+def shortcuts(*verdicts: ShortcutConclusion) -> Shortcuts:
     return Shortcuts("manufacturer", (), (), (), (), (), verdicts)
 
 

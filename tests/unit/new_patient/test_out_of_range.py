@@ -8,8 +8,8 @@ import pytest
 
 from radiotrain.inference.out_of_range import (
     Comparison,
+    RangeCheck,
     TrainingImages,
-    Verdict,
     compare,
     warnings_of,
 )
@@ -41,7 +41,7 @@ def found(
 def test_images_like_the_training_patients_have_no_warning() -> None:
     comparisons = compare(ALIKE, SCANNER, IMAGES, 5, 4)
     assert warnings_of(comparisons) == ()
-    assert {c.name for c in comparisons if c.verdict is Verdict.inside} == {
+    assert {c.name for c in comparisons if c.verdict is RangeCheck.inside} == {
         "manufacturer", "field_strength", "phases", "spacing_row_mm", "phase_1_time_s",
     }  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_few_known_values_are_said_to_be_few() -> None:
 
 def test_an_unseen_scanner_is_named_by_what_it_is_not() -> None:
     comparison = found(scanner={"manufacturer": "grumbleknot"})["manufacturer"]
-    assert comparison.verdict is Verdict.unseen
+    assert comparison.verdict is RangeCheck.unseen
     assert "grumbleknot" not in comparison.sentence + comparison.value
     assert "ge (30), siemens (10)" in comparison.sentence
 
@@ -81,8 +81,8 @@ def test_an_unseen_field_strength_is_told() -> None:
 
 def test_what_is_not_known_is_not_judged() -> None:
     comparisons = {c.name: c for c in compare({}, {}, IMAGES, 4, 4)}
-    assert comparisons["spacing_row_mm"].verdict is Verdict.unknown
-    assert comparisons["manufacturer"].verdict is Verdict.unknown
+    assert comparisons["spacing_row_mm"].verdict is RangeCheck.unknown
+    assert comparisons["manufacturer"].verdict is RangeCheck.unknown
     assert comparisons["model"].training == "not known"
     assert warnings_of(tuple(comparisons.values())) == ()
 
@@ -90,7 +90,7 @@ def test_what_is_not_known_is_not_judged() -> None:
 def test_quantiles_are_said_to_be_what_they_are() -> None:
     """Two in a hundred training patients lie beyond them, so nobody is beyond all."""
     comparison = found({"spacing_row_mm": 1.2}, images=QUANTILES)["spacing_row_mm"]
-    assert comparison.verdict is Verdict.outside
+    assert comparison.verdict is RangeCheck.outside
     assert comparison.sentence == (
         "The voxel size, front to back is 1.20 mm, above the middle 98 % of the training patients"
         " (0.50 to 0.90 mm)."
@@ -105,9 +105,9 @@ def test_where_few_are_left_out_nobody_says_that_there_were_none() -> None:
         ("field_strength", "7 T", "were imaged at 7 T"),
     ):
         comparison = found(scanner={name: value}, images=QUANTILES)[name]
-        assert comparison.verdict is Verdict.rare
+        assert comparison.verdict is RangeCheck.rare
         assert (
             f"Fewer than 5 training patients, if any, {what}: 5 or more had" in comparison.sentence
         )
         assert "grumbleknot" not in comparison.sentence + comparison.value
-    assert found(images=QUANTILES)["manufacturer"].verdict is Verdict.inside
+    assert found(images=QUANTILES)["manufacturer"].verdict is RangeCheck.inside

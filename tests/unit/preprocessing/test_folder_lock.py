@@ -31,16 +31,18 @@ from tests.no_flock import deny_flock
 if int(sys.argv[1]): deny_flock(int(sys.argv[1]))
 from preprocessing.common.errors import InputError
 from preprocessing.storage.folder_lock import exclusive
+# One write a line: the lines of a process and of its copy must not mix.
+def tell(words): os.write(1, f"{words}\\n".encode())
 try:
     with exclusive(sys.argv[2], "run"):
         if sys.argv[3] == "fork":
             child = os.fork()
             if child == 0:
                 # Only the child knows that it has forgotten the lock: the parent may go on before that.
-                print(os.getpid(), flush=True); time.sleep(60); os._exit(0)
+                tell(os.getpid()); time.sleep(60); os._exit(0)
         if sys.argv[3] == "exec":
-            print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
-        print("held", flush=True)
+            tell(subprocess.Popen(["sleep", "60"]).pid)
+        tell("held")
         if sys.argv[3] != "end": time.sleep(60)
 except InputError as error:
     print(error, flush=True)

@@ -28,7 +28,7 @@ from radiotrain.runs.epoch_metrics import EpochMetrics, append_metrics, human_ti
 from radiotrain.tracking import RunLog, check_show
 from radiotrain.tracking.energy import EnergyMeter
 from radiotrain.tracking.pictures import input_gradient, middle_slice, roc_picture, saliency_picture
-from radiotrain.tracking.progress import Heartbeat
+from radiotrain.tracking.progress import StepProgress
 from radiotrain.tracking.tensorboard import EventFile
 
 TARGETS = ("ER", "PR")
@@ -407,7 +407,7 @@ class Clock:
 def test_line_every_ten_seconds_says_where_an_epoch_is() -> None:
     lines: list[str] = []
     clock = Clock()
-    heartbeat = Heartbeat(lines.append, is_terminal=False, clock=clock)
+    heartbeat = StepProgress(lines.append, is_terminal=False, clock=clock)
     for epoch in range(2):
         for done in range(1, 13):
             clock.now += 2.0
@@ -426,7 +426,7 @@ def test_terminal_gets_a_bar_and_lines_stay_above_it(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     lines: list[str] = []
-    with Heartbeat(lines.append, is_terminal=True) as heartbeat:
+    with StepProgress(lines.append, is_terminal=True) as heartbeat:
         for done in (1, 2):
             heartbeat.step(0, 60, done, 4, 0.5, 16 * done)
             time.sleep(0.15)

@@ -15,14 +15,14 @@ from radiotrain.config.run_config import flatten
 from radiotrain.runs.run_folder import RunFolder
 from radiotrain.tracking import RunLog
 from radiotrain.tracking.pictures import input_gradient
-from radiotrain.tracking.progress import Heartbeat
+from radiotrain.tracking.progress import StepProgress
 from radiotrain.training.trainer import Training
 
 # Validation patients whose inputs and saliency are shown.
 _NUM_SHOWN = 3
 
 
-class Shown:
+class RunReporter:
     """What the worker that writes shows of a run, and the place it keeps in long epochs.
 
     Parameters
@@ -55,7 +55,7 @@ class Shown:
             len(training.history),
             flatten(config.model_dump(mode="json")),
         )
-        self._heartbeat = Heartbeat(reporter, is_terminal and sys.stderr.isatty())
+        self._heartbeat = StepProgress(reporter, is_terminal and sys.stderr.isatty())
         self._saved = time.monotonic()
 
     def __enter__(self) -> Self:
