@@ -201,7 +201,7 @@ def test_a_trial_without_enough_memory_is_not_tried_again(
 
         def as_cuda_does(network: Any, images: Any, covariates: Any) -> Any:
             if config["trial"]["name"].endswith("seed2"):
-                with Path(config["trial"]["runs"][0]["out"] + ".tries").open("a") as file:
+                with Path(config["trial"]["runs"][0].out + ".tries").open("a") as file:
                     file.write("x")
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return call(network, images, covariates)
