@@ -388,7 +388,7 @@ def _words(group: str, trials: Sequence[TrialProgress]) -> str:
             continue
         text += f" (95 % CI {estimate.low:.2f} to {estimate.high:.2f})."
         if estimate.low <= 0.5:
-            text += " That interval holds 0.5: it may be no better than a coin."
+            text += " That interval holds 0.5: it may be no better than chance."
     text += _optimism_words(best, len(ranked))
     if len(ranked) > 1 and _overlap(best, ranked[1]):
         text += (

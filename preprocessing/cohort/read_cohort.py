@@ -54,7 +54,7 @@ def read_cohort(place: str | Path, options: TableOptions = NOTHING_SAID) -> Coho
     layout = layout_of(path)
     if layout is None:
         expected = "; or ".join(layout.expects for layout in LAYOUTS)
-        raise InputError(f"{path} is no cohort that can be read: expected {expected}")
+        raise InputError(f"{path} is not a recognised cohort: expected {expected}")
     return layout.read(path, options)
 
 

@@ -115,7 +115,7 @@ def place_trouble(error: BaseException) -> str | None:
     """Return a sentence where a file or folder that was named cannot be used; None otherwise."""
     if isinstance(error, OSError) and error.errno in _OF_PLACES and error.filename is not None:
         reason = (error.strerror or type(error).__name__).lower()
-        return f"{error.filename} cannot be used ({reason}): name another place, or mend this one"
+        return f"{error.filename} cannot be used ({reason}): name another place, or fix its permissions"
     return None
 
 

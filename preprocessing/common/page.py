@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def make_environment(
     loader: jinja2.BaseLoader, filters: Mapping[str, Callable[..., Any]]
 ) -> jinja2.Environment:
-    """Return where templates are rendered: all text is escaped, a value that lacks is an error."""
+    """Return where templates are rendered: all text is escaped, undefined values raise."""
     environment = jinja2.Environment(
         loader=loader,
         autoescape=True,

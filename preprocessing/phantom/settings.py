@@ -38,7 +38,7 @@ class PhantomSettings:
         Slices of a dynamic series, 16 to 512, over 160 to 180 mm.
     effects
         Target to standardised effect size d ≥ 0 of its latent image feature. 0 makes the target
-        a coin flip: the images carry nothing about it. A target left out has d = 1.5.
+        chance: the images carry nothing about it. A target left out has d = 1.5.
     noise
         Standard deviation of Gaussian noise in each channel, as a fraction of the glandular
         signal before the coil field; 0 writes none.

@@ -103,9 +103,11 @@ def _dry_run(config: RunConfig, workers: tuple[int, int]) -> None:
     check_fits(config, workers)
     store, split = open_inputs(config.store, config.split)
     parts = {p: len(part_ids(split, config.fold, p)) for p in ("train", "validation")}
-    validate = "no validation set" if config.fold is None else f"{parts['validation']} validate"
+    validate = (
+        "no validation set" if config.fold is None else f"{parts['validation']} validation patients"
+    )
     typer.echo(
-        f"{config.network.name} on {', '.join(config.targets)}: {parts['train']} patients train,"
+        f"{config.network.name} on {', '.join(config.targets)}: {parts['train']} training patients,"
         f" {validate}; {len(split.test_ids)} stay sealed"
     )
     for note in notes_on(split, store, config.split):

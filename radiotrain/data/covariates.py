@@ -208,7 +208,7 @@ def _fit_column(records: Sequence[PatientRecord], name: str) -> _Column:
     if len(numbers) == len(known):
         mean, sd = float(np.mean(numbers)), float(np.std(numbers))
         return _Column(name, (), mean, sd, has_missing)
-    # As many categories as patients are names or places, which a network would learn by heart.
+    # As many categories as patients are names or places, which a network would memorise.
     if len(texts) > max(2, len(known) // 2):
         raise InputError(
             f"covariate {name!r} has {len(texts)} different texts in {len(known)} training patients,"

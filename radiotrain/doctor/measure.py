@@ -253,7 +253,7 @@ def token() -> TokenFacts | None:
 
 
 def s3(url: str) -> S3Facts | None:
-    """Ask the object store that the environment or a folder's address names: first as nobody, then as us."""
+    """Ask the object store that the environment or a folder's address names: anonymously, then with credentials."""
     if not url.startswith(("s3://", "s3a://")) and not any(map(os.environ.get, _S3_VARIABLES)):
         return None
     from botocore import UNSIGNED

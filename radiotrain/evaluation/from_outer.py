@@ -527,5 +527,5 @@ def _provenance(
                 model.name: describe_draws(model.config, num_draws) for model in part.models
             }
     if first.baselines is not None:
-        found["models without a network"] = dict(first.baselines.features)
+        found["baseline models"] = dict(first.baselines.features)
     return found

@@ -86,7 +86,7 @@ def predict_runs(
     progress
         See `preprocessing.common.progress`.
     baselines
-        Whether to append the rows of models without a network, fitted to the development patients
+        Whether to append the rows of baseline models, fitted to the development patients
         of the same split, and to look for shortcuts.
     radiomics
         Whether radiomic features are among the baselines; they are kept beside the store.

@@ -334,7 +334,7 @@ def measure(
     Parameters
     ----------
     seed, num_resamples
-        Of the bootstrap, and of the labels dealt out at random.
+        Of the bootstrap, and of the permuted labels.
     sampling
         How the test patients were drawn: which intervals are shown.
     """

@@ -78,9 +78,9 @@ class TargetResult:
         The score interval, which tables show first. DeLong's plain one stands beside it because
         published ones are DeLong's.
     prevalence
-        Share of positives, which is also the PR-AUC of a coin.
+        Share of positives, which is also the PR-AUC of chance.
     permutation_p, permutation_range95
-        Of the AUC against labels dealt out at random: p, and the middle 95 % of their AUCs.
+        Of the AUC against permuted labels: p, and the middle 95 % of their AUCs.
     claim
         What the headline may say: ``primary`` (named beforehand), ``corrected`` (one of the family of
         all headlines), ``exploratory`` (not among the results named as primary, or these were named
@@ -322,7 +322,7 @@ class Evaluation:
     results
         One for each run and target, in the order of the table.
     seed, num_resamples
-        Of the bootstrap; also of the labels dealt out at random.
+        Of the bootstrap; also of the permuted labels.
     sampling
         How the test patients were drawn, see `statistics.influence`.
     comparisons

@@ -311,7 +311,7 @@ def _write(
     if report is None:
         files.remove(files.join(out, SR))
     else:
-        # It tells who the patient is.
+        # It identifies the patient.
         files.write_bytes(files.join(out, SR), report, private=True)
     files.write_text(files.join(out, PAGE), page)
     files.write_text(files.join(out, JSON), text)

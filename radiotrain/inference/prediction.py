@@ -1,6 +1,6 @@
 """Prediction of one patient, and its JSON (docs/predict.md).
 
-Nothing here tells who the patient is: no name, no number, no day, no UID, no path.
+Nothing here identifies the patient: no name, no number, no day, no UID, no path.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _about_calibration(rule: Rule) -> Sequence[str]:
         return ()
     said = (
         f"The probability of {rule.target} is calibrated on {curve.num_positive} positive and"
-        f" {num_negative} negative patients only: it ranks patients, and promises little as a number."
+        f" {num_negative} negative patients only: interpret as a ranking only."
     )
     return (said,)
 

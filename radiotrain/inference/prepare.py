@@ -122,7 +122,7 @@ _PRE = re.compile(r"(?:^|[^a-z])pre(?:[^a-z]|$)", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d+)\D*$")
 
 NO_REGION = (
-    "nobody says where the tumour is: give --box with its rows, columns and slices, or --segmentation"
+    "no tumour location given: give --box with its rows, columns and slices, or --segmentation"
     " with a NIfTI, NRRD or DICOM SEG file"
 )
 

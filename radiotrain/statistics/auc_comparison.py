@@ -255,7 +255,7 @@ def swapped_differences(
     num_permutations: int = 10_000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Return differences of AUC (B,) where each patient's two ranks are swapped by a coin.
+    """Return differences of AUC (B,) where each patient's two ranks are swapped at random.
 
     A pair's part in the difference changes its sign where both its patients are swapped, so that
     the difference is a sum over patients, each with the sign of its own coin: no AUC has to be

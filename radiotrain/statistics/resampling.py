@@ -238,7 +238,7 @@ _PERMUTED_CELLS_AT_A_TIME = 2_000_000
 
 @dataclass(frozen=True)
 class ChanceTest:
-    """An AUC beside those of labels dealt out at random; NaN where there is only one class.
+    """An AUC beside those of permuted labels; NaN where there is only one class.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ def _normal_test(parts: NDArray[np.float64], m: int, found: float) -> ChanceTest
 def permuted_aucs(
     labels: ArrayLike, scores: ArrayLike, *, num_permutations: int = 10_000, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return AUCs (B,) of labels dealt out at random; empty where there is only one class.
+    """Return AUCs (B,) of permuted labels; empty where there is only one class.
 
     Over all ways to deal them out, their mean is exactly 0.5.
     """

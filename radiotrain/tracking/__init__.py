@@ -1,7 +1,7 @@
 """Show a run while it goes on: trackers, pictures and progress.
 
 ==================  ===================================================
-``energy.py``       Energy used by the device
+``energy.py``       Energy used by a GPU
 ``mlflow.py``       MLflow tracker
 ``pictures.py``     Pictures of a run for trackers, and input gradients
 ``progress.py``     Progress within an epoch

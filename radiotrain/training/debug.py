@@ -42,7 +42,7 @@ _PLACE = re.compile(r'File "([^"]+)", line (\d+), in forward')
 
 @dataclass(frozen=True)
 class DebugResult:
-    """Whether one batch could be learned by heart.
+    """Whether one batch was overfitted.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def debug(
     max_seconds: float = 60.0,
     reporter: Reporter = print_line,
 ) -> DebugResult:
-    """Learn one batch of a few training patients by heart; leave the run folder alone.
+    """Overfit one batch of a few training patients; leave the run folder alone.
 
     Runs deterministically, and with anomaly detection. Prints every layer's output shape once,
     and draws the batch, before and after augmentation, into the folder ``<out>-debug``. Neither
@@ -201,10 +201,10 @@ def _learn_by_heart(
         f" {time.monotonic() - start:.0f} s"
     )
     if reached:
-        reporter(f"one batch was learned by heart: {fell}")
+        reporter(f"one batch was overfitted: {fell}")
     else:
         advice = _advice(losses, len(losses) < max_steps, training.config, picture)
-        reporter(f"one batch was NOT learned by heart: {fell}; {advice}")
+        reporter(f"one batch was NOT overfitted: {fell}; {advice}")
     return DebugResult(losses[0], losses[-1], len(losses), reached, picture)
 
 

@@ -373,13 +373,13 @@ def _announce(training: Training, worker: Worker, reporter: Reporter) -> None:
     precision = str(training.dtype or torch.float32).removeprefix("torch.")
     if training.weights_report is not None:
         reporter(training.weights_report)
-    validate = "nobody validates"
+    validate = "no validation set"
     if config.fold is not None:
-        validate = f"{len(training.validation)} validate (fold {config.fold})"
+        validate = f"{len(training.validation)} validation patients (fold {config.fold})"
     at_a_time = f", {training.micro_batch_size} at a time" if training.micro_batch_size else ""
     reporter(
-        f"{config.network.name} on {', '.join(config.targets)}: {len(training.patients)} patients"
-        f" train and {validate};"
+        f"{config.network.name} on {', '.join(config.targets)}: {len(training.patients)} training"
+        f" patients, {validate};"
         f" {worker.world_size} × {worker.device.type}, {precision}; batches of"
         f" {config.train.batch_size}{at_a_time}"
     )

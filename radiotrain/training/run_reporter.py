@@ -84,7 +84,7 @@ class RunReporter:
         self._saved = time.monotonic()
         validates = len(training.validation) > 0
         self._reporter(metrics.describe(has_validation=validates))
-        # Where nobody validates there are no curves to draw, and nobody to look at.
+        # Without a validation set there are no curves and no pictures.
         drawn = training.config.targets if validates else ()
         self._log.epoch(metrics, training.validation.labels, logits, drawn)
         if validates and self._log.wants_images(metrics.epoch):

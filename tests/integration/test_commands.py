@@ -91,7 +91,7 @@ def test_an_object_store_that_is_not_there_is_said(monkeypatch):
 
 
 def test_empty_folder_is_no_cohort(tmp_path):
-    assert "is no cohort that can be read" in mistake("cohort", "check", tmp_path)
+    assert "is not a recognised cohort" in mistake("cohort", "check", tmp_path)
 
 
 def test_unknown_key_names_the_nearest(folder):

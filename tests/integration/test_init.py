@@ -33,7 +33,9 @@ def test_a_run_from_a_store_alone_to_its_dry_run(here: Path) -> None:
     call("split", "store")
     before = sorted(here.rglob("*"))
     out, _ = call("train", "--config", "run.yaml", "--dry-run")
-    assert "ResNet10-narrow on ER: 25 patients train, 7 validate; 8 stay sealed" in out
+    assert (
+        "ResNet10-narrow on ER: 25 training patients, 7 validation patients; 8 stay sealed" in out
+    )
     assert "GB" in out
     assert "at most 60 of them" in out
     assert sorted(here.rglob("*")) == before

@@ -98,7 +98,7 @@ def test_split_of_another_store_is_refused(folder: Path) -> None:
 
 def test_debug_says_whether_a_batch_was_learned(folder: Path) -> None:
     _, said = call(*train_words(folder), "--debug")
-    assert "was learned by heart" in said
+    assert "was overfitted" in said
     assert "(Linear): (8, 1)" in said
 
 

@@ -22,7 +22,7 @@ from radiotrain.data.leaky_columns import reason_by_values, reason_to_refuse
 Kind = Literal["clinical", "acquisition", "refused"]
 
 FEWEST_OF_A_CATEGORY = 5
-"""A category of fewer patients is nobody's: a model would learn these patients by heart."""
+"""A category of fewer patients is nobody's: a model would memorise these patients."""
 
 # What was decided about the examination, not about the patient. Matched in names in lower case
 # whose other characters are single underscores.

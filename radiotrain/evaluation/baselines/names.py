@@ -5,5 +5,5 @@ BASELINE_PREFIX = "baseline "
 
 
 def is_baseline(run: str) -> bool:
-    """Tell whether a run is a model without a network."""
+    """Tell whether a run is a baseline model."""
     return run.startswith(BASELINE_PREFIX)

@@ -53,7 +53,7 @@ def mutual_information(predictions: ArrayLike) -> float:
 def find_uncertainty(
     table: pd.DataFrame, results: Sequence[TargetResult], draws: pd.DataFrame | None = None
 ) -> tuple[PatientUncertainty, ...]:
-    """Return the uncertainty of every test patient, of all runs but models without a network.
+    """Return the uncertainty of every test patient, of all runs but baseline models.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from tests.integration.predict.world import NewPatient, World
 @pytest.mark.parametrize(
     ("model", "words", "sentence"),
     [
-        ("ER_run", [], "nobody says where the tumour is"),
+        ("ER_run", [], "no tumour location given"),
         ("ER_run", ["--box", 90, 95, 1, 5, 1, 5], "the tumour box lies outside the images"),
         ("ER_run", ["--box", 9, 5, 1, 5, 1, 5], "each end above its start"),
         ("ER_run", ["--box", 1, 5, 1, 5, 1, 5, "--segmentation", "x"], "expected one of them"),

@@ -142,7 +142,7 @@ def test_of_trainings_of_one_configuration_their_mean_has_the_headline(tmp_path:
 
 
 def test_a_headline_needs_interval_and_permutation_test_to_agree() -> None:
-    """DeLong's interval of ten patients leaves out 0.5, as labels dealt out at random do too often."""
+    """DeLong's interval of ten patients leaves out 0.5, as permuted labels do too often."""
     found = evaluated(runs(net=0.5)).results[0]
     seen = replace(found, auc=0.71, auc_ci95=(0.51, 0.91))
     assert judge(with_p(seen, 0.03)).kind == "better"

@@ -80,7 +80,7 @@ def test_a_named_segmentation_in_the_folder_is_no_phase(tmp_path: Path) -> None:
     ("names", "region", "words"),
     [
         ((), BOX, "is empty"),
-        (("a_0.nii",), Region(), "nobody says where the tumour is"),
+        (("a_0.nii",), Region(), "no tumour location given"),
         (("a_0.nii", "mask_1.nii", "mask_2.nii"), Region(), "holds 2 segmentations"),
         (("a_0.nii",), Region(segmentation=VolumeFile(Path("/none.nii"))), "no segmentation at"),
     ],

@@ -208,9 +208,7 @@ def test_bad_header_is_refused_in_one_sentence(tmp_path, header, message):
 def test_what_is_no_cohort_is_refused(tmp_path):
     with pytest.raises(MissingPathError, match="no cohort at"):
         read_cohort(tmp_path / "nothing")
-    with pytest.raises(
-        InputError, match=r"is no cohort that can be read: expected .* a folder with"
-    ):
+    with pytest.raises(InputError, match=r"is not a recognised cohort: expected .* a folder with"):
         read_cohort(tmp_path)
 
 

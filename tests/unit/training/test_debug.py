@@ -122,7 +122,7 @@ def test_batch_that_cannot_be_learned_says_what_to_look_at(
     use_network(Summary(lambda values: values * 0))
     result, lines = run_debug(max_steps=15)
     assert not result.reached
-    assert "was NOT learned by heart" in lines[-1]
+    assert "was NOT overfitted" in lines[-1]
     assert "hardly fell: raise train.lr (0.003); look at " in lines[-1]
 
 

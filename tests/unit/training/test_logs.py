@@ -299,36 +299,8 @@ def test_saliency_is_where_the_network_looks() -> None:
     assert (saliency[:, 0, 0, 0] > 0).all()
 
 
-def write_zone(folder: Path, name: str, energy: int, largest: int = 1_000_000) -> Path:
-    folder.mkdir()
-    (folder / "name").write_text(f"{name}\n")
-    (folder / "max_energy_range_uj").write_text(f"{largest}\n")
-    (folder / "energy_uj").write_text(f"{energy}\n")
-    return folder / "energy_uj"
-
-
-def test_cpu_energy_adds_packages_and_memory_and_follows_a_counter_that_runs_over(
-    tmp_path: Path,
-) -> None:
-    package = write_zone(tmp_path / "intel-rapl:0", "package-0", 900_000)
-    core = write_zone(tmp_path / "intel-rapl:0:0", "core", 0)
-    memory = write_zone(tmp_path / "intel-rapl:0:1", "dram", 100_000)
-    meter = EnergyMeter(torch.device("cpu"), tmp_path)
-    assert meter.joules() == 0
-    package.write_text("100000")
-    memory.write_text("150000")
-    core.write_text("999999")
-    assert meter.joules() == pytest.approx(0.25)
-    package.write_text("300000")
-    assert meter.joules() == pytest.approx(0.45)
-    package.unlink()
-    assert meter.joules() is None
-
-
-def test_energy_that_no_device_reports_is_none(tmp_path: Path) -> None:
-    assert EnergyMeter(torch.device("cpu"), tmp_path).joules() is None
-    write_zone(tmp_path / "intel-rapl:0", "package-0", 1).write_text("")
-    assert EnergyMeter(torch.device("cpu"), tmp_path).joules() is None
+def test_energy_is_none_on_a_cpu() -> None:
+    assert EnergyMeter(torch.device("cpu")).joules() is None
 
 
 def test_metrics_file_can_be_followed(tmp_path: Path) -> None:

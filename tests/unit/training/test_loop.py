@@ -257,7 +257,7 @@ def test_progress_is_one_line_an_epoch(make_config: MakeConfig, tmp_path: Path) 
     config = make_config(tmp_path / "run", train={"epochs": 2, "warmup_epochs": 0})
     train(config, reporter=lines.append)
     assert len(lines) == 4
-    assert lines[0].startswith("ResNet10-narrow on ER: 24 patients train and 8 validate")
+    assert lines[0].startswith("ResNet10-narrow on ER: 24 training patients, 8 validation")
     assert lines[1].startswith("training patients: 1 MB as int16 in shared memory, one copy")
     assert lines[3].startswith("epoch 2/2: loss ")
 
@@ -283,7 +283,7 @@ def test_debug_overfits_one_batch_and_writes_nothing(
     assert result.reached
     assert result.last_loss < 0.05 < result.first_loss
     assert any("conv1 (" in line and "(8, 16, 12, 12, 6)" in line for line in lines)
-    assert "was learned by heart" in lines[-1]
+    assert "was overfitted" in lines[-1]
     assert not (tmp_path / "run").exists()
 
 
