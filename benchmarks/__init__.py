@@ -10,6 +10,7 @@
 ``sweep_startup.py``  what starting a trial takes
 ``stopping.py``       what early stopping would have saved and cost
 ``evaluation.py``     the statistics of one test set
+``code_size.py``      files, lines, cycles and documentation, counted
 ``coverage.py``       how often intervals hold the truth
 ``inference.py``      error rates and power of whole reports
 ``large_table.py``    20,000 patients or 100 runs
