@@ -15,6 +15,7 @@ from website.configuration import configuration_pages
 from website.docstrings import insert_docstrings
 from website.flow_picture import draw_flow
 from website.imports_picture import draw_imports
+from website.python_page import python_page
 
 ROOT = Path(__file__).parents[1]
 # Files outside docs/ that are pages of the site, too.
@@ -31,6 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
     made: dict[str, str | bytes] = {
         "generated/commands.md": commands_page(),
         "generated/decisions.md": decisions_page(),
+        "generated/python.md": python_page(),
         **configuration_pages(),
         "images/imports.svg": draw_imports(),
         "images/data-flow.svg": draw_flow(),

@@ -15,7 +15,6 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_h
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-import radiotrain
 from cluster.sweep.config import Distribution, SweepConfig
 from cluster.sweep.folder import TrialSummary, ladder_of
 from cluster.sweep.halving import Rung, score_at
@@ -30,6 +29,7 @@ from preprocessing.common.page import data_uri, figure_svg, make_environment
 from preprocessing.storage import files
 from radiotrain.config.run_config import RunConfig
 from radiotrain.runs.epoch_metrics import human_time, mean_defined
+from radiotrain.version import __version__
 
 INK = "#1c2733"
 _GREY = "#8a929b"
@@ -290,7 +290,7 @@ def render_report(
         for group, trials in progress.groups.items()
     ]
     return environment.get_template("report.html.j2").render(
-        version=radiotrain.__version__,
+        version=__version__,
         sweep=sweep,
         progress=progress,
         sections=sections,

@@ -170,6 +170,14 @@ class Cohort:
 
     Parameters
     ----------
+    root
+        Folder or file that was read.
+    layout
+        Name of the layout.
+    targets
+        Names of the targets, T of them.
+    patients
+        The patients, sorted by id.
     notes
         What a person should know of the tables as a whole.
     tables

@@ -41,6 +41,10 @@ def read_cohort(place: str | Path, options: TableOptions = NOTHING_SAID) -> Coho
     options
         What the user says of columns and labels.
 
+    Returns
+    -------
+    The cohort; what is wrong with one patient is a finding of that patient.
+
     Raises
     ------
     MissingPathError

@@ -21,7 +21,7 @@ from preprocessing.common.errors import (
 )
 from preprocessing.storage import files
 from preprocessing.store import layout, metadata
-from preprocessing.store.layout import PatientRecord, StoreSpec
+from preprocessing.store.layout import REGION_TUMOUR, PatientRecord, StoreSpec
 from preprocessing.store.records import describe_content, finished_indices, read_index
 
 
@@ -31,6 +31,12 @@ class Store:
 
     Attributes
     ----------
+    url
+        Folder or object-store prefix.
+    spec
+        Layout, targets and settings.
+    versions
+        Software that made it, by package.
     patient_ids
         Usable patients, M of them.
     labels
@@ -58,6 +64,15 @@ class Store:
     @classmethod
     def open(cls, url: str) -> Store:
         """Open a finished store for reading.
+
+        Parameters
+        ----------
+        url
+            Folder or object-store prefix.
+
+        Returns
+        -------
+        The store; voxels are read when they are asked for.
 
         Raises
         ------
@@ -141,6 +156,11 @@ class Store:
         """Return patient i's region bits as uint8 (R, C, S)."""
         region: NDArray[np.uint8] = self._read("region", i)
         return region
+
+    def read_tumour(self, i: int) -> NDArray[np.bool_]:
+        """Return which voxels of patient i are tumour, bool (R, C, S)."""
+        tumour: NDArray[np.bool_] = (self.read_region(i) & REGION_TUMOUR) > 0
+        return tumour
 
     def read_bias_field(self, i: int) -> NDArray[np.float32]:
         """Return the log field divided out, at every `BIAS_STEP`-th voxel along (R, C, S)."""

@@ -15,7 +15,6 @@ from preprocessing.common.errors import RadiotrainError, place_trouble, storage_
 from preprocessing.common.redaction import without_credentials
 from preprocessing.processes.machine import name_user
 from preprocessing.processes.stop_notice import Stopped, listening
-from radiotrain import __version__
 from radiotrain.cli import (
     board,
     cluster,
@@ -41,6 +40,7 @@ from radiotrain.cli import (
     verify,
 )
 from radiotrain.cli.renamed_options import Command
+from radiotrain.version import __version__
 
 # What Typer exits with after Ctrl-C.
 _INTERRUPTED = 130

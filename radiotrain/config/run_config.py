@@ -335,6 +335,10 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     overrides
         ``section.key=value`` texts that win over the file; values are read as YAML.
 
+    Returns
+    -------
+    The validated configuration.
+
     Raises
     ------
     MissingPathError

@@ -50,6 +50,10 @@ def evaluate_table(
         how many positives and negatives there are. It says which interval of Brier score and average
         precision is shown; both are in the results.
 
+    Returns
+    -------
+    Results of each run and target, comparisons and warnings.
+
     Raises
     ------
     InputError

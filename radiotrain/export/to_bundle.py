@@ -11,11 +11,11 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-import radiotrain
 from preprocessing.common.errors import InputError
 from radiotrain.export.describe import TrainedModel
 from radiotrain.export.description import ModelDescription
 from radiotrain.export.weights import write_weights
+from radiotrain.version import __version__
 
 _SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
@@ -84,7 +84,7 @@ def _metadata(description: ModelDescription) -> dict[str, Any]:
     return {
         "schema": _SCHEMA,
         "version": "1.0.0",
-        "changelog": {"1.0.0": f"exported by radiotrain {radiotrain.__version__}"},
+        "changelog": {"1.0.0": f"exported by radiotrain {__version__}"},
         "monai_version": versions["monai"],
         "pytorch_version": versions["torch"].partition("+")[0],
         "numpy_version": versions["numpy"],

@@ -24,3 +24,26 @@ def open_models(urls: Sequence[str], device: str = "auto") -> tuple[TrainedModel
     exports = [url for url in urls if files.exists(files.join(files.absolute(url), FILE_NAME))]
     runs = [url for url in urls if url not in exports]
     return (*load_run_models(runs, device), *(load_exported_model(url, device) for url in exports))
+
+
+def load_model(url: str, device: str = "auto") -> TrainedModel:
+    """Open one trained model.
+
+    Parameters
+    ----------
+    url
+        A run folder, a folder of ``radiotrain promote``, or an export of format safetensors.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    The model, with its networks on the device.
+
+    Raises
+    ------
+    MissingPathError, SchemaError, InputError
+        If there is no model at `url`, or it cannot predict.
+    """
+    (model,) = open_models([url], device)
+    return model

@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import jinja2
 
-import radiotrain
 from preprocessing.common.page import make_environment
 from radiotrain.inference import RESEARCH_USE
 from radiotrain.inference.operating_point import Rates, TestedCalibration
@@ -16,6 +15,7 @@ from radiotrain.inference.out_of_range import Comparison
 from radiotrain.inference.prediction import PatientPrediction, TargetAnswer
 from radiotrain.inference.probability import Spread
 from radiotrain.statistics.auc import Interval
+from radiotrain.version import __version__
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def render_page(answer: PatientPrediction, pictures: Pictures) -> str:
         .render(
             answer=answer,
             pictures=pictures,
-            version=radiotrain.__version__,
+            version=__version__,
             use=RESEARCH_USE,
             tables=_tables(answer),
         )

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-import radiotrain
 from preprocessing.cohort.cohort import DicomSeries, Finding, Patient
 from preprocessing.common.errors import (
     DamagedFileError,
@@ -40,6 +39,7 @@ from radiotrain.inference.probability import ask, read_answer
 from radiotrain.inference.saliency import draw_phases, look, phase_titles
 from radiotrain.runs.checked_files import read_json
 from radiotrain.runs.provenance import has_bias_field, numbers_of, properties_of
+from radiotrain.version import __version__
 
 PAGE, JSON, SR = "report.html", "prediction.json", "report-sr.dcm"
 _NOT_DICOM = "the images are not DICOM, so there is no examination to file it with"
@@ -74,7 +74,7 @@ class Asked:
     def request(self, patient: Patient) -> str:
         """Return a digest over all that the answer depends on."""
         parts = {
-            "version": radiotrain.__version__,
+            "version": __version__,
             "models": [
                 (m.name, m.digest, m.store_fingerprint, m.images.ranges) for m in self.models
             ],

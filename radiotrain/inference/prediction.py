@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import radiotrain
 from preprocessing.cohort.cohort import Finding
 from preprocessing.storage.digests import dump_with_digest
 from radiotrain.inference import RESEARCH_USE
@@ -17,6 +16,7 @@ from radiotrain.inference.operating_point import Rule, Tested
 from radiotrain.inference.out_of_range import Comparison, Ranges, warnings_of
 from radiotrain.inference.probability import Answer
 from radiotrain.inference.saliency import Attention
+from radiotrain.version import __version__
 
 SCHEMA_VERSION = 2
 # A curve fitted to fewer of a class than this is mostly chance.
@@ -175,7 +175,7 @@ def to_json(answer: PatientPrediction) -> str:
     """Return the text of ``prediction.json``."""
     document = {
         "schema_version": SCHEMA_VERSION,
-        "generated_by": f"radiotrain {radiotrain.__version__}",
+        "generated_by": f"radiotrain {__version__}",
         "generated_at": answer.generated_at,
         "use": RESEARCH_USE,
         "request": answer.request,

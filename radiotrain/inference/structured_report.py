@@ -37,10 +37,10 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-import radiotrain
 from radiotrain.inference import RESEARCH_USE
 from radiotrain.inference.prediction import ModelAnswer, PatientPrediction, TargetAnswer
 from radiotrain.inference.prepare import DicomSource
+from radiotrain.version import __version__
 
 SERIES_DESCRIPTION = "RESEARCH USE ONLY receptor status from MRI"
 _SERIES_NUMBER = 9100
@@ -115,7 +115,7 @@ def _structured_report(answer: PatientPrediction, source: DicomSource) -> bytes:
             instance_number=1,
             manufacturer="radiotrain",
             manufacturer_model_name="radiotrain predict",
-            software_versions=radiotrain.__version__,
+            software_versions=__version__,
             series_description=SERIES_DESCRIPTION,
             is_complete=False,
             is_final=False,
@@ -151,7 +151,7 @@ def _content(answer: PatientPrediction, source: DicomSource) -> MeasurementRepor
         uid=_DEVICE_UID,
         name="radiotrain",
         manufacturer_name="radiotrain",
-        model_name=f"radiotrain predict {radiotrain.__version__}",
+        model_name=f"radiotrain predict {__version__}",
     )
     observer = ObserverContext(
         observer_type=codes.DCM.Device, observer_identifying_attributes=device
@@ -174,7 +174,7 @@ def _group(
         method=_METHOD,
         algorithm_id=AlgorithmIdentification(
             name=f"radiotrain model {model.name}",
-            version=f"radiotrain {radiotrain.__version__}, weights {model.digest}",
+            version=f"radiotrain {__version__}, weights {model.digest}",
             parameters=[RESEARCH_USE, model.about, _described(target)],
         ),
         measurements=list(_measurements(target)),
@@ -260,6 +260,6 @@ def _scheme() -> Dataset:
     item = Dataset()
     item.CodingSchemeDesignator = _SCHEME
     item.CodingSchemeName = "radiotrain's own codes"
-    item.CodingSchemeVersion = radiotrain.__version__
+    item.CodingSchemeVersion = __version__
     item.CodingSchemeResponsibleOrganization = "radiotrain"
     return item

@@ -248,8 +248,12 @@ class Split:
 
     Parameters
     ----------
+    seed
+        Seed of the draws.
     targets
         Targets over which it is stratified.
+    test_fraction
+        Share of patients in the test set.
     test_ids
         Patients that only an evaluation may read.
     folds
@@ -273,6 +277,8 @@ class Split:
     dealing
         How its patients were dealt at first: `split_balance.BALANCED`, or nothing where no swaps evened
         single targets, as in splits of older versions.
+    schema_version
+        Version of the file's schema.
     """
 
     seed: int
@@ -417,6 +423,8 @@ def make_split(
 
     Parameters
     ----------
+    store
+        A finished store.
     seed
         Same store and seed, same split.
     test_fraction
@@ -427,6 +435,10 @@ def make_split(
         Targets to stratify over; all of the store's by default.
     dealing
         How to deal, as `Split.dealing` says it; see `dealing_at`.
+
+    Returns
+    -------
+    The split, stratified by patient; not written yet.
 
     Raises
     ------
@@ -623,6 +635,13 @@ def deal_test(
 def save_split(split: Split, url: str) -> None:
     """Write a split as JSON.
 
+    Parameters
+    ----------
+    split
+        The split.
+    url
+        File to write, on a folder or an object store; the same split may be there already.
+
     Raises
     ------
     InputError
@@ -649,6 +668,17 @@ def save_split(split: Split, url: str) -> None:
 
 def load_split(url: str, store: Store | None = None) -> Split:
     """Read a split, and check it against the store where one is given.
+
+    Parameters
+    ----------
+    url
+        JSON file, on a folder or an object store.
+    store
+        The store whose patients the split divides; None: not checked.
+
+    Returns
+    -------
+    The split.
 
     Raises
     ------

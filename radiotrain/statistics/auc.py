@@ -43,7 +43,9 @@ def split_by_label(
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the probability that a positive scores above a negative, ties counting half.
+    """Return the area under the ROC curve (AUC).
+
+    It is the probability that a positive scores above a negative, ties counting half.
 
     Scores are compared exactly, however close. NaN where there is only one class.
 
@@ -53,6 +55,15 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
         (m + n,) of 0 and 1.
     scores
         (m + n,) finite; higher means more likely 1.
+
+    Returns
+    -------
+    The AUC, from 0 to 1, or NaN.
+
+    Raises
+    ------
+    InputError
+        If a label is not 0 or 1, or a score is not finite.
     """
     positive, negative = split_by_label(labels, scores)
     if not len(positive) or not len(negative):
@@ -86,10 +97,27 @@ def delong_parts(labels: ArrayLike, scores: ArrayLike) -> tuple[Part, Part]:
 
 
 def delong_interval(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Return AUC ± z·SE after DeLong, cut at 0 and 1; (NaN, NaN) where it has no meaning.
+    """Return the confidence interval of the AUC after DeLong.
 
-    The plain interval is what pROC and Stata print, so that published ones compare. It has no
+    AUC ± z·SE, cut at 0 and 1; (NaN, NaN) where it has no meaning. The plain interval is what pROC and Stata print, so that published ones compare. It has no
     meaning where the variance is NaN or 0: a point is not an interval.
+
+    Parameters
+    ----------
+    labels
+        (m + n,) of 0 and 1.
+    scores
+        (m + n,) finite; higher means more likely 1.
+    confidence
+        Between 0 and 1.
+
+    Returns
+    -------
+    Lower and upper end.
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson, Biometrics 1988;44:837.
     """
     variance = delong_variance(labels, scores)
     if not variance > 0:

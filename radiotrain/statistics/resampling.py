@@ -169,6 +169,12 @@ def roc_band(
         Of both classes, at least one patient each.
     false_positive_rates
         (G,) in rising order.
+    confidence
+        Between 0 and 1.
+    num_resamples
+        Bootstrap resamples, drawn within each class.
+    seed
+        Seed of the resamples.
 
     Returns
     -------

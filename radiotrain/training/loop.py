@@ -45,10 +45,12 @@ _NOTICE_GRACE_S = 20.0
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run.
+    """Result of a run.
 
     Parameters
     ----------
+    run_url
+        Run folder.
     status
         ``finished`` (all epochs, or early stopping), ``paused`` (at `until_epoch`) or ``stopped``
         (by whoever compared it with others).
@@ -56,6 +58,8 @@ class RunResult:
         Counted from 0.
     validation_auc
         Of the best epoch, mean over targets; NaN if undefined.
+    validation_auc_per_target
+        Of the best epoch, by target.
     history
         Every epoch, those before a resume included.
     """
@@ -85,10 +89,12 @@ def train(
     notice: Notice = stop_notice.came,
     is_leaving: Callable[[], bool] = lambda: False,
 ) -> RunResult:
-    """Train one network, or go on where the run folder's last checkpoint is.
+    """Train one network, or resume from the run folder's last checkpoint.
 
     Parameters
     ----------
+    config
+        Configuration of the run.
     worker
         This process's place among the workers, whose process group is already running. By
         default the only one, on the configured device.

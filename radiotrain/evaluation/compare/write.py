@@ -7,12 +7,12 @@ from pathlib import Path
 
 import jinja2
 
-import radiotrain
 from preprocessing.storage import files
 from preprocessing.storage.digests import dump_with_digest
 from radiotrain.evaluation.compare.compare_results import SCHEMA_VERSION, ReportComparison
 from radiotrain.evaluation.report.page import report_environment
 from radiotrain.evaluation.report.places import short_names
+from radiotrain.version import __version__
 
 PAGE_NAME, JSON_NAME = "comparison.html", "comparison.json"
 
@@ -43,14 +43,14 @@ def render_comparison(comparison: ReportComparison) -> str:
     environment = report_environment(jinja2.ChoiceLoader(loaders))
     template = environment.get_template("comparison.html.j2")
     names = short_names(comparison.first, comparison.second)
-    return template.render(version=radiotrain.__version__, comparison=comparison, names=names)
+    return template.render(version=__version__, comparison=comparison, names=names)
 
 
 def comparison_json(comparison: ReportComparison) -> str:
     """Return strict JSON; docs/metrics-json.md explains every key."""
     document = {
         "schema_version": SCHEMA_VERSION,
-        "generated_by": f"radiotrain {radiotrain.__version__}",
+        "generated_by": f"radiotrain {__version__}",
         "reports": [comparison.first, comparison.second],
         "pairs": [pair.to_json() for pair in comparison.pairs],
         "settings": [asdict(setting) for setting in comparison.settings],

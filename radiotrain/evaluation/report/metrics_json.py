@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import radiotrain
 from preprocessing.storage import files
 from preprocessing.storage.digests import dump_with_digest
 from radiotrain.evaluation.published import published_for
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.runs.checked_files import read_json
+from radiotrain.version import __version__
 
 SCHEMA_VERSION = 4
 FILE_NAME, TABLE_NAME = "metrics.json", "predictions.parquet"
@@ -33,7 +33,7 @@ def metrics_json(evaluation: Evaluation, extra: dict[str, Any] | None = None) ->
         runs.setdefault(result.run, {})[result.target] = _values(result)
     document = {
         "schema_version": SCHEMA_VERSION,
-        "generated_by": f"radiotrain {radiotrain.__version__}",
+        "generated_by": f"radiotrain {__version__}",
         "runs": runs,
         "comparisons": [asdict(comparison) for comparison in evaluation.comparisons],
         "warnings": list(evaluation.warnings),

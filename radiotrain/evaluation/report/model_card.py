@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import radiotrain
 from radiotrain.evaluation.baselines.names import is_baseline
 from radiotrain.evaluation.numbers import auc_text
 from radiotrain.evaluation.report.checklists.answers import listed, measures_text
@@ -28,6 +27,7 @@ from radiotrain.evaluation.report.context import (
     each,
 )
 from radiotrain.evaluation.results import Evaluation
+from radiotrain.version import __version__
 
 _MOST_CAUTIONS = 5
 
@@ -84,7 +84,7 @@ def card_markdown(card: Sequence[Section], evaluation: Evaluation, context: Repo
     """
     front = {
         "library_name": "radiotrain",
-        "library_version": radiotrain.__version__,
+        "library_version": __version__,
         "tags": ["breast", "dce-mri", "research-use-only"],
         "targets": _targets(evaluation, context),
         "models": _models(evaluation, context),

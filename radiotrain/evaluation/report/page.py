@@ -12,7 +12,6 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-import radiotrain
 from preprocessing.common.page import make_environment
 from radiotrain.evaluation import numbers
 from radiotrain.evaluation.baselines.names import is_baseline
@@ -37,6 +36,7 @@ from radiotrain.evaluation.report.model_card import make_card
 from radiotrain.evaluation.report.places import last_name
 from radiotrain.evaluation.results import Evaluation, TargetResult
 from radiotrain.evaluation.stability.stability_results import Stability
+from radiotrain.version import __version__
 
 MOST_IN_REPORT = 10
 """With more results than this, those without a headline in the summary have pages of their own."""
@@ -281,7 +281,7 @@ def render_pages(pages: Pages) -> dict[str, str]:
 def _values(pages: Pages) -> dict[str, Any]:
     evaluation, context, stability = pages.evaluation, pages.context, pages.stability
     return {
-        "version": radiotrain.__version__,
+        "version": __version__,
         "evaluation": evaluation,
         "context": context,
         "stability": stability,

@@ -1,0 +1,3 @@
+"""Version of radiotrain."""
+
+__version__ = "0.1.0"
