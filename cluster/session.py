@@ -1,4 +1,8 @@
-"""Connect to a Ray cluster or start a local one; autoscaler limits."""
+"""Connect to a Ray cluster or start a local one; autoscaler limits.
+
+Ray's own count is of the nodes that are there. A cluster that begins with none would look like one
+that has no GPU, nobody would ask for any, and none would come.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Sweep configuration, search space and planned trials."""
+"""Sweep configuration, search space and planned trials.
+
+Every combination of the `grid` values is tried; all others are drawn. A draw depends on the sweep's
+search seed, the field and the sample's number alone: each architecture and target is given the same
+settings, so that they are compared on equal terms, and another field changes nobody's values.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,18 @@
 """Progress of a sweep, its score estimates and their optimism.
 
 `read_progress` is what ``radiotrain status`` shows; the fields below are the keys of its ``--json``.
+
+The best of many scores is in part the luckiest, and so is the best of many epochs. Where all trials are
+equally good, the winner's score exceeds its true AUC by the standard error of a score times the expected
+largest of as many normal variables, less what the scores share: they are measured on the same
+patients, who are easy or hard for all of them. How much they share was measured on simulated sweeps
+(``benchmarks/learning/epochs.py``): more where the networks learn something, less where they do not.
+
+References
+----------
+Hanley and McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC)
+curve", Radiology 1982 (standard error). Blom, "Statistical estimates and transformed beta-variables",
+1958 (largest of normal variables).
 """
 
 from __future__ import annotations

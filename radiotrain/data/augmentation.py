@@ -1,10 +1,30 @@
 """Augmentation of a batch on its device.
 
-================  ====================================================
-``draw.py``       what is drawn for a batch
-``spatial.py``    flip, rotation, tilt, zoom and shift, resampled once
-``intensity.py``  enhancement, gamma, gain, brightness and noise
-================  ====================================================
+A draw is made for the whole global batch, from seed, epoch and step alone; a worker then takes
+its share of it. So a draw replays, and does not depend on the number of workers.
+
+In this order, with x_p the voxels of phase p:
+
+1. enhancement: x_p ← x_0 + (x_p - x_0) · f_p, where f runs evenly from the first post-contrast
+   phase to the last, f_p = f_1 · (1 + slope · (p - 1) / (P - 2)); f_p > 0, so what enhances goes
+   on enhancing. Later phases gain or lose against earlier ones by that even course alone.
+2. gamma: x ← a + w · ((x - a) / w) ** gamma, where [a, a + w] is the patient's range over all
+   phases: one rising curve for all phases, so the order of any two voxels stays.
+3. gain and brightness: x ← x · gain + brightness.
+4. noise: Gaussian, independent in each voxel of each phase.
+
+The numbers are the same for all phases; none changes anything at its neutral value.
+
+With x in mm from the centre of the crop, what was at x moves to
+
+    y = zoom · R_plane(angle) · R_row(tilt_0) · R_column(tilt_1) · diag(flip) · x + shift
+
+R_plane turns rows towards columns, R_row columns towards slices, R_column slices towards rows.
+Voxels are interpolated trilinearly; outside the crop its nearest voxel is repeated: of
+three rules it was nearest to what really lies there (docs/decisions/0041-robust-inputs.md).
+
+Axis legend: B patients; vectors of 3 go along rows, columns, slices, P phases, R rows, C columns,
+S slices; phase 0 is the pre-contrast.
 """
 
 from __future__ import annotations
@@ -28,7 +48,7 @@ from radiotrain.seeds import Purpose, seed_for
 class Draw:
     """What was drawn for B patients; all on the host.
 
-    `spatial.py` and `intensity.py` have the formulas.
+    The docstring of this module has the formulas.
 
     Parameters
     ----------

@@ -1,4 +1,11 @@
-"""Voxels in memory: device, shared memory or streamed."""
+"""Voxels in memory: device, shared memory or streamed.
+
+Locks are the system's: they end with their process, however it ends. Whoever leaves last removes
+the copy; what a killed process left is used by the next run on the store, or removed by the next
+run on another one (`remove_unused`).
+
+Axis legend: M patients of the store, P phases, R rows, C columns, S slices.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""Cautions about results."""
+"""Cautions about results.
+
+Validation and test patients are different ones, so this is a test of two independent AUCs. Within a
+fold one network gave all probabilities, so that folds are not pooled: their AUCs are averaged.
+
+A mean over networks varies less than the probability of one network, so that its positives lie
+closer together. A threshold for a sensitivity of 0.90, chosen on single networks' validation
+probabilities, reached 0.95 on average where five folds were averaged (`benchmarks/inference.py`).
+
+Axis legend: K folds, m positives, n negatives.
+"""
 
 from __future__ import annotations
 

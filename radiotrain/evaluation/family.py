@@ -49,8 +49,6 @@ class TestPlan:
         Other accesses to the same test patients that tested something else.
     """
 
-    __test__ = False  # not a test, in spite of its name
-
     primary: tuple[Pair, ...] = ()
     on_record: bool = False
     too_late: str = ""

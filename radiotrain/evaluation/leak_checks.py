@@ -1,4 +1,7 @@
-"""Leak checks: duplicates, covariates, store and table."""
+"""Leak checks: duplicates, covariates, store and table.
+
+Axis legend: R rows, C columns, S slices of a crop; T shifts, K points that are compared.
+"""
 
 from __future__ import annotations
 

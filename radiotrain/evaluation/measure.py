@@ -1,4 +1,7 @@
-"""All measures of one run and target."""
+"""All measures of one run and target.
+
+Each function takes test or validation patients with `PatientScores.parts`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """Read tables of any common format; write spreadsheet-safe cells.
 
 Cells of a text and of a workbook are read as text throughout, so that patient ``007`` stays that.
+
+References
+----------
+OWASP, CSV Injection: the signs at which spreadsheets take a cell for a formula.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Describe a model: calibration, training cohort and inputs."""
+"""Describe a model: calibration, training cohort and inputs.
+
+Axis legend: N patients, P phases, R rows, C columns, S slices.
+"""
 
 from __future__ import annotations
 

@@ -58,8 +58,6 @@ class TestedMember:
         By which its probabilities are calibrated before the mean; None: averaged as predicted.
     """
 
-    __test__ = False
-
     trained: TrainedNetwork
     fold: int | None
     batch_size: int
@@ -91,8 +89,6 @@ class TestedModel:
     origin
         Fingerprints of the patients of its split, and of the split.
     """
-
-    __test__ = False
 
     name: str
     url: str

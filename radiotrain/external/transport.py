@@ -1,4 +1,15 @@
-"""Transport of AUC, thresholds and calibration."""
+"""Transport of AUC, thresholds and calibration.
+
+Recalibration in the large moves all logits by one number, so that as many are positive as are predicted;
+ranks and the slope stay. Fitted to all labels of the cohort it is exact there by construction, so what it
+would do for further patients is shown by cross-fitting: each patient's shift comes from the other parts.
+
+Axis legend: N patients.
+
+References
+----------
+Steyerberg, Clinical Prediction Models (2019), chapter 20: updating the intercept.
+"""
 
 from __future__ import annotations
 

@@ -98,8 +98,6 @@ def no_rule(target: str, reason: str) -> Rule:
 class TestedCalibration:
     """How right the shown probabilities were on the test patients."""
 
-    __test__ = False
-
     num_patients: int
     brier: float | None = None
     brier_ci95: Interval | None = None

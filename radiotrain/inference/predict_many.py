@@ -1,11 +1,5 @@
 """Predict several patients.
 
-======================  ==================================================================
-``0001/`` …             page, JSON and DICOM SR of a patient
-``predictions.csv``     one row a patient and target; of who could not be predicted, why
-``key.csv``             number to patient: the only file, beside the SRs, that tells who
-======================  ==================================================================
-
 Numbers are kept: whoever is added later gets the next one. A patient who is done, with the same
 models, settings and files, is not done again.
 """

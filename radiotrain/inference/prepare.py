@@ -1,5 +1,9 @@
 """Read one patient's images and make the tensor of the store.
 
+Either DICOM files (pre-contrast and posts, found as in a Duke download), or one NIfTI or NRRD file a
+phase, or one such file of all phases. The tumour is told by a box, by a segmentation that is named,
+or by the only segmentation that lies in the folder.
+
 Axis legend: P phases, R rows, C columns, S slices.
 """
 

@@ -1,4 +1,7 @@
-"""Saliency map and pictures of one patient."""
+"""Saliency map and pictures of one patient.
+
+Axis legend: P phases, R rows, C columns, S slices.
+"""
 
 from __future__ import annotations
 

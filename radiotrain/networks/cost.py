@@ -1,5 +1,7 @@
 """Parameters, operations and memory of a network.
 
+A residual block, or a whole dense block, keeps its input alone until its gradient is due.
+
 Axis legend: B patients, P phases, R rows, C columns, S slices.
 """
 

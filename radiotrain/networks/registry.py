@@ -139,7 +139,9 @@ def _efficientnets() -> Iterator[tuple[str, NetworkFamily]]:
 
 NETWORKS: dict[str, NetworkFamily] = {
     **dict(_resnets()),
-    "ResNet10-narrow": NetworkFamily(_resnet("resnet10", 0.25), 1, "residual, for tests"),
+    "ResNet10-narrow": NetworkFamily(
+        _resnet("resnet10", 0.25), 1, "residual, a quarter of the channels"
+    ),
     **dict(_squeeze_excites()),
     **dict(_densenets()),
     **dict(_efficientnets()),

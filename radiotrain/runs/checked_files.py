@@ -1,4 +1,8 @@
-"""JSON and Parquet files with checksums."""
+"""JSON and Parquet files with checksums.
+
+The SHA-256 stands in the file's key-value metadata, computed with zeros in its place. It is checked
+before anything is parsed.
+"""
 
 from __future__ import annotations
 

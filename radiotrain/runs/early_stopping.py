@@ -3,6 +3,9 @@
 The AUC of a few dozen validation patients goes up and down by 0.05 or more from epoch to epoch, so that
 its maximum is mostly luck: rules that look at several epochs together, or at none, keep better
 networks (docs/decisions/0036-which-epoch-is-kept.md).
+
+A run may be given another number of epochs, or another patience, where what it has trained is what a
+run that had these from the start would have trained: it then ends with the same bits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Predict patients with a trained run; test-time augmentation.
 
-Axis legend: N patients, T targets.
-
 The predictions table has the columns run, patient_id, target, split (``validation`` or
 ``test``), fold (empty where none validates), label (0, 1 or -1 for missing) and probability; one row a patient and target.
+
+Axis legend: N patients, T targets, D draws.
 """
 
 from __future__ import annotations

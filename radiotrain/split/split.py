@@ -13,6 +13,8 @@ where their file is: it says how it was dealt.
 A split belongs to its patients (`radiotrain.split.split`). Those that a store gets later are added
 by `radiotrain.split.extend`, which moves none of the others: everything added stands at the end of
 its part, so that each earlier split can be found again in the later one.
+
+Other patients in the same store, and their order in it, decide nothing.
 """
 
 from __future__ import annotations

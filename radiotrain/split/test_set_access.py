@@ -26,8 +26,6 @@ _OPENED_HERE = object()
 class TestAccess:
     """Leave to read the test patients of one split; only `open_test_set` gives it."""
 
-    __test__ = False  # not a test, in spite of its name
-
     def __init__(
         self, record: AccessRecord, key: object, others: Iterable[AccessRecord] = ()
     ) -> None:
@@ -192,8 +190,6 @@ class TestPart:
     num_openings
         How often they were opened so far.
     """
-
-    __test__ = False
 
     part: int
     patient_ids: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Compare two AUCs: DeLong, permutation, non-inferiority.
 
-Axis legend: m positives, n negatives.
+Axis legend: m positives, n negatives, B permutations.
 """
 
 from __future__ import annotations

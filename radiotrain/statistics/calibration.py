@@ -1,6 +1,6 @@
 """Calibration, Brier score and log loss.
 
-Axis legend: N patients.
+Axis legend: N patients, K knots.
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""Thresholds, sensitivity, specificity, paired tests of them."""
+"""Thresholds, sensitivity, specificity, paired tests of them.
+
+At thresholds that were chosen for each model, what is compared is model *and* threshold: two equally
+good models with different thresholds do differ in sensitivity and specificity. At a common operating
+point, where both call equally many patients positive, the models themselves are compared.
+
+Axis legend: N patients.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Recalibration: Platt, temperature, isotonic.
 
+Neither changes which patient ranks above which, but for ties that an isotonic step makes.
+
 Axis legend: N patients.
 
 References

@@ -4,7 +4,16 @@ A resample is told by how often it drew each score, so that one cumulative sum a
 sorted scores gives the AUC of thousands of resamples in whole numbers. With one seed the same
 patients are drawn whatever their scores, so that the resamples of two models are paired.
 
-Axis legend: B resamples, K distinct scores in rising order.
+Up to `MOST_SIMULATED` patients everything is simulated as often as it was asked for. Above, time
+would rise with patients times resamples, and nothing is gained by it:
+
+- The rounding that resampling leaves in an interval's end is the interval's width over the root of
+  the number of resamples. The width falls with the root of the patients, so that resamples may
+  fall as patients rise: the rounding stays what it is at `MOST_SIMULATED` patients.
+- A distribution over all permutations of labels, or over all swaps of two models, is a sum over
+  patients. Its variance is known exactly, and where no patient weighs much in it, it is normal.
+
+Axis legend: B resamples, K distinct scores in rising order, N patients.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures of a run for trackers, and input gradients.
 
-Axis legend: N patients with a label or without, B patients shown, P phases, R rows, C columns,
-S slices.
+Axis legend: N patients with a label or without, B patients shown, P phases, R rows, C columns, S
+slices, K encoded covariates.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Network and optimiser from the configuration."""
+"""Network and optimiser from the configuration.
+
+Axis legend: N patients, K encoded covariates, T targets, B patients, C channels; any number of
+axes follows.
+"""
 
 from __future__ import annotations
 

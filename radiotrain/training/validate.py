@@ -1,4 +1,7 @@
-"""Check that configuration, store and split fit together."""
+"""Check that configuration, store and split fit together.
+
+``docs/training-options.md`` has every pair. Runs that are recorded go on by the rules that they have.
+"""
 
 from __future__ import annotations
 

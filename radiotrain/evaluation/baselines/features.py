@@ -1,6 +1,7 @@
 """Feature table: size and kinetics of the tumour region.
 
-Axis legend: N patients, K features.
+Axis legend: N patients, K features, R rows, C columns, S slices of a crop, P phases (0 is
+pre-contrast), V voxels of the region.
 """
 
 from __future__ import annotations

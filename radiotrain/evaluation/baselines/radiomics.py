@@ -3,6 +3,9 @@
 Texture and first-order features are mirp's (an optional package), shape is ITK's. Three images are
 measured: pre-contrast, first post-contrast, and the difference of the two.
 
+They are kept in a Parquet file beside the store, a row a patient. Features say nothing of labels,
+but those of test patients are measured with access to the test set only.
+
 Axis legend: R rows, C columns, S slices of a crop.
 """
 

@@ -1,4 +1,7 @@
-"""Report pages: values for the templates."""
+"""Report pages: values for the templates.
+
+A report of a hundred runs would weigh tens of megabytes, most of it plots that few read.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Integrated gradients, occlusion and randomised networks.
 
-Axis legend: P phases, R rows, C columns, S slices, N boxes.
+Axis legend: P phases, R rows, C columns, S slices, N boxes, B images, K encoded covariates.
 
 References
 ----------
 Sundararajan, Taly, Yan: Axiomatic attribution for deep networks. ICML 2017.
 Zeiler, Fergus: Visualizing and understanding convolutional networks. ECCV 2014 (occlusion).
+Adebayo et al.: Sanity checks for saliency maps. NeurIPS 2018.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Four questions: does the acquisition alone predict the target, can the scanner be read from the
 network's features, what is left of its AUC among patients of one scanner, and do models hold on a
-scanner that they were not fitted on. The verdict is in `verdict.py`.
+scanner that they were not fitted on. The conclusion is in `shortcut_results.py`.
 
 Axis legend: N patients, K features.
 """

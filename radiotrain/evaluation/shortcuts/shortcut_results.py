@@ -1,4 +1,7 @@
-"""Results and conclusions of the shortcut gate."""
+"""Results and conclusions of the shortcut gate.
+
+Thresholds and their reasons: docs/decisions/0010-shortcut-gate.md.
+"""
 
 from __future__ import annotations
 

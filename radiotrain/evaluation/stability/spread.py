@@ -1,4 +1,7 @@
-"""Variance across seeds and folds."""
+"""Variance across seeds and folds.
+
+Axis legend: A seeds, B folds.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """Uncertainty of single patients, and selective prediction.
 
-Axis legend: K predictions of a patient.
+Patients are deferred by the entropy of their mean probability, the highest first. Deferring at
+random leaves the AUC as it is, on average, so that the AUC of all is what to compare with.
+
+Axis legend: K predictions of a patient, N patients from the surest on, m positives, n negatives,
+B resamples, G coverages.
 """
 
 from __future__ import annotations

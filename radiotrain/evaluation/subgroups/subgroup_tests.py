@@ -1,4 +1,11 @@
-"""Measure and test all subgroups, corrected for their number."""
+"""Measure and test all subgroups, corrected for their number.
+
+The test is made on the log odds of the AUCs: there DeLong's variance hardly goes with the AUC
+itself. In simulated data without any difference, groups of 10 or more of each class were told apart
+in up to 8.5 % of data sets by the AUCs as they are, in place of 5 %; by their log odds in up to 6 %.
+
+Axis legend: n patients.
+"""
 
 from __future__ import annotations
 
