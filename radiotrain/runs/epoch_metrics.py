@@ -108,7 +108,7 @@ class EpochMetrics:
             f"{' (kept)' if self.is_best else ''},"
         )
         if not has_validation:
-            validation = " nothing to validate on,"
+            validation = " no validation set,"
         elif not math.isfinite(self.validation_loss):
             validation = (
                 " validation loss and mean AUC undefined because predictions are not finite"

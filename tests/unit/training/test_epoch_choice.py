@@ -258,6 +258,6 @@ def test_a_run_that_was_recorded_without_the_rule_goes_on_by_the_old_one(
 def test_an_epoch_line_says_that_predictions_are_not_finite() -> None:
     metrics = EpochMetrics(0, 2, 0.7, NAN, NAN, {"ER": NAN, "PR": 0.5}, 1e-3, True, 10.0, 1.0)
     assert "undefined because predictions are not finite" in metrics.describe()
-    assert "nothing to validate on" in metrics.describe(has_validation=False)
+    assert "no validation set" in metrics.describe(has_validation=False)
     read = EpochMetrics.from_json(json.loads(json.dumps(metrics.to_json())), "x", "y")
     assert repr(read) == repr(metrics)

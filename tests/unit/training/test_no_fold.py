@@ -87,7 +87,7 @@ def test_what_is_undefined_is_null_in_the_files(finished: RunResult) -> None:
     config = folder.read_config()
     assert config is not None
     assert config.fold is None
-    assert "nothing to validate on, lr" in finished.history[0].describe(has_validation=False)
+    assert "no validation set, lr" in finished.history[0].describe(has_validation=False)
     with pytest.raises(MissingPathError, match=r"predictions\.parquet is missing"):
         folder.read_predictions()
 
