@@ -71,7 +71,6 @@ def commands(folder: Path, out: Path) -> dict[str, list[object]]:
         "train dry": ["train", "--config", folder / "run.yaml", "--dry-run"],
         "promote": ["promote", folder / "sweep", "--out", out],
         "tune": ["tune", "--config", folder / "sweep.yaml"],
-        "plan": ["plan", "--config", folder / "sweep.yaml", "--gpus", 2],
     }
 
 

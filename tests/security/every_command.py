@@ -112,7 +112,6 @@ def _travel(commands: Commands) -> None:
 
 def _sweep(commands: Commands) -> None:
     run = commands.run
-    run("plan", "--config", "@sweep.yaml", "--gpus", 2)
     run("tune", "--config", "@sweep.yaml")
     run("status", "@sweep", "--html", "@sweep.html")
     _look_at_board(commands)
