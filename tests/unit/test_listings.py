@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# README.md's tree tells the files of the first level; jobs and commands are one file each; the last
-# two have no full list yet.
+# docs/architecture.md tells the folders of the first level; jobs and commands are one file each.
 _UNLISTED = {
     "cluster", "cluster/jobs", "preprocessing", "radiotrain", "radiotrain/cli",
 }  # fmt: skip
