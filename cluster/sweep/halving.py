@@ -280,7 +280,7 @@ def _judge_at(
         return TrialDecision(Action.DONE, rung, score, place, "trained to its end")
     reason = (
         f"{_said(score)} {_where(rung, schedule)} is number {place} of {len(ranked)}"
-        f"{f', {num_to_come} to come' if num_to_come else ''}; the best {num_go_on} go on"
+        f"{f', {num_to_come} to come' if num_to_come else ''}; promoted from here: {num_go_on}"
     )
     return TrialDecision(_compare(place, num_go_on, num_to_come), rung, score, place, reason)
 

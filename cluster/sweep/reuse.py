@@ -25,7 +25,7 @@ def describe_reuse(
     if counts["new"] == num_trials and not left_out:
         return
     yield (
-        f"{num_trials} trial{'s' * (num_trials != 1)}: {counts['done']} are done, {counts['begun']} go on or wait for the"
+        f"{num_trials} trial{'s' * (num_trials != 1)}: {counts['done']} are done, {counts['begun']} resume or wait for the"
         f" others, {counts['new']} are new"
     )
     drawn = any(distribution.grid is None for distribution in sweep.search.values())

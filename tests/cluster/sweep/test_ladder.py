@@ -111,7 +111,7 @@ def test_the_best_third_goes_on_when_all_are_there():
     assert {v.action for n, v in verdicts.items() if n not in ("t1", "t3")} == {Action.STOP}
     assert verdicts["t1"].rung.epochs == 3
     assert verdicts["t1"].score == 0.9
-    assert verdicts["t0"].reason == "0.600 after 1 epochs is number 4 of 6; the best 2 go on"
+    assert verdicts["t0"].reason == "0.600 after 1 epochs is number 4 of 6; promoted from here: 2"
 
 
 def test_nobody_is_judged_before_it_is_certain():

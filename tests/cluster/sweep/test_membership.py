@@ -424,14 +424,14 @@ def test_what_will_be_trained_is_said(make, finish):
         return list(describe_reuse(sweep, found, members.left_out))
 
     assert said(make(networks=["ResNet10"])) == [
-        "1 trial: 0 are done, 0 go on or wait for the others, 1 are new",
+        "1 trial: 0 are done, 0 resume or wait for the others, 1 are new",
         *(
             f"not in this sweep any more: {plan.name}: ResNet10-narrow is not among the sweep's networks"
             for plan in SweepFolder(first.out).read_plans(first)
         ),
     ]
     first_line, second_line = said(make(search=LR, num_samples=9))
-    assert first_line == "9 trials: 2 are done, 1 go on or wait for the others, 6 are new"
+    assert first_line == "9 trials: 2 are done, 1 resume or wait for the others, 6 are new"
     assert second_line.startswith(f"if {stopped.name} goes on, its 1 epoch will be trained again")
     assert said(make(search=LR, num_samples=3))[1:] == [
         "nothing is left to train: num_samples is 3, raise it to try more settings"
