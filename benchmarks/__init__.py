@@ -5,7 +5,7 @@
 ``augmentation.py``   changes of training images, against torch and MONAI
 ``networks.py``       training steps, against MONAI's networks
 ``training.py``       the loop, against the same step without data
-``scaling.py``        one, two and four workers, and the model fitted to them
+``scaling.py``        steps of one, two and four workers
 ``ray_overhead.py``   what Ray Train adds
 ``sweep_startup.py``  what starting a trial takes
 ``stopping.py``       what early stopping would have saved and cost

@@ -106,6 +106,7 @@ class SweepEstimate:
 
 def estimate_sweep(
     sweep: SweepConfig,
+    plans: Sequence[TrialPlan],
     found: Sequence[TrialSummary],
     inputs: tuple[Store, Split],
     progress: Callable[[str, int], AbstractContextManager[Callable[[], object]]],
@@ -114,8 +115,10 @@ def estimate_sweep(
 
     Parameters
     ----------
-    found
+    plans
         Trials that are known so far, of which each configuration is known to be sound.
+    found
+        The same with what was trained of them.
     inputs
         The sweep's store and split.
     progress
@@ -123,7 +126,6 @@ def estimate_sweep(
     """
     workers = sweep.resources.workers
     store, split = inputs
-    plans = [summary.plan for summary in found]
     each = worker_resources(sweep, plans, store)
     chosen = plans or example_trials(sweep)
     kinds = {demand_of(plan.run, workers): plan.run for plan in chosen}

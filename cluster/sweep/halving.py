@@ -52,7 +52,7 @@ class HalvingSchedule:
     Parameters
     ----------
     reduction_factor
-        At each rung one in this many goes on, rounded up.
+        At each rung one in this many is promoted, rounded up.
     smooth_epochs
         A fold's score is the mean AUC of this many epochs, which end with the one that is kept; see
         `curve_score`.

@@ -55,7 +55,7 @@ class SuccessiveHalving(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide on a trial that has reached a rung.
 
-        One that has no place any more is paused first and ended a moment later: meanwhile another
+        One that is stopped is paused first and ended a moment later: meanwhile another
         may ask for its process, which would be gone with it.
         """
         name = name_of(trial)

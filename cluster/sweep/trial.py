@@ -49,7 +49,7 @@ def train_trial(
     resources: Mapping[str, float],
     max_quiet_minutes: float,
 ) -> None:
-    """Train a trial to its next rung, again and again until it is told that it has no place any more.
+    """Train a trial to its next rung, again and again until it is stopped.
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ def _dry_run(sweep: SweepConfig, inputs: tuple[Store, Split], gpus: int | None) 
     with ray_session():
         if gpus is not None:
             check_gpus(sweep)
-        estimate = estimate_sweep(sweep, found, inputs, progress)
+        estimate = estimate_sweep(sweep, members.trials, found, inputs, progress)
     print_estimate(sweep, estimate)
     if gpus is not None:
         print_on_gpus(sweep, estimate, gpus)

@@ -36,7 +36,8 @@ def sweep(make_sweep, tmp_path_factory):
 
 def estimated(sweep, plans):
     inputs = open_inputs(sweep.store, sweep.split)
-    return estimate_sweep(sweep, summaries(sweep, read_states(plans)), inputs, progress)
+    found = summaries(sweep, read_states(plans))
+    return estimate_sweep(sweep, plans, found, inputs, progress)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,7 @@ def estimate(ray_here, sweep):
 
 def test_every_trial_has_its_memory_and_time(sweep, estimate):
     store = Store.open(sweep.store)
-    by_name = {trial.plan.name: trial.plan for trial in estimate.trials}
-    assert by_name == {plan.name: plan for plan in plan_trials(sweep)}
+    assert [trial.plan for trial in estimate.trials] == list(plan_trials(sweep))
     assert (estimate.num_trials, estimate.is_known, estimate.uses_gpus) == (6, True, False)
     assert (estimate.gpu_share, estimate.fits) == (0, True)
     for trial in estimate.trials:
